@@ -1,0 +1,48 @@
+# dicom-router: the project's own commands. `make demo` and `make test` need Python 3.11+ and make, nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup peers demo test check bench soak fuzz lock clean
+
+help: ## show the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: .venv/.ready ## make .venv with the pinned dependencies
+
+.venv/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+peers: ## install DCMTK and Orthanc from the distribution where root allows it
+	@sh tests/interop/install-peers.sh
+
+demo: setup ## route real objects through the router to two archives, and show what went where
+	@$(BIN)/dicom-router demo
+
+test: setup peers ## the whole suite
+	$(BIN)/python -m pytest
+
+check: setup peers ## format, lint, strict types, import contract, tests with coverage
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+bench: setup peers ## side by side with the peers; results under benchmarks/results
+	$(BIN)/python -m benchmarks
+
+soak: setup peers ## long runs: kills under load, large objects, a dead destination
+	$(BIN)/python -m pytest -m soak --timeout=1800
+
+fuzz: setup ## long runs of the property tests and the parsers' fuzz targets
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -m fuzz --timeout=1800
+
+lock: ## write requirements.lock anew (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url --no-header -q -o requirements.lock
+
+clean: ## remove what the commands made
+	rm -rf .venv .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

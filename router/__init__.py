@@ -1,0 +1,3 @@
+"""An async, actor-based DICOM router."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,19 @@
+"""What the admin API may touch of a running router."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from attrs import frozen
+
+from router.spool import Spool
+
+
+@frozen(kw_only=True)
+class Controls:
+    """Given by the supervisor; the API reaches nothing else."""
+
+    status: Callable[[], Awaitable[dict[str, Any]]]
+    """What /api/status answers."""
+    spool: Spool
+    rescan: Callable[[], None]
+    """To be called after every change of the queue, so that the destinations hear of it."""

@@ -1,0 +1,91 @@
+"""A stored object as a file of PS3.10, streamed: head, then the data set's bytes as they were received.
+
+One chunk is in memory at a time, whatever the size. The spool checks the bytes as they are read; where they turn out
+damaged the answer breaks off before its end, and the client sees that it is short.
+"""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final, Self
+
+import trio
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from router.config import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from router.messages import Envelope
+from router.part10 import encode_head
+from router.spool import StoredMessage
+
+CHUNK: Final = 256 * 1024
+"""Bytes."""
+
+
+def head_of(envelope: Envelope) -> bytes:
+    """What stands before the data set of a message in a file."""
+    return encode_head(
+        sop_class_uid=envelope.sop_class_uid,
+        sop_instance_uid=envelope.sop_instance_uid,
+        transfer_syntax=envelope.transfer_syntax,
+        implementation_class_uid=IMPLEMENTATION_CLASS_UID,
+        implementation_version_name=IMPLEMENTATION_VERSION_NAME,
+        source_ae_title=envelope.calling_ae,
+    )
+
+
+class Export(Response):
+    """The answer to an export. It owns the message that it was begun with."""
+
+    media_type = "application/dicom"
+
+    @classmethod
+    async def begin(cls, message: StoredMessage, name: str) -> Self:
+        """Read the first chunk, so that what is damaged there is still answered with words."""
+        try:
+            first = await _chunk(message, 0)
+        except BaseException:
+            message.close()
+            raise
+        return cls(message, first, name)
+
+    def __init__(self, message: StoredMessage, first: bytes, name: str) -> None:
+        self._message = message
+        self._first = first
+        self._head = head_of(message.envelope)
+        length = len(self._head) + message.data_length
+        super().__init__(
+            headers={"Content-Length": str(length), "Content-Disposition": f'attachment; filename="{name}"'}
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_until_gone, receive, nursery.cancel_scope)
+                await self._stream(send)
+                nursery.cancel_scope.cancel()
+        finally:
+            self._message.close()
+
+    async def _stream(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self._head + self._first, "more_body": True})
+        offset = len(self._first)
+        while offset < self._message.data_length:
+            piece = await _chunk(self._message, offset)
+            if not piece:
+                raise EOFError(f"the stored data set ends after {offset} bytes")
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            offset += len(piece)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _chunk(message: StoredMessage, offset: int) -> bytes:
+    buffer = bytearray(min(CHUNK, message.data_length - offset))
+    size = await message.read_into(memoryview(buffer), offset)
+    return bytes(memoryview(buffer)[:size])
+
+
+async def _until_gone(receive: Callable[[], Awaitable[MutableMapping[str, Any]]], scope: trio.CancelScope) -> None:
+    """Give up when the client has."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()

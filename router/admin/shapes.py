@@ -1,0 +1,36 @@
+"""What the admin API answers about the queue, as JSON objects. The command line prints the same ones.
+
+UIDs, AE titles, states and reasons: no element of a data set but the SOP Class and Instance UID is ever in them.
+"""
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any
+
+from attrs import asdict
+
+from router.spool import MessageDetail, QueueRow
+
+
+def delivery(row: QueueRow) -> dict[str, Any]:
+    """One delivery of one message."""
+    return {name: value.value if isinstance(value, Enum) else value for name, value in asdict(row).items()}
+
+
+def message(detail: MessageDetail) -> dict[str, Any]:
+    """One message whole; the command set stays out, for all that is in it stands beside it."""
+    envelope = asdict(detail.envelope)
+    del envelope["command"], envelope["deliveries"]
+    return {
+        "message_id": detail.message_id,
+        **envelope,
+        "data_length": detail.data_length,
+        "where": detail.where,
+        "deliveries": [delivery(row) for row in detail.deliveries],
+    }
+
+
+def page(rows: Sequence[QueueRow], limit: int) -> dict[str, Any]:
+    """One answer to /api/queue; `next` is the `after` of the one that follows, None where there is nothing more."""
+    more = f"{rows[-1].message_id}/{rows[-1].destination}" if len(rows) >= limit else None
+    return {"deliveries": [delivery(row) for row in rows], "next": more}

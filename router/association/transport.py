@@ -1,0 +1,191 @@
+"""The only code that touches sockets: it performs what the engine asks for.
+
+A `Transport` owns one TCP connection and its `UpperLayer`. Reading lends the engine's own buffer to the kernel;
+writing hands the engine's buffers to the kernel as they are. Every wait has a deadline. A write that did not come
+to its end leaves half a PDU on the wire, so after it nothing more is written, not even an A-ABORT: the connection
+is closed (DESIGN: half a PDU is never followed by another).
+"""
+
+import errno
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Protocol
+
+import trio
+from attrs import frozen
+
+from pdu import (
+    CloseTransport,
+    Effect,
+    Indication,
+    Overtaken,
+    Send,
+    StartArtim,
+    StopArtim,
+    UpperLayer,
+)
+from router.config import Timeouts
+
+Buffer = bytes | bytearray | memoryview
+
+_MOST_BUFFERS = 1024
+"""IOV_MAX on Linux: the most buffers that one sendmsg takes."""
+
+_QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+
+
+class Socket(Protocol):
+    """What is asked of a socket. `trio.socket` has it; so have the in-memory ones of the tests."""
+
+    def recv_into(self, buffer: memoryview, /) -> Awaitable[int]: ...
+    def sendmsg(self, buffers: Iterable[Buffer], /) -> Awaitable[int]: ...
+    def setsockopt(self, level: int, optname: int, value: int, /) -> None: ...
+    def close(self) -> None: ...
+
+
+class TransportError(Exception):
+    """The connection is of no more use; the words say how it ended."""
+
+
+@frozen(kw_only=True)
+class TransportStatistics:
+    """Bytes on the wire, PDU headers included."""
+
+    bytes_received: int
+    bytes_sent: int
+
+
+def tune(sock: Socket) -> None:
+    """Set what every DICOM connection here has: no Nagle on our side, keep-alive against silent partitions."""
+    for level, option in ((socket.IPPROTO_TCP, socket.TCP_NODELAY), (socket.SOL_SOCKET, socket.SO_KEEPALIVE)):
+        try:
+            sock.setsockopt(level, option, 1)
+        except OSError as error:  # the peer may be gone already, which the first read will tell
+            if error.errno not in (errno.EINVAL, errno.ENOTCONN, errno.ECONNRESET):
+                raise
+
+
+class Transport:
+    """One connection, driven by the one task that owns the association."""
+
+    def __init__(self, sock: Socket, upper_layer: UpperLayer, timeouts: Timeouts) -> None:
+        self._socket = sock
+        self._timeouts = timeouts
+        self._artim_deadline: float | None = None
+        self._open = True
+        self._writable = True
+        self._bytes_received = 0
+        self._bytes_sent = 0
+        self.upper_layer = upper_layer
+        tune(sock)
+
+    def statistics(self) -> TransportStatistics:
+        return TransportStatistics(bytes_received=self._bytes_received, bytes_sent=self._bytes_sent)
+
+    @property
+    def is_open(self) -> bool:
+        return self._open
+
+    @property
+    def can_send(self) -> bool:
+        """False once a write has failed: what is sent then goes nowhere, and the next read tells why."""
+        return self._writable
+
+    async def read(self, patience: float) -> list[Indication]:
+        """Wait up to `patience` seconds for bytes, and give what they mean.
+
+        An empty list says that nothing is complete yet. While ARTIM runs it is the deadline, however slowly bytes
+        drip in (PS3.8 9.1.5).
+
+        Raises:
+            TimeoutError: nothing came for `patience` seconds. The association is still open.
+        """
+        if not self._open:
+            raise TransportError("the connection is closed")
+        artim = self._artim_deadline
+        deadline = trio.current_time() + patience if artim is None else artim
+        received = -1
+        with trio.move_on_at(deadline):
+            received = await self._receive()
+        if received >= 0:
+            return await self.perform(self.upper_layer.received(received))
+        if artim is not None:
+            return await self.perform(self.upper_layer.artim_expired())
+        raise TimeoutError(f"the peer was silent for {patience:g} s")
+
+    async def _receive(self) -> int:
+        """Bytes now in the engine's buffer; 0 at the end of the stream, however it came about."""
+        try:
+            received = await self._socket.recv_into(self.upper_layer.writable())
+            if _QUICK_ACK is not None and received:
+                # A sender with Nagle's algorithm on waits for this acknowledgement before its next small write.
+                self._socket.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
+        except OSError:
+            return 0
+        self._bytes_received += received
+        return received
+
+    async def perform(self, outputs: Sequence[Effect | Indication]) -> list[Indication]:
+        """Carry out the engine's effects in their order; what remains are the indications, for the actor."""
+        indications: list[Indication] = []
+        for output in outputs:
+            match output:
+                case Send(buffers=buffers):
+                    await self.send(buffers)
+                case StartArtim():
+                    self._artim_deadline = trio.current_time() + self._timeouts.artim
+                case StopArtim():
+                    self._artim_deadline = None
+                case CloseTransport():
+                    self.close()
+                case _:
+                    indications.append(output)
+        return indications
+
+    async def tell(self, primitive: Callable[..., Sequence[Effect | Indication]], *arguments: object) -> None:
+        """Say a primitive to the engine and perform its answer. One that the peer's end has overtaken is not said."""
+        try:
+            outputs = primitive(*arguments)
+        except Overtaken:
+            return
+        await self.perform(outputs)
+
+    async def send(self, buffers: Sequence[Buffer]) -> None:
+        """Write all of `buffers`. A peer that takes nothing for the write deadline loses the connection.
+
+        A connection that is gone swallows the bytes: the next read tells how it ended.
+        """
+        if not self._writable:
+            return
+        self._writable = False  # stays so when this is cancelled, or fails, in the middle of a PDU
+        waiting = list(buffers)
+        try:
+            while waiting:
+                with trio.move_on_after(self._timeouts.write) as scope:
+                    sent = await self._socket.sendmsg(waiting[:_MOST_BUFFERS])
+                if scope.cancelled_caught:
+                    self.close()
+                    return
+                self._bytes_sent += sent
+                waiting = _after(waiting, sent)
+        except OSError:
+            return
+        self._writable = True
+
+    def close(self) -> None:
+        self._open = False
+        self._writable = False
+        self._artim_deadline = None
+        self._socket.close()
+
+
+def _after(buffers: list[Buffer], sent: int) -> list[Buffer]:
+    """What is left of `buffers` when the first `sent` bytes of them are gone."""
+    for index, buffer in enumerate(buffers):
+        size = len(buffer)
+        if sent < size:
+            rest = buffers[index:]
+            rest[0] = memoryview(buffer)[sent:]
+            return rest
+        sent -= size
+    return []

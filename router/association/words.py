@@ -1,0 +1,52 @@
+"""PDUs and presentation contexts in an integration engineer's words, for the log.
+
+What a peer sent is escaped: no control character of an AE title reaches a terminal.
+"""
+
+from collections.abc import Sequence
+
+from pydicom._uid_dict import UID_dictionary
+
+from pdu import Abort, ContextResult, PresentationContext, PresentationContextResult
+
+_RESULTS = {
+    ContextResult.ACCEPTANCE: "accepted",
+    ContextResult.USER_REJECTION: "refused by the user",
+    ContextResult.NO_REASON: "refused without a reason",
+    ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED: "refused, abstract syntax not supported",
+    ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED: "refused, transfer syntaxes not supported",
+}
+
+
+def uid_name(uid: str) -> str:
+    """The standard's name of a UID, or the UID itself, escaped."""
+    entry = UID_dictionary.get(uid)
+    return entry[0].partition(":")[0] if entry else escaped(uid)
+
+
+def escaped(text: str) -> str:
+    """Printable ASCII only; everything else as a Python escape, and no more of it than an AE title or UID has."""
+    return text.encode("unicode_escape").decode("ascii")[:128]
+
+
+def context_words(proposed: Sequence[PresentationContext], results: Sequence[PresentationContextResult]) -> list[str]:
+    """One sentence for each presentation context: what was proposed, and what became of it."""
+    by_id = {result.id: result for result in results}
+    return [_one_context(context, by_id.get(context.id)) for context in proposed]
+
+
+def _one_context(context: PresentationContext, result: PresentationContextResult | None) -> str:
+    syntaxes = ", ".join(uid_name(uid) for uid in context.transfer_syntaxes)
+    words = f"proposed {uid_name(context.abstract_syntax)} with {syntaxes}: "
+    if result is None:
+        return words + "not answered"
+    if result.result is ContextResult.ACCEPTANCE and len(context.transfer_syntaxes) > 1:
+        return words + f"accepted with {uid_name(result.transfer_syntax)}"
+    return words + _RESULTS[result.result]
+
+
+def abort_words(abort: Abort) -> str:
+    source, reason = (
+        getattr(value, "name", str(value)).replace("_", " ").lower() for value in (abort.source, abort.reason)
+    )
+    return f"aborted by the peer ({source}: {reason})"

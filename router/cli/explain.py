@@ -1,0 +1,142 @@
+"""`explain`: where files would go, and why, by the configuration alone. No router need run, nothing is sent.
+
+Of a data set, only the elements that a condition is about are read, and only those that kept a route from matching
+are shown.
+"""
+
+import mmap
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import click
+from attrs import evolve
+
+from router.cli.configuration import config_option, read
+from router.cli.failing import EXIT_FAILED
+from router.cli.output import say, say_json
+from router.config import SERVICES, Config, name_of
+from router.part10 import NotDICOM
+from router.routing import Facts, MalformedDataSet, RoutingTable, scan
+from router.sending import Instance, examine
+
+
+def _ip_address(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
+    try:
+        return str(ip_address(value))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no IP address", ctx, parameter) from None
+
+
+@click.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--calling", metavar="AE", default="", help="The sender's AE title.")
+@click.option("--called", metavar="AE", help="The AE title that it calls; ours unless told.")
+@click.option("--peer", metavar="IP", default="127.0.0.1", show_default=True, callback=_ip_address)
+@click.option("--service", type=click.Choice(SERVICES), default="storage", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@config_option
+@click.pass_context
+def explain(
+    ctx: click.Context,
+    files: tuple[Path, ...],
+    calling: str,
+    called: str | None,
+    peer: str,
+    service: str,
+    as_json: bool,
+    config_path: Path,
+) -> None:
+    """Tell for each FILE which routes match, why the others do not, and where it would go."""
+    config = read(config_path)
+    association = Facts(
+        service=service,
+        calling_ae=calling,
+        called_ae=called or config.router.ae_title,
+        peer=peer,
+        sop_class="",
+        transfer_syntax="",
+    )
+    table = RoutingTable(config.routes)
+    answers = [_explain(path, association, table, config) for path in files]
+    if as_json:
+        say_json(answers)
+    else:
+        for answer in answers:
+            _show(answer)
+    if any("error" in answer for answer in answers):
+        ctx.exit(EXIT_FAILED)
+
+
+def _explain(path: Path, association: Facts, table: RoutingTable, config: Config) -> dict[str, Any]:
+    try:
+        instance = examine(path)
+        elements = _elements(instance, table)
+    except (NotDICOM, MalformedDataSet) as error:
+        return {"file": str(path), "error": str(error)}
+    except OSError as error:
+        return {"file": str(path), "error": error.strerror or str(error)}
+    facts = evolve(
+        association,
+        sop_class=instance.sop_class_uid,
+        transfer_syntax=instance.transfer_syntax,
+        elements=elements,
+    )
+    match = table.match(facts)
+    return {
+        "file": str(path),
+        "sop_class_uid": instance.sop_class_uid,
+        "sop_instance_uid": instance.sop_instance_uid,
+        "transfer_syntax": instance.transfer_syntax,
+        "routes": [
+            {"route": verdict.route, "matched": verdict.matched, "reasons": list(verdict.reasons)}
+            for verdict in match.trace
+        ],
+        "destinations": list(match.destinations),
+        "refused": _refusal(instance, facts, bool(match.destinations), config),
+        "held": not match.destinations and config.router.unrouted == "hold",
+    }
+
+
+def _elements(instance: Instance, table: RoutingTable) -> Mapping[int, tuple[str, ...]]:
+    if not table.elements or not instance.length:
+        return {}
+    with instance.path.open("rb") as file:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as whole:
+            with whole[instance.offset :] as data:
+                return scan(data, instance.transfer_syntax, table.elements)
+
+
+def _refusal(instance: Instance, facts: Facts, routed: bool, config: Config) -> list[str]:
+    """Why the router would not even take it, in words; empty where it would."""
+    access, storage = config.access, config.storage
+    asked = (
+        (access.peer.matches(facts.peer), f"[access] lets {facts.peer} open no association"),
+        (access.calling_ae.matches(facts.calling_ae), f'[access] does not know calling AE "{facts.calling_ae}"'),
+        (access.called_ae.matches(facts.called_ae), f'[access] does not know called AE "{facts.called_ae}"'),
+        (storage.calling_ae.matches(facts.calling_ae), f'[storage] lets "{facts.calling_ae}" store nothing'),
+        (storage.sop_classes.matches(facts.sop_class), f"[storage] takes no {name_of(facts.sop_class)}"),
+        (
+            storage.transfer_syntaxes.matches(facts.transfer_syntax),
+            f"[storage] takes no {name_of(facts.transfer_syntax)}",
+        ),
+        (routed or config.router.unrouted == "hold", "no route takes it"),
+    )
+    return [words for fine, words in asked if not fine]
+
+
+def _show(answer: dict[str, Any]) -> None:
+    say(answer["file"])
+    if "error" in answer:
+        say(f"  cannot be explained: {answer['error']}")
+        return
+    say(f"  {name_of(answer['sop_class_uid'])}, {name_of(answer['transfer_syntax'])}")
+    for route in answer["routes"]:
+        say(f'  route "{route["route"]}": ' + ("matches" if route["matched"] else "; ".join(route["reasons"])))
+    if answer["refused"]:
+        say(f"  => refused: {'; '.join(answer['refused'])}")
+    elif answer["held"]:
+        say("  => held: no route takes it, and unrouted objects are kept for a person to look at")
+    else:
+        say(f"  => {', '.join(answer['destinations'])}")

@@ -1,0 +1,219 @@
+"""Where the commands that look at a router get what they show: from the running router, by its admin API, or from
+the spool of one that does not run. Both give the same JSON objects.
+"""
+
+import json
+import socket
+from collections.abc import Callable, Sequence
+from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Protocol
+from urllib.parse import quote, urlencode
+
+import click
+import trio
+from attrs import evolve
+
+from router.admin import selecting, shapes
+from router.admin.export import CHUNK, head_of
+from router.cli.configuration import read, read_if_there
+from router.cli.failing import CommandError
+from router.config import Config, Endpoint
+from router.config.identifiers import connecting
+from router.spool import Spool, SpoolError, UnknownMessage, read_only
+
+_PATIENCE: Final = 60.0
+"""Seconds for the admin API to answer."""
+_ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+Query = Sequence[tuple[str, str]]
+
+
+class Source(Protocol):
+    """What there is to look at."""
+
+    def status(self) -> Any: ...
+    def page(self, query: Query) -> Any: ...
+    def message(self, message_id: int) -> Any: ...
+    def export(self, message_id: int, out: BinaryIO) -> None: ...
+
+
+class NotRunning(CommandError):
+    """Nobody answers at the address of the admin API."""
+
+
+def admin_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command --admin, as the parameter `admin`."""
+
+    def address(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Endpoint | None:
+        try:
+            return None if value is None else connecting(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error), ctx, parameter) from None
+
+    return click.option(
+        "--admin",
+        metavar="HOST:PORT",
+        callback=address,
+        help="The admin API of the running router; admin.listen of the configuration unless told.",
+    )(command)
+
+
+def running(config_path: Path, admin: Endpoint | None) -> "Running":
+    """The running router, for what nobody else can do."""
+    return _running(_config(config_path, admin), admin)
+
+
+def reading(config_path: Path, admin: Endpoint | None) -> Source:
+    """The running router, or the spool that it left."""
+    config = _config(config_path, admin)
+    try:
+        router = _running(config, admin)
+        router.get("/healthz", fine=(200, 503))
+    except NotRunning as error:
+        if admin is not None:
+            raise
+        click.echo(f"{error}: this is from its spool", err=True)
+        return Stopped(config)
+    return router
+
+
+def _config(config_path: Path, admin: Endpoint | None) -> Config:
+    return read(config_path) if admin is None else read_if_there(config_path)
+
+
+def _running(config: Config, admin: Endpoint | None) -> "Running":
+    listen = admin or config.admin.listen
+    if not listen.port:
+        raise NotRunning("admin.listen has port 0, so that --admin must say where the running router listens")
+    return Running(evolve(listen, host=_ANYWHERE.get(listen.host, listen.host)))
+
+
+class Running:
+    """A running router, by its admin API. Every failure is a `CommandError` in words."""
+
+    def __init__(self, address: Endpoint) -> None:
+        self._address = address
+
+    def status(self) -> Any:
+        return self.get("/api/status")
+
+    def page(self, query: Query) -> Any:
+        return self.get(f"/api/queue?{urlencode(query)}")
+
+    def message(self, message_id: int) -> Any:
+        return self.get(f"/api/queue/{message_id}")
+
+    def change(self, action: str, selection: dict[str, Any]) -> Any:
+        """How many deliveries were changed: {"changed": 1}."""
+        body = json.dumps(selection).encode()
+        return self._json(self._ask("POST", f"/api/queue/{quote(action)}", body), (200,))
+
+    def export(self, message_id: int, out: BinaryIO) -> None:
+        response = self._ask("GET", f"/api/queue/{message_id}/export")
+        if response.status != 200:
+            self._json(response, (200,))
+        try:
+            while piece := response.read(CHUNK):
+                out.write(piece)
+        except (IncompleteRead, HTTPException, TimeoutError, ConnectionError) as error:
+            raise CommandError("the export broke off before its end; the router's log says why") from error
+        if response.length:
+            raise CommandError("the export broke off before its end; the router's log says why")
+
+    def get(self, path: str, *, fine: tuple[int, ...] = (200,)) -> Any:
+        return self._json(self._ask("GET", path), fine)
+
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> HTTPResponse:
+        connection = HTTPConnection(self._address.host, self._address.port, timeout=_PATIENCE)
+        headers = {"Connection": "close"} | ({"Content-Type": "application/json"} if body is not None else {})
+        try:
+            connection.request(method, path, body, headers)
+            return connection.getresponse()
+        except (ConnectionRefusedError, TimeoutError, socket.gaierror, OSError) as error:
+            connection.close()
+            raise NotRunning(f"no router answers at {self._address} ({_cause(error)})") from error
+        except HTTPException as error:
+            connection.close()
+            raise CommandError(f"what answers at {self._address} is no admin API") from error
+
+    def _json(self, response: HTTPResponse, fine: tuple[int, ...]) -> Any:
+        with response:
+            try:
+                answer = json.loads(response.read())
+            except (ValueError, HTTPException, OSError) as error:
+                raise CommandError(f"what answers at {self._address} is no admin API") from error
+        if response.status not in fine:
+            words = answer.get("error", "") if isinstance(answer, dict) else ""
+            raise CommandError(words or f"the router answered {response.status}")
+        return answer
+
+
+def _cause(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__
+
+
+class Stopped:
+    """The spool of a router that does not run."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        try:
+            self._spool = read_only(config.router.spool)
+        except SpoolError as error:
+            raise CommandError(str(error)) from None
+
+    def status(self) -> Any:
+        totals = self._spool.totals()
+        return {
+            "running": False,
+            "ae_title": self._config.router.ae_title,
+            "destinations": {
+                name: {
+                    "waiting": numbers.waiting,
+                    "in_flight": 0,
+                    "delivered": numbers.delivered,
+                    "held": numbers.held,
+                    "discarded": numbers.discarded,
+                }
+                for name, numbers in sorted(totals.items())
+            },
+        }
+
+    def page(self, query: Query) -> Any:
+        asked = dict(query)
+        states = [value for key, value in query if key == "state"]
+        limit = selecting.number(asked, "limit", selecting.LIMIT, 1, selecting.LIMIT_MAX)
+        rows = self._spool.queue(selecting.asked(asked, states), selecting.cursor(asked), limit)
+        return shapes.page(rows, limit)
+
+    def message(self, message_id: int) -> Any:
+        try:
+            return shapes.message(self._spool.show(message_id))
+        except UnknownMessage as error:
+            raise CommandError(str(error)) from None
+
+    def export(self, message_id: int, out: BinaryIO) -> None:
+        """Opens the spool as a router would, lock and recovery included: its bytes are only to be had checked."""
+        try:
+            spool = Spool.open(self._config.router.spool, self._config.spool)
+        except SpoolError as error:
+            raise CommandError(str(error)) from None
+        try:
+            trio.run(_export, spool, message_id, out)
+        except* SpoolError as group:
+            raise CommandError("; ".join(map(str, group.exceptions))) from None
+        finally:
+            spool.close()
+
+
+async def _export(spool: Spool, message_id: int, out: BinaryIO) -> None:
+    async with trio.open_nursery() as nursery:
+        await nursery.start(spool.run)
+        with await spool.open_message(message_id) as message:
+            out.write(head_of(message.envelope))
+            buffer, offset = memoryview(bytearray(CHUNK)), 0
+            while size := await message.read_into(buffer, offset):
+                out.write(buffer[:size])
+                offset += size
+        nursery.cancel_scope.cancel()

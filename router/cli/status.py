@@ -1,0 +1,95 @@
+"""`status`: what the running router is doing, or what the spool of a stopped one holds."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from router.cli.configuration import config_option
+from router.cli.output import count, say, say_json, say_table, size
+from router.cli.sources import admin_option, reading
+from router.config import Endpoint
+
+
+@click.command()
+@admin_option
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@config_option
+def status(config_path: Path, admin: Endpoint | None, as_json: bool) -> None:
+    """Show the destinations with their deliveries, the open associations and the spool."""
+    now = reading(config_path, admin).status()
+    if as_json:
+        say_json({"running": True, **now})
+        return
+    _show_router(now)
+    _show_destinations(now["destinations"])
+    _show_associations(now.get("associations", []))
+    if spool := now.get("spool"):
+        _show_spool(spool)
+
+
+def _show_router(now: dict[str, Any]) -> None:
+    if not now.get("running", True):
+        say(f"{now['ae_title']} is not running")
+        return
+    accepting = "accepting" if now["accepting"] else "NOT accepting"
+    say(f"{now['ae_title']} {now['version']}, running for {_span(now['seconds'])}, {accepting}")
+
+
+def _show_destinations(destinations: dict[str, dict[str, Any]]) -> None:
+    if not destinations:
+        say("no destinations")
+        return
+    rows = [
+        (
+            name or "(unrouted)",
+            *(numbers.get(state, 0) for state in ("waiting", "in_flight", "delivered", "held", "discarded")),
+            _doing(numbers),
+        )
+        for name, numbers in destinations.items()
+    ]
+    say_table(("destination", "waiting", "in flight", "delivered", "held", "discarded", "now"), rows)
+
+
+def _doing(numbers: dict[str, Any]) -> str:
+    """What the destination's actor is at, and why."""
+    words = [numbers.get("actor_stage", "")]
+    if reason := numbers.get("actor_reason"):
+        words.append(reason)
+    if (next_try := numbers.get("actor_next_try")) is not None:
+        words.append(f"next try in {_span(next_try)}")
+    return ": ".join(filter(None, words))
+
+
+def _show_associations(associations: list[dict[str, Any]]) -> None:
+    if not associations:
+        return
+    rows = [
+        (
+            one["calling_ae"] or "(not yet known)",
+            one["peer"],
+            one["called_ae"] or "",
+            one["messages"],
+            size(one["data_set_bytes"]),
+            _span(one["seconds"]),
+        )
+        for one in associations
+    ]
+    say_table(("calling", "peer", "called", "messages", "received", "open for"), rows)
+
+
+def _show_spool(spool: dict[str, Any]) -> None:
+    say(
+        f"spool: {count(spool['unfinished'], 'unfinished message')}, {size(spool['bytes'])} in "
+        f"{count(spool['segments'], 'segment')}, {size(spool['free'])} free on its disk"
+    )
+    if spool["damaged"]:
+        say(f"spool: {count(spool['damaged'], 'damaged message')} found since the start; the log says more")
+
+
+def _span(seconds: float) -> str:
+    """A duration for people: "4.2 s", "3 min", "2.5 h", "9.1 d"."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.1f} s"

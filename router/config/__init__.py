@@ -1,0 +1,54 @@
+"""router.toml as frozen values: `load` gives a `Config` without a fault, or raises all its faults at once."""
+
+from router.config.conditions import Condition, element_tag, tag_name
+from router.config.identifiers import Endpoint
+from router.config.load import load, parse
+from router.config.patterns import Globs, Kind, Networks, UIDs, name_of, parse_address
+from router.config.reading import ConfigError, Fault
+from router.config.values import (
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+    SERVICES,
+    Access,
+    Admin,
+    Config,
+    Limits,
+    Listener,
+    Peer,
+    Retry,
+    Route,
+    Router,
+    Storage,
+    Timeouts,
+)
+
+__all__ = [
+    "IMPLEMENTATION_CLASS_UID",
+    "IMPLEMENTATION_VERSION_NAME",
+    "SERVICES",
+    "Access",
+    "Admin",
+    "Condition",
+    "Config",
+    "ConfigError",
+    "Endpoint",
+    "Fault",
+    "Globs",
+    "Kind",
+    "Limits",
+    "Listener",
+    "Networks",
+    "Peer",
+    "Retry",
+    "Route",
+    "Router",
+    "Storage",
+    "Timeouts",
+    "UIDs",
+    "element_tag",
+    "load",
+    "name_of",
+    "parse",
+    "parse_address",
+    "tag_name",
+]

@@ -1,0 +1,123 @@
+"""Texts with a form of their own: AE titles, UIDs, names, addresses and paths.
+
+Each reader takes what TOML gave and returns the value, or raises `ValueError` with words for the person who wrote
+the file. Not here: numbers (`quantities`) and patterns that are matched against what arrives (`patterns`).
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from attrs import frozen
+
+from router.config.quantities import shown
+
+_UID = re.compile(r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*))+", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+_ENDPOINT = re.compile(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\s:\[\]/]+)):(\d{1,5})", re.ASCII)
+
+
+@frozen(kw_only=True)
+class Endpoint:
+    """Where to listen or to connect: a host name or IP address, and a TCP port."""
+
+    host: str
+    port: int
+    """0 is any free port, for listening only."""
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def text(value: object) -> str:
+    """Text, whatever it says."""
+    if not isinstance(value, str):
+        raise ValueError(f"must be text in quotation marks, not {shown(value)}")
+    return value
+
+
+def line(value: object) -> str:
+    """One line of text for people: not blank, nothing unprintable, at most 200 characters."""
+    if not text(value).strip() or not text(value).isprintable() or len(text(value)) > 200:
+        raise ValueError(f"must be one line of 1 to 200 characters, not {shown(value)}")
+    return text(value)
+
+
+def one_of(*choices: str) -> Callable[[object], str]:
+    """A reader of one word out of a few."""
+
+    def read(value: object) -> str:
+        if value not in choices:
+            raise ValueError(f"must be {' or '.join(map(shown, choices))}, not {shown(value)}")
+        return text(value)
+
+    return read
+
+
+def flag(value: object) -> bool:
+    """true or false, as TOML writes them."""
+    if not isinstance(value, bool):
+        raise ValueError(f"must be true or false, without quotation marks, not {shown(value)}")
+    return value
+
+
+def ae_title(value: object) -> str:
+    """An AE title (PS3.5 6.2, AE): 1 to 16 characters of printable ASCII without backslash, outer spaces ignored."""
+    title = text(value).strip(" ")
+    if not 1 <= len(title) <= 16:
+        raise ValueError(f"{shown(value)} is no AE title: it must have 1 to 16 characters besides outer spaces")
+    if not title.isascii() or not title.isprintable() or "\\" in title:
+        raise ValueError(f"{shown(value)} is no AE title: it must be printable ASCII without a backslash")
+    return title
+
+
+def version_name(value: object) -> str:
+    """An implementation version name (PS3.7 D.3.3.2.4): 1 to 16 characters of printable ASCII."""
+    name = text(value)
+    if not 1 <= len(name) <= 16 or not name.isascii() or not name.isprintable():
+        raise ValueError(f"must be 1 to 16 characters of printable ASCII, not {shown(value)}")
+    return name
+
+
+def uid(value: object) -> str:
+    """A UID (PS3.5 9.1): at most 64 characters, numbers without leading zeros joined by dots."""
+    if len(text(value)) > 64 or _UID.fullmatch(text(value)) is None:
+        raise ValueError(
+            f"{shown(value)} is no UID: it must be numbers without leading zeros joined by dots, at most 64 characters"
+        )
+    return text(value)
+
+
+def peer_name(value: object) -> str:
+    """A peer's name: it stands in commands and logs, so letters, digits, dots, hyphens and underscores only."""
+    if _NAME.fullmatch(text(value)) is None:
+        raise ValueError(
+            f"{shown(value)} cannot name a peer: use 1 to 64 letters, digits, '.', '-' and '_', "
+            "and begin with a letter or digit"
+        )
+    return text(value)
+
+
+def listening(value: object) -> Endpoint:
+    """An address to listen on; port 0 takes any free port."""
+    found = _ENDPOINT.fullmatch(text(value).strip())
+    if found is None:
+        raise ValueError(f'must be written "host:port", or "[host]:port" for an IPv6 address, not {shown(value)}')
+    if int(found[3]) > 65535:
+        raise ValueError(f"{shown(value)} has a port over 65535")
+    return Endpoint(host=found[1] or found[2], port=int(found[3]))
+
+
+def connecting(value: object) -> Endpoint:
+    """An address to connect to."""
+    endpoint = listening(value)
+    if endpoint.port == 0:
+        raise ValueError(f"{shown(value)} has port 0, to which nobody can connect")
+    return endpoint
+
+
+def folder(value: object) -> Path:
+    """A path; a relative one is meant from the folder of the configuration file."""
+    if not text(value) or "\0" in text(value):
+        raise ValueError(f"must be a path, not {shown(value)}")
+    return Path(text(value))

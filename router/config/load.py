@@ -1,0 +1,182 @@
+"""From router.toml to a `Config`, or to every fault in it at once.
+
+The walk goes on after a fault, and what is judged where tables meet (routes and peers, listeners among themselves,
+sizes and pauses) is judged too, so that one run names all there is to mend. Not here: what a value may look like
+(`quantities`, `identifiers`, `patterns`, `conditions`) and how a table is walked (`reading`).
+"""
+
+import tomllib
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from router.config.identifiers import peer_name
+from router.config.patterns import suggestion
+from router.config.quantities import shown
+from router.config.reading import ConfigError, Fault, Reading, T, Table
+from router.config.values import (
+    SERVICES,
+    Access,
+    Admin,
+    Config,
+    Limits,
+    Listener,
+    Peer,
+    Route,
+    Router,
+    Spool,
+    Storage,
+    Timeouts,
+)
+from router.messages import SpoolSettings
+
+TABLES = ("router", "listeners", "timeouts", "limits", "access", "storage", "spool", "admin", "peers", "routes")
+
+
+def load(path: Path, *, services: Collection[str] = SERVICES) -> Config:
+    """Read a configuration file. Relative paths in it are meant from its folder.
+
+    Raises `ConfigError` with every fault. `services` are the service classes that a route may be for.
+    """
+    try:
+        content = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError([Fault("", f"{path} cannot be read: {error.strerror}")]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([Fault("", f"{path} is not UTF-8 text: byte {error.start} does not fit")]) from error
+    return attrs.evolve(parse(content, path.parent, services=services), path=path)
+
+
+def parse(content: str, base: Path, *, services: Collection[str] = SERVICES) -> Config:
+    """As `load`, from text; `base` is the folder that relative paths are meant from."""
+    try:
+        document = tomllib.loads(content)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([Fault("", f"this is not TOML: {error}")]) from error
+    reading = Reading()
+    reading.unknown(document, TABLES, "")
+    router = _section(reading, Router, document, "router")
+    storage = _section(reading, Storage, document, "storage")
+    peers = _peers(reading, document, router)
+    config = Config(
+        router=attrs.evolve(router, spool=base / router.spool),
+        listeners=_listeners(reading, document, router),
+        timeouts=_section(reading, Timeouts, document, "timeouts"),
+        limits=_section(reading, Limits, document, "limits"),
+        access=_section(reading, Access, document, "access"),
+        storage=storage,
+        spool=_spool(reading, document, storage),
+        admin=_section(reading, Admin, document, "admin"),
+        peers=peers,
+        routes=_routes(reading, document, services),
+    )
+    if reading.faults:
+        raise ConfigError(reading.faults)
+    return config
+
+
+def _section(reading: Reading, cls: type[T], document: Table, key: str) -> T:
+    """A table of which every key has a default."""
+    for section in reading.table(cls, document.get(key, {}), key):
+        return section
+    return cls()
+
+
+def _tables(reading: Reading, document: Table, key: str) -> list[Any]:
+    """The tables of a [[key]]."""
+    tables = document.get(key, [])
+    if isinstance(tables, list):
+        return tables
+    reading.fault(key, f"must be written with double brackets: [[{key}]]")
+    return []
+
+
+def _listeners(reading: Reading, document: Table, router: Router) -> tuple[Listener, ...]:
+    tables = _tables(reading, document, "listeners")
+    known: dict[str, Any] = {"ae_title": router.ae_title, "maximum_pdu_length": router.maximum_pdu_length}
+    implied = tables and "listen" not in document.get("router", {})
+    listeners = [] if implied else [Listener(address=address, **known) for address in router.listen]
+    for index, table in enumerate(tables):
+        listeners += reading.table(Listener, table, f"listeners[{index}]", **known)
+    if not tables and not listeners:
+        reading.fault("router.listen", "is empty and there are no [[listeners]]: nobody could connect")
+    for address, times in Counter(listener.address for listener in listeners).items():
+        if times > 1 and address.port:
+            reading.fault("router.listen", f"{shown(str(address))} is listened on {times} times")
+    return tuple(listeners)
+
+
+def _spool(reading: Reading, document: Table, storage: Storage) -> SpoolSettings:
+    spool = _section(reading, Spool, document, "spool")
+    if spool.large_object > spool.memory:
+        reading.fault(
+            "spool.large_object", "is more than spool.memory, so that the largest small object would never fit"
+        )
+    return SpoolSettings(
+        segment_size=spool.segment_size,
+        large_object=spool.large_object,
+        memory=spool.memory,
+        free_space_floor=spool.free_space_floor,
+        duplicates=storage.duplicates,
+    )
+
+
+def _peers(reading: Reading, document: Table, router: Router) -> dict[str, Peer]:
+    tables = document.get("peers", {})
+    if not isinstance(tables, dict):
+        reading.fault("peers", "must be tables with a name each, such as [peers.pacs]")
+        return {}
+    peers = {}
+    known = {"calling_ae": router.ae_title, "maximum_pdu_length": router.maximum_pdu_length}
+    for name, table in tables.items():
+        path = f"peers.{name}"
+        reading.one(peer_name, name, path)
+        for peer in reading.table(Peer, table, path, name=name, **known):
+            peers[name] = peer
+            if peer.retry.max < peer.retry.first:
+                reading.fault(f"{path}.retry.max", "is less than the first pause")
+            if peer.retry.give_up < peer.retry.first:
+                reading.fault(f"{path}.retry.give_up", "is less than the first pause")
+    return peers
+
+
+def _routes(reading: Reading, document: Table, services: Collection[str]) -> tuple[Route, ...]:
+    routes: list[Route] = []
+    names: set[str] = set()
+    for index, table in enumerate(_tables(reading, document, "routes")):
+        name = table.get("name") if isinstance(table, dict) else None
+        path = f"routes[{shown(name) if isinstance(name, str) else index}]"
+        routes += reading.table(Route, table, path)
+        if isinstance(table, dict):
+            _judge_service(reading, table.get("service"), services, f"{path}.service")
+            _judge_destinations(reading, table.get("to"), document, f"{path}.to")
+        if isinstance(name, str) and name in names:
+            reading.fault(f"{path}.name", "is the name of an earlier route too")
+        names.add(str(name))
+    return tuple(routes)
+
+
+def _judge_service(reading: Reading, service: object, services: Collection[str], path: str) -> None:
+    if isinstance(service, str) and service not in services:
+        reading.fault(
+            path,
+            f"there is no service {shown(service)} in this version of the router{suggestion(service, services)}; "
+            f"a route can be for: {', '.join(services)}",
+        )
+
+
+def _judge_destinations(reading: Reading, to: object, document: Table, path: str) -> None:
+    """Against the peers as they were written, so that a fault in a peer is not reported here once more."""
+    peers = document.get("peers", {})
+    if to == []:
+        reading.fault(path, "is empty: a route must lead to at least one peer")
+    for name in to if isinstance(to, list) else [to]:
+        if not isinstance(name, str) or not isinstance(peers, dict):
+            continue
+        if name not in peers:
+            reading.fault(path, f"there is no peer {shown(name)}{suggestion(name, peers)}")
+        elif isinstance(peers[name], dict) and "address" not in peers[name]:
+            reading.fault(path, f"the peer {shown(name)} has no address, so nothing can be sent to it")

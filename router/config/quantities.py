@@ -1,0 +1,106 @@
+"""Numbers as an integration engineer writes them: durations, sizes and counts.
+
+Each reader takes what TOML gave and returns the value, or raises `ValueError` with words for the person who wrote
+the file. Not here: titles, names and addresses (`identifiers`), and which keys exist (`values`).
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+
+SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+BYTES = {"B": 1} | {
+    f"{prefix}{kind}": float(base**power)
+    for power, prefix in enumerate("KMGT", start=1)
+    for kind, base in (("B", 1000), ("iB", 1024))
+}
+LONGEST_DURATION = 3650 * SECONDS["d"]
+SMALLEST_PDU = 4096
+LARGEST_PDU = 1 << 20
+
+_QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*([A-Za-z]+)", re.ASCII)
+
+
+def shown(value: object) -> str:
+    """A value as it would stand in the file, on one line and not a long one."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case dict():
+            return "a table"
+        case list():
+            return "a list"
+        case str():
+            written = '"' + value.encode("unicode_escape").decode("ascii") + '"'
+        case _:
+            written = str(value)
+    return written if len(written) <= 80 else written[:76] + '..."'
+
+
+def duration(value: object) -> float:
+    """Seconds from "500ms", "30s", "5m", "1.5h" or "7d"."""
+    seconds = _quantity(value, SECONDS, "30s")
+    if seconds > LONGEST_DURATION:
+        raise ValueError(f"{shown(value)} is longer than ten years")
+    return seconds
+
+
+def wait(value: object) -> float:
+    """A duration longer than nothing: a deadline of zero would always have passed."""
+    seconds = duration(value)
+    if seconds == 0:
+        raise ValueError(f"{shown(value)} must be more than nothing")
+    return seconds
+
+
+def size(value: object) -> int:
+    """Bytes from "64KiB", "12MB" or "1GiB": KB, MB, GB, TB are powers of 1000, KiB, MiB, GiB, TiB of 1024."""
+    return math.floor(_quantity(value, BYTES, "64MiB"))
+
+
+def size_between(least: str, most: str) -> Callable[[object], int]:
+    """A reader of sizes from `least` to `most`, both included and written as in the file."""
+
+    def read(value: object) -> int:
+        if not size(least) <= (count := size(value)) <= size(most):
+            raise ValueError(f"must be from {least} to {most}, not {shown(value)}")
+        return count
+
+    return read
+
+
+def between(least: int, most: int) -> Callable[[object], int]:
+    """A reader of whole numbers from `least` to `most`, both included."""
+
+    def read(value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise ValueError(f"must be a whole number from {least} to {most}, not {shown(value)}")
+        return value
+
+    return read
+
+
+def factor(value: object) -> float:
+    """What a pause is multiplied by after each failure: from 1 to 100."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 1 <= value <= 100:
+        raise ValueError(f"must be a number from 1 to 100, not {shown(value)}")
+    return float(value)
+
+
+def pdu_length(value: object) -> int:
+    """A maximum length of P-DATA-TF PDUs (PS3.8 D.1): a number of bytes or a size, 4096 to 1 MiB; 0 is no limit."""
+    length = size(value) if isinstance(value, str) else value
+    if not isinstance(length, int) or isinstance(length, bool):
+        raise ValueError(f"must be a number of bytes, not {shown(value)}")
+    if length != 0 and not SMALLEST_PDU <= length <= LARGEST_PDU:
+        raise ValueError(f"must be from {SMALLEST_PDU} to {LARGEST_PDU} bytes, or 0 for no limit, not {shown(value)}")
+    return length
+
+
+def _quantity(value: object, units: Mapping[str, float], example: str) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ValueError(f'{value} has no unit: write it like "{example}"')
+    found = _QUANTITY.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None or found[2] not in units:
+        raise ValueError(f'must be a number with a unit ({", ".join(units)}), like "{example}", not {shown(value)}')
+    return float(found[1]) * units[found[2]]

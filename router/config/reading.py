@@ -1,0 +1,150 @@
+"""Tables of TOML into attrs values, collecting every fault on the way instead of stopping at the first.
+
+A class is read by its annotations: `One`, `Each` and `Entries` say how a key is read, an attrs class stands for a
+table of its own, and an attribute with none of them is not the file's to set. A key that cannot be read stays at its
+default, so that the walk goes on. Not here: which tables there are, and what they have to do with each other (`load`).
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import cache, partial
+from typing import Any, TypeVar, get_type_hints
+
+import attrs
+from attrs import define, field, frozen
+
+from router.config.patterns import suggestion
+from router.config.quantities import shown
+
+T = TypeVar("T", bound=attrs.AttrsInstance)
+Table = Mapping[str, Any]
+Read = Callable[[object], Any]
+"""From what TOML gave to the value; `ValueError` with words for the person who wrote the file."""
+
+
+@frozen
+class One:
+    """Marks a key that holds one value."""
+
+    read: Read
+
+
+@frozen
+class Each:
+    """Marks a key that holds a list of values, or one value that stands for a list of one."""
+
+    read: Read
+    gather: Callable[[tuple[Any, ...]], Any] = tuple
+
+
+@frozen
+class Entries:
+    """Marks a table of which the keys are free: each key is read, then its values as in `Each`."""
+
+    read_key: Read
+    read_value: Callable[[str, object], Any]
+    gather: Callable[[str, Any, tuple[Any, ...]], Any]
+
+
+@frozen
+class Fault:
+    """One thing to mend: where it stands, such as `peers.pacs.address`, and what is wrong, in words."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; `faults` says everything that is wrong with it."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(map(str, self.faults)))
+
+
+@cache
+def readable(cls: type[attrs.AttrsInstance]) -> dict[str, Any]:
+    """The keys that a table of this class may have, with what marks each: `One`, `Each`, `Entries` or a class."""
+    hints = get_type_hints(cls, include_extras=True)
+    marks = {f.name: getattr(hints[f.name], "__metadata__", (hints[f.name],))[0] for f in attrs.fields(cls)}
+    return {key: mark for key, mark in marks.items() if isinstance(mark, One | Each | Entries) or attrs.has(mark)}
+
+
+@define
+class Reading:
+    """One walk through a document, and the faults it met so far. What could not be read is an empty tuple."""
+
+    faults: list[Fault] = field(factory=list)
+
+    def fault(self, path: str, message: str) -> None:
+        self.faults.append(Fault(path, message))
+
+    def table(self, cls: type[T], given: object, path: str, **known: Any) -> tuple[T] | tuple[()]:
+        """A table as a value of `cls`; empty where a key without a default is missing or faulty.
+
+        `known` are attributes that come from elsewhere; a key of the same name in the table overrules them.
+        """
+        if not isinstance(given, dict):
+            self.fault(path, f"must be a table, not {shown(given)}")
+            return ()
+        keys = readable(cls)
+        self.unknown(given, keys, path)
+        values = dict(known)
+        for key in keys:
+            if key in given:
+                for value in self.key(keys[key], given[key], f"{path}.{key}"):
+                    values[key] = value
+        wanting = [f.name for f in attrs.fields(cls) if f.default is attrs.NOTHING and f.name not in values]
+        for key in wanting:
+            if key not in given:
+                self.fault(f"{path}.{key}", "is missing")
+        return () if wanting else (cls(**values),)
+
+    def key(self, mark: Any, given: object, path: str) -> tuple[Any, ...]:
+        """What a key holds, by its mark."""
+        match mark:
+            case One(read):
+                return self.one(read, given, path)
+            case Each(read, gather):
+                return (gather(self.each(read, given, path)),)
+            case Entries():
+                return (self.entries(mark, given, path),)
+            case _:
+                return self.table(mark, given, path)
+
+    def one(self, read: Read, given: object, path: str) -> tuple[Any, ...]:
+        """One value."""
+        try:
+            return (read(given),)
+        except ValueError as error:
+            self.fault(path, str(error))
+            return ()
+
+    def each(self, read: Read, given: object, path: str) -> tuple[Any, ...]:
+        """The entries of a list that can be read."""
+        if not isinstance(given, list):
+            return self.one(read, given, path)
+        return tuple(value for index, entry in enumerate(given) for value in self.one(read, entry, f"{path}[{index}]"))
+
+    def entries(self, mark: Entries, given: object, path: str) -> tuple[Any, ...]:
+        """The entries of a table with free keys, in the order of the file."""
+        if not isinstance(given, dict):
+            self.fault(path, f"must be a table, not {shown(given)}")
+            return ()
+        found = []
+        for key, values in given.items():
+            where = f"{path}.{key}"
+            if values == []:
+                self.fault(where, "is an empty list, which nothing can meet")
+            for known in self.one(mark.read_key, key, where):
+                read = partial(mark.read_value, key)
+                found.append(mark.gather(key, known, self.each(read, values, where)))
+        return tuple(found)
+
+    def unknown(self, given: Table, known: Collection[str], path: str) -> None:
+        """A fault for every key that is none."""
+        for key in given:
+            if key not in known:
+                self.fault(f"{path}.{key}" if path else key, f"there is no such key{suggestion(key, known)}")

@@ -1,0 +1,185 @@
+"""The configuration as frozen values: every key of router.toml, its default, and what may stand there.
+
+A class is a table of the file and an attribute is a key; the annotation names the reader of what TOML gave. Durations
+are seconds and sizes are bytes here, whatever the file wrote. Not here: the walk through the file (`load`).
+"""
+
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Literal
+
+from attrs import field, frozen
+
+from router import __version__
+from router.config import identifiers as text
+from router.config import patterns
+from router.config import quantities as number
+from router.config.conditions import Condition, condition, condition_key, condition_value
+from router.config.identifiers import Endpoint
+from router.config.patterns import Globs, Networks, UIDs
+from router.config.reading import Each, Entries, One
+from router.messages import SpoolSettings
+
+IMPLEMENTATION_CLASS_UID = "2.25.38507084909942000972300432763954023573"
+IMPLEMENTATION_VERSION_NAME = f"DICOM_ROUTER_{__version__}"[:16]
+
+SERVICES = ("storage",)
+"""The service classes that a route can be for."""
+
+
+Wait = Annotated[float, One(number.wait)]
+Duration = Annotated[float, One(number.duration)]
+PDULength = Annotated[int, One(number.pdu_length)]
+AETitle = Annotated[str, One(text.ae_title)]
+Patterns = Annotated[Globs, Each(patterns.glob, Globs)]
+
+ANYTHING = Globs(("*",))
+ANY_NETWORK = Networks((ip_network("0.0.0.0/0"), ip_network("::/0")))
+ANY_SOP_CLASS = patterns.sop_classes(("*",))
+ANY_TRANSFER_SYNTAX = patterns.transfer_syntaxes(("*",))
+EVERYWHERE = Endpoint(host="0.0.0.0", port=11112)
+ADMIN = Endpoint(host="127.0.0.1", port=8080)
+
+
+@frozen(kw_only=True)
+class Router:
+    """[router]: who this router is."""
+
+    ae_title: AETitle = "ROUTER"
+    listen: Annotated[tuple[Endpoint, ...], Each(text.listening)] = (EVERYWHERE,)
+    spool: Annotated[Path, One(text.folder)] = Path("spool")
+    unrouted: Annotated[Literal["refuse", "hold"], One(text.one_of("refuse", "hold"))] = "refuse"
+    maximum_pdu_length: PDULength = 131072
+    implementation_class_uid: Annotated[str, One(text.uid)] = IMPLEMENTATION_CLASS_UID
+    implementation_version_name: Annotated[str, One(text.version_name)] = IMPLEMENTATION_VERSION_NAME
+    shutdown_grace: Duration = 30.0
+
+
+@frozen(kw_only=True)
+class Listener:
+    """[[listeners]], and every entry of `router.listen`: one address to accept associations on.
+
+    In a file, the title and the length are those of [router] where the table does not say otherwise.
+    """
+
+    address: Annotated[Endpoint, One(text.listening)]
+    ae_title: AETitle = "ROUTER"
+    maximum_pdu_length: PDULength = 131072
+
+
+@frozen(kw_only=True)
+class Timeouts:
+    """[timeouts]: how long to wait for what, in seconds."""
+
+    artim: Wait = 30.0
+    connect: Wait = 10.0
+    association: Wait = 30.0
+    dimse: Wait = 60.0
+    idle: Wait = 300.0
+    write: Wait = 60.0
+    release: Wait = 10.0
+
+
+@frozen(kw_only=True)
+class Limits:
+    """[limits]: how much at once."""
+
+    associations: Annotated[int, One(number.between(1, 100_000))] = 500
+    associations_per_peer: Annotated[int, One(number.between(1, 100_000))] = 100
+    command_set: Annotated[int, One(number.size_between("1KiB", "16MiB"))] = 64 << 10
+
+
+@frozen(kw_only=True)
+class Access:
+    """[access]: who may open an association, and to whom."""
+
+    calling_ae: Patterns = ANYTHING
+    called_ae: Patterns = ANYTHING
+    peer: Annotated[Networks, Each(patterns.network, Networks)] = ANY_NETWORK
+
+
+@frozen(kw_only=True)
+class Storage:
+    """[storage]: what the storage service accepts."""
+
+    sop_classes: Annotated[UIDs, Each(patterns.sop_class, patterns.sop_classes)] = ANY_SOP_CLASS
+    transfer_syntaxes: Annotated[UIDs, Each(patterns.transfer_syntax, patterns.transfer_syntaxes)] = ANY_TRANSFER_SYNTAX
+    prefer: Annotated[tuple[str, ...], Each(patterns.transfer_syntax_uid)] = ()
+    calling_ae: Patterns = ANYTHING
+    duplicates: Annotated[Literal["forward", "hold", "refuse"], One(text.one_of("forward", "hold", "refuse"))] = (
+        "forward"
+    )
+
+
+@frozen(kw_only=True)
+class Spool:
+    """[spool]: how the spool keeps what it was given. With `storage.duplicates` it makes the `SpoolSettings`."""
+
+    segment_size: Annotated[int, One(number.size_between("1MiB", "4GiB"))] = 64 << 20
+    large_object: Annotated[int, One(number.size_between("4KiB", "256MiB"))] = 1 << 20
+    memory: Annotated[int, One(number.size_between("1MiB", "1TiB"))] = 32 << 20
+    free_space_floor: Annotated[int, One(number.size)] = 1 << 30
+
+
+@frozen(kw_only=True)
+class Admin:
+    """[admin]: the HTTP API that the command line talks to."""
+
+    listen: Annotated[Endpoint, One(text.listening)] = ADMIN
+
+
+@frozen(kw_only=True)
+class Retry:
+    """peers.NAME.retry: the pauses between attempts, and when a person must look."""
+
+    first: Wait = 5.0
+    factor: Annotated[float, One(number.factor)] = 2.0
+    max: Wait = 600.0
+    give_up: Wait = 7 * 86400.0
+
+
+@frozen(kw_only=True)
+class Peer:
+    """[peers.NAME]: one remote AE. Without an address it can only send.
+
+    In a file, `calling_ae` and the length are those of [router] where the table does not say otherwise.
+    """
+
+    name: str
+    ae_title: AETitle
+    address: Annotated[Endpoint | None, One(text.connecting)] = None
+    associations: Annotated[int, One(number.between(1, 1000))] = 1
+    linger: Duration = 5.0
+    calling_ae: AETitle = "ROUTER"
+    maximum_pdu_length: PDULength = 131072
+    retry: Retry = Retry()
+
+
+@frozen(kw_only=True)
+class Route:
+    """[[routes]]: a message of `service` that meets every condition goes to the peers named in `to`."""
+
+    name: Annotated[str, One(text.line)]
+    service: Annotated[str, One(text.text)]
+    when: Annotated[tuple[Condition, ...], Entries(condition_key, condition_value, condition)] = ()
+    to: Annotated[tuple[str, ...], Each(text.text)]
+    final: Annotated[bool, One(text.flag)] = False
+
+
+@frozen(kw_only=True)
+class Config:
+    """All of router.toml, faultless."""
+
+    router: Router = Router()
+    listeners: tuple[Listener, ...] = ()
+    """Those of `router.listen` first, then the [[listeners]]."""
+    timeouts: Timeouts = Timeouts()
+    limits: Limits = Limits()
+    access: Access = Access()
+    storage: Storage = Storage()
+    spool: SpoolSettings = field(factory=SpoolSettings)
+    admin: Admin = Admin()
+    peers: dict[str, Peer] = field(factory=dict)
+    routes: tuple[Route, ...] = ()
+    path: Path | None = None
+    """The file this came from."""

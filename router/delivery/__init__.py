@@ -1,0 +1,6 @@
+"""Delivery: one actor per destination. `retry` and `window` decide, `destination` does."""
+
+from router.delivery.destination import Destination, DestinationStatistics
+from router.delivery.dispatcher import Dispatcher
+
+__all__ = ["Destination", "DestinationStatistics", "Dispatcher"]

@@ -1,0 +1,349 @@
+"""The actor of one destination: keeps its part of the queue moving, whatever the others do.
+
+It holds a window of the ledger's queue and up to `associations` requestors. Each requestor opens an association
+for what waits, carries deliveries one after another, lingers a little, and releases. What became of each attempt
+goes to the ledger; what is decided (retry, hold, back off) is decided in `retry` and `window`.
+"""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from functools import partial
+from typing import Final
+
+import structlog
+import trio
+from attrs import evolve, frozen
+
+from router.association import (
+    Aborted,
+    AssociationError,
+    NoResponse,
+    Rejected,
+    Requestor,
+    Target,
+    plan_contexts,
+)
+from router.config import Config, Peer
+from router.delivery.retry import Breaker, RetryPolicy
+from router.delivery.window import Pair, Window
+from router.dimse import Command, decode, describe
+from router.messages import Result, Settlement, Waiting
+from router.services import Service
+from router.spool import Spool, SpoolError
+
+_REFILL_BELOW: Final = 128
+"""Deliveries in the window below which more are read from the ledger."""
+
+
+class Stage(Enum):
+    """What a destination is doing, for `status`."""
+
+    IDLE = "idle"
+    DELIVERING = "delivering"
+    BACKING_OFF = "backing off"
+
+
+@frozen(kw_only=True)
+class DestinationStatistics:
+    stage: str
+    reason: str
+    associations: int
+    in_flight: int
+    deferred: int
+    window: int
+    next_try: float | None
+    """Seconds from now, while backing off."""
+    delivered: int
+    """Since this process started."""
+    bytes_delivered: int
+
+
+class Destination:
+    """One peer that deliveries go to. Told by `arrived`, `rescan` and `drain`; never asked."""
+
+    def __init__(
+        self,
+        peer: Peer,
+        config: Config,
+        spool: Spool,
+        services: Mapping[str, Service],
+        *,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.name: Final = peer.name
+        self._peer = peer
+        self._timeouts = config.timeouts
+        self._target = _target(peer, config)
+        self._spool = spool
+        self._services = services
+        self._jitter = jitter
+        self._policy = RetryPolicy(
+            first=peer.retry.first, factor=peer.retry.factor, max=peer.retry.max, give_up=peer.retry.give_up
+        )
+        self._breaker = Breaker(self._policy)
+        self._window = Window()
+        self._cursor = 0
+        self._arrivals = 0
+        self._caught_up = False
+        self._rescan = False
+        self._draining = False
+        self._associations = 0
+        self._idle = 0
+        self._delivered = 0
+        self._bytes_delivered = 0
+        self._news = trio.lowlevel.ParkingLot()
+        self.ended: Final = trio.Event()
+        self._log = structlog.get_logger().bind(destination=peer.name)
+
+    def statistics(self) -> DestinationStatistics:
+        backing_off = self._breaker.is_open
+        stage = Stage.BACKING_OFF if backing_off else Stage.DELIVERING if self._window.in_flight else Stage.IDLE
+        return DestinationStatistics(
+            stage=stage.value,
+            reason=self._breaker.reason,
+            associations=self._associations,
+            in_flight=self._window.in_flight,
+            deferred=self._window.deferred,
+            window=len(self._window),
+            next_try=self._wait_seconds() if backing_off else None,
+            delivered=self._delivered,
+            bytes_delivered=self._bytes_delivered,
+        )
+
+    # What it is told
+
+    def arrived(self, deliveries: Sequence[Waiting]) -> None:
+        """New deliveries are in the ledger. They are taken as they are where nothing older is still to be read, and
+        no lane is concerned: whether a held message blocks a lane, the ledger knows."""
+        self._arrivals += 1
+        laned = any(delivery.key for delivery in deliveries)
+        if self._caught_up and not self._rescan and not laned and len(deliveries) <= self._window.room:
+            self._take_in(deliveries)
+        else:
+            self._caught_up = False
+        self._news.unpark_all()
+
+    def rescan(self) -> None:
+        """A person has changed the queue: read it anew from its beginning, and try at once."""
+        self._rescan = True
+        self._breaker.closed_at = 0.0
+        self._news.unpark_all()
+
+    def drain(self) -> None:
+        """Finish what is in flight, and end."""
+        self._draining = True
+        self._news.unpark_all()
+
+    # The actor
+
+    async def run(self) -> None:
+        """Deliver until `drain`ed, or cancelled."""
+        try:
+            await self._run()
+        finally:
+            self.ended.set()
+
+    async def _run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            while not self._draining:
+                await self._refill()
+                self._window.wake(trio.current_time())
+                while self._wants_association():
+                    self._associations += 1
+                    nursery.start_soon(self._associate)
+                    await trio.lowlevel.checkpoint()
+                await self._wait(self._next_moment())
+
+    async def _wait(self, until: float) -> None:
+        """Until there is news, or a time has come."""
+        with trio.move_on_at(until):
+            await self._news.park()
+
+    def _next_moment(self) -> float:
+        """When there will be something to do although nothing is heard."""
+        moments = [self._window.next_due]
+        if self._breaker.is_open and self._window.ready and not self._associations:
+            moments.append(self._breaker.closed_at)
+        return min((moment for moment in moments if moment is not None), default=float("inf"))
+
+    def _wants_association(self) -> bool:
+        return (
+            self._associations < self._peer.associations
+            and self._window.ready > self._idle
+            and self._breaker.allows(trio.current_time(), self._associations)
+        )
+
+    async def _refill(self) -> None:
+        if self._rescan:
+            self._rescan = False
+            self._window.forget_idle()
+            self._cursor, self._caught_up = 0, False
+        while not self._caught_up and self._window.ready < _REFILL_BELOW and self._window.room:
+            room, arrivals = self._window.room, self._arrivals
+            rows = await self._spool.waiting(self.name, self._cursor, room)
+            if self._rescan:
+                return
+            self._caught_up = len(rows) < room and arrivals == self._arrivals
+            self._take_in(rows)
+
+    def _take_in(self, rows: Sequence[Waiting]) -> None:
+        if rows:
+            self._cursor = max(self._cursor, rows[-1].message_id)
+            self._window.add(rows)
+
+    # One association
+
+    async def _associate(self) -> None:
+        """One association, from its opening to its end, and what its failure means."""
+        try:
+            contexts = plan_contexts(self._window.plan())
+            async with await Requestor.open(self._target, contexts, self._timeouts) as association:
+                self._hold_refused(association)
+                while (delivery := await self._next_for(association)) is not None:
+                    await self._carry(association, delivery)
+        except Rejected as error:
+            self._unreachable(str(error))
+            if not error.rejection.transient:
+                self._hold(lambda _: True, f"association {error}")
+        except (Aborted, NoResponse) as error:
+            self._struck(str(error))
+        except AssociationError as error:
+            self._unreachable(str(error))
+        finally:
+            self._associations -= 1
+            self._news.unpark_all()
+
+    async def _next_for(self, association: Requestor) -> Waiting | None:
+        """The next delivery that this association can carry; None: release it."""
+        deadline = trio.current_time() + self._peer.linger
+        rested = False
+        while not self._draining:
+            if rested and self._window.ready and not await association.is_alive():
+                return None
+            delivery = self._window.take(association.contexts)
+            if delivery is not None:
+                return delivery
+            if self._window.ready or trio.current_time() >= deadline:
+                return None
+            self._idle += 1
+            try:
+                await self._wait(deadline)
+            finally:
+                self._idle -= 1
+            rested = True
+        return None
+
+    async def _carry(self, association: Requestor, delivery: Waiting) -> None:
+        """One attempt. Whatever happens, the ledger hears of it."""
+        context = association.contexts[delivery.abstract_syntax, delivery.transfer_syntax]
+        service = self._services[delivery.service]
+        started = trio.current_time()
+        try:
+            message = await self._spool.open_message(delivery.message_id)
+        except SpoolError as error:
+            self._settle(delivery, Result.HELD, str(error), started)
+            return
+        try:
+            response = await association.request(context, decode(message.envelope.command), message)
+        except BaseException as error:
+            reason = str(error) if isinstance(error, AssociationError) else "interrupted"
+            self._settle(delivery, Result.RETRY, reason, started)
+            raise
+        finally:
+            message.close()
+        assert response.status is not None
+        result = service.outcome(response.status)
+        self._settle(delivery, result, _answer_words(response, delivery.service), started)
+        if result is Result.RETRY:
+            self._struck(_answer_words(response, delivery.service))
+        else:
+            self._breaker.succeeded()
+
+    # What became of it
+
+    def _settle(self, delivery: Waiting, result: Result, reason: str, started: float) -> None:
+        now = trio.current_time()
+        attempts = delivery.attempts + 1
+        delay = None
+        if result is Result.RETRY:
+            delay = self._policy.next(attempts, self._age(delivery), self._jitter())
+            if delay is None:
+                result, reason = Result.HELD, f"given up after {attempts} attempts, the last: {reason}"
+        match result:
+            case Result.DELIVERED:
+                self._delivered += 1
+                self._bytes_delivered += delivery.data_length
+                self._window.finish(delivery.message_id)
+            case Result.HELD:
+                self._window.drop(delivery.message_id)
+            case Result.RETRY:
+                assert delay is not None
+                self._window.defer(evolve(delivery, attempts=attempts), now + delay)
+        self._spool.settle(delivery.message_id, self.name, Settlement(result=result, reason=reason))
+        (self._log.info if result is Result.DELIVERED else self._log.warning)(
+            "delivery",
+            outcome=result.value,
+            reason=reason,
+            message_id=delivery.message_id,
+            sop_instance_uid=delivery.sop_instance_uid,
+            attempt=attempts,
+            data_set_bytes=delivery.data_length,
+            seconds=round(now - started, 4),
+            next_try_seconds=None if delay is None else round(delay, 1),
+        )
+
+    def _age(self, delivery: Waiting) -> float:
+        return self._spool.clock() - delivery.born
+
+    def _hold_refused(self, association: Requestor) -> None:
+        """Deliveries that the peer has no presentation context for need a person."""
+        for pair, words in association.refused.items():
+            self._hold(partial(_needs, pair), words)
+
+    def _hold(self, chosen: Callable[[Waiting], bool], reason: str) -> None:
+        for delivery in self._window.take_all(chosen):
+            self._settle(delivery, Result.HELD, reason, trio.current_time())
+
+    def _unreachable(self, reason: str) -> None:
+        """The destination is at fault: everything waits, but not for ever."""
+        self._breaker.failed(trio.current_time(), self._jitter(), reason)
+        self._log.warning("destination unreachable", why=reason, next_try_seconds=round(self._wait_seconds(), 1))
+        expired = f"given up: {reason}"
+        self._hold(lambda delivery: self._age(delivery) >= self._policy.give_up, expired)
+
+    def _struck(self, reason: str) -> None:
+        was_open = self._breaker.is_open
+        self._breaker.struck(trio.current_time(), self._jitter(), reason)
+        if self._breaker.is_open and not was_open:
+            self._log.warning(
+                "destination keeps failing", why=self._breaker.reason, next_try_seconds=round(self._wait_seconds(), 1)
+            )
+
+    def _wait_seconds(self) -> float:
+        return max(0.0, self._breaker.closed_at - trio.current_time())
+
+
+def _needs(pair: Pair, delivery: Waiting) -> bool:
+    return (delivery.abstract_syntax, delivery.transfer_syntax) == pair
+
+
+def _answer_words(response: Command, service: str) -> str:
+    """The peer's status, with its own comment where it gave one."""
+    assert response.status is not None
+    words = describe(response.status, service)
+    return f"{words} ({response.error_comment})" if response.error_comment else words
+
+
+def _target(peer: Peer, config: Config) -> Target:
+    assert peer.address is not None, "the configuration lets no route lead to a peer without an address"
+    router = config.router
+    return Target(
+        host=peer.address.host,
+        port=peer.address.port,
+        called_ae=peer.ae_title,
+        calling_ae=peer.calling_ae or router.ae_title,
+        maximum_pdu_length=peer.maximum_pdu_length,
+        implementation_class_uid=router.implementation_class_uid,
+        implementation_version_name=router.implementation_version_name,
+    )

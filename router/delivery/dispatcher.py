@@ -1,0 +1,110 @@
+"""All destinations together: starts their actors, restarts those that crash, and passes on what the spool says.
+
+No destination ever waits for another: each has its own actor, window and associations.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+import structlog
+import trio
+
+from router.config import Config, Peer
+from router.delivery.destination import Destination, DestinationStatistics
+from router.messages import Waiting
+from router.services import Service
+from router.spool import Spool, SpoolClosed, SpoolFailure
+
+_RESTART_FIRST: Final = 1.0
+_RESTART_MAX: Final = 60.0
+"""Seconds before a crashed actor is started again: doubled with each crash."""
+
+log = structlog.get_logger()
+
+
+class Dispatcher:
+    """The actors of all destinations of one router."""
+
+    def __init__(self, config: Config, spool: Spool, services: Sequence[Service]) -> None:
+        self._config = config
+        self._spool = spool
+        self._services: Mapping[str, Service] = {service.name: service for service in services}
+        self._destinations: dict[str, Destination] = {}
+        self._nursery: trio.Nursery | None = None
+        self._stopped = trio.Event()
+        self.drained: Final = trio.Event()
+        """Set when `drain` was asked for and nothing is in flight any more."""
+        spool.subscribe(self._arrived)
+
+    def statistics(self) -> dict[str, DestinationStatistics]:
+        return {name: destination.statistics() for name, destination in self._destinations.items()}
+
+    def rescan(self) -> None:
+        """A person has changed the queue."""
+        for destination in self._destinations.values():
+            destination.rescan()
+
+    def _arrived(self, name: str, deliveries: Sequence[Waiting]) -> None:
+        if destination := self._destinations.get(name):
+            destination.arrived(deliveries)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve every peer that has an address, until `drain`ed or cancelled."""
+        async with trio.open_nursery() as self._nursery:
+            self._start()
+            task_status.started()
+            await self._stopped.wait()
+        self.drained.set()
+
+    def drain(self) -> None:
+        """Let every destination finish what is in flight; `run` ends then."""
+        self._stopped.set()
+        for destination in self._destinations.values():
+            destination.drain()
+
+    def reload(self, config: Config) -> None:
+        """Start, exchange and stop actors so that they are those of `config`. What an actor had in its window is in
+        the ledger; its successor, which starts when it has ended, finds it there."""
+        leaving = {}
+        for name, destination in list(self._destinations.items()):
+            if self._config.peers[name] != config.peers.get(name) or _shared(self._config) != _shared(config):
+                leaving[name] = self._destinations.pop(name)
+                destination.drain()
+        self._config = config
+        self._start(leaving)
+
+    def _start(self, leaving: Mapping[str, Destination] = MappingProxyType({})) -> None:
+        """Start an actor for every peer that lacks one, each after its predecessor among those `leaving`."""
+        assert self._nursery is not None
+        for peer in self._config.peers.values():
+            if peer.address is not None and peer.name not in self._destinations:
+                destination = self._destinations[peer.name] = self._actor(peer)
+                self._nursery.start_soon(self._supervise, peer, destination, leaving.get(peer.name))
+
+    def _actor(self, peer: Peer) -> Destination:
+        return Destination(peer, self._config, self._spool, self._services)
+
+    async def _supervise(self, peer: Peer, destination: Destination, predecessor: Destination | None) -> None:
+        """Run one actor, and its successors when it crashes."""
+        if predecessor is not None:
+            await predecessor.ended.wait()
+        for crash in itertools.count():
+            try:
+                await destination.run()
+                return
+            except* (SpoolFailure, SpoolClosed):
+                raise
+            except* Exception:
+                delay = min(_RESTART_MAX, _RESTART_FIRST * 2 ** min(crash, 10))
+                log.exception("destination crashed", destination=peer.name, restart_seconds=delay)
+            await trio.sleep(delay)
+            if self._stopped.is_set() or self._destinations.get(peer.name) is not destination:
+                return
+            destination = self._destinations[peer.name] = self._actor(peer)
+
+
+def _shared(config: Config) -> tuple[object, ...]:
+    """What every destination takes from the configuration beside its own peer."""
+    return config.router, config.timeouts

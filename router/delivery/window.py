@@ -1,0 +1,140 @@
+"""The deliveries of one destination that are in memory: a bounded stretch of the ledger's queue.
+
+Pure bookkeeping, no trio. Each delivery in the window is exactly one of: ready, behind another of its lane, in
+flight, deferred until a time. A lane is all deliveries with the same non-empty key; only its first may travel.
+"""
+
+from collections import deque
+from collections.abc import Callable, Container, Iterable
+
+from attrs import define, field
+
+from router.messages import Waiting
+
+Pair = tuple[str, str]
+"""(SOP class, transfer syntax): what a presentation context is made of."""
+
+
+@define
+class Window:
+    """All deliveries that the actor of one destination knows of."""
+
+    capacity: int = 512
+    _known: dict[int, Waiting] = field(factory=dict)
+    _ready: dict[Pair, deque[Waiting]] = field(factory=dict)
+    _lanes: dict[str, deque[Waiting]] = field(factory=dict)
+    """For each lane with a delivery ahead (ready, in flight or deferred): those behind it."""
+    _in_flight: dict[int, Waiting] = field(factory=dict)
+    _deferred: dict[int, float] = field(factory=dict)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __contains__(self, message_id: int) -> bool:
+        return message_id in self._known
+
+    @property
+    def room(self) -> int:
+        return self.capacity - len(self._known)
+
+    @property
+    def ready(self) -> int:
+        return sum(map(len, self._ready.values()))
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._in_flight)
+
+    @property
+    def deferred(self) -> int:
+        return len(self._deferred)
+
+    @property
+    def next_due(self) -> float | None:
+        """When the first of the deferred deliveries is due."""
+        return min(self._deferred.values(), default=None)
+
+    def add(self, deliveries: Iterable[Waiting]) -> None:
+        """Take deliveries in, in the order of their message IDs; those already known are passed over."""
+        for delivery in deliveries:
+            if delivery.message_id in self._known:
+                continue
+            self._known[delivery.message_id] = delivery
+            if not delivery.key:
+                self._make_ready(delivery)
+            elif (behind := self._lanes.get(delivery.key)) is not None:
+                behind.append(delivery)
+            else:
+                self._lanes[delivery.key] = deque()
+                self._make_ready(delivery)
+
+    def _make_ready(self, delivery: Waiting) -> None:
+        self._ready.setdefault((delivery.abstract_syntax, delivery.transfer_syntax), deque()).append(delivery)
+
+    def plan(self) -> list[Pair]:
+        """The presentation contexts that the ready deliveries need, that of the oldest first."""
+        return sorted(self._ready, key=lambda pair: self._ready[pair][0].message_id)
+
+    def take(self, offered: Container[Pair]) -> Waiting | None:
+        """The oldest ready delivery that one of the `offered` contexts can carry; it is in flight from now on."""
+        pairs = [pair for pair in self._ready if pair in offered]
+        if not pairs:
+            return None
+        pair = min(pairs, key=lambda pair: self._ready[pair][0].message_id)
+        delivery = self._ready[pair].popleft()
+        if not self._ready[pair]:
+            del self._ready[pair]
+        self._in_flight[delivery.message_id] = delivery
+        return delivery
+
+    def take_all(self, chosen: Callable[[Waiting], bool]) -> list[Waiting]:
+        """All ready deliveries that are `chosen`, in flight from now on: to be settled without being sent."""
+        taken = [delivery for queue in self._ready.values() for delivery in queue if chosen(delivery)]
+        gone = {delivery.message_id for delivery in taken}
+        self._ready = {
+            pair: rest
+            for pair, queue in self._ready.items()
+            if (rest := deque(delivery for delivery in queue if delivery.message_id not in gone))
+        }
+        self._in_flight |= {delivery.message_id: delivery for delivery in taken}
+        return taken
+
+    def finish(self, message_id: int) -> None:
+        """It is delivered: the next of its lane may travel."""
+        delivery = self._leave(message_id)
+        if delivery.key:
+            behind = self._lanes[delivery.key]
+            if behind:
+                self._make_ready(behind.popleft())
+            else:
+                del self._lanes[delivery.key]
+
+    def drop(self, message_id: int) -> None:
+        """It is held: nothing behind it in its lane travels until a person has looked; the ledger keeps those."""
+        delivery = self._leave(message_id)
+        if delivery.key:
+            for blocked in self._lanes.pop(delivery.key):
+                del self._known[blocked.message_id]
+
+    def _leave(self, message_id: int) -> Waiting:
+        del self._in_flight[message_id]
+        return self._known.pop(message_id)
+
+    def defer(self, delivery: Waiting, until: float) -> None:
+        """It failed: it comes back, as `delivery` says (its attempts count), when its time has come."""
+        del self._in_flight[delivery.message_id]
+        self._known[delivery.message_id] = delivery
+        self._deferred[delivery.message_id] = until
+
+    def wake(self, now: float) -> None:
+        """Make ready what is due by `now`."""
+        for message_id in [key for key, until in self._deferred.items() if until <= now]:
+            del self._deferred[message_id]
+            self._make_ready(self._known[message_id])
+
+    def forget_idle(self) -> None:
+        """Drop all that is not in flight: the ledger has changed and will be read anew."""
+        self._known = dict(self._in_flight)
+        self._ready.clear()
+        self._deferred.clear()
+        self._lanes = {delivery.key: deque() for delivery in self._in_flight.values() if delivery.key}

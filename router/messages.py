@@ -1,0 +1,108 @@
+"""The values that pass between the rooms of the house.
+
+An `Envelope` is what the spool keeps beside a data set; a `Waiting` is one of its deliveries as a destination's
+actor sees it; a `Settlement` is what became of an attempt. None of them holds data-set bytes, none knows a socket
+or a file.
+"""
+
+from enum import Enum
+
+from attrs import frozen
+
+
+class DeliveryState(Enum):
+    """Where one delivery of one message stands. `IN_FLIGHT` is known to the destination's actor alone: on disk it
+    is `WAITING`, so that a crash repeats it."""
+
+    WAITING = "waiting"
+    IN_FLIGHT = "in flight"
+    DELIVERED = "delivered"
+    HELD = "held"
+    DISCARDED = "discarded"
+
+
+@frozen(kw_only=True)
+class Address:
+    """One destination of a message, by its peer name, and the lane it travels in there.
+
+    Deliveries with the same non-empty `key` at the same destination keep their order; an empty key has none.
+    """
+
+    destination: str
+    key: str = ""
+
+
+@frozen(kw_only=True)
+class Envelope:
+    """Everything about a received message but its data set. Frozen before the acknowledgement."""
+
+    kind: str
+    """The command field's name, such as "C-STORE-RQ"."""
+    command: bytes
+    """The command set as received (PS3.7 6.3.1, Implicit VR Little Endian)."""
+    service: str
+    """The name of the service class that accepted it, such as "storage"."""
+    abstract_syntax: str
+    transfer_syntax: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    calling_ae: str
+    called_ae: str
+    peer: str
+    """The sender's IP address."""
+    received: float
+    """Seconds since the epoch, for people; no deadline is computed from it."""
+    deliveries: tuple[Address, ...] = ()
+
+
+@frozen(kw_only=True)
+class Waiting:
+    """One delivery that has not been made yet, as the ledger hands it to the destination's actor."""
+
+    message_id: int
+    destination: str
+    key: str
+    attempts: int
+    born: float
+    """When the spool took it in, in seconds on `Spool.clock()`: the time that the router has been running with this
+    spool, a monotonic clock that is summed up across restarts. `give_up` is judged by it, never by the time of day."""
+    service: str
+    abstract_syntax: str
+    transfer_syntax: str
+    sop_instance_uid: str
+    data_length: int
+    """Bytes of the data set."""
+
+
+class Result(Enum):
+    """What became of one attempt."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"
+    HELD = "held"
+
+
+@frozen(kw_only=True)
+class Settlement:
+    """What the ledger is told after an attempt."""
+
+    result: Result
+    reason: str
+    """In words, for `queue show`; "0000H" or the like where it was delivered."""
+
+
+@frozen(kw_only=True)
+class SpoolSettings:
+    """What `[spool]` and `[storage]` of router.toml say about keeping messages. Sizes are bytes."""
+
+    segment_size: int = 64 << 20
+    """Length of one preallocated segment; a longer record gets a segment of its own length."""
+    large_object: int = 1 << 20
+    """A data set longer than this is streamed to a file of its own."""
+    memory: int = 32 << 20
+    """What all data sets being received may hold in memory together; past it they go to files."""
+    free_space_floor: int = 1 << 30
+    """Free space on the spool's file system below which nothing new is accepted."""
+    duplicates: str = "forward"
+    """What happens to other bytes under a SOP Instance UID that is still unfinished: "forward", "hold" or
+    "refuse"."""

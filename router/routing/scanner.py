@@ -1,0 +1,213 @@
+"""The scanner: a few elements of a data set, read no further than the last of them (PS3.5 section 7).
+
+It walks over the top level of a data set in any transfer syntax and copies nothing but the values it is asked for;
+sequences are stepped over, the pixel data is never reached, a deflated set is inflated piece by piece and no further
+than needed. What is malformed on the way there is a `MalformedDataSet`, which says where and what; what comes after
+is not looked at. Two common slips are read as they were meant: a set in the other of implicit and explicit VR than
+its transfer syntax says, and single elements in implicit VR within an explicit set. Not here: the layout of an
+element (`encoding`) and what the bytes of a value mean (`elements`).
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Final
+
+from attrs import define
+
+from router.routing.elements import LONGEST_VALUE, Raw, Search, search, texts
+from router.routing.encoding import (
+    EXPLICIT,
+    IMPLICIT,
+    ITEM,
+    ITEM_DELIMITATION,
+    SEQUENCE_DELIMITATION,
+    UNDEFINED_LENGTH,
+    Buffer,
+    Encoding,
+    MalformedDataSet,
+    TruncatedDataSet,
+    cut_short,
+    named,
+)
+
+IMPLICIT_SYNTAXES: Final = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.20", "1.2.840.113619.5.2"})
+"""Implicit VR Little Endian, Papyrus 3, and GE's private one (which differs in the pixel data only)."""
+BIG_ENDIAN_SYNTAX: Final = "1.2.840.10008.1.2.2"
+DEFLATED_SYNTAXES: Final = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
+"""Those that deflate the data set whole: Explicit VR LE, JPIP Referenced, JPIP HTJ2K Referenced (PS3.5 A.5, A.6)."""
+
+DELIMITERS: Final = 0xFFFE
+"""The group of items and delimiters (PS3.5 7.5)."""
+DEEPEST: Final = 64
+"""Levels of sequences; documents of the field stay under 20."""
+MOST_HEADS: Final = 1_000_000
+"""Elements and items on one way, so that none of a hostile set takes the processor for itself."""
+MOST_INFLATED: Final = 16 << 20
+"""Bytes that a deflated data set may come to before the last wanted element."""
+FIRST_INFLATED: Final = 64 << 10
+DEFLATED_PIECE: Final = 16 << 10
+
+
+def scan(data: Buffer, transfer_syntax: str, wanted: frozenset[int]) -> dict[int, tuple[str, ...]]:
+    """The values of the wanted elements that stand at the top level of a data set.
+
+    An element without a value is an empty tuple, one that is missing is not in the answer. Raises `MalformedDataSet`
+    and nothing else, whatever the bytes.
+    """
+    if not wanted:
+        return {}
+    sought = search(wanted)
+    if transfer_syntax in DEFLATED_SYNTAXES:
+        return texts(_find_deflated(data, sought), sought)
+    if transfer_syntax in IMPLICIT_SYNTAXES:
+        encoding = IMPLICIT["<"]
+    else:
+        encoding = EXPLICIT[">" if transfer_syntax == BIG_ENDIAN_SYNTAX else "<"]
+    found, _ = _Walk(data).find(encoding, sought)
+    return texts(found, sought)
+
+
+@define
+class _Walk:
+    """One way through a data set."""
+
+    data: Buffer
+    heads: int = 0
+    """Heads read within sequences."""
+
+    def find(self, encoding: Encoding, sought: Search) -> tuple[dict[int, Raw], bool]:
+        """The elements sought that stand at the top level, and whether the walk came past the last of them (or else
+        to the end of the data)."""
+        data, tags, last, end = self.data, sought.tags, sought.last, len(self.data)
+        encoding = encoding.as_written(data, 0)
+        element, plain = encoding.element, encoding.plain
+        found: dict[int, Raw] = {}
+        offset = 0
+        for _ in range(MOST_HEADS):
+            try:
+                group, number, vr, length = element(data, offset)
+            except struct.error:
+                if offset == end:
+                    return found, False
+                raise cut_short(offset) from None
+            tag = group << 16 | number
+            start = offset + 8
+            if vr not in plain:
+                tag, vr, length, start = encoding.head(data, offset)
+            if tag > last:
+                if group == DELIMITERS:
+                    raise MalformedDataSet(offset, f"{named(tag)} stands outside of any sequence")
+                return found, True
+            if length == UNDEFINED_LENGTH:
+                offset = self.past_sequence(start, self.within(vr, start, encoding), 1)
+                vr, stop = b"SQ", start
+            else:
+                offset = stop = start + length
+                if stop > end:
+                    raise _too_long(tag, length, start, end)
+            if tag in tags:
+                value = bytes(data[start : min(stop, start + LONGEST_VALUE)])
+                found[tag] = Raw(vr, value, encoding.order)
+                if tag == last:
+                    return found, True
+        raise _endless(offset)
+
+    def within(self, vr: bytes, start: int, encoding: Encoding) -> Encoding:
+        """How the items of a sequence are laid out. One of unknown VR is in Implicit VR Little Endian whatever the
+        transfer syntax (PS3.5 6.2.2), unless its first item shows the other byte order."""
+        if vr != b"UN":
+            return encoding
+        return IMPLICIT[">" if self.data[start : start + 1] == b"\xff" else "<"]
+
+    def past_sequence(self, offset: int, encoding: Encoding, depth: int) -> int:
+        """Past the end of a sequence of undefined length, or of fragments, of which the first item is at `offset`."""
+        if depth > DEEPEST:
+            raise MalformedDataSet(offset, f"sequences are nested more than {DEEPEST} deep")
+        end = len(self.data)
+        item = IMPLICIT[encoding.order].head
+        while True:
+            self.count(offset)
+            tag, _, length, start = item(self.data, offset)
+            if tag == SEQUENCE_DELIMITATION:
+                return start
+            if tag != ITEM:
+                raise MalformedDataSet(offset, f"{named(tag)} stands where an item of a sequence should")
+            if length == UNDEFINED_LENGTH:
+                offset = self.past_item(start, encoding, depth)
+            else:
+                offset = start + length
+                if offset > end:
+                    raise _too_long(tag, length, start, end)
+
+    def past_item(self, offset: int, encoding: Encoding, depth: int) -> int:
+        """Past the end of an item of undefined length, of which the first element is at `offset`."""
+        end = len(self.data)
+        encoding = encoding.as_written(self.data, offset)
+        while True:
+            self.count(offset)
+            tag, vr, length, start = encoding.head(self.data, offset)
+            if tag == ITEM_DELIMITATION:
+                return start
+            if length == UNDEFINED_LENGTH:
+                offset = self.past_sequence(start, self.within(vr, start, encoding), depth + 1)
+            else:
+                offset = start + length
+                if offset > end:
+                    raise _too_long(tag, length, start, end)
+
+    def count(self, offset: int) -> None:
+        self.heads += 1
+        if self.heads > MOST_HEADS:
+            raise _endless(offset)
+
+
+def _find_deflated(data: Buffer, sought: Search) -> dict[int, Raw]:
+    """As `_Walk.find`, on twice as much inflated data each time until it is enough."""
+    inflated = bytearray()
+    enough = FIRST_INFLATED
+    for piece in _inflate(data):
+        inflated += piece
+        if len(inflated) >= enough:
+            try:
+                found, arrived = _Walk(inflated).find(EXPLICIT["<"], sought)
+            except TruncatedDataSet:
+                arrived = False
+            if arrived:
+                return found
+            if len(inflated) >= MOST_INFLATED:
+                raise MalformedDataSet(len(inflated), "the deflated data set is too long before the elements needed")
+            enough *= 2
+    return _Walk(inflated).find(EXPLICIT["<"], sought)[0]
+
+
+def _inflate(data: Buffer) -> Iterator[bytes]:
+    """The inflated data set in pieces of at most `FIRST_INFLATED` bytes, each made when it is asked for."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)  # PS3.5 A.5: RFC 1951 without a zlib header
+    view = memoryview(data)
+    offset = 0
+    made = 0
+    while True:
+        deflated: Buffer = inflater.unconsumed_tail
+        if not deflated:
+            deflated = view[offset : offset + DEFLATED_PIECE]
+            offset += len(deflated)
+        try:
+            piece = inflater.decompress(deflated, FIRST_INFLATED)
+        except zlib.error as error:
+            raise MalformedDataSet(made, f"the deflated data set cannot be inflated: {error}") from error
+        made += len(piece)
+        yield piece
+        if inflater.eof:
+            return
+        if not piece and offset >= len(view):
+            raise TruncatedDataSet(made, "the deflated data set ends too early")
+
+
+def _too_long(tag: int, length: int, start: int, end: int) -> MalformedDataSet:
+    what = "an item" if tag == ITEM else named(tag)
+    return TruncatedDataSet(start, f"{what} says that it is {length} bytes long, but only {end - start} are left")
+
+
+def _endless(offset: int) -> MalformedDataSet:
+    return MalformedDataSet(offset, f"there are more than {MOST_HEADS} elements before the last one needed")

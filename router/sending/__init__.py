@@ -1,0 +1,7 @@
+"""Sending files: what is in them, which associations they need, and how each of them fared."""
+
+from router.sending.carrying import Sent, Verdict, send
+from router.sending.finding import Found, find
+from router.sending.instances import Instance, batches, examine
+
+__all__ = ["Found", "Instance", "Sent", "Verdict", "batches", "examine", "find", "send"]

@@ -1,0 +1,88 @@
+"""What is in a file, as far as a C-STORE needs to know, and which files can share an association."""
+
+import mmap
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from sys import intern
+from typing import Final
+
+from attrs import frozen
+
+from router.part10 import Head, NotDICOM, read_head
+from router.routing import MalformedDataSet, scan
+
+MOST_CONTEXTS: Final = 128
+"""Presentation contexts of one association: their ids are the odd numbers of a byte (PS3.8 9.3.2.2)."""
+
+SOP_CLASS_UID: Final = 0x00080016
+SOP_INSTANCE_UID: Final = 0x00080018
+
+
+@frozen(kw_only=True)
+class Instance:
+    """A SOP instance in a file."""
+
+    path: Path
+    offset: int
+    """Where in the file the data set begins."""
+    length: int
+    """Bytes of the data set."""
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax: str
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """What its presentation context must be for: abstract syntax and transfer syntax."""
+        return self.sop_class_uid, self.transfer_syntax
+
+
+def examine(path: Path) -> Instance:
+    """Read the meta information and the two UIDs, no more.
+
+    The data set's UIDs count; those of the meta information stand in where it has none, or cannot be read so far.
+
+    Raises:
+        NotDICOM: it is no DICOM file, or neither place has the UIDs.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        head = read_head(file)
+        size = file.seek(0, 2)
+        found = _identity(file.fileno(), head) if size > head.length else {}
+    sop_class_uid = _only(found, SOP_CLASS_UID) or head.sop_class_uid
+    sop_instance_uid = _only(found, SOP_INSTANCE_UID) or head.sop_instance_uid
+    if not sop_class_uid or not sop_instance_uid:
+        raise NotDICOM(f"it has no SOP {'Instance' if sop_class_uid else 'Class'} UID")
+    return Instance(
+        path=path,
+        offset=head.length,
+        length=size - head.length,
+        sop_class_uid=intern(sop_class_uid),
+        sop_instance_uid=sop_instance_uid,
+        transfer_syntax=intern(head.transfer_syntax),
+    )
+
+
+def _identity(fd: int, head: Head) -> dict[int, tuple[str, ...]]:
+    with mmap.mmap(fd, 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as whole:
+        with whole[head.length :] as data:
+            try:
+                return dict(scan(data, head.transfer_syntax, frozenset({SOP_CLASS_UID, SOP_INSTANCE_UID})))
+            except MalformedDataSet:
+                return {}
+
+
+def _only(found: dict[int, tuple[str, ...]], tag: int) -> str:
+    values = found.get(tag, ())
+    return values[0] if len(values) == 1 else ""
+
+
+def batches(instances: Iterable[Instance]) -> Iterator[Sequence[Instance]]:
+    """Instances that can share an association: one context for each (SOP class, transfer syntax), at most 128."""
+    by_pair: dict[tuple[str, str], list[Instance]] = {}
+    for instance in instances:
+        by_pair.setdefault(instance.pair, []).append(instance)
+    pairs = list(by_pair)
+    for at in range(0, len(pairs), MOST_CONTEXTS):
+        yield [instance for pair in pairs[at : at + MOST_CONTEXTS] for instance in by_pair[pair]]

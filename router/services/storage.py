@@ -1,0 +1,170 @@
+"""Storage (PS3.4 Annex B): any SOP class, any transfer syntax, kept bit for bit.
+
+As SCP: the command set is judged before the data set is in; then the scanner reads as far into the data set as the
+routing table needs, the destinations are frozen into the envelope, and the spool makes both durable. Only then is
+0000H answered. As SCU: what the archive's status means for the delivery.
+"""
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import structlog
+from pydicom._uid_dict import UID_dictionary
+
+from pdu import ContextResult, PresentationContext, prefer
+from router.config import Config
+from router.dimse import Command, CommandField, Status, StatusClass, describe, response_to, status_class
+from router.messages import Address, Envelope, Result
+from router.routing import Facts, MalformedDataSet, RoutingTable, scan
+from router.services.service import Request
+from router.spool import DuplicateRefused, Incoming, OutOfSpace, Spool
+
+SOP_CLASS_UID: Final = 0x00080016
+SOP_INSTANCE_UID: Final = 0x00080018
+
+_UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
+_NOT_STORAGE: Final = ("StorageCommitment", "StorageService", "MediaStorageDirectory")
+_TRANSIENT: Final = range(0xA700, 0xA800)
+
+log = structlog.get_logger()
+
+
+def is_storage_sop_class(uid: str) -> bool:
+    """Whether objects of this SOP class are stored with C-STORE: all that the standard names so, retired ones too,
+    and every UID that the dictionary does not know (private, or newer than the dictionary)."""
+    entry = UID_dictionary.get(uid)
+    if entry is None:
+        return is_uid(uid)
+    _, kind, _, _, keyword = entry
+    return kind == "SOP Class" and "Storage" in keyword and not keyword.startswith(_NOT_STORAGE)
+
+
+def is_uid(text: str) -> bool:
+    """Numbers and dots, at most 64 characters (PS3.5 9.1). Leading zeros of a component pass: they are common."""
+    return len(text) <= 64 and _UID.fullmatch(text) is not None
+
+
+class Storage:
+    """C-STORE, both roles."""
+
+    name = "storage"
+    requests: frozenset[int] = frozenset({CommandField.C_STORE_RQ})
+
+    def __init__(self, config: Config, spool: Spool) -> None:
+        self._spool = spool
+        self.reload(config)
+
+    def reload(self, config: Config) -> None:
+        self._settings = config.storage
+        self._holds_unrouted = config.router.unrouted == "hold"
+        self._table = RoutingTable(config.routes)
+        self._wanted = self._table.elements | {SOP_CLASS_UID, SOP_INSTANCE_UID}
+
+    def judge(self, context: PresentationContext) -> str | ContextResult | None:
+        if not is_storage_sop_class(context.abstract_syntax):
+            return None
+        if not self._settings.sop_classes.matches(context.abstract_syntax):
+            return ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED
+        chosen = prefer(context.transfer_syntaxes, self._accepts_transfer_syntax, self._settings.prefer)
+        return chosen or ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
+
+    def _accepts_transfer_syntax(self, uid: str) -> bool:
+        return is_uid(uid) and self._settings.transfer_syntaxes.matches(uid)
+
+    def refuse(self, request: Request) -> Command | None:
+        command, sender = request.command, request.sender
+        if not self._settings.calling_ae.matches(sender.calling_ae):
+            return _failure(command, Status.NOT_AUTHORIZED, f"{sender.calling_ae} may not store here")
+        if missing := [name for name in command.missing() if name.startswith("affected")]:
+            words = ", ".join(name.replace("_", " ") for name in missing)
+            return _failure(command, Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS, f"command set without {words}")
+        if command.affected_sop_class_uid != request.abstract_syntax:
+            return _failure(command, Status.SOP_CLASS_NOT_SUPPORTED, "SOP class is not the presentation context's")
+        if not is_uid(command.sop_instance_uid):
+            return _failure(command, Status.INVALID_SOP_INSTANCE, "the SOP Instance UID is no UID")
+        if not command.has_data_set:
+            return _failure(command, Status.CANNOT_UNDERSTAND, "C-STORE-RQ without a data set")
+        if not self._spool.accepting:
+            return _failure(command, Status.OUT_OF_RESOURCES, "the router's disk is full, try again later")
+        return None
+
+    async def perform(self, request: Request, data: Incoming | None) -> Command:
+        assert data is not None, "refuse() lets no C-STORE-RQ without a data set through"
+        command = request.command
+        try:
+            with data.view() as view:
+                elements = scan(view, request.transfer_syntax, self._wanted)
+        except MalformedDataSet as error:
+            return _failure(command, Status.CANNOT_UNDERSTAND, str(error))
+        if words := _disagreement(command, elements):
+            return _failure(command, Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS, words, SOP_INSTANCE_UID)
+        destinations = self._table.match(self._facts(request, elements)).destinations
+        if not destinations and not self._holds_unrouted:
+            return _failure(command, Status.CANNOT_UNDERSTAND, "no route of this router takes the object")
+        return await self._commit(request, data, destinations)
+
+    def _facts(self, request: Request, elements: Mapping[int, tuple[str, ...]]) -> Facts:
+        return Facts(
+            service=self.name,
+            calling_ae=request.sender.calling_ae,
+            called_ae=request.sender.called_ae,
+            peer=request.sender.peer,
+            sop_class=request.command.sop_class_uid,
+            transfer_syntax=request.transfer_syntax,
+            elements=elements,
+        )
+
+    async def _commit(self, request: Request, data: Incoming, destinations: Sequence[str]) -> Command:
+        command, sender = request.command, request.sender
+        envelope = Envelope(
+            kind=command.name,
+            command=request.command_bytes,
+            service=self.name,
+            abstract_syntax=request.abstract_syntax,
+            transfer_syntax=request.transfer_syntax,
+            sop_class_uid=command.sop_class_uid,
+            sop_instance_uid=command.sop_instance_uid,
+            calling_ae=sender.calling_ae,
+            called_ae=sender.called_ae,
+            peer=sender.peer,
+            received=time.time(),
+            deliveries=tuple(Address(destination=name) for name in destinations),
+        )
+        try:
+            await self._spool.commit(data, envelope)
+        except OutOfSpace:
+            return _failure(command, Status.OUT_OF_RESOURCES, "the router's disk is full, try again later")
+        except DuplicateRefused:
+            return _failure(command, Status.CANNOT_UNDERSTAND, "another object with this SOP Instance UID is waiting")
+        return response_to(command, Status.SUCCESS)
+
+    def outcome(self, status: int) -> Result:
+        """PS3.4 B.2.3: warnings have stored the object; A7xx and 0213H pass; everything else needs a person."""
+        if status_class(status) in (StatusClass.SUCCESS, StatusClass.WARNING):
+            return Result.DELIVERED
+        if status in _TRANSIENT or status == Status.RESOURCE_LIMITATION:
+            return Result.RETRY
+        return Result.HELD
+
+
+def _disagreement(command: Command, elements: Mapping[int, tuple[str, ...]]) -> str:
+    """In words, where the data set's UIDs are missing or not those of the command set; "" where all is well."""
+    for tag, expected, name in (
+        (SOP_CLASS_UID, command.affected_sop_class_uid, "SOP Class UID"),
+        (SOP_INSTANCE_UID, command.affected_sop_instance_uid, "SOP Instance UID"),
+    ):
+        found = elements.get(tag, ())
+        if not any(found):
+            return f"the data set has no {name}"
+        if found != (expected,):
+            return f"{name} differs between command and data set"
+    return ""
+
+
+def _failure(command: Command, status: int, comment: str, *offending: int) -> Command:
+    """A refusal in words, on the wire (cut to 64 characters) and in the log."""
+    log.warning("refused", status=describe(status, "storage"), why=comment, sop_instance_uid=command.sop_instance_uid)
+    details: dict[str, Any] = {"offending_element": offending} if offending else {}
+    return response_to(command, status, error_comment=comment, **details)

@@ -1,0 +1,57 @@
+"""The durable spool: what was accepted stays until every delivery of it is finished. docs/spool.md.
+
+These are its public names; the modules beside are its own affair.
+"""
+
+from router.spool.errors import (
+    DamagedMessage,
+    DuplicateRefused,
+    OutOfSpace,
+    SpoolClosed,
+    SpoolError,
+    SpoolFailure,
+    SpoolLocked,
+    SpoolUnusable,
+    UnknownMessage,
+)
+from router.spool.incoming import Incoming
+from router.spool.read_only import ReadOnlySpool, read_only
+from router.spool.reader import StoredMessage
+from router.spool.spool import Spool
+from router.spool.values import (
+    Action,
+    Damage,
+    MessageDetail,
+    QueueRow,
+    Receipt,
+    RecoveryReport,
+    Selection,
+    SpoolStatistics,
+    Totals,
+)
+
+__all__ = [
+    "Action",
+    "Damage",
+    "DamagedMessage",
+    "DuplicateRefused",
+    "Incoming",
+    "MessageDetail",
+    "OutOfSpace",
+    "QueueRow",
+    "ReadOnlySpool",
+    "Receipt",
+    "RecoveryReport",
+    "Selection",
+    "Spool",
+    "SpoolClosed",
+    "SpoolError",
+    "SpoolFailure",
+    "SpoolLocked",
+    "SpoolStatistics",
+    "SpoolUnusable",
+    "StoredMessage",
+    "Totals",
+    "UnknownMessage",
+    "read_only",
+]

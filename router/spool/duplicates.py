@@ -1,0 +1,122 @@
+"""The same object twice: what of a new message is still to be delivered (docs/spool.md, "Duplicates").
+
+Judged by the writer, before anything is written, against the ledger and against the batch itself. Sameness is
+length, CRC and then the bytes. Large ones are not compared here, for that would hold up everybody: `Unsure` sends
+them back to their own task.
+"""
+
+from collections.abc import Sequence
+
+from attrs import evolve, frozen
+
+from router.messages import Address, Envelope
+from router.spool.errors import DamagedMessage, DuplicateRefused
+from router.spool.incoming import Incoming
+from router.spool.jobs import Commit, Unsure
+from router.spool.ledger import Entry, Ledger
+from router.spool.store import Store
+from router.spool.values import Place
+
+C_STORE = "C-STORE-RQ"
+NO_ROUTE = "no route matched"
+CONFLICT = "another data set with the same SOP Instance UID is not finished"
+
+
+@frozen
+class Verdict:
+    """What is to be written."""
+
+    deliveries: tuple[Address, ...]
+    """Empty for a duplicate."""
+    hold: str
+
+
+@frozen
+class Planned:
+    """A message of the same batch."""
+
+    entry: Entry
+    incoming: Incoming
+
+
+def judge(commit: Commit, ledger: Ledger, store: Store, batch: Sequence[Planned], policy: str) -> Verdict | Unsure:
+    """`batch`: what comes before it in the batch under the same SOP Instance UID. Raises DuplicateRefused."""
+    envelope = commit.envelope
+    wanted = _once(envelope.deliveries) or (Address(destination=""),)
+    hold = "" if envelope.deliveries else NO_ROUTE
+    if envelope.kind != C_STORE or not envelope.sop_instance_uid:
+        return Verdict(wanted, hold)
+    found = _already_going(commit, ledger, store, batch)
+    if isinstance(found, Unsure):
+        return found
+    going, conflict = found
+    left = tuple(address for address in wanted if address.destination not in going)
+    if not left or not conflict or policy == "forward":
+        return Verdict(left, hold)
+    if policy == "refuse":
+        raise DuplicateRefused(CONFLICT)
+    return Verdict(left, hold or CONFLICT)
+
+
+def _already_going(
+    commit: Commit, ledger: Ledger, store: Store, batch: Sequence[Planned]
+) -> tuple[set[str], bool] | Unsure:
+    """The destinations that wait for the same bytes, and whether any waits for others under this UID."""
+    incoming, uid = commit.incoming, commit.envelope.sop_instance_uid
+    size, crc = incoming.size, incoming.crc
+    going: set[str] = set()
+    conflict = False
+    unsure: list[int] = []
+    for planned in batch:
+        entry = planned.entry
+        if entry.place.data_length != size or entry.place.data_crc != crc:
+            conflict = True
+        elif incoming.file or planned.incoming.file:
+            unsure.append(entry.message_id)
+        elif planned.incoming.data == incoming.data:
+            going.update(address.destination for address in entry.envelope.deliveries)
+        else:
+            conflict = True
+    for message_id, place in ledger.alike(uid, size, crc, C_STORE):
+        if incoming.file or place.file:
+            same = commit.compared.get(message_id)
+        else:
+            same = is_same(store, place, incoming)
+        if same is None:
+            unsure.append(message_id)
+        elif same:
+            going |= ledger.unfinished_destinations(message_id)
+        else:
+            conflict = True
+    if unsure:
+        return Unsure(unsure)
+    return going, conflict or ledger.has_other_bytes(uid, size, crc, C_STORE)
+
+
+def is_same(store: Store, place: Place, incoming: Incoming) -> bool:
+    """Whether a stored data set has the bytes of a new one. False where the stored one cannot be read, so that the
+    new one is kept."""
+    try:
+        with incoming.view() as view:
+            at = 0
+            for piece in store.pieces(place):
+                if view[at : at + len(piece)] != piece:
+                    return False
+                at += len(piece)
+    except (OSError, DamagedMessage):
+        return False
+    return at == incoming.size
+
+
+def _once(deliveries: tuple[Address, ...]) -> tuple[Address, ...]:
+    """A destination is never taken twice."""
+    if len(deliveries) < 2:
+        return deliveries
+    seen: dict[str, Address] = {}
+    for address in deliveries:
+        seen.setdefault(address.destination, address)
+    return tuple(seen.values())
+
+
+def with_deliveries(envelope: Envelope, deliveries: tuple[Address, ...]) -> Envelope:
+    return envelope if envelope.deliveries == deliveries else evolve(envelope, deliveries=deliveries)

@@ -1,0 +1,136 @@
+"""The few calls the spool makes to the operating system, in one object.
+
+`REAL` performs them. The tests put a file system in its place that crashes at any call and forgets what was not
+synced, so nothing in the spool touches a file but through here. Directories and files are descriptors; a name is
+one component, made by the spool and never by the network, and a symbolic link is never followed.
+"""
+
+import contextlib
+import errno
+import fcntl
+import mmap
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+_MOST_BUFFERS = 1024  # IOV_MAX on Linux
+_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+def is_no_room(error: BaseException) -> bool:
+    """Whether an error says that the disk, or the owner's share of it, is full."""
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+    return isinstance(error, OSError) and error.errno in _NO_ROOM
+
+
+class FileSystem:
+    """Thin: each method is one call, or the loop that a partial write asks for."""
+
+    def directory(self, path: Path) -> int:
+        """Open a directory, made with mode 0700 where it is missing (its parent is then synced)."""
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+            parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(parent)
+            finally:
+                os.close(parent)
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | _FLAGS)
+
+    def names(self, directory: int) -> list[str]:
+        return os.listdir(directory)
+
+    def is_regular(self, directory: int, name: str) -> bool:
+        return stat.S_ISREG(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
+
+    def create(self, directory: int, name: str) -> int:
+        """A new file; FileExistsError if there is anything of that name, a dangling link included."""
+        return os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600, dir_fd=directory)
+
+    def open(self, directory: int, name: str, *, write: bool = False) -> int:
+        return os.open(name, (os.O_RDWR if write else os.O_RDONLY) | _FLAGS, dir_fd=directory)
+
+    def lock(self, directory: int, name: str, owner: bytes) -> tuple[int, bytes | None]:
+        """Take the lock, for as long as the descriptor is open. The second value is None where it was got, else
+        what its holder wrote."""
+        fd = os.open(name, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600, dir_fd=directory)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return fd, os.pread(fd, 64, 0)
+        os.ftruncate(fd, 0)
+        with contextlib.suppress(OSError):  # a full disk takes no name; the lock holds without
+            os.pwrite(fd, owner, 0)
+        return fd, None
+
+    def allocate(self, fd: int, length: int) -> None:
+        os.posix_fallocate(fd, 0, length)
+
+    def write(self, fd: int, buffers: Sequence[bytes | bytearray | memoryview], offset: int) -> None:
+        """All of the buffers, one behind the other."""
+        left: list[bytes | bytearray | memoryview] = list(buffers)
+        start = 0
+        while start < len(left):
+            some = left[start : start + _MOST_BUFFERS]
+            done = os.pwritev(fd, some, offset)
+            offset += done
+            for buffer in some:
+                if done < len(buffer):
+                    break
+                done -= len(buffer)
+                start += 1
+            if done:
+                left[start] = memoryview(left[start])[done:]
+
+    def read(self, fd: int, length: int, offset: int) -> bytes:
+        """At most `length` bytes, fewer only at the end of the file (or beyond 2 GiB, which nobody asks for)."""
+        return os.pread(fd, length, offset)
+
+    def read_into(self, fd: int, buffer: memoryview, offset: int, *, patient: bool = True) -> int:
+        """Bytes read. Where not `patient`: BlockingIOError rather than waiting for the disk; OSError where the
+        kernel does not know how to tell."""
+        return os.preadv(fd, [buffer], offset, 0 if patient else os.RWF_NOWAIT)
+
+    @contextlib.contextmanager
+    def mapped(self, fd: int, length: int) -> Iterator[memoryview]:
+        """The first `length` (more than 0) bytes of a file, paged in as they are looked at."""
+        with mmap.mmap(fd, length, access=mmap.ACCESS_READ) as area, memoryview(area) as view:
+            yield view
+
+    def size(self, fd: int) -> int:
+        return os.fstat(fd).st_size
+
+    def truncate(self, fd: int, length: int) -> None:
+        os.ftruncate(fd, length)
+
+    def sync(self, fd: int) -> None:
+        os.fdatasync(fd)
+
+    def sync_directory(self, directory: int) -> None:
+        os.fsync(directory)
+
+    def remove(self, directory: int, name: str) -> None:
+        os.unlink(name, dir_fd=directory)
+
+    def move(self, directory: int, name: str, target: int, new_name: str) -> None:
+        os.rename(name, new_name, src_dir_fd=directory, dst_dir_fd=target)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def free(self, directory: int) -> int:
+        """Bytes that this process may still write on the file system of the directory."""
+        status = os.fstatvfs(directory)
+        return status.f_bavail * status.f_frsize
+
+    def connect(self, path: Path) -> sqlite3.Connection:
+        """The ledger's database. Transactions are begun and ended by hand."""
+        return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+
+
+REAL = FileSystem()

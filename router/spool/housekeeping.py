@@ -1,0 +1,231 @@
+"""Deleting what is finished, and compacting segments that mostly are.
+
+Promises: a segment or a large file disappears only after a synced transaction said that every delivery in it is
+finished; what is not finished is never touched, only moved, and checked on the way. Used by the writer's thread,
+after the turn's own work. docs/spool.md, "Deletion and compaction".
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from router.spool import record, upkeep
+from router.spool.errors import DamagedMessage, SpoolFailure
+from router.spool.files import is_no_room
+from router.spool.ledger import Finished, Ledger
+from router.spool.segments import Draft, Segment, Segments, segment_name
+from router.spool.store import Store
+from router.spool.values import Damage, Place
+
+_SPARSE = 4
+"""A sealed segment with less than one part in so many unfinished is compacted."""
+_COPIED = 4 << 20
+"""Bytes moved in one step, at least one record."""
+_BUSY = 1.0
+"""Seconds between two deletions while commits keep coming."""
+_NO_ROOM = 30.0
+"""Seconds before the next attempt after the disk was full."""
+
+
+class Housekeeping:
+    def __init__(self, store: Store, segments: Segments, ledger: Ledger) -> None:
+        self.damaged = 0
+        self.on_damage: Callable[[Damage], None] = lambda damage: None
+        """Called in the writer's thread."""
+        self.on_moved: Callable[[dict[int, Place]], None] = lambda places: None
+        self._store = store
+        self._files = store.files
+        self._segments = segments
+        self._ledger = ledger
+        self._touched: set[int] = set()
+        """Segments in which something was finished since the last look."""
+        self._unneeded: list[str] = []
+        """Large files whose message is finished."""
+        self._lost_finished = False
+        """A message that lay nowhere is finished: its rows may go."""
+        self._last = 0.0
+        self._not_before = 0.0
+
+    def look_at_all(self, unneeded: Iterable[str]) -> None:
+        """After recovery: any segment may be finished or sparse, and these large files are not needed."""
+        self._touched.update(self._segments.known)
+        self._unneeded.extend(unneeded)
+
+    def finished(self, messages: Iterable[Finished]) -> None:
+        """The ledger says so; it need not be durable yet."""
+        for message in messages:
+            place = message.place
+            if place.file:
+                self._unneeded.append(place.file)
+            if not place.segment:
+                self._lost_finished = True
+            segment = self._segments.known.get(place.segment)
+            if segment is not None:
+                segment.live -= 1
+                segment.live_bytes -= place.length
+                self._touched.add(place.segment)
+
+    @property
+    def has_work(self) -> bool:
+        return time.monotonic() >= self._not_before and bool(self._has_deletions or self._sparse_segment())
+
+    @property
+    def _has_deletions(self) -> bool:
+        return bool(self._unneeded or self._lost_finished or self._finished_segments())
+
+    def step(self, *, busy: bool) -> None:
+        """A bounded piece of work, if there is any. SpoolFailure."""
+        now = time.monotonic()
+        if now < self._not_before or (busy and now - self._last < _BUSY) or not self.has_work:
+            return
+        self._last = now
+        try:
+            if self._has_deletions:
+                self._delete()
+            else:
+                sparse = self._sparse_segment()
+                assert sparse is not None
+                self._compact(sparse)
+        except (OSError, sqlite3.Error) as error:
+            if not is_no_room(error):
+                raise SpoolFailure(f"tidying the spool failed: {error}") from error
+            self._not_before = now + _NO_ROOM
+
+    def _sealed(self) -> list[Segment]:
+        known, current = self._segments.known, self._segments.current
+        here = [known[number] for number in self._touched if number in known]
+        return [segment for segment in here if segment is not current and not segment.keep]
+
+    def _finished_segments(self) -> list[Segment]:
+        return [segment for segment in self._sealed() if not segment.live]
+
+    def _sparse_segment(self) -> Segment | None:
+        for segment in self._sealed():
+            if segment.live_bytes * _SPARSE < segment.end:
+                return segment
+            self._touched.discard(segment.number)
+        return None
+
+    def _delete(self) -> None:
+        """Through the gate: the fact first, durably, and then the bytes."""
+        segments, files = self._finished_segments(), self._unneeded
+        with self._ledger.transaction(durable=True):
+            if self._lost_finished:
+                upkeep.drop_segment(self._ledger, 0)
+            for segment in segments:
+                upkeep.drop_segment(self._ledger, segment.number)
+        for segment in segments:
+            with suppress(FileNotFoundError):
+                self._files.remove(self._store.segments, segment_name(segment.number))
+            del self._segments.known[segment.number]
+            self._touched.discard(segment.number)
+        if segments:
+            self._files.sync_directory(self._store.segments)
+            with self._ledger.transaction():
+                for segment in segments:
+                    upkeep.forget_segment(self._ledger, segment.number)
+        self._unneeded, self._lost_finished = [], False
+        for name in files:
+            with suppress(FileNotFoundError):
+                self._files.remove(self._store.large, name)
+
+    def _compact(self, segment: Segment) -> None:
+        """Move some of its unfinished records to the current segment."""
+        moving: list[tuple[Draft, Place]] = []
+        size = 0
+        for message_id, place in upkeep.unfinished_in(self._ledger, segment.number):
+            if moving and size + place.length > _COPIED:
+                break
+            try:
+                moving.append((self._copy_of(segment, message_id, place), place))
+            except DamagedMessage as error:
+                self.set_aside(message_id, str(error))
+                continue
+            size += place.length
+        done = self._segments.append([draft for draft, _ in moving])
+        if done < len(moving):
+            self._not_before = time.monotonic() + _NO_ROOM
+        self._point_to_copies(segment, moving[:done])
+
+    def _point_to_copies(self, segment: Segment, copies: list[tuple[Draft, Place]]) -> None:
+        """The copies are durable. Should the ledger have no room to say so, they are bytes that nobody needs."""
+        known = self._segments.known
+        moved: dict[int, Place] = {}
+        try:
+            with self._ledger.transaction():
+                for draft, place in copies:
+                    moved[draft.message_id] = upkeep.move(
+                        self._ledger, draft.message_id, place, draft.segment, draft.offset
+                    )
+                for number in {draft.segment for draft, _ in copies}:
+                    self._ledger.know(number, known[number].nonce, known[number].end)
+        except sqlite3.Error:
+            for draft, _ in copies:
+                known[draft.segment].live -= 1
+                known[draft.segment].live_bytes -= draft.length
+            raise
+        for draft, _ in copies:
+            segment.live -= 1
+            segment.live_bytes -= draft.length
+        self.on_moved(moved)
+
+    def _copy_of(self, segment: Segment, message_id: int, place: Place) -> Draft:
+        """DamagedMessage where the record is not what was written."""
+        raw = self._store.raw(place)
+        header = record.decode_header(raw[: record.HEADER_LENGTH], segment.nonce)
+        if header is None or header.message_id != message_id or header.length != len(raw):
+            raise DamagedMessage("the header is broken")
+        envelope, data = (
+            raw[record.HEADER_LENGTH : header.data_offset],
+            raw[header.data_offset : -record.TRAILER_LENGTH],
+        )
+        crc = record.check_body(header, segment.nonce, envelope, data, raw[-record.TRAILER_LENGTH :])
+        return Draft(message_id, envelope, data, crc)
+
+    def set_aside(self, message_id: int, reason: str) -> None:
+        """The message's bytes are broken: keep a copy for a person, hold its deliveries, need its place no more."""
+        place = self._ledger.place(message_id)
+        if place is None or not place.segment:
+            return
+        segment = self._segments.known.get(place.segment)
+        copy = self._copy_out(place, f"message-{message_id}")
+        no_room = copy is None and segment is not None and not place.file
+        if no_room and segment is not None:
+            segment.keep = True
+        if copy is not None:
+            reason = f"{reason}; set aside as damaged/{copy.name}"
+        with self._ledger.transaction(durable=True):
+            unfinished = upkeep.lose(self._ledger, message_id, reason, keep_place=no_room)
+        if segment is not None and unfinished and not no_room:
+            segment.live -= 1
+            segment.live_bytes -= place.length
+            self._touched.add(segment.number)
+        self.damaged += 1
+        self.on_damage(
+            Damage(
+                where=f"large/{place.file}" if place.file else f"segments/{segment_name(place.segment)}",
+                offset=0 if place.file else place.offset,
+                length=place.data_length if place.file else place.length,
+                reason=reason,
+                set_aside=copy,
+                message_id=message_id,
+            )
+        )
+
+    def _copy_out(self, place: Place, name: str) -> Path | None:
+        """A record is copied, a large file moved. None where there is nothing left, or no room for the copy."""
+        store = self._store
+        try:
+            if place.file:
+                self._files.move(store.large, place.file, store.damaged, name)
+                return store.path / "damaged" / name
+            with store.segment(place.segment) as fd:
+                return store.set_aside(fd, place.offset, place.length, name)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if is_no_room(error):
+                return None
+            raise

@@ -1,0 +1,217 @@
+"""A data set on its way in: in memory while it is small and there is room, else in a file of its own.
+
+Promises: the memory of all data sets together stays within one budget, whatever their number and size; what is not
+committed leaves no trace. Nobody waits for another's memory, which could be for ever: who finds none left writes to
+the disk, at the disk's pace. Not here: the record and the ledger; only `Spool.commit` makes a data set durable.
+"""
+
+import contextlib
+import secrets
+import zlib
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Self
+
+import trio
+
+from router.spool.errors import OutOfSpace, SpoolFailure
+from router.spool.files import FileSystem, is_no_room
+from router.spool.record import OwnFile
+
+_PIECE = 1 << 20
+"""Bytes gathered before one write to a large file."""
+_UNSYNCED = 64 << 20
+"""Bytes written to a large file between syncs, so that the last one, which the sender waits for, is short."""
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Memory:
+    """The budget. Used in the event loop's thread alone."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+
+    def take(self, count: int) -> bool:
+        """False where so much is not left."""
+        if self.used + count > self.limit:
+            return False
+        self.used += count
+        return True
+
+    def give(self, count: int) -> None:
+        self.used -= count
+
+
+class LargeFiles:
+    """The directory `large/`, and what its files have in common. Its calls wait for the disk."""
+
+    def __init__(self, files: FileSystem, directory: int, failed: Callable[[SpoolFailure], None]) -> None:
+        self.files = files
+        self.directory = directory
+        self.in_use: set[str] = set()
+        """Names of files that no record names yet."""
+        self._failed = failed
+
+    def create(self) -> tuple[str, int]:
+        name = secrets.token_hex(16)
+        self.in_use.add(name)
+        try:
+            return name, self.files.create(self.directory, name)
+        except OSError:
+            self.in_use.discard(name)
+            raise
+
+    def remove(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self.files.remove(self.directory, name)
+        self.in_use.discard(name)
+
+    def translate(self, error: OSError) -> OutOfSpace | SpoolFailure:
+        """What a failed write or sync means to the caller, and to the whole process."""
+        if is_no_room(error):
+            return OutOfSpace(f"no room for a large data set: {error.strerror}")
+        failure = SpoolFailure(f"writing a large data set failed: {error}")
+        self._failed(failure)
+        return failure
+
+
+class Incoming:
+    """One data set being received. Made by `Spool.incoming`; ended by `Spool.commit` or by `discard`.
+
+    May be used as an async context manager, which discards what was not committed.
+    """
+
+    def __init__(self, memory: Memory, large: LargeFiles, large_object: int) -> None:
+        self.size = 0
+        """Bytes received so far."""
+        self.crc = 0
+        """CRC-32 of them."""
+        self.data = bytearray()
+        """All of them, or where there is a file those that are not in it yet."""
+        self._memory = memory
+        self._large = large
+        self._large_object = large_object
+        self._fd: int | None = None
+        self._name = ""
+        self._written = 0
+        self._synced = 0
+        self._taken = 0
+        self._ended = False
+
+    async def write(self, view: Buffer) -> None:
+        """Take a copy of the next bytes. No checkpoint while there is memory for them.
+
+        OutOfSpace, SpoolFailure: as from `Spool.commit`; `discard` is still the caller's to call."""
+        count = len(view)
+        self.crc = zlib.crc32(view, self.crc)
+        self.size += count
+        if self.size <= self._large_object or (self._fd is not None and len(self.data) + count <= _PIECE):
+            if self._memory.take(count):
+                self._taken += count
+                self.data += view
+                return
+        await trio.to_thread.run_sync(self.spill, view)
+        self._give_back()
+
+    @property
+    def file(self) -> OwnFile | None:
+        """The file of its own; None where all is in memory."""
+        if self._fd is None:
+            return None
+        return OwnFile(name=self._name, length=self.size, crc=self.crc)
+
+    async def finish(self) -> None:
+        """After the last byte and before `view`: bring what is left of a large data set to its file. Not durable
+        yet. Errors as of `write`."""
+        if self._fd is not None and self.data:
+            await trio.to_thread.run_sync(self.spill, b"")
+            self._give_back()
+
+    @contextlib.contextmanager
+    def view(self) -> Iterator[memoryview]:
+        """The whole data set; a large one is paged in from its file as it is looked at. Call `finish` first."""
+        if self._fd is None:
+            with memoryview(self.data).toreadonly() as view:
+                yield view
+            return
+        if self.data:
+            self.spill(b"")
+            self._give_back()
+        with self._large.files.mapped(self._fd, self.size) as view:
+            yield view
+
+    async def discard(self) -> None:
+        """Leave no trace. Does nothing after `Spool.commit` was called: from then on the data set is the spool's."""
+        if self._ended:
+            return
+        self._ended = True
+        if self._fd is not None:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(self.remove_file)
+        self.release_memory()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.discard()
+
+    # The spool's side. What waits for the disk runs in a worker's thread.
+
+    def hand_over(self) -> None:
+        """From now on the spool's; RuntimeError where it was handed over or discarded before."""
+        if self._ended:
+            raise RuntimeError("this data set was committed or discarded before")
+        self._ended = True
+
+    def spill(self, view: Buffer) -> None:
+        """Write what was gathered, and then the view, to the file, which is made where there is none yet."""
+        try:
+            if self._fd is None:
+                self._name, self._fd = self._large.create()
+            files = self._large.files
+            files.write(self._fd, [part for part in (self.data, view) if part], self._written)
+            self._written += len(self.data) + len(view)
+            if self._written - self._synced >= _UNSYNCED:
+                files.sync(self._fd)
+                self._synced = self._written
+        except OSError as error:
+            raise self._large.translate(error) from error
+        self.data = bytearray()
+
+    def make_durable(self) -> None:
+        """The file's bytes and its name, so that a record may name it."""
+        assert self._fd is not None
+        if self.data:
+            self.spill(b"")
+        try:
+            self._large.files.sync(self._fd)
+            self._large.files.sync_directory(self._large.directory)
+        except OSError as error:
+            raise self._large.translate(error) from error
+
+    def remove_file(self) -> None:
+        """Close the file and remove it, if there is one."""
+        if self._fd is not None:
+            self._large.files.close(self._fd)
+            self._fd = None
+            self._large.remove(self._name)
+
+    def keep_file(self) -> None:
+        """Close the file, if there is one; a record names it now."""
+        if self._fd is not None:
+            self._large.files.close(self._fd)
+            self._fd = None
+            self._large.in_use.discard(self._name)
+
+    def release_memory(self) -> None:
+        self.data = bytearray()
+        self._give_back()
+
+    def _give_back(self) -> None:
+        self._memory.give(self._taken)
+        self._taken = 0

@@ -1,0 +1,102 @@
+"""Looking into a spool without its writer: the ledger through a connection of its own.
+
+`Reader` is the running router's, so that a long list never holds up a commit. `ReadOnlySpool` is for the command
+line when no router runs; it takes no lock, and sees what the ledger had when the last one ended.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+
+from router.messages import Address, Envelope
+from router.spool import queries
+from router.spool.errors import SpoolUnusable, UnknownMessage
+from router.spool.values import MessageDetail, QueueRow, Selection, Totals
+
+T = TypeVar("T")
+
+
+class ReadOnlySpool:
+    """Sync: for a process that has nothing else to do."""
+
+    def __init__(self, ledger: Path) -> None:
+        try:
+            self._connection = queries.connect_read_only(ledger)
+            self._connection.execute("SELECT next_id FROM facts").fetchone()
+        except sqlite3.Error as error:
+            raise SpoolUnusable(f"{ledger} cannot be read: {error}") from error
+
+    def queue(self, selection: Selection, after: queries.Cursor = queries.START, limit: int = 100) -> list[QueueRow]:
+        """As `Spool.queue`."""
+        return queries.list_rows(self._connection, selection, after, limit)
+
+    def show(self, message_id: int) -> MessageDetail:
+        """As `Spool.show`; the command set is not read. UnknownMessage."""
+        row = self._connection.execute(
+            "SELECT kind, service, abstract_syntax, transfer_syntax, sop_class_uid, sop_instance_uid, calling_ae,"
+            " called_ae, peer, received, data_length, segment, offset, file FROM messages WHERE id = ?",
+            (message_id,),
+        ).fetchone()
+        if row is None:
+            raise UnknownMessage(f"there is no message {message_id}")
+        deliveries = tuple(self.queue(Selection(message_ids=(message_id,)), limit=10_000))
+        *names, received, data_length, segment, offset, file = row
+        envelope = Envelope(
+            kind=names[0],
+            command=b"",
+            service=names[1],
+            abstract_syntax=names[2],
+            transfer_syntax=names[3],
+            sop_class_uid=names[4],
+            sop_instance_uid=names[5],
+            calling_ae=names[6],
+            called_ae=names[7],
+            peer=names[8],
+            received=received,
+            deliveries=tuple(Address(destination=row.destination, key=row.key) for row in deliveries),
+        )
+        where = f"large/{file}" if file else f"segments/{segment:08d} at {offset}" if segment else "damaged or gone"
+        return MessageDetail(
+            message_id=message_id, envelope=envelope, deliveries=deliveries, data_length=data_length, where=where
+        )
+
+    def totals(self) -> dict[str, Totals]:
+        return queries.totals(self._connection)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def read_only(directory: Path) -> ReadOnlySpool:
+    """The spool of a router that does not run. SpoolUnusable where there is none."""
+    return ReadOnlySpool(directory / "ledger.sqlite")
+
+
+class Reader:
+    """The same for the event loop: one question at a time, in a worker's thread."""
+
+    def __init__(self, ledger: Path) -> None:
+        self._ledger = ledger
+        self._spool: ReadOnlySpool | None = None
+        self._one = trio.CapacityLimiter(1)
+
+    async def queue(self, selection: Selection, after: queries.Cursor, limit: int) -> list[QueueRow]:
+        return await self._ask(lambda spool: spool.queue(selection, after, limit))
+
+    async def show(self, message_id: int) -> MessageDetail:
+        return await self._ask(lambda spool: spool.show(message_id))
+
+    def close(self) -> None:
+        if self._spool is not None:
+            self._spool.close()
+
+    async def _ask(self, question: Callable[[ReadOnlySpool], T]) -> T:
+        def ask() -> T:
+            if self._spool is None:
+                self._spool = ReadOnlySpool(self._ledger)
+            return question(self._spool)
+
+        return await trio.to_thread.run_sync(ask, limiter=self._one)

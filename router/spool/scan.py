@@ -1,0 +1,136 @@
+"""Reading a segment from front to back, whatever state it is in: records, and what is broken between them.
+
+Decides nothing; recovery.py does. Memory: one window, and one record's envelope.
+"""
+
+import zlib
+from collections.abc import Iterator
+
+from attrs import frozen
+
+from router.spool import record
+from router.spool.files import FileSystem
+from router.spool.record import Header, StoredEnvelope
+
+_WINDOW = 1 << 20
+
+
+@frozen(kw_only=True)
+class Found:
+    """A complete record."""
+
+    offset: int
+    header: Header
+    stored: StoredEnvelope
+    data_crc: int
+
+
+@frozen(kw_only=True)
+class Broken:
+    """Bytes that are no complete record. `header` and `stored` are what can be read of one."""
+
+    offset: int
+    length: int
+    """Up to the last byte that is not zero."""
+    reason: str
+    header: Header | None = None
+    stored: StoredEnvelope | None = None
+
+
+class Scan:
+    """One pass over a segment."""
+
+    def __init__(self, files: FileSystem, fd: int, nonce: bytes) -> None:
+        self.size = files.size(fd)
+        self._files = files
+        self._fd = fd
+        self._nonce = nonce
+        self._window = b""
+        self._start = 0
+
+    def run(self, offset: int) -> Iterator[Found | Broken]:
+        """From an offset where a record begins, or should. Zeros to the end of the file are the end."""
+        while offset < self.size:
+            found = self._record(offset)
+            if isinstance(found, Found):
+                yield found
+                offset += found.header.length
+                continue
+            end = self._next_marker(offset + 1)
+            length = self._without_zeros(offset, end) - offset
+            if length:
+                yield Broken(
+                    offset=offset, length=length, reason=found.reason, header=found.header, stored=found.stored
+                )
+            offset = end
+
+    def is_zero(self) -> bool:
+        """Whether there is not one byte in the file that is not zero."""
+        return self._without_zeros(0, self.size) == 0
+
+    def _record(self, offset: int) -> Found | Broken:
+        def broken(reason: str, header: Header | None = None, stored: StoredEnvelope | None = None) -> Broken:
+            return Broken(offset=offset, length=0, reason=reason, header=header, stored=stored)
+
+        header = record.decode_header(self._read(offset, record.HEADER_LENGTH), self._nonce)
+        if header is None:
+            return broken("no record header")
+        envelope = self._read(offset + record.HEADER_LENGTH, header.envelope_length)
+        if zlib.crc32(envelope) != header.envelope_crc:
+            return broken("the envelope does not fit its checksum", header)
+        try:
+            stored = record.decode_envelope(envelope)
+        except (ValueError, TypeError, KeyError) as error:
+            return broken(f"the envelope cannot be read: {error!r}", header)
+        data_end = offset + header.data_offset + header.data_length
+        if data_end + record.TRAILER_LENGTH > self.size:
+            return broken("the segment ends before the record", header, stored)
+        crc = record.decode_trailer(self._read(data_end, record.TRAILER_LENGTH), self._nonce, header)
+        if crc is None:
+            return broken("the trailer is broken or missing", header, stored)
+        if self._crc(offset + header.data_offset, data_end) != crc:
+            return broken("the data set does not fit its checksum", header, stored)
+        return Found(offset=offset, header=header, stored=stored, data_crc=crc)
+
+    def _read(self, offset: int, length: int) -> bytes:
+        at = offset - self._start
+        if at < 0 or at + length > len(self._window):
+            self._window = self._files.read(self._fd, max(length, _WINDOW), offset)
+            self._start, at = offset, 0
+        return self._window[at : at + length]
+
+    def _crc(self, offset: int, end: int) -> int:
+        crc = 0
+        while offset < end:
+            piece = self._read(offset, min(_WINDOW, end - offset))
+            if not piece:
+                break
+            crc = zlib.crc32(piece, crc)
+            offset += len(piece)
+        return crc
+
+    def _next_marker(self, offset: int) -> int:
+        """Where the next readable header of this segment stands; the end of the file if nowhere. The nonce makes it
+        certain that it is one of ours and not the image of one inside a data set."""
+        marker = record.RECORD_MAGIC + self._nonce
+        while offset < self.size:
+            piece = self._files.read(self._fd, _WINDOW, offset)
+            at = piece.find(marker)
+            if at < 0:
+                offset += max(len(piece) - len(marker) + 1, 1)
+                continue
+            offset += at
+            if record.decode_header(self._read(offset, record.HEADER_LENGTH), self._nonce) is not None:
+                return offset
+            offset += 1
+        return self.size
+
+    def _without_zeros(self, offset: int, end: int) -> int:
+        """The end of the range, zeros at its end not counted."""
+        while end > offset:
+            start = max(offset, end - _WINDOW)
+            piece = self._files.read(self._fd, end - start, start).rstrip(b"\0")
+            if piece:
+                return start + len(piece)
+            end = start
+        return offset

@@ -1,0 +1,181 @@
+"""The segments: preallocated files that records are appended to, and how much of each is still needed.
+
+Promises: `append` returns only when what it says is durable; after it raised or fell short, nothing of what failed
+can be found in a segment later. Owned by the writer's thread. Not here: what a record means (record.py), when a
+segment may go (housekeeping.py), reading (reader.py, scan.py).
+"""
+
+import contextlib
+import os
+from collections.abc import Sequence
+
+from attrs import define, field
+
+from router.spool import record
+from router.spool.errors import SpoolFailure
+from router.spool.files import FileSystem, is_no_room
+
+
+@define(eq=False)
+class Draft:
+    """A record about to be written. `append` fills in where it went."""
+
+    message_id: int
+    envelope: bytes
+    data: bytes | bytearray | memoryview
+    """The data set; empty where it has a file of its own."""
+    crc: int
+    """CRC-32 of `data`."""
+    segment: int = 0
+    offset: int = 0
+
+    @property
+    def length(self) -> int:
+        """Of the whole record."""
+        return record.HEADER_LENGTH + len(self.envelope) + len(self.data) + record.TRAILER_LENGTH
+
+
+@define(eq=False)
+class Segment:
+    """One segment's account."""
+
+    number: int
+    nonce: bytes
+    end: int
+    """Where the next record goes, or would."""
+    live: int = 0
+    """Messages in it that are not finished."""
+    live_bytes: int = 0
+    keep: bool = False
+    """It holds damaged bytes that could not be set aside; not to be deleted in this run."""
+    fd: int | None = field(default=None, repr=False)
+    """Open for appending; only the current one is."""
+
+
+def segment_name(number: int) -> str:
+    return f"{number:08d}"
+
+
+class Segments:
+    """All segments there are; the last one made is appended to."""
+
+    def __init__(self, files: FileSystem, directory: int, segment_size: int) -> None:
+        self.directory = directory
+        self.known: dict[int, Segment] = {}
+        self.current: Segment | None = None
+        self.syncs = 0
+        self._files = files
+        self._segment_size = segment_size
+        self._next_number = 1
+
+    def add(self, segment: Segment) -> None:
+        """One that recovery found."""
+        self.known[segment.number] = segment
+        self.skip_number(segment.number)
+
+    def skip_number(self, number: int) -> None:
+        """Never make a segment of this number."""
+        self._next_number = max(self._next_number, number + 1)
+
+    def append(self, drafts: Sequence[Draft]) -> int:
+        """Make the drafts durable, in order; how many are. Fewer than all only where the disk is full, and then
+        nothing of the others is left. SpoolFailure where the disk did not do as it said."""
+        done = 0
+        while done < len(drafts):
+            try:
+                segment = self._with_room(drafts[done].length)
+                group = self._that_fit(segment, drafts, done)
+                self._write(segment, group)
+            except OSError as error:
+                if not is_no_room(error):
+                    raise SpoolFailure(f"writing to the spool failed: {error}") from error
+                self._abandon()
+                return done
+            done += len(group)
+        return done
+
+    def seal(self) -> None:
+        """Append no more to the current segment; give back what of it was not used."""
+        segment, self.current = self.current, None
+        if segment is not None and segment.fd is not None:
+            fd, segment.fd = segment.fd, None
+            try:
+                self._files.truncate(fd, segment.end)
+            finally:
+                self._files.close(fd)
+
+    def _with_room(self, length: int) -> Segment:
+        current = self.current
+        if current is not None and current.end + length <= self._segment_size:
+            return current
+        self.seal()
+        return self._begin(max(self._segment_size, record.SEGMENT_HEADER_LENGTH + length))
+
+    def _begin(self, size: int) -> Segment:
+        number, fd = self._create()
+        nonce = os.urandom(record.NONCE_LENGTH)
+        try:
+            self._files.allocate(fd, size)
+            self._files.write(fd, [record.encode_segment_header(number, nonce)], 0)
+            self._files.sync(fd)
+            self._files.sync_directory(self.directory)
+        except OSError:
+            self._files.close(fd)
+            self._files.remove(self.directory, segment_name(number))
+            raise
+        segment = Segment(number=number, nonce=nonce, end=record.SEGMENT_HEADER_LENGTH, fd=fd)
+        self.known[number] = segment
+        self.current = segment
+        return segment
+
+    def _create(self) -> tuple[int, int]:
+        """Number and descriptor of a new file. A name that is taken, whatever by, is passed over."""
+        while True:
+            number = self._next_number
+            self._next_number += 1
+            with contextlib.suppress(FileExistsError):
+                return number, self._files.create(self.directory, segment_name(number))
+
+    def _that_fit(self, segment: Segment, drafts: Sequence[Draft], start: int) -> Sequence[Draft]:
+        """At least one, for `_with_room` saw to it."""
+        end = segment.end + drafts[start].length
+        stop = start + 1
+        while stop < len(drafts) and end + drafts[stop].length <= self._segment_size:
+            end += drafts[stop].length
+            stop += 1
+        return drafts[start:stop]
+
+    def _write(self, segment: Segment, drafts: Sequence[Draft]) -> None:
+        assert segment.fd is not None
+        buffers: list[bytes | bytearray | memoryview] = []
+        nonce, batch, end = segment.nonce, segment.end, segment.end
+        for draft in drafts:
+            length = draft.length
+            header = record.encode_header(nonce, draft.message_id, batch, len(draft.data), draft.envelope)
+            buffers.append(header + draft.envelope)
+            if draft.data:
+                buffers.append(draft.data)
+            buffers.append(record.encode_trailer(nonce, draft.message_id, length, draft.crc))
+            draft.segment, draft.offset = segment.number, end
+            end += length
+        self._files.write(segment.fd, buffers, batch)
+        self._files.sync(segment.fd)
+        self.syncs += 1
+        segment.end = end
+        segment.live += len(drafts)
+        segment.live_bytes += end - batch
+
+    def _abandon(self) -> None:
+        """After a failed write: cut the current segment back to what is durable, and leave it for good. The cut is
+        synced, lest a crash bring the failed records back."""
+        segment, self.current = self.current, None
+        if segment is None or segment.fd is None:
+            return
+        fd, segment.fd = segment.fd, None
+        try:
+            self._files.truncate(fd, segment.end)
+            self._files.sync(fd)
+        except OSError as error:
+            raise SpoolFailure(f"undoing a failed write to the spool failed: {error}") from error
+        finally:
+            self._files.close(fd)

@@ -1,0 +1,100 @@
+"""The ledger's statements for what happens to messages as things on a disk: found, moved, lost, forgotten.
+
+Used by recovery and housekeeping, inside their transactions.
+"""
+
+import time
+
+from attrs import evolve
+
+from router.spool.database import HELD, WAITING
+from router.spool.ledger import PLACE, Ledger, place_of
+from router.spool.values import Place
+
+
+def unfinished_in(ledger: Ledger, segment: int, limit: int = 1000) -> list[tuple[int, Place]]:
+    """Message ids and places, in order of the ids."""
+    rows = ledger.execute(
+        f"SELECT m.id, {PLACE} FROM messages m WHERE m.segment = ? AND m.unfinished > 0 ORDER BY m.id LIMIT ?",
+        (segment, limit),
+    )
+    return [(row[0], place_of(row[1:])) for row in rows]
+
+
+def move(ledger: Ledger, message_id: int, place: Place, segment: int, offset: int) -> Place:
+    """The record has another copy, which is now the one that counts."""
+    ledger.execute("UPDATE messages SET segment = ?, offset = ? WHERE id = ?", (segment, offset, message_id))
+    return evolve(place, segment=segment, offset=offset)
+
+
+def lose(ledger: Ledger, message_id: int, reason: str, *, keep_place: bool = False) -> bool:
+    """The message cannot be read any more: hold what is unfinished of it. Whether anything is. Unless `keep_place`,
+    nothing in the spool belongs to it from now on."""
+    now = time.time()
+    rows = ledger.execute(
+        f"SELECT destination, state FROM deliveries WHERE message_id = ? AND state IN ({WAITING}, {HELD})",
+        (message_id,),
+    ).fetchall()
+    for destination, state in rows:
+        ledger.execute(
+            "UPDATE deliveries SET state = ?, reason = ?, changed = ? WHERE message_id = ? AND destination = ?",
+            (HELD, reason, now, message_id, destination),
+        )
+        ledger.count(destination, state, HELD)
+    if not keep_place:
+        ledger.execute("UPDATE messages SET segment = 0, offset = 0, file = '' WHERE id = ?", (message_id,))
+    return bool(rows)
+
+
+def drop_segment(ledger: Ledger, segment: int) -> None:
+    """Forget the finished messages of a segment, and note that its file is about to go. Segment 0 stands for what
+    is lost: of that, the finished go and nothing is noted."""
+    ledger.execute(
+        "DELETE FROM deliveries WHERE message_id IN (SELECT id FROM messages WHERE segment = ? AND unfinished <= 0)",
+        (segment,),
+    )
+    ledger.execute("DELETE FROM messages WHERE segment = ? AND unfinished <= 0", (segment,))
+    if segment:
+        ledger.execute("UPDATE segments SET dropped = 1 WHERE number = ?", (segment,))
+
+
+def forget_segment(ledger: Ledger, segment: int) -> None:
+    """The file is gone."""
+    ledger.execute("DELETE FROM segments WHERE number = ?", (segment,))
+
+
+def segments(ledger: Ledger) -> dict[int, tuple[bytes, int, bool]]:
+    """By number: nonce, how far it is known, whether its file is to go."""
+    rows = ledger.execute("SELECT number, nonce, known, dropped FROM segments")
+    return {number: (nonce, known, bool(dropped)) for number, nonce, known, dropped in rows}
+
+
+def live(ledger: Ledger) -> dict[int, tuple[int, int]]:
+    """By segment: how many messages are unfinished, and the bytes of their records."""
+    rows = ledger.execute("SELECT segment, count(*), sum(length) FROM messages WHERE unfinished > 0 GROUP BY segment")
+    return {segment: (count, size) for segment, count, size in rows}
+
+
+def unfinished_files(ledger: Ledger) -> list[tuple[int, str, int]]:
+    """Message id, name and length of every large file that is still needed."""
+    return ledger.execute("SELECT id, file, data_length FROM messages WHERE file <> '' AND unfinished > 0").fetchall()
+
+
+def is_file_known(ledger: Ledger, name: str) -> bool:
+    return ledger.execute("SELECT 1 FROM messages WHERE file = ? LIMIT 1", (name,)).fetchone() is not None
+
+
+def next_id(ledger: Ledger) -> int:
+    """The lowest message id that was never used."""
+    (reserved,) = ledger.execute("SELECT next_id FROM facts").fetchone()
+    (used,) = ledger.execute("SELECT coalesce(max(id), 0) FROM messages").fetchone()
+    return max(int(reserved), int(used) + 1)
+
+
+def recount(ledger: Ledger) -> None:
+    """After a rebuild, or whenever in doubt: bring `totals` of what is unfinished in line with the rows."""
+    ledger.execute(f"DELETE FROM totals WHERE state IN ({WAITING}, {HELD})")
+    ledger.execute(
+        "INSERT INTO totals SELECT destination, state, count(*) FROM deliveries"
+        f" WHERE state IN ({WAITING}, {HELD}) GROUP BY destination, state"
+    )

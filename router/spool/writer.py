@@ -1,0 +1,318 @@
+"""The one thread that owns the segments and the ledger: group commit.
+
+Promises: a commit is answered after the sync that made it durable and not before; whatever the disk does, every job
+that was put is answered; nothing is tried again after a sync that failed. `turn` is one round, a plain function of
+the jobs, so that the tests can drive it without a thread. Not here: what a person asks (queries.py), what may be
+deleted (housekeeping.py).
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from attrs import define
+
+from router.messages import SpoolSettings
+from router.spool.duplicates import Planned, judge, with_deliveries
+from router.spool.errors import DuplicateRefused, OutOfSpace, SpoolClosed, SpoolError, SpoolFailure
+from router.spool.files import is_no_room
+from router.spool.housekeeping import Housekeeping
+from router.spool.jobs import Ask, Commit, Fail, Job, Settle, Stop, Unsure
+from router.spool.ledger import Entry, Ledger, Outcome
+from router.spool.record import StoredEnvelope, encode_envelope
+from router.spool.segments import Draft, Segments
+from router.spool.store import Store
+from router.spool.values import Place, Receipt, Row
+
+_TICK = 60.0
+"""Seconds without a job after which the ledger's clock is written down."""
+_MOST_JOBS = 4096
+"""In one turn; the others wait for the next."""
+
+
+@define(eq=False)
+class _Planned(Planned):
+    """A commit of this batch that is going to be answered with a receipt, if the disk takes it."""
+
+    commit: Commit
+    draft: Draft | None
+    """None for a duplicate."""
+    receipt: Receipt
+    needs: int
+    """How many drafts of the batch must be durable for the receipt to be true."""
+
+
+class Writer:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        segments: Segments,
+        ledger: Ledger,
+        housekeeping: Housekeeping,
+        settings: SpoolSettings,
+        next_id: int,
+    ) -> None:
+        self.jobs: SimpleQueue[Job] = SimpleQueue()
+        self.store = store
+        self.segments = segments
+        self.ledger = ledger
+        self.housekeeping = housekeeping
+        self.failure: SpoolFailure | None = None
+        self.commits = 0
+        self.largest_batch = 0
+        self.on_rows: Callable[[list[Row]], None] = lambda rows: None
+        """Called in this thread when the ledger has new waiting deliveries."""
+        self.on_answers: Callable[[list[Commit | Ask[Any]]], None] = lambda jobs: None
+        """Called in this thread when jobs have their answers."""
+        self._settings = settings
+        self._next_id = next_id
+        self._stopping = False
+        self._entries: list[Entry] = []
+        self._outcomes: list[Outcome] = []
+
+    def run(self) -> None:
+        """The thread: until `Stop`, or until the disk fails, which `failure` then tells."""
+        try:
+            while not self._stopping:
+                self.turn(self._take())
+            self._finish()
+        except BaseException as error:  # whatever it is: nobody is left waiting, and the process must stop
+            self._fail(error)
+        finally:
+            self.refuse_the_rest()
+            with suppress(sqlite3.Error):
+                self.ledger.close()
+
+    def turn(self, jobs: list[Job]) -> None:
+        """One round. Raises SpoolFailure; whoever has no answer by then gets it too (`run`)."""
+        commits: list[Commit] = []
+        asks: list[Ask[Any]] = []
+        with self._answered(commits, asks):
+            for job in jobs:
+                match job:
+                    case Commit():
+                        commits.append(job)
+                    case Settle():
+                        self._outcomes.append(job.outcome)
+                    case Ask():
+                        asks.append(job)
+                    case Fail():
+                        raise job.error
+                    case Stop():
+                        self._stopping = True
+            if commits:
+                self._commit(commits)
+            self.write_down()
+            for ask in asks:
+                self._reply(ask)
+        self.housekeeping.step(busy=not self.jobs.empty())
+
+    @contextmanager
+    def _answered(self, commits: list[Commit], asks: list[Ask[Any]]) -> Iterator[None]:
+        """Should the turn fail, its jobs fail with it."""
+        try:
+            yield
+        except BaseException as error:
+            failure = error if isinstance(error, SpoolFailure) else SpoolFailure(f"the spool failed: {error}")
+            failure.__cause__ = failure.__cause__ or (error if error is not failure else None)
+            for job in (*commits, *asks):
+                job.answer.refuse(failure)
+            self.on_answers([*commits, *asks])
+            raise
+        if asks:
+            self.on_answers(list(asks))
+
+    def _take(self) -> list[Job]:
+        """All that waits; or, with no work of its own to do, the next job to come, and those with it."""
+        jobs: list[Job] = []
+        idle = not self.housekeeping.has_work
+        with suppress(Empty):
+            jobs.append(self.jobs.get(block=idle, timeout=_TICK))
+            while len(jobs) < _MOST_JOBS:
+                jobs.append(self.jobs.get_nowait())
+        if idle and not jobs:
+            self._tick()
+        return jobs
+
+    def _tick(self) -> None:
+        """Nothing has happened for a while: write down at least that the time has passed."""
+        with suppress(sqlite3.Error), self.ledger.transaction():
+            pass
+
+    # Commits.
+
+    def _commit(self, commits: list[Commit]) -> None:
+        """Judge, write, sync, answer."""
+        if self._entries and not self.write_down():
+            for commit in commits:
+                self._refuse(commit, OutOfSpace("no room for the ledger"))
+            self.on_answers(list(commits))
+            return
+        batch: list[_Planned] = []
+        by_uid: dict[str, list[Planned]] = {}
+        drafts: list[Draft] = []
+        for commit in commits:
+            same_uid = by_uid.setdefault(commit.envelope.sop_instance_uid, [])
+            try:
+                planned = self._plan(commit, same_uid, len(drafts))
+            except (DuplicateRefused, ValueError, TypeError) as error:
+                self._refuse(commit, error)
+                continue
+            if planned is None:
+                continue
+            batch.append(planned)
+            if planned.draft is not None:
+                drafts.append(planned.draft)
+                same_uid.append(planned)
+        durable = self.segments.append(drafts)
+        for planned in batch:
+            if planned.needs <= durable:
+                self._accept(planned)
+            else:
+                self._refuse(planned.commit, OutOfSpace("no room in the spool"))
+        self.commits += len(batch)
+        self.largest_batch = max(self.largest_batch, len(drafts))
+        self.on_answers(list(commits))
+
+    def _plan(self, commit: Commit, same_uid: list[Planned], drafts: int) -> _Planned | None:
+        """What to write for a commit; None where it is answered already: it must be compared first."""
+        verdict = judge(commit, self.ledger, self.store, same_uid, self._settings.duplicates)
+        if isinstance(verdict, Unsure):
+            commit.unsure = True
+            commit.answer.give(verdict)
+            return None
+        incoming = commit.incoming
+        own_file = incoming.file
+        destinations = tuple(address.destination for address in verdict.deliveries)
+        if not destinations:
+            entry = Entry(message_id=0, place=_nowhere(commit), envelope=commit.envelope)
+            receipt = Receipt(message_id=0, destinations=(), duplicate=True)
+            return _Planned(entry, incoming, commit, None, receipt, drafts)
+        message_id, self._next_id = self._next_id, self._next_id + 1
+        envelope = with_deliveries(commit.envelope, verdict.deliveries)
+        entry = Entry(message_id=message_id, place=_nowhere(commit), envelope=envelope, hold=verdict.hold)
+        draft = Draft(
+            message_id,
+            encode_envelope(StoredEnvelope(envelope=envelope, hold=verdict.hold, file=own_file)),
+            b"" if own_file else incoming.data,
+            0 if own_file else incoming.crc,
+        )
+        receipt = Receipt(message_id=message_id, destinations=destinations, held=verdict.hold)
+        return _Planned(entry, incoming, commit, draft, receipt, drafts + 1)
+
+    def _accept(self, planned: _Planned) -> None:
+        """The disk has it."""
+        draft = planned.draft
+        if draft is None:
+            planned.incoming.remove_file()
+        else:
+            planned.incoming.keep_file()
+            entry = planned.entry
+            place = Place(
+                segment=draft.segment,
+                offset=draft.offset,
+                length=draft.length,
+                data_length=entry.place.data_length,
+                data_crc=entry.place.data_crc,
+                file=entry.place.file,
+            )
+            self._entries.append(
+                Entry(message_id=entry.message_id, place=place, envelope=entry.envelope, hold=entry.hold)
+            )
+        planned.commit.answer.give(planned.receipt)
+
+    def _refuse(self, commit: Commit, error: Exception) -> None:
+        with suppress(OSError):  # an orphan is removed at the next start
+            commit.incoming.remove_file()
+        commit.answer.refuse(error)
+
+    # The ledger.
+
+    def write_down(self) -> bool:
+        """Bring the ledger up to date. False where the disk has no room for that: all is kept for the next turn."""
+        entries, outcomes = self._entries, self._outcomes
+        if not entries and not outcomes:
+            return True
+        try:
+            with self.ledger.transaction():
+                self.ledger.add(entries)
+                finished, freed = self.ledger.settle(outcomes)
+                self._know({entry.place.segment for entry in entries})
+        except sqlite3.Error as error:
+            if is_no_room(error):
+                return False
+            raise SpoolFailure(f"writing to the ledger failed: {error}") from error
+        self._entries, self._outcomes = [], []
+        self.housekeeping.finished(finished)
+        rows = [row for entry in entries for row in entry.rows(self.ledger.clock())]
+        for destination, lane in freed:
+            rows += self.ledger.waiting_in_lane(destination, lane)
+        if rows:
+            self.on_rows(rows)
+        return True
+
+    def _know(self, numbers: set[int]) -> None:
+        for number in numbers:
+            segment = self.segments.known[number]
+            self.ledger.know(number, segment.nonce, segment.end)
+        self.ledger.reserve(self._next_id)
+
+    def _reply(self, ask: Ask[Any]) -> None:
+        try:
+            ask.answer.give(ask.question(self))
+        except SpoolFailure:
+            raise
+        except (SpoolError, ValueError) as error:
+            ask.answer.refuse(error)
+        except sqlite3.Error as error:
+            if not is_no_room(error):
+                raise SpoolFailure(f"reading the ledger failed: {error}") from error
+            ask.answer.refuse(OutOfSpace("no room for the ledger"))
+
+    # The end.
+
+    def _finish(self) -> None:
+        self.write_down()
+        try:
+            self.segments.seal()
+        except OSError as error:
+            raise SpoolFailure(f"closing the spool failed: {error}") from error
+
+    def _fail(self, error: BaseException) -> None:
+        if isinstance(error, SpoolFailure):
+            self.failure = error
+        else:
+            self.failure = SpoolFailure(f"the spool's writer ended: {error!r}")
+            self.failure.__cause__ = error
+
+    def refuse_the_rest(self) -> None:
+        """Answer what was put after the end. Called once more when nobody can put anything any more."""
+        refused: list[Commit | Ask[Any]] = []
+        error = self.failure or SpoolClosed("the spool is closed")
+        with suppress(Empty):
+            while True:
+                job = self.jobs.get_nowait()
+                if isinstance(job, Commit):
+                    self._refuse(job, error)
+                    refused.append(job)
+                elif isinstance(job, Ask):
+                    job.answer.refuse(error)
+                    refused.append(job)
+        if refused:
+            self.on_answers(refused)
+
+
+def _nowhere(commit: Commit) -> Place:
+    """The place of a message before it is written."""
+    incoming = commit.incoming
+    return Place(
+        segment=0,
+        offset=0,
+        length=0,
+        data_length=incoming.size,
+        data_crc=incoming.crc,
+        file=incoming.file.name if incoming.file else "",
+    )

@@ -1,0 +1,208 @@
+"""The router as one tree of tasks: spool, destinations, listeners, admin API; start, reload, stop.
+
+Order is what this file is about. Up: spool (recovered), destinations, listeners, then "ready". Down: listeners
+close, associations and destinations finish what is in flight within `shutdown_grace`, the rest is cut off (what was
+not acknowledged is not kept, what was not delivered is still in the spool), the spool closes last.
+"""
+
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import structlog
+import trio
+from attrs import asdict, evolve
+
+from router import __version__
+from router.admin import Controls, serve_admin
+from router.association import Acceptor, Doors, Reception
+from router.config import Config, ConfigError, Listener, load
+from router.delivery import Dispatcher
+from router.services import services_of
+from router.spool import Spool
+
+log = structlog.get_logger()
+
+_BACKLOG = 1024
+"""Connections that the kernel keeps for us while all tasks are busy."""
+
+
+class Router:
+    """One running router. `run` serves; the rest is told to it."""
+
+    def __init__(self, config: Config, spool: Spool) -> None:
+        self._config = config
+        self._spool = spool
+        services = services_of(config, spool)
+        self._reception = Reception(config=config, services=services, spool=spool, doors=Doors(config.limits))
+        self._dispatcher = Dispatcher(config, spool, services)
+        self._acceptors: set[Acceptor] = set()
+        self._stopping = trio.Event()
+        self._nobody_left = trio.Event()
+        self._started = trio.current_time()
+
+    # What it is told
+
+    def stop(self) -> None:
+        """Finish what is in flight, then end `run`."""
+        self._stopping.set()
+
+    def reload(self, config: Config) -> None:
+        """Judge and deliver by `config` from now on. Open associations keep what they negotiated.
+
+        Listeners, limits, the spool and the admin API stay as they are: those need a restart, and the log says so.
+        """
+        for name in ("listeners", "spool", "admin", "limits"):
+            if getattr(config, name) != getattr(self._config, name):
+                log.warning("a change that needs a restart", section=name)
+        for service in self._reception.services:
+            service.reload(config)
+        self._reception.config = config
+        self._dispatcher.reload(config)
+        self._config = config
+        log.info("reloaded", routes=len(config.routes), peers=len(config.peers))
+
+    async def status(self) -> dict[str, Any]:
+        """What `dicom-router status` shows."""
+        totals = await self._spool.totals()
+        actors = self._dispatcher.statistics()
+        destinations = {}
+        for name in sorted(totals.keys() | actors.keys()):
+            numbers = asdict(totals[name]) if name in totals else {}
+            actor = asdict(actors[name]) if name in actors else {"stage": "not configured"}
+            destinations[name] = _account(numbers, actor)
+        return {
+            "version": __version__,
+            "ae_title": self._config.router.ae_title,
+            "seconds": round(trio.current_time() - self._started, 1),
+            "accepting": self._spool.accepting and not self._stopping.is_set(),
+            "doors": asdict(self._reception.doors.statistics()),
+            "associations": [acceptor.statistics() for acceptor in self._acceptors],
+            "spool": asdict(self._spool.statistics()),
+            "destinations": destinations,
+        }
+
+    # The tree
+
+    async def run(self, *, task_status: trio.TaskStatus[dict[str, Any]] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until `stop`ped. Reports the bound addresses when everything is up.
+
+        Raises:
+            SpoolFailure: the disk did not keep its word; nothing was acknowledged that it may have lost.
+            OSError: an address could not be bound.
+        """
+        async with trio.open_nursery() as foundation:
+            await foundation.start(self._spool.run)
+            async with trio.open_nursery() as serving:
+                await serving.start(self._dispatcher.run)
+                async with self._open_doors(serving) as bound:
+                    admin = await serving.start(serve_admin, self._config.admin.listen, self._controls())
+                    addresses = {"dicom": bound, "admin": admin}
+                    log.info("ready", **addresses, spool=str(self._config.router.spool))
+                    task_status.started(addresses)
+                    await self._stopping.wait()
+                await self._wind_down()
+                serving.cancel_scope.cancel()
+            foundation.cancel_scope.cancel()
+        log.info("stopped")
+
+    def _controls(self) -> Controls:
+        return Controls(status=self.status, spool=self._spool, rescan=self._dispatcher.rescan)
+
+    @asynccontextmanager
+    async def _open_doors(self, nursery: trio.Nursery) -> AsyncIterator[list[str]]:
+        """Listen on every address of the configuration while the block lasts."""
+        async with trio.open_nursery() as listening:
+            bound = []
+            for listener in self._config.listeners:
+                bound += await self._listen(listener, listening, nursery)
+            yield bound
+            listening.cancel_scope.cancel()
+
+    async def _listen(self, listener: Listener, listening: trio.Nursery, serving: trio.Nursery) -> list[str]:
+        sockets = await trio.open_tcp_listeners(listener.address.port, host=listener.address.host, backlog=_BACKLOG)
+
+        async def greet(stream: trio.SocketStream) -> None:
+            await self._serve(stream, listener)
+
+        listening.start_soon(partial(trio.serve_listeners, greet, sockets, handler_nursery=serving))
+        return [str(evolve(listener.address, port=one.socket.getsockname()[1])) for one in sockets]
+
+    async def _serve(self, stream: trio.SocketStream, listener: Listener) -> None:
+        """One connection, whatever happens to it: nothing here may end the router."""
+        try:
+            peer = stream.socket.getpeername()[0]
+        except OSError:  # gone before we looked
+            stream.socket.close()
+            return
+        with self._reception.doors.socket(peer) as admitted:
+            if not admitted:
+                stream.socket.close()
+                return
+            acceptor = Acceptor(stream.socket, peer, listener, self._reception)
+            self._acceptors.add(acceptor)
+            try:
+                await acceptor.run()
+            except Exception:
+                log.exception("association crashed", peer=peer)
+            finally:
+                self._acceptors.discard(acceptor)
+                if self._stopping.is_set() and not self._acceptors:
+                    self._nobody_left.set()
+
+    async def _wind_down(self) -> None:
+        """Let what is in flight come to its end, for `shutdown_grace` at the most."""
+        grace = self._config.router.shutdown_grace
+        log.info("stopping", associations=len(self._acceptors), grace_seconds=grace)
+        with trio.move_on_after(grace) as patience:
+            self._dispatcher.drain()
+            if not self._acceptors:
+                self._nobody_left.set()
+            for acceptor in list(self._acceptors):
+                acceptor.drain()
+            await self._nobody_left.wait()
+            await self._dispatcher.drained.wait()
+        if patience.cancelled_caught:
+            log.warning("cut off what was still in flight", associations=len(self._acceptors))
+
+
+def _account(numbers: dict[str, int], actor: dict[str, Any]) -> dict[str, Any]:
+    """One destination's five numbers, which always add up to what was accepted for it, and its actor's state."""
+    in_flight = actor.pop("in_flight", 0)
+    waiting = max(0, numbers.get("waiting", 0) - in_flight)
+    five = {
+        "waiting": waiting,
+        "in_flight": numbers.get("waiting", 0) - waiting,
+        "delivered": numbers.get("delivered", 0),
+        "held": numbers.get("held", 0),
+        "discarded": numbers.get("discarded", 0),
+    }
+    return five | {"accepted": sum(five.values())} | {f"actor_{key}": value for key, value in actor.items()}
+
+
+async def serve(config: Config, spool: Spool) -> None:
+    """`dicom-router run`: a router that obeys signals. SIGTERM and SIGINT stop it, SIGHUP reloads its file."""
+    router = Router(config, spool)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_obey_signals, router, config)
+        await router.run()
+        nursery.cancel_scope.cancel()
+
+
+async def _obey_signals(
+    router: Router, config: Config, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        task_status.started()
+        async for number in signals:
+            if number != signal.SIGHUP:
+                router.stop()
+            elif config.path is not None:
+                try:
+                    fresh = await trio.to_thread.run_sync(load, config.path)
+                except ConfigError as error:
+                    log.error("not reloaded: the configuration has faults", faults=[str(f) for f in error.faults])
+                else:
+                    router.reload(fresh)

@@ -1,0 +1,33 @@
+"""Loopback ports, and waiting for what another process will do without sleeping longer than it takes."""
+
+import socket
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+HOST = "127.0.0.1"
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listened on a moment ago."""
+    with socket.create_server((HOST, 0)) as server:
+        return server.getsockname()[1]
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection((HOST, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def until(ask: Callable[[], T], what: str, seconds: float = 30.0) -> T:
+    """The first true answer of `ask`, asked again and again; fails with `what` when the time is over."""
+    deadline = time.monotonic() + seconds
+    while not (answer := ask()):
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.02)
+    return answer
