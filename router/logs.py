@@ -1,7 +1,7 @@
 """Logs: one line per event, JSON for machines or pretty for people, on standard error.
 
 No data-set content is ever logged: UIDs, AE titles, statuses and counts are all that an event carries. What a peer
-sent is escaped where it is bound (`association.words.escaped`).
+sent is `escaped` where it is logged: no control character of an AE title reaches a terminal.
 """
 
 import logging
@@ -40,3 +40,8 @@ def configure(form: Format | None = None, *, level: str = "info", stream: TextIO
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(stream=out, level=max(threshold, logging.WARNING), format="%(message)s", force=True)
+
+
+def escaped(text: str) -> str:
+    """Printable ASCII only, everything else as a Python escape; at most 128 characters of it."""
+    return text.encode("unicode_escape").decode("ascii")[:128]

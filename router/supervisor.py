@@ -122,13 +122,17 @@ class Router:
             listening.cancel_scope.cancel()
 
     async def _listen(self, listener: Listener, listening: trio.Nursery, serving: trio.Nursery) -> list[str]:
-        sockets = await trio.open_tcp_listeners(listener.address.port, host=listener.address.host, backlog=_BACKLOG)
+        address = listener.address
+        try:
+            sockets = await trio.open_tcp_listeners(address.port, host=address.host, backlog=_BACKLOG)
+        except OSError as error:
+            raise OSError(error.errno, f"cannot listen on {address}: {error.strerror or error}") from error
 
         async def greet(stream: trio.SocketStream) -> None:
             await self._serve(stream, listener)
 
         listening.start_soon(partial(trio.serve_listeners, greet, sockets, handler_nursery=serving))
-        return [str(evolve(listener.address, port=one.socket.getsockname()[1])) for one in sockets]
+        return [str(evolve(address, port=one.socket.getsockname()[1])) for one in sockets]
 
     async def _serve(self, stream: trio.SocketStream, listener: Listener) -> None:
         """One connection, whatever happens to it: nothing here may end the router."""

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from router.admin import shapes
 from router.admin.controls import Controls
 from router.admin.export import Export
-from router.admin.selecting import ID_MAX, LIMIT, LIMIT_MAX, BadRequest, asked, chosen, cursor, number, rerouted
+from router.admin.selecting import ID_MAX, LIMIT, LIMIT_MAX, BadRequest, asked, chosen, number, rerouted
 from router.spool import Action, DamagedMessage, SpoolClosed, SpoolFailure, UnknownMessage
 
 BODY_CAP: Final = 256 * 1024
@@ -65,7 +65,7 @@ class _API:
         query = request.query_params
         limit = number(query, "limit", LIMIT, 1, LIMIT_MAX)
         selection = asked(query, query.getlist("state"))
-        rows = await self._spool.queue(selection, after=cursor(query), limit=limit)
+        rows = await self._spool.queue(selection, after=number(query, "after", 0, 0, ID_MAX), limit=limit)
         return JSONResponse(shapes.page(rows, limit))
 
     async def show(self, request: Request) -> Response:
@@ -127,7 +127,8 @@ def _error(status: int, words: str, headers: Any = None) -> Response:
 
 async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _error(error.status_code, error.detail, error.headers)
+    words = f"there is no {request.url.path}" if error.status_code == HTTPStatus.NOT_FOUND else error.detail
+    return _error(error.status_code, words, error.headers)
 
 
 def _words(status: HTTPStatus) -> Callable[[Request, Exception], Awaitable[Response]]:

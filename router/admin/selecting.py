@@ -19,8 +19,6 @@ ID_MAX: Final = 2**63 - 1
 
 _STATES: Final = {state.value: state for state in DeliveryState}
 _KEYS: Final = ("ids", "destination", "state", "all", "to")
-_BEHIND_ALL: Final = "\U0010ffff"
-"""Greater than the name of any peer."""
 
 
 class BadRequest(ValueError):
@@ -82,13 +80,6 @@ def rerouted(body: Any) -> str | None:
 def asked(query: Mapping[str, str], states: Sequence[str]) -> Selection:
     """The selection of a list, from ?destination= and any number of ?state=."""
     return Selection(destination=query.get("destination"), states=_states(states))
-
-
-def cursor(query: Mapping[str, str]) -> tuple[int, str]:
-    """?after=, as `shapes.page` gives it for the next page, or a message id: from behind all of that message."""
-    message_id, divided, destination = query.get("after", "0").partition("/")
-    behind = number({"after": message_id}, "after", 0, 0, ID_MAX)
-    return behind, destination if divided else _BEHIND_ALL
 
 
 def number(query: Mapping[str, str], key: str, default: int, least: int, most: int) -> int:

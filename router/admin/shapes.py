@@ -32,5 +32,5 @@ def message(detail: MessageDetail) -> dict[str, Any]:
 
 def page(rows: Sequence[QueueRow], limit: int) -> dict[str, Any]:
     """One answer to /api/queue; `next` is the `after` of the one that follows, None where there is nothing more."""
-    more = f"{rows[-1].message_id}/{rows[-1].destination}" if len(rows) >= limit else None
-    return {"deliveries": [delivery(row) for row in rows], "next": more}
+    more = len(rows) >= limit
+    return {"deliveries": [delivery(row) for row in rows], "next": rows[-1].message_id if more else None}

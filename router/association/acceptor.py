@@ -45,7 +45,7 @@ from pdu import (
 )
 from router.association.doors import Doors, judge_access
 from router.association.transport import Socket, Transport
-from router.association.words import abort_words, context_words, escaped
+from router.association.words import abort_words, context_words
 from router.config import Config, Listener
 from router.dimse import (
     AssemblyError,
@@ -59,6 +59,7 @@ from router.dimse import (
     encode,
     response_to,
 )
+from router.logs import escaped
 from router.services import Request, Sender, Service
 from router.spool import Incoming, OutOfSpace, Spool
 
@@ -136,6 +137,9 @@ class Acceptor:
                 await self._transport.perform(self._upper_layer.transport_connected())
                 while self._transport.is_open:
                     await self._step()
+            except Exception:
+                await self._abort("aborted: the router failed, see the log")
+                raise
             finally:
                 self._transport.close()
                 with trio.CancelScope(shield=True):
@@ -225,7 +229,7 @@ class Acceptor:
         )
 
     def _rejection(self, request: AssociateRQ) -> AssociateRJ | None:
-        if rejection := judge_access(request, self._peer, self._config.access):
+        if rejection := judge_access(request, self._peer, self._config.access, self._listener.ae_title):
             return rejection
         if not self._place.enter_context(self._reception.doors.association(self._peer)):
             return AssociateRJ.because(Rejection.LOCAL_LIMIT_EXCEEDED)
@@ -326,7 +330,9 @@ class Acceptor:
     async def _respond(self, message: _Message, response: Command) -> None:
         assert message.service is not None
         assert response.status is not None
-        self._statuses[describe(response.status, message.service.name)] += 1
+        words = describe(response.status, message.service.name)
+        self._statuses[words] += 1
+        self._log.debug("answered", command=message.command.name, sop_class=message.command.sop_class_uid, words=words)
         try:
             buffers = self._upper_layer.send_data(message.context_id, encode(response), command=True, last=True)
         except Overtaken:  # the peer has gone without waiting for the answer

@@ -18,13 +18,14 @@ _SOCKETS_PER_ASSOCIATION = 2
 those over this are just closed."""
 
 
-def judge_access(request: AssociateRQ, peer: str, access: Access) -> AssociateRJ | None:
-    """The rejection that the configuration demands, or None (PS3.8 9.3.4)."""
+def judge_access(request: AssociateRQ, peer: str, access: Access, own_title: str) -> AssociateRJ | None:
+    """The rejection that the configuration demands, or None (PS3.8 9.3.4). `own_title`, the listener's, may always be
+    called."""
     if not access.peer.matches(peer):
         return AssociateRJ.because(Rejection.NO_REASON_GIVEN)
     if not access.calling_ae.matches(request.calling_ae_title):
         return AssociateRJ.because(Rejection.CALLING_AE_TITLE_NOT_RECOGNIZED)
-    if not access.called_ae.matches(request.called_ae_title):
+    if request.called_ae_title != own_title and not access.called_ae.matches(request.called_ae_title):
         return AssociateRJ.because(Rejection.CALLED_AE_TITLE_NOT_RECOGNIZED)
     return None
 

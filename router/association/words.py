@@ -1,13 +1,11 @@
-"""PDUs and presentation contexts in an integration engineer's words, for the log.
-
-What a peer sent is escaped: no control character of an AE title reaches a terminal.
-"""
+"""PDUs and presentation contexts in an integration engineer's words, for the log."""
 
 from collections.abc import Sequence
 
 from pydicom._uid_dict import UID_dictionary
 
 from pdu import Abort, ContextResult, PresentationContext, PresentationContextResult
+from router.logs import escaped
 
 _RESULTS = {
     ContextResult.ACCEPTANCE: "accepted",
@@ -22,11 +20,6 @@ def uid_name(uid: str) -> str:
     """The standard's name of a UID, or the UID itself, escaped."""
     entry = UID_dictionary.get(uid)
     return entry[0].partition(":")[0] if entry else escaped(uid)
-
-
-def escaped(text: str) -> str:
-    """Printable ASCII only; everything else as a Python escape, and no more of it than an AE title or UID has."""
-    return text.encode("unicode_escape").decode("ascii")[:128]
 
 
 def context_words(proposed: Sequence[PresentationContext], results: Sequence[PresentationContextResult]) -> list[str]:

@@ -7,11 +7,10 @@ Results go to standard output, what is wrong to standard error.
 
 import importlib
 from pathlib import Path
-from typing import Any
 
 import click
 
-from router import __version__
+from router import __version__, logs
 from router.cli.configuration import CONFIG_HELP
 
 COMMANDS = {
@@ -22,6 +21,7 @@ COMMANDS = {
     "queue": "Look into the queue of deliveries, and change it.",
     "echo": "Ask a peer whether it is there (C-ECHO).",
     "send": "Send files to a peer (C-STORE).",
+    "demo": "Route real objects to stand-ins of the archives, and show what went where.",
 }
 """Each command, and its help in one line; the command is `router.cli.NAME.NAME`."""
 
@@ -48,6 +48,7 @@ class _Commands(click.Group):
 @click.option("--config", "config", type=click.Path(path_type=Path), metavar="FILE", help=CONFIG_HELP)
 @click.version_option(__version__, prog_name="dicom-router")
 @click.pass_context
-def main(ctx: click.Context, config: Path | None, **_: Any) -> None:
+def main(ctx: click.Context, /, config: Path | None) -> None:
     """A DICOM router: takes objects in, keeps them safe, and brings them to where its routes say."""
     ctx.obj = config
+    logs.configure(level="error")  # the words of a command are its output; `run` has a log

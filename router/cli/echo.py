@@ -6,7 +6,8 @@ from typing import Any
 import click
 import trio
 
-from router.association import AcceptedContext, AssociationError, Requestor, Target, plan_contexts
+from pdu import AcceptedContext
+from router.association import AssociationError, Requestor, Target, plan_contexts
 from router.association.words import uid_name
 from router.cli.addressing import ae_options, target
 from router.cli.configuration import config_option, read_if_there

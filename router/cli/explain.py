@@ -4,8 +4,6 @@ Of a data set, only the elements that a condition is about are read, and only th
 are shown.
 """
 
-import mmap
-from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,8 @@ from router.cli.failing import EXIT_FAILED
 from router.cli.output import say, say_json
 from router.config import SERVICES, Config, name_of
 from router.part10 import NotDICOM
-from router.routing import Facts, MalformedDataSet, RoutingTable, scan
-from router.sending import Instance, examine
+from router.routing import Facts, MalformedDataSet, RoutingTable
+from router.sending import Instance, elements, examine
 
 
 def _ip_address(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -72,7 +70,7 @@ def explain(
 def _explain(path: Path, association: Facts, table: RoutingTable, config: Config) -> dict[str, Any]:
     try:
         instance = examine(path)
-        elements = _elements(instance, table)
+        found = elements(path, instance.offset, instance.transfer_syntax, table.elements)
     except (NotDICOM, MalformedDataSet) as error:
         return {"file": str(path), "error": str(error)}
     except OSError as error:
@@ -81,7 +79,7 @@ def _explain(path: Path, association: Facts, table: RoutingTable, config: Config
         association,
         sop_class=instance.sop_class_uid,
         transfer_syntax=instance.transfer_syntax,
-        elements=elements,
+        elements=found,
     )
     match = table.match(facts)
     return {
@@ -97,15 +95,6 @@ def _explain(path: Path, association: Facts, table: RoutingTable, config: Config
         "refused": _refusal(instance, facts, bool(match.destinations), config),
         "held": not match.destinations and config.router.unrouted == "hold",
     }
-
-
-def _elements(instance: Instance, table: RoutingTable) -> Mapping[int, tuple[str, ...]]:
-    if not table.elements or not instance.length:
-        return {}
-    with instance.path.open("rb") as file:
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as whole:
-            with whole[instance.offset :] as data:
-                return scan(data, instance.transfer_syntax, table.elements)
 
 
 def _refusal(instance: Instance, facts: Facts, routed: bool, config: Config) -> list[str]:

@@ -3,6 +3,7 @@
 Looking works on the spool of a stopped router too; changing needs the running one, which is the only writer.
 """
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -43,7 +44,7 @@ def queue(ctx: click.Context, config_path: Path) -> None:
 )
 @click.option("--destination", metavar="NAME", help='Only to this peer; "" for what no route wanted.')
 @click.option("--limit", type=click.IntRange(1, LIMIT_MAX), default=LIMIT, show_default=True)
-@click.option("--after", metavar="ID", help="Go on behind this message, or where the last list said.")
+@click.option("--after", metavar="ID", type=click.IntRange(0), help="Go on behind this message.")
 @_json_option
 @admin_option
 @config_option
@@ -51,7 +52,7 @@ def list_(
     states: tuple[str, ...],
     destination: str | None,
     limit: int,
-    after: str | None,
+    after: int | None,
     as_json: bool,
     config_path: Path,
     admin: Endpoint | None,
@@ -62,7 +63,7 @@ def list_(
     if destination is not None:
         query.append(("destination", destination))
     if after is not None:
-        query.append(("after", after))
+        query.append(("after", str(after)))
     page = reading(config_path, admin).page(query)
     if as_json:
         say_json(page)
@@ -124,7 +125,7 @@ def export(message_id: int, output: Path | None, config_path: Path, admin: Endpo
     """Write a message's object to a new file, as it was received."""
     source = reading(config_path, admin)
     if output == Path("-"):
-        source.export(message_id, click.get_binary_stream("stdout"))
+        source.export(message_id, sys.stdout.buffer)
         return
     path = output or Path(f"message-{message_id}.dcm")
     _write_new(path, lambda out: source.export(message_id, out))
@@ -175,6 +176,8 @@ def _change(action: str, words: str) -> None:
             say_json(answer)
         else:
             say(f"{count(answer['changed'], 'delivery', 'deliveries')} {_PAST[action]}")
+            if not answer["changed"] and action in _GOES and to is None:
+                say("what no route wanted goes nowhere unless --to says where")
         if ids and not answer["changed"]:
             ctx.exit(EXIT_FAILED)
 

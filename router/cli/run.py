@@ -4,10 +4,8 @@ Everything from here on is said in the log, on standard error, also what keeps t
 collects the log finds it there.
 """
 
-import errno
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -66,22 +64,15 @@ def _serve(config: Config) -> bool:
 
 
 def _run(config: Config, spool: Spool) -> bool:
-    ended_well = False
-    with _told_of_failures():
-        trio.run(supervisor.serve, config, spool)
-        ended_well = True
-    return ended_well
-
-
-@contextmanager
-def _told_of_failures() -> Iterator[None]:
-    """The failures that the world is at fault for end in a line of the log; the others are bugs and keep their
-    traceback."""
+    """What the world is at fault for ends in a line of the log; everything else is a bug and keeps its traceback."""
+    failures: list[BaseException] = []
     try:
-        yield
+        trio.run(supervisor.serve, config, spool)
     except* (SpoolError, OSError) as group:
-        for error in _leaves(group):
-            log.critical("ended", why=_words(error))
+        failures += _leaves(group)
+    for error in failures:
+        log.critical("ended", why=_words(error))
+    return not failures
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
@@ -93,8 +84,6 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 
 
 def _words(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-        return f"{error.strerror}; is another router running?"
     if isinstance(error, OSError) and error.filename is None and error.strerror:
         return error.strerror
     return str(error)

@@ -26,7 +26,8 @@ from router.cli.failing import EXIT_FAILED
 from router.cli.output import console, count, say, say_json, size
 from router.config import Config
 from router.part10 import NotDICOM
-from router.sending import Instance, Sent, Verdict, examine, find, send as carry
+from router.sending import Instance, Sent, Verdict, examine, find
+from router.sending import send as carry
 
 _MOST_SHOWN: Final = 50
 """Failures that are listed for people; --json has all."""

@@ -158,8 +158,11 @@ class Stopped:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        folder = config.router.spool
+        if not folder.exists():
+            raise CommandError(f"there is no spool at {folder}: no router has run with this configuration")
         try:
-            self._spool = read_only(config.router.spool)
+            self._spool = read_only(folder)
         except SpoolError as error:
             raise CommandError(str(error)) from None
 
@@ -184,7 +187,8 @@ class Stopped:
         asked = dict(query)
         states = [value for key, value in query if key == "state"]
         limit = selecting.number(asked, "limit", selecting.LIMIT, 1, selecting.LIMIT_MAX)
-        rows = self._spool.queue(selecting.asked(asked, states), selecting.cursor(asked), limit)
+        after = selecting.number(asked, "after", 0, 0, selecting.ID_MAX)
+        rows = self._spool.queue(selecting.asked(asked, states), after, limit)
         return shapes.page(rows, limit)
 
     def message(self, message_id: int) -> Any:

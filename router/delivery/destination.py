@@ -16,9 +16,7 @@ import trio
 from attrs import evolve, frozen
 
 from router.association import (
-    Aborted,
     AssociationError,
-    NoResponse,
     Rejected,
     Requestor,
     Target,
@@ -197,22 +195,31 @@ class Destination:
     async def _associate(self) -> None:
         """One association, from its opening to its end, and what its failure means."""
         try:
-            contexts = plan_contexts(self._window.plan())
-            async with await Requestor.open(self._target, contexts, self._timeouts) as association:
+            association = await self._open()
+            if association is None:
+                return
+            async with association:
                 self._hold_refused(association)
                 while (delivery := await self._next_for(association)) is not None:
                     await self._carry(association, delivery)
-        except Rejected as error:
-            self._unreachable(str(error))
-            if not error.rejection.transient:
-                self._hold(lambda _: True, f"association {error}")
-        except (Aborted, NoResponse) as error:
-            self._struck(str(error))
+                    if self._breaker.is_open:  # it has just failed again: leave the destination in peace
+                        break
         except AssociationError as error:
-            self._unreachable(str(error))
+            self._struck(str(error))
         finally:
             self._associations -= 1
             self._news.unpark_all()
+
+    async def _open(self) -> Requestor | None:
+        try:
+            return await Requestor.open(self._target, plan_contexts(self._window.plan()), self._timeouts)
+        except Rejected as error:
+            self._unreachable(f"association {error}")
+            if not error.rejection.transient:
+                self._hold(lambda _: True, f"association {error}")
+        except AssociationError as error:
+            self._unreachable(str(error))
+        return None
 
     async def _next_for(self, association: Requestor) -> Waiting | None:
         """The next delivery that this association can carry; None: release it."""

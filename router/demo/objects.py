@@ -6,7 +6,6 @@ from typing import Final
 from warnings import catch_warnings, simplefilter
 
 import pydicom
-from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
 
 from router.part10 import NotDICOM
@@ -24,7 +23,7 @@ def write_objects(folder: Path, count: int, told: Callable[[int], None]) -> list
 
 
 def _series(folder: Path, count: int, told: Callable[[int], None]) -> list[Path]:
-    template = pydicom.dcmread(get_testdata_file("CT_small.dcm", download=False))
+    template = pydicom.dcmread(_ROOT / "CT_small.dcm")
     paths = []
     for number in range(count):
         uid = generate_uid()

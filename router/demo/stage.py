@@ -167,9 +167,9 @@ async def _delivered(router: Router, told: Callable[[str, int, int], None]) -> d
 async def _look(name: str, spool: Spool, sent: dict[str, Instance]) -> ArchiveReport:
     """Compare what an archive has with the files that were sent."""
     syntaxes, objects, identical = set(), 0, 0
-    after = 0
+    after = (0, "")
     while rows := await spool.queue(Selection(), after=after, limit=500):
-        after = rows[-1].message_id
+        after = (rows[-1].message_id, rows[-1].destination)
         for row in rows:
             objects += 1
             syntaxes.add(row.transfer_syntax)
@@ -178,13 +178,10 @@ async def _look(name: str, spool: Spool, sent: dict[str, Instance]) -> ArchiveRe
 
 
 async def _is_identical(spool: Spool, message_id: int, instance: Instance) -> bool:
-    message = await spool.open_message(message_id)
-    try:
+    with await spool.open_message(message_id) as message:
         buffer = bytearray(message.data_length)
         filled = 0
         while filled < len(buffer):
             filled += await message.read_into(memoryview(buffer)[filled:], filled)
-    finally:
-        message.close()
     data = await trio.Path(instance.path).read_bytes()
     return memoryview(data)[instance.offset :] == buffer

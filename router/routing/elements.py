@@ -17,6 +17,7 @@ from router.routing import charset
 
 SPECIFIC_CHARACTER_SET = 0x00080005
 PIXEL_REPRESENTATION = 0x00280103
+PIXEL_DATA_GROUP = 0x7FE00000
 LONGEST_VALUE = 1 << 16
 """Bytes of a value that are looked at: no pattern needs more, and no sender can make the router hold more."""
 
@@ -34,7 +35,7 @@ class Search:
     tags: frozenset[int]
     """Those wanted, and those needed to understand them."""
     last: int
-    """The largest of the wanted."""
+    """The largest of those wanted that come before the pixel data."""
     representations: Mapping[int, str]
     """The value representation that PS3.6 gives each of the tags; UN where it gives none."""
 
@@ -60,7 +61,7 @@ def search(wanted: frozenset[int]) -> Search:
     return Search(
         wanted=wanted,
         tags=wanted | needed.keys(),
-        last=max(wanted, default=-1),
+        last=max((tag for tag in wanted if tag < PIXEL_DATA_GROUP), default=-1),
         representations=representations | needed,
     )
 

@@ -100,17 +100,18 @@ class _Walk:
                     raise MalformedDataSet(offset, f"{named(tag)} stands outside of any sequence")
                 return found, True
             if length == UNDEFINED_LENGTH:
-                offset = self.past_sequence(start, self.within(vr, start, encoding), 1)
-                vr, stop = b"SQ", start
+                stop = self.past_sequence(start, self.within(vr, start, encoding), 1)
+                vr = b"SQ"
             else:
-                offset = stop = start + length
+                stop = start + length
                 if stop > end:
-                    raise _too_long(tag, length, start, end)
+                    raise _too_long(offset, tag, length, end - start)
             if tag in tags:
                 value = bytes(data[start : min(stop, start + LONGEST_VALUE)])
                 found[tag] = Raw(vr, value, encoding.order)
                 if tag == last:
                     return found, True
+            offset = stop
         raise _endless(offset)
 
     def within(self, vr: bytes, start: int, encoding: Encoding) -> Encoding:
@@ -136,9 +137,10 @@ class _Walk:
             if length == UNDEFINED_LENGTH:
                 offset = self.past_item(start, encoding, depth)
             else:
-                offset = start + length
-                if offset > end:
-                    raise _too_long(tag, length, start, end)
+                stop = start + length
+                if stop > end:
+                    raise _too_long(offset, tag, length, end - start)
+                offset = stop
 
     def past_item(self, offset: int, encoding: Encoding, depth: int) -> int:
         """Past the end of an item of undefined length, of which the first element is at `offset`."""
@@ -152,9 +154,10 @@ class _Walk:
             if length == UNDEFINED_LENGTH:
                 offset = self.past_sequence(start, self.within(vr, start, encoding), depth + 1)
             else:
-                offset = start + length
-                if offset > end:
-                    raise _too_long(tag, length, start, end)
+                stop = start + length
+                if stop > end:
+                    raise _too_long(offset, tag, length, end - start)
+                offset = stop
 
     def count(self, offset: int) -> None:
         self.heads += 1
@@ -204,9 +207,9 @@ def _inflate(data: Buffer) -> Iterator[bytes]:
             raise TruncatedDataSet(made, "the deflated data set ends too early")
 
 
-def _too_long(tag: int, length: int, start: int, end: int) -> MalformedDataSet:
+def _too_long(offset: int, tag: int, length: int, left: int) -> MalformedDataSet:
     what = "an item" if tag == ITEM else named(tag)
-    return TruncatedDataSet(start, f"{what} says that it is {length} bytes long, but only {end - start} are left")
+    return TruncatedDataSet(offset, f"{what} says that it is {length} bytes long, but only {left} are left")
 
 
 def _endless(offset: int) -> MalformedDataSet:

@@ -36,6 +36,10 @@ class _Line:
     def matches(self, facts: Facts) -> bool:
         return all(rule.met(facts) for rule in self.rules)
 
+    def passed_over(self, final: str) -> Verdict:
+        reason = f'it is not looked at: "{final}" before it is final'
+        return Verdict(route=self.route.name, matched=False, reasons=(reason,))
+
     def verdict(self, facts: Facts) -> Verdict:
         reasons = tuple(rule.why_not(facts) for rule in self.rules if not rule.met(facts))
         if self.route.service != facts.service:
@@ -60,10 +64,7 @@ class Match:
         verdicts: list[Verdict] = []
         final = ""
         for line in self._lines:
-            if final:
-                verdict = Verdict(route=line.route.name, matched=False, reasons=(f'"{final}" before it is final',))
-            else:
-                verdict = line.verdict(self._facts)
+            verdict = line.passed_over(final) if final else line.verdict(self._facts)
             if verdict.matched and line.route.final:
                 final = line.route.name
             verdicts.append(verdict)

@@ -2,6 +2,6 @@
 
 from router.sending.carrying import Sent, Verdict, send
 from router.sending.finding import Found, find
-from router.sending.instances import Instance, batches, examine
+from router.sending.instances import Instance, batches, elements, examine
 
-__all__ = ["Found", "Instance", "Sent", "Verdict", "batches", "examine", "find", "send"]
+__all__ = ["Found", "Instance", "Sent", "Verdict", "batches", "elements", "examine", "find", "send"]

@@ -1,7 +1,8 @@
 """What is in a file, as far as a C-STORE needs to know, and which files can share an association."""
 
 import mmap
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from sys import intern
 from typing import Final
@@ -48,8 +49,8 @@ def examine(path: Path) -> Instance:
     """
     with path.open("rb") as file:
         head = read_head(file)
-        size = file.seek(0, 2)
-        found = _identity(file.fileno(), head) if size > head.length else {}
+        size = file.seek(0, os.SEEK_END)
+    found = _identity(path, head)
     sop_class_uid = _only(found, SOP_CLASS_UID) or head.sop_class_uid
     sop_instance_uid = _only(found, SOP_INSTANCE_UID) or head.sop_instance_uid
     if not sop_class_uid or not sop_instance_uid:
@@ -64,16 +65,32 @@ def examine(path: Path) -> Instance:
     )
 
 
-def _identity(fd: int, head: Head) -> dict[int, tuple[str, ...]]:
-    with mmap.mmap(fd, 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as whole:
-        with whole[head.length :] as data:
-            try:
-                return dict(scan(data, head.transfer_syntax, frozenset({SOP_CLASS_UID, SOP_INSTANCE_UID})))
-            except MalformedDataSet:
-                return {}
+def _identity(path: Path, head: Head) -> Mapping[int, tuple[str, ...]]:
+    try:
+        return elements(path, head.length, head.transfer_syntax, frozenset({SOP_CLASS_UID, SOP_INSTANCE_UID}))
+    except MalformedDataSet:
+        return {}
 
 
-def _only(found: dict[int, tuple[str, ...]], tag: int) -> str:
+def elements(path: Path, offset: int, transfer_syntax: str, wanted: frozenset[int]) -> Mapping[int, tuple[str, ...]]:
+    """As `router.routing.scan`, of the data set that begins at `offset` in a file; read as far as it takes.
+
+    Raises:
+        MalformedDataSet: what is wanted lies behind something that cannot be read.
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        if offset >= file.seek(0, os.SEEK_END):
+            return {}  # an empty file cannot be mapped
+        with (
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+            memoryview(mapped) as whole,
+            whole[offset:] as data,
+        ):
+            return scan(data, transfer_syntax, wanted)
+
+
+def _only(found: Mapping[int, tuple[str, ...]], tag: int) -> str:
     values = found.get(tag, ())
     return values[0] if len(values) == 1 else ""
 

@@ -16,6 +16,7 @@ from pydicom._uid_dict import UID_dictionary
 from pdu import ContextResult, PresentationContext, prefer
 from router.config import Config
 from router.dimse import Command, CommandField, Status, StatusClass, describe, response_to, status_class
+from router.logs import escaped
 from router.messages import Address, Envelope, Result
 from router.routing import Facts, MalformedDataSet, RoutingTable, scan
 from router.services.service import Request
@@ -76,18 +77,18 @@ class Storage:
     def refuse(self, request: Request) -> Command | None:
         command, sender = request.command, request.sender
         if not self._settings.calling_ae.matches(sender.calling_ae):
-            return _failure(command, Status.NOT_AUTHORIZED, f"{sender.calling_ae} may not store here")
+            return _failure(request, Status.NOT_AUTHORIZED, f"{sender.calling_ae} may not store here")
         if missing := [name for name in command.missing() if name.startswith("affected")]:
             words = ", ".join(name.replace("_", " ") for name in missing)
-            return _failure(command, Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS, f"command set without {words}")
+            return _failure(request, Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS, f"command set without {words}")
         if command.affected_sop_class_uid != request.abstract_syntax:
-            return _failure(command, Status.SOP_CLASS_NOT_SUPPORTED, "SOP class is not the presentation context's")
+            return _failure(request, Status.SOP_CLASS_NOT_SUPPORTED, "SOP class is not the presentation context's")
         if not is_uid(command.sop_instance_uid):
-            return _failure(command, Status.INVALID_SOP_INSTANCE, "the SOP Instance UID is no UID")
+            return _failure(request, Status.INVALID_SOP_INSTANCE, "the SOP Instance UID is no UID")
         if not command.has_data_set:
-            return _failure(command, Status.CANNOT_UNDERSTAND, "C-STORE-RQ without a data set")
+            return _failure(request, Status.CANNOT_UNDERSTAND, "C-STORE-RQ without a data set")
         if not self._spool.accepting:
-            return _failure(command, Status.OUT_OF_RESOURCES, "the router's disk is full, try again later")
+            return _failure(request, Status.OUT_OF_RESOURCES, "the router's disk is full, try again later")
         return None
 
     async def perform(self, request: Request, data: Incoming | None) -> Command:
@@ -97,12 +98,12 @@ class Storage:
             with data.view() as view:
                 elements = scan(view, request.transfer_syntax, self._wanted)
         except MalformedDataSet as error:
-            return _failure(command, Status.CANNOT_UNDERSTAND, str(error))
+            return _failure(request, Status.CANNOT_UNDERSTAND, str(error))
         if words := _disagreement(command, elements):
-            return _failure(command, Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS, words, SOP_INSTANCE_UID)
+            return _failure(request, Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS, words, SOP_INSTANCE_UID)
         destinations = self._table.match(self._facts(request, elements)).destinations
         if not destinations and not self._holds_unrouted:
-            return _failure(command, Status.CANNOT_UNDERSTAND, "no route of this router takes the object")
+            return _failure(request, Status.CANNOT_UNDERSTAND, "no route of this router takes the object")
         return await self._commit(request, data, destinations)
 
     def _facts(self, request: Request, elements: Mapping[int, tuple[str, ...]]) -> Facts:
@@ -135,9 +136,9 @@ class Storage:
         try:
             await self._spool.commit(data, envelope)
         except OutOfSpace:
-            return _failure(command, Status.OUT_OF_RESOURCES, "the router's disk is full, try again later")
+            return _failure(request, Status.OUT_OF_RESOURCES, "the router's disk is full, try again later")
         except DuplicateRefused:
-            return _failure(command, Status.CANNOT_UNDERSTAND, "another object with this SOP Instance UID is waiting")
+            return _failure(request, Status.CANNOT_UNDERSTAND, "another object with this SOP Instance UID is waiting")
         return response_to(command, Status.SUCCESS)
 
     def outcome(self, status: int) -> Result:
@@ -163,8 +164,15 @@ def _disagreement(command: Command, elements: Mapping[int, tuple[str, ...]]) -> 
     return ""
 
 
-def _failure(command: Command, status: int, comment: str, *offending: int) -> Command:
+def _failure(request: Request, status: int, comment: str, *offending: int) -> Command:
     """A refusal in words, on the wire (cut to 64 characters) and in the log."""
-    log.warning("refused", status=describe(status, "storage"), why=comment, sop_instance_uid=command.sop_instance_uid)
+    log.warning(
+        "refused",
+        calling_ae=request.sender.calling_ae,
+        peer=request.sender.peer,
+        sop_instance_uid=escaped(request.command.sop_instance_uid),
+        status=describe(status, "storage"),
+        why=comment,
+    )
     details: dict[str, Any] = {"offending_element": offending} if offending else {}
-    return response_to(command, status, error_comment=comment, **details)
+    return response_to(request.command, status, error_comment=comment, **details)

@@ -67,7 +67,7 @@ class Database:
         self.connection = connection
         self.execute = connection.execute
         self.deltas: Counter[tuple[str, int]] = Counter()
-        (ran,) = connection.execute("SELECT clock FROM facts").fetchone()
+        ran: float = connection.execute("SELECT clock FROM facts").fetchone()[0]
         self._clock_offset = ran - time.monotonic()
 
     @classmethod
@@ -138,11 +138,3 @@ class Database:
         if before != after:
             self.deltas[destination, before] -= 1
             self.deltas[destination, after] += 1
-
-    def count_in(self, destination: str, state: int) -> None:
-        """There is one delivery more."""
-        self.deltas[destination, state] += 1
-
-    def count_out(self, destination: str, state: int) -> None:
-        """There is one delivery less."""
-        self.deltas[destination, state] -= 1

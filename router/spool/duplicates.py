@@ -78,10 +78,8 @@ def _already_going(
         else:
             conflict = True
     for message_id, place in ledger.alike(uid, size, crc, C_STORE):
-        if incoming.file or place.file:
-            same = commit.compared.get(message_id)
-        else:
-            same = is_same(store, place, incoming)
+        large = incoming.file or place.file
+        same = commit.compared.get(message_id) if large else is_same(store, place, incoming)
         if same is None:
             unsure.append(message_id)
         elif same:

@@ -129,7 +129,8 @@ class FileSystem:
         return status.f_bavail * status.f_frsize
 
     def connect(self, path: Path) -> sqlite3.Connection:
-        """The ledger's database. Transactions are begun and ended by hand."""
+        """The ledger's database, made with mode 0600. Transactions are begun and ended by hand."""
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600))
         return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
 
 

@@ -99,21 +99,15 @@ class Incoming:
         self._synced = 0
         self._taken = 0
         self._ended = False
+        self._error: Exception | None = None
 
     async def write(self, view: Buffer) -> None:
         """Take a copy of the next bytes. No checkpoint while there is memory for them.
 
         OutOfSpace, SpoolFailure: as from `Spool.commit`; `discard` is still the caller's to call."""
-        count = len(view)
-        self.crc = zlib.crc32(view, self.crc)
-        self.size += count
-        if self.size <= self._large_object or (self._fd is not None and len(self.data) + count <= _PIECE):
-            if self._memory.take(count):
-                self._taken += count
-                self.data += view
-                return
-        await trio.to_thread.run_sync(self.spill, view)
-        self._give_back()
+        if not self.take(view):
+            await trio.to_thread.run_sync(self.spill, view)
+            self._give_back()
 
     @property
     def file(self) -> OwnFile | None:
@@ -168,6 +162,23 @@ class Incoming:
             raise RuntimeError("this data set was committed or discarded before")
         self._ended = True
 
+    def check(self) -> None:
+        """Raise what a write raised: the data set is not whole."""
+        if self._error is not None:
+            raise self._error
+
+    def take(self, view: Buffer) -> bool:
+        """Count the next bytes, and keep a copy in memory where there is room for it; else `spill` is to be called."""
+        count = len(view)
+        self.crc = zlib.crc32(view, self.crc)
+        self.size += count
+        has_place = self.size <= self._large_object if self._fd is None else len(self.data) + count <= _PIECE
+        if not has_place or not self._memory.take(count):
+            return False
+        self._taken += count
+        self.data += view
+        return True
+
     def spill(self, view: Buffer) -> None:
         """Write what was gathered, and then the view, to the file, which is made where there is none yet."""
         try:
@@ -180,7 +191,8 @@ class Incoming:
                 files.sync(self._fd)
                 self._synced = self._written
         except OSError as error:
-            raise self._large.translate(error) from error
+            self._error = self._large.translate(error)
+            raise self._error from error
         self.data = bytearray()
 
     def make_durable(self) -> None:

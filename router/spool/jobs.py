@@ -35,6 +35,13 @@ class Answer(Generic[T]):
     def given(self) -> bool:
         return self.error is not None or bool(self._value)
 
+    @property
+    def value(self) -> T:
+        """Raises what `refuse` was given."""
+        if self.error is not None:
+            raise self.error
+        return self._value[0]
+
     def give(self, value: T) -> None:
         """In the writer's thread. What was given first counts."""
         if not self.given:
@@ -56,9 +63,7 @@ class Answer(Generic[T]):
                 return trio.lowlevel.Abort.SUCCEEDED
 
             await trio.lowlevel.wait_task_rescheduled(stop_waiting)
-        if self.error is not None:
-            raise self.error
-        return self._value[0]
+        return self.value
 
     def wake(self) -> None:
         """In the event loop's thread, when the result is there."""

@@ -91,11 +91,10 @@ class Ledger(Database):
         for entry in entries:
             e, p = entry.envelope, entry.place
             state = HELD if entry.hold else WAITING
-            messages.append(
-                (entry.message_id, p.segment, p.offset, p.length, p.data_length, p.data_crc, p.file)
-                + (len(e.deliveries), e.kind, e.service, e.abstract_syntax, e.transfer_syntax, e.sop_class_uid)
-                + (e.sop_instance_uid, e.calling_ae, e.called_ae, e.peer, e.received)
-            )
+            location = (p.segment, p.offset, p.length, p.data_length, p.data_crc, p.file)
+            kind = (e.kind, e.service, e.abstract_syntax, e.transfer_syntax, e.sop_class_uid, e.sop_instance_uid)
+            origin = (e.calling_ae, e.called_ae, e.peer, e.received)
+            messages.append((entry.message_id, *location, len(e.deliveries), *kind, *origin))
             for address in e.deliveries:
                 deliveries.append((entry.message_id, address.destination, address.key, state, born, entry.hold, now))
                 self.deltas[address.destination, state] += 1

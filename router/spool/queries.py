@@ -5,15 +5,14 @@ Reading goes through any connection, the running router's or one of its own (`Re
 
 import sqlite3
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from attrs import frozen
 
 from router.messages import DeliveryState
 from router.spool.database import DISCARDED, HELD, STATES, WAITING
-from router.spool.ledger import NOT_BLOCKED, WAITING_ROW, Finished, Ledger, row_of
-from router.spool.values import Action, QueueRow, Row, Selection, Totals
+from router.spool.ledger import Finished, Ledger
+from router.spool.values import Action, QueueRow, Selection, Totals
 
 _COLUMNS = (
     "d.message_id, d.destination, d.lane, d.state, d.attempts, d.reason, d.changed, m.kind, m.service,"
@@ -35,7 +34,7 @@ _BY_HAND = {
 }
 
 Cursor = tuple[int, str]
-"""(message id, destination): rows come in this order, each page from behind the last row of the one before."""
+"""(message id, destination): changes go in this order, each step from behind the last of the one before."""
 START: Cursor = (0, "")
 
 
@@ -47,10 +46,6 @@ class Changed:
     cursor: Cursor | None
     """Where the next step goes on; None at the end."""
     finished: list[Finished]
-    rows: list[Row]
-    """To be delivered now, or at once: changed ones and those whose lane was freed."""
-    withdrawn: list[tuple[str, int]]
-    """(destination, message id) of what is not to be delivered any more, for now or for ever."""
 
 
 def where(selection: Selection) -> tuple[str, list[object]]:
@@ -74,14 +69,23 @@ def where(selection: Selection) -> tuple[str, list[object]]:
     return " AND ".join(terms), values
 
 
-def list_rows(connection: sqlite3.Connection, selection: Selection, after: Cursor, limit: int) -> list[QueueRow]:
+def list_rows(connection: sqlite3.Connection, selection: Selection, after: int, limit: int) -> list[QueueRow]:
+    """Deliveries of messages with ids above `after`, in order of the ids: `limit`, and what the last message has
+    beyond it, so that the next page can begin with the next message."""
     condition, values = where(selection)
-    rows = connection.execute(
-        f"SELECT {_COLUMNS} {_FROM} WHERE {condition} AND (d.message_id, d.destination) > (?, ?)"
+    found = connection.execute(
+        f"SELECT {_COLUMNS} {_FROM} WHERE {condition} AND d.message_id > ?"
         " ORDER BY d.message_id, d.destination LIMIT ?",
-        (*values, *after, limit),
-    )
-    return [_queue_row(row) for row in rows]
+        (*values, after, limit),
+    ).fetchall()
+    if found and len(found) == limit:
+        last = found[-1]
+        found += connection.execute(
+            f"SELECT {_COLUMNS} {_FROM} WHERE {condition} AND d.message_id = ? AND d.destination > ?"
+            " ORDER BY d.destination",
+            (*values, last[0], last[1]),
+        )
+    return [_queue_row(row) for row in found]
 
 
 def totals(connection: sqlite3.Connection) -> dict[str, Totals]:
@@ -99,82 +103,46 @@ def change(
     condition, values = where(selection)
     states = ", ".join(map(str, _FROM_STATES[action]))
     found = ledger.execute(
-        f"SELECT d.message_id, d.destination, d.lane, d.state, m.segment {_FROM} WHERE {condition}"
+        f"SELECT d.message_id, d.destination, d.state {_FROM} WHERE {condition}"
         f" AND d.state IN ({states}) AND (d.message_id, d.destination) > (?, ?)"
         " ORDER BY d.message_id, d.destination LIMIT ?",
         (*values, *after, limit),
     ).fetchall()
-    cursor = (found[-1][0], found[-1][1]) if len(found) == limit else None
-    changed = Changed(0, cursor, [], [], [])
+    finished: list[Finished] = []
     count = 0
     with ledger.transaction(durable=True):
-        for message_id, destination, lane, state, _ in found:
-            count += _change_one(ledger, action, target, (message_id, destination, lane, state), changed)
-        if action is not Action.HOLD:
-            _collect(ledger, action, target, found, changed)
-    return Changed(count, cursor, changed.finished, changed.rows, changed.withdrawn)
+        for message_id, destination, state in found:
+            if destination or action in (Action.HOLD, Action.DISCARD):
+                finished += _change_one(ledger, action, message_id, destination, state)
+            elif target:
+                _reroute(ledger, message_id, target)
+            else:
+                continue  # what no route wanted has nowhere to go, unless somebody says where
+            count += 1
+    cursor = (found[-1][0], found[-1][1]) if len(found) == limit else None
+    return Changed(count, cursor, finished)
 
 
-def _change_one(
-    ledger: Ledger, action: Action, target: str | None, row: tuple[int, str, str, int], changed: Changed
-) -> int:
-    """1 where something was changed. What no route wanted has nowhere to go, unless somebody says where."""
-    message_id, destination, lane, state = row
+def _change_one(ledger: Ledger, action: Action, message_id: int, destination: str, state: int) -> list[Finished]:
     after = {Action.HOLD: HELD, Action.DISCARD: DISCARDED}.get(action, WAITING)
-    now = time.time()
-    if destination == "" and after == WAITING:
-        if not target:
-            return 0
-        return _reroute(ledger, message_id, lane, target, now, changed)
-    born = f", born = {ledger.clock()}" if after == WAITING else ""  # it is owed as if it had just come
-    ledger.execute(
-        f"UPDATE deliveries SET state = ?, reason = ?, changed = ?{born} WHERE message_id = ? AND destination = ?",
-        (after, _BY_HAND[action], now, message_id, destination),
+    ledger.execute(  # what waits again is owed as if it had just come
+        "UPDATE deliveries SET state = ?, born = iif(?, ?, born), reason = ?, changed = ?"
+        " WHERE message_id = ? AND destination = ?",
+        (after, after == WAITING, ledger.clock(), _BY_HAND[action], time.time(), message_id, destination),
     )
     ledger.count(destination, state, after)
-    if after == DISCARDED:
-        changed.finished.extend(ledger.finish_one(message_id))
-    if after != WAITING:
-        changed.withdrawn.append((destination, message_id))
-    return 1
+    return ledger.finish_one(message_id) if after == DISCARDED else []
 
 
-def _reroute(ledger: Ledger, message_id: int, lane: str, target: str, now: float, changed: Changed) -> int:
-    """The delivery to nowhere becomes one to the target, unless that has one already."""
-    ledger.execute("DELETE FROM deliveries WHERE message_id = ? AND destination = ''", (message_id,))
-    ledger.count_out("", HELD)
-    added = ledger.execute(
-        "INSERT OR IGNORE INTO deliveries (message_id, destination, lane, state, reason, changed) VALUES (?,?,?,?,?,?)",
-        (message_id, target, lane, WAITING, _BY_HAND[Action.RELEASE], now),
-    ).rowcount
-    if added:
-        ledger.count_in(target, WAITING)
-    else:
-        changed.finished.extend(ledger.finish_one(message_id))
-    return 1
-
-
-def _collect(
-    ledger: Ledger,
-    action: Action,
-    target: str | None,
-    found: Sequence[tuple[int, str, str, int, int]],
-    changed: Changed,
-) -> None:
-    """The rows that may go now: the changed ones that nothing blocks, and the lanes they leave free."""
-    lanes: set[tuple[str, str]] = set()
-    for message_id, destination, lane, state, _ in found:
-        destination = destination or target or ""
-        if lane and state == HELD:
-            lanes.add((destination, lane))
-        elif action is not Action.DISCARD:
-            rows = ledger.execute(
-                f"{WAITING_ROW} WHERE d.message_id = ? AND d.destination = ? AND d.state = {WAITING} AND {NOT_BLOCKED}",
-                (message_id, destination),
-            )
-            changed.rows.extend(row_of(row) for row in rows)
-    for destination, lane in sorted(lanes):
-        changed.rows.extend(ledger.waiting_in_lane(destination, lane))
+def _reroute(ledger: Ledger, message_id: int, target: str) -> None:
+    """The delivery to nowhere becomes one to the target. (A message has one of them, or real ones: never both.)"""
+    ledger.execute(
+        "UPDATE deliveries SET destination = ?, state = ?, born = ?, reason = ?, changed = ?"
+        " WHERE message_id = ? AND destination = ''",
+        (target, WAITING, ledger.clock(), _BY_HAND[Action.RELEASE], time.time(), message_id),
+    )
+    ledger.deltas["", HELD] -= 1
+    ledger.deltas[target, WAITING] += 1
 
 
 def _queue_row(

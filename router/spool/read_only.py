@@ -29,7 +29,7 @@ class ReadOnlySpool:
         except sqlite3.Error as error:
             raise SpoolUnusable(f"{ledger} cannot be read: {error}") from error
 
-    def queue(self, selection: Selection, after: queries.Cursor = queries.START, limit: int = 100) -> list[QueueRow]:
+    def queue(self, selection: Selection, after: int = 0, limit: int = 100) -> list[QueueRow]:
         """As `Spool.queue`."""
         return queries.list_rows(self._connection, selection, after, limit)
 
@@ -83,7 +83,7 @@ class Reader:
         self._spool: ReadOnlySpool | None = None
         self._one = trio.CapacityLimiter(1)
 
-    async def queue(self, selection: Selection, after: queries.Cursor, limit: int) -> list[QueueRow]:
+    async def queue(self, selection: Selection, after: int, limit: int) -> list[QueueRow]:
         return await self._ask(lambda spool: spool.queue(selection, after, limit))
 
     async def show(self, message_id: int) -> MessageDetail:

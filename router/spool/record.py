@@ -6,6 +6,7 @@ copied; decoding judges one part at a time, since recovery must know which part 
 
 import struct
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
@@ -13,6 +14,9 @@ from attrs import frozen
 
 from router.messages import Address, Envelope
 from router.spool.errors import DamagedMessage
+
+_pack: Callable[[dict[str, Any]], bytes] = msgpack.packb
+_unpack: Callable[[bytes], Any] = msgpack.unpackb  # type: ignore[attr-defined]  # msgpack has no types
 
 SEGMENT_MAGIC = b"DRSEGM01"
 RECORD_MAGIC = b"DRRECO01"
@@ -109,13 +113,12 @@ def encode_envelope(stored: StoredEnvelope) -> bytes:
     }
     if stored.file is not None:
         fields |= {"file": stored.file.name, "length": stored.file.length, "crc": stored.file.crc}
-    packed: bytes = msgpack.packb(fields)
-    return packed
+    return _pack(fields)
 
 
 def decode_envelope(data: bytes) -> StoredEnvelope:
     """ValueError, TypeError or KeyError where the bytes are no envelope."""
-    fields = msgpack.unpackb(data)
+    fields = _unpack(data)
     own_file = fields.get("file")
     return StoredEnvelope(
         envelope=Envelope(

@@ -46,7 +46,6 @@ from router.spool.writer import Writer
 
 T = TypeVar("T")
 OnWaiting = Callable[[str, list[Waiting]], None]
-OnWithdrawn = Callable[[str, list[int]], None]
 
 _PLACES = 8192
 """How many messages' places are kept at hand, so that opening one need not ask the writer."""
@@ -82,7 +81,7 @@ class Spool:
         )
         self._reader = Reader(store.ledger)
         self._places: OrderedDict[int, Place] = OrderedDict()
-        self._subscribers: list[tuple[OnWaiting, OnWithdrawn | None]] = []
+        self._subscribers: list[OnWaiting] = []
         self._error: Exception | None = None
         self._free = 0
         self._looked = float("-inf")
@@ -173,6 +172,7 @@ class Spool:
         handed_on = False
         try:
             self._check()
+            incoming.check()
             if not self.accepting:
                 raise OutOfSpace("the free space is below free_space_floor")
             if incoming.file is not None:
@@ -196,7 +196,7 @@ class Spool:
     async def _compare(self, incoming: Incoming, unsure: Unsure, compared: dict[int, bool]) -> None:
         """Compare with large ones, while the writer goes on with others."""
         for message_id in unsure.candidates:
-            place = await self._ask(lambda writer, message_id=message_id: writer.ledger.place(message_id))
+            place = await self._ask(partial(_place, message_id))
             compared[message_id] = place is not None and await trio.to_thread.run_sync(
                 is_same, self._store, place, incoming
             )
@@ -219,14 +219,11 @@ class Spool:
 
     # Going out.
 
-    def subscribe(self, callback: OnWaiting, withdrawn: OnWithdrawn | None = None) -> None:
-        """Be told, in the event loop's thread, of deliveries that wait: new ones, and those that a person or the end
-        of a blockade let go. A row may be handed out that is known already. An empty list says: too many changed to
-        tell; read `waiting` from the beginning.
-
-        `withdrawn` is told (destination, message ids) of deliveries a person has held or discarded. Neither may
-        raise."""
-        self._subscribers.append((callback, withdrawn))
+    def subscribe(self, callback: OnWaiting) -> None:
+        """Be told of deliveries that wait now: (destination, rows), in the event loop's thread, when the ledger has
+        them. New ones, and those behind a held one that was delivered after all; a row may be known already. The
+        callback must not raise."""
+        self._subscribers.append(callback)
 
     async def waiting(self, destination: str, after: int, limit: int) -> list[Waiting]:
         """Deliveries that may be made now, of message ids above `after`, in their order. Not those behind a held one
@@ -255,7 +252,7 @@ class Spool:
                 return await self._open(message_id, place)
             except FileNotFoundError:
                 self._places.pop(message_id, None)
-        place = await self._ask(lambda writer: writer.ledger.place(message_id))
+        place = await self._ask(partial(_place, message_id))
         if place is None:
             raise UnknownMessage(f"there is no message {message_id}")
         try:
@@ -281,10 +278,9 @@ class Spool:
 
     # For people.
 
-    async def queue(
-        self, selection: Selection | None = None, *, after: queries.Cursor = queries.START, limit: int = 100
-    ) -> list[QueueRow]:
-        """Deliveries in order of (message id, destination), from behind `after`."""
+    async def queue(self, selection: Selection | None = None, *, after: int = 0, limit: int = 100) -> list[QueueRow]:
+        """Deliveries in order of their message ids, of ids above `after`: `limit`, and what the last message has
+        beyond it."""
         await self._ask(lambda writer: None)  # what was settled before shall be seen
         return await self._reader.queue(selection or Selection(), after, limit)
 
@@ -301,16 +297,13 @@ class Spool:
     async def change(self, selection: Selection, action: Action, destination: str | None = None) -> int:
         """Do what a person says to the selected deliveries; how many were changed. It is on the disk when this
         returns. `destination` is where released or retried deliveries go that no route wanted; without it they stay
-        held."""
+        held. Subscribers are not told: whoever keeps a part of `waiting` reads it anew from the beginning."""
         count = 0
         cursor: queries.Cursor | None = queries.START
         while cursor is not None:
             step = await self._ask(partial(_change, selection, action, destination, cursor))
             count += step.count
             cursor = step.cursor
-            for name, message_id in step.withdrawn:
-                self._withdraw(name, message_id)
-            self._hand_out(step.rows)
         return count
 
     async def totals(self) -> dict[str, Totals]:
@@ -367,13 +360,8 @@ class Spool:
         for row in rows:
             by_destination.setdefault(row.waiting.destination, []).append(row.waiting)
         for destination, waiting in by_destination.items():
-            for callback, _ in self._subscribers:
+            for callback in self._subscribers:
                 callback(destination, waiting)
-
-    def _withdraw(self, destination: str, message_id: int) -> None:
-        for _, callback in self._subscribers:
-            if callback is not None:
-                callback(destination, [message_id])
 
     def _wake(self, jobs: list[Commit | Ask[Any]]) -> None:
         """The writer is done with these."""
@@ -383,8 +371,16 @@ class Spool:
                     job.incoming.release_memory()
                 elif job.answer.abandoned:
                     job.incoming.release_memory()
-                    self._writer.jobs.put(Ask(lambda writer, job=job: job.incoming.remove_file()))
+                    self._writer.jobs.put(Ask(partial(_remove_file, job.incoming)))
             job.answer.wake()
+
+
+def _place(message_id: int, writer: Writer) -> Place | None:
+    return writer.ledger.place(message_id)
+
+
+def _remove_file(incoming: Incoming, writer: Writer) -> None:
+    incoming.remove_file()
 
 
 def _change(

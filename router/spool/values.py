@@ -3,7 +3,7 @@
 from enum import Enum
 from pathlib import Path
 
-from attrs import field, frozen
+from attrs import frozen
 
 from router.messages import DeliveryState, Envelope, Waiting
 
@@ -110,7 +110,7 @@ class Selection:
     message_ids: tuple[int, ...] = ()
     destination: str | None = None
     """"" selects what no route wanted."""
-    states: frozenset[DeliveryState] = field(default=frozenset(), converter=frozenset)
+    states: frozenset[DeliveryState] = frozenset()
     """`IN_FLIGHT` counts as `WAITING`: the ledger does not know the difference."""
     service: str | None = None
     sop_instance_uid: str | None = None

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from attrs import define
+from attrs import evolve, frozen
 
 from router.messages import SpoolSettings
 from router.spool.duplicates import Planned, judge, with_deliveries
@@ -32,7 +32,7 @@ _MOST_JOBS = 4096
 """In one turn; the others wait for the next."""
 
 
-@define(eq=False)
+@frozen
 class _Planned(Planned):
     """A commit of this batch that is going to be answered with a receipt, if the disk takes it."""
 
@@ -117,10 +117,12 @@ class Writer:
             yield
         except BaseException as error:
             failure = error if isinstance(error, SpoolFailure) else SpoolFailure(f"the spool failed: {error}")
-            failure.__cause__ = failure.__cause__ or (error if error is not failure else None)
-            for job in (*commits, *asks):
+            if failure is not error:
+                failure.__cause__ = error
+            jobs: list[Commit | Ask[Any]] = [*commits, *asks]
+            for job in jobs:
                 job.answer.refuse(failure)
-            self.on_answers([*commits, *asks])
+            self.on_answers(jobs)
             raise
         if asks:
             self.on_answers(list(asks))
@@ -219,9 +221,7 @@ class Writer:
                 data_crc=entry.place.data_crc,
                 file=entry.place.file,
             )
-            self._entries.append(
-                Entry(message_id=entry.message_id, place=place, envelope=entry.envelope, hold=entry.hold)
-            )
+            self._entries.append(evolve(entry, place=place))
         planned.commit.answer.give(planned.receipt)
 
     def _refuse(self, commit: Commit, error: Exception) -> None:

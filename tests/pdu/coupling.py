@@ -9,6 +9,7 @@ from pdu import (
     AssociateIndication,
     AssociateRQ,
     CloseTransport,
+    ContextResult,
     Effect,
     Fragment,
     Indication,
@@ -55,7 +56,6 @@ def request(maximum_length: int = 131072, contexts: Sequence[PresentationContext
 
 def answer_to(rq: AssociateRQ, maximum_length: int = 131072) -> AssociateAC:
     """Accept verification and CT, each in the first transfer syntax; refuse the rest."""
-    from pdu import ContextResult
 
     def choose(context: PresentationContext) -> str | ContextResult:
         if context.abstract_syntax not in (VERIFICATION, CT):

@@ -39,7 +39,7 @@ def texts(smallest: int, largest: int) -> st.SearchStrategy[str]:
     return st.text(characters, min_size=smallest, max_size=largest).filter(lambda s: s == s.strip("\0 "))
 
 
-real_uids = st.from_regex(r"[1-9][0-9]{0,3}(\.[1-9][0-9]{0,5}){1,6}", fullmatch=True)
+real_uids = st.lists(st.integers(0, 99999), max_size=5).map(lambda parts: ".".join(map(str, [1, 2, *parts])))
 uids = real_uids | texts(1, 70)
 titles = texts(0, 16)
 blobs = st.binary(max_size=40)

@@ -137,7 +137,7 @@ def lines_run(engine: UpperLayer, data: bytes) -> int:
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
         nonlocal lines
-        lines += event == "line"
+        lines += event == "line" and frame.f_globals["__name__"].startswith("pdu.")
         return trace
 
     engine.writable()[: len(data)] = data

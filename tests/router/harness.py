@@ -66,12 +66,12 @@ class RunningRouter:
     port: int
     admin: str
 
-    async def totals(self, destination: str) -> dict[str, int]:
+    async def totals(self, destination: str) -> dict[str, Any]:
         """The five numbers of a destination."""
         status = await self.router.status()
         return status["destinations"].get(destination, {})
 
-    async def until(self, destination: str, **numbers: int) -> dict[str, int]:
+    async def until(self, destination: str, **numbers: int) -> dict[str, Any]:
         """Wait until the destination's numbers are these."""
 
         async def reached() -> bool:

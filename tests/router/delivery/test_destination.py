@@ -8,6 +8,7 @@ import trio
 from structlog.testing import capture_logs
 
 from pdu import AssociateRJ
+from router.delivery.retry import STRIKES
 from router.dimse import Command
 from router.spool import Spool
 from tests.router.harness import (
@@ -19,6 +20,7 @@ from tests.router.harness import (
     RunningRouter,
     configuration,
     data_set,
+    eventually,
     running_router,
     store_rq,
 )
@@ -128,6 +130,37 @@ async def test_one_poison_object_does_not_slow_the_others(tmp_path: Path) -> Non
         await send(router, *UIDS)
         await router.until("pacs", delivered=9)
         assert (await router.totals("pacs"))["accepted"] == 10
+
+
+@pytest.mark.parametrize("trouble", [0xA700, "abort", "close"])
+async def test_a_destination_that_keeps_failing_is_left_in_peace_for_a_while(tmp_path: Path, trouble: Answer) -> None:
+    asked = []
+
+    def script(command: Command) -> Answer:
+        asked.append(command.affected_sop_instance_uid)
+        return trouble
+
+    async with Archive(script=script).serving() as archive:
+        text = f"""
+        [peers.pacs]
+        ae_title = "PACS"
+        address = "127.0.0.1:{archive.port}"
+        retry = {{ first = "1h", max = "1h" }}
+        [[routes]]
+        name = "all"
+        service = "storage"
+        to = "pacs"
+        """
+        async with running_router(configuration(tmp_path, text)) as router:
+            await send(router, *UIDS)
+            await send(router, "1.2.4.1")
+
+            async def backing_off() -> bool:
+                return (await router.totals("pacs"))["actor_stage"] == "backing off"
+
+            await eventually(backing_off)
+            assert len(asked) == STRIKES
+            assert (await router.totals("pacs"))["waiting"] == 11
 
 
 async def test_a_dead_destination_stops_no_other_and_gets_everything_when_it_returns(tmp_path: Path) -> None:

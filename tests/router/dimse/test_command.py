@@ -14,6 +14,7 @@ from pydicom.filewriter import write_dataset
 
 from router.dimse import (
     DATA_SET,
+    NO_DATA_SET,
     Command,
     CommandField,
     InvalidCommandSet,
@@ -47,7 +48,7 @@ def commands(draw: st.DrawFn) -> Command:
     vrs = {name: vr for _, name, vr in ELEMENTS}
     values = {name: draw(_VALUES[vrs[name]]) for name in chosen}
     with_data = rule.data_set == "always" or (rule.data_set == "optional" and draw(st.booleans()))
-    return Command(field=field, **values, **({"data_set_type": DATA_SET} if with_data else {}))
+    return Command(field=field, data_set_type=DATA_SET if with_data else NO_DATA_SET, **values)
 
 
 @given(commands())

@@ -1,0 +1,86 @@
+"""`demo`: the main job for the eye, in a process of its own and a folder that is gone afterwards."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+import structlog
+import trio
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from router.cli.configuration import config_option, read
+from router.cli.failing import EXIT_FAILED
+from router.cli.output import console, count, say, say_table, size
+from router.config import Config
+from router.demo import Performance, perform, write_objects
+
+
+@click.command()
+@config_option
+@click.option("--objects", type=click.IntRange(1, 100_000), default=500, show_default=True, help="Of the CT series.")
+@click.pass_context
+def demo(ctx: click.Context, config_path: Path, objects: int) -> None:
+    """Route real objects through the router of FILE to its archives, played by stand-ins on this machine."""
+    config = read(config_path)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    with tempfile.TemporaryDirectory(prefix="dicom-router-demo-") as folder:
+        performance = _play(config, objects, Path(folder))
+    _show(config, performance)
+    if not _all_well(performance):
+        say("Not everything arrived as it was sent: see above.")
+        ctx.exit(EXIT_FAILED)
+    say("Everything that was acknowledged is where its routes say, byte for byte. The folder of the demo is removed.")
+
+
+def _play(config: Config, objects: int, folder: Path) -> Performance:
+    columns = (TextColumn("{task.description:>14}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console()) as progress:
+        tasks: dict[str, Any] = {}
+
+        def told(what: str, done: int, of: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=of)
+            progress.update(tasks[what], completed=done, total=of)
+
+        (folder / "series").mkdir()
+        instances = write_objects(folder / "series", objects, lambda done: told("written", done, objects))
+        return trio.run(perform, config, instances, folder, told)
+
+
+def _show(config: Config, performance: Performance) -> None:
+    say_table(
+        ["route", "when", "to"],
+        [(route.name, "; ".join(map(str, route.when)) or "always", ", ".join(route.to)) for route in config.routes],
+        title="Routes",
+    )
+    numbers = ("accepted", "delivered", "waiting", "in_flight", "held", "discarded")
+    say_table(
+        ["destination", *numbers],
+        [(name or "unrouted", *(n[key] for key in numbers)) for name, n in performance.destinations.items()],
+        title="What the router says",
+    )
+    say_table(
+        ["archive", "objects", "transfer syntaxes", "byte for byte"],
+        [(a.name, a.objects, a.transfer_syntaxes, f"{a.identical} of {a.objects}") for a in performance.archives],
+        title="What the archives have",
+    )
+    if performance.refused:
+        say_table(["refused, and why", "objects"], list(performance.refused.items()))
+    deliveries = sum(n["delivered"] for n in performance.destinations.values())
+    say(
+        f"{count(performance.objects, 'object')} ({size(performance.sent_bytes)}) were on the disk and acknowledged "
+        f"after {performance.acknowledged_seconds:.2f} s: {performance.objects / performance.acknowledged_seconds:.0f}/s."
+    )
+    say(
+        f"{count(deliveries, 'delivery', 'deliveries')} were made after {performance.delivered_seconds:.2f} s: "
+        f"{deliveries / performance.delivered_seconds:.0f}/s, sender, router and archives sharing this machine."
+    )
+
+
+def _all_well(performance: Performance) -> bool:
+    undelivered = any(n["accepted"] != n["delivered"] for n in performance.destinations.values())
+    arrived = sum(archive.objects for archive in performance.archives)
+    delivered = sum(n["delivered"] for n in performance.destinations.values())
+    identical = all(archive.identical == archive.objects for archive in performance.archives)
+    return not undelivered and identical and bool(delivered) and arrived == delivered

@@ -1,0 +1,51 @@
+"""The scanner's properties, for long: whatever the bytes, an answer or `MalformedDataSet`, and soon."""
+
+import time
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset
+
+from tests.objects import Instance, files_named_by_meta_only, stored_files
+from tests.router.routing.oracle import SYNTAXES, data_sets, encode, read
+from tests.router.routing.test_scanner import attempt, check_against_pydicom, damaged
+
+pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(1800)]
+
+AT_LENGTH = settings(
+    max_examples=20_000, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+ONE_SCAN = 2.0
+"""Seconds that no scan may take: 1 MiB of the smallest elements is a tenth of that."""
+
+
+@given(data=st.binary(max_size=4096), transfer_syntax=st.sampled_from(SYNTAXES))
+@AT_LENGTH
+def test_any_bytes(data: bytes, transfer_syntax: str) -> None:
+    attempt(data, transfer_syntax)
+
+
+@given(data_set=data_sets(), draw=st.data())
+@AT_LENGTH
+def test_any_damage_to_made_data_sets(data_set: Dataset, draw: st.DataObject) -> None:
+    transfer_syntax = draw.draw(st.sampled_from(SYNTAXES))
+    attempt(draw.draw(damaged(encode(data_set, transfer_syntax))), transfer_syntax)
+
+
+@given(instance=st.sampled_from(stored_files() + files_named_by_meta_only()), draw=st.data())
+@AT_LENGTH
+def test_any_damage_to_real_data_sets(instance: Instance, draw: st.DataObject) -> None:
+    """In their first 4 KiB, where the elements that are asked for stand."""
+    head, rest = instance.data[:4096], instance.data[4096:]
+    began = time.monotonic()
+    attempt(draw.draw(damaged(head)) + rest, instance.transfer_syntax)
+    assert time.monotonic() - began < ONE_SCAN
+
+
+@given(data_set=data_sets(depth=3), transfer_syntax=st.sampled_from(SYNTAXES))
+@AT_LENGTH
+def test_every_element_of_deeper_data_sets_is_what_pydicom_says(data_set: Dataset, transfer_syntax: str) -> None:
+    data = encode(data_set, transfer_syntax)
+    wanted = frozenset(int(tag) for tag, _ in data_set.items())
+    check_against_pydicom(data, transfer_syntax, read(data, transfer_syntax), wanted)

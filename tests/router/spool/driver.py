@@ -1,0 +1,139 @@
+"""A spool without threads or an event loop: the writer's turns, one after the other, as a test wants them."""
+
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from router.messages import Address, Envelope, Result, Settlement, SpoolSettings, Waiting
+from router.spool import Spool
+from router.spool.files import FileSystem
+from router.spool.incoming import Incoming
+from router.spool.jobs import Answer, Ask, Commit, Settle
+from router.spool.ledger import Outcome
+from router.spool.recovery import Recovery
+from router.spool.values import Place, Receipt
+from router.spool.writer import Writer
+
+SETTINGS = SpoolSettings(segment_size=16 << 10, large_object=4 << 10, memory=64 << 10, free_space_floor=0)
+"""Small, so that a few messages fill a segment."""
+T = TypeVar("T")
+PATH = Path("/spool")
+
+
+def envelope(
+    uid: str = "1.2.3",
+    destinations: tuple[str, ...] = ("pacs",),
+    *,
+    key: str = "",
+    command: bytes = b"command",
+    kind: str = "C-STORE-RQ",
+) -> Envelope:
+    return Envelope(
+        kind=kind,
+        command=command,
+        service="storage",
+        abstract_syntax="1.2.840.10008.5.1.4.1.1.2",
+        transfer_syntax="1.2.840.10008.1.2.1",
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+        sop_instance_uid=uid,
+        calling_ae="CT",
+        called_ae="ROUTER",
+        peer="127.0.0.1",
+        received=time.time(),
+        deliveries=tuple(Address(destination=name, key=key) for name in destinations),
+    )
+
+
+def content(seed: int, size: int) -> bytes:
+    """Bytes that are nobody else's."""
+    return random.Random(seed).randbytes(size)
+
+
+def delivered(reason: str = "0000H") -> Settlement:
+    return Settlement(result=Result.DELIVERED, reason=reason)
+
+
+def held(reason: str = "C000H") -> Settlement:
+    return Settlement(result=Result.HELD, reason=reason)
+
+
+def retry(reason: str = "A700H") -> Settlement:
+    return Settlement(result=Result.RETRY, reason=reason)
+
+
+class Driver:
+    """One run of a spool on a file system."""
+
+    def __init__(self, files: FileSystem, settings: SpoolSettings = SETTINGS, path: Path = PATH) -> None:
+        self.spool = Spool.open(path, settings, files=files)
+        self.report = self.spool.recovery
+        self.files = files
+        self.rows: list[Waiting] = []
+        self.writer.on_rows = lambda rows: self.rows.extend(row.waiting for row in rows)
+        self.writer.on_answers = self._answered
+
+    @property
+    def writer(self) -> Writer:
+        return self.spool._writer
+
+    def _answered(self, jobs: list[Commit | Ask[object]]) -> None:
+        for job in jobs:
+            if isinstance(job, Commit) and not job.unsure:
+                job.incoming.release_memory()
+
+    def receive(self, data: bytes, piece: int = 1500) -> Incoming:
+        incoming = self.spool.incoming()
+        for at in range(0, len(data), piece):
+            if not incoming.take(data[at : at + piece]):
+                incoming.spill(data[at : at + piece])
+                incoming._give_back()
+        return incoming
+
+    def put(self, data: bytes, what: Envelope) -> Commit:
+        """A job for `turn`; a large data set is durable by then, as `Spool.commit` sees to."""
+        incoming = self.receive(data)
+        incoming.hand_over()
+        if incoming.file is not None:
+            incoming.make_durable()
+        return Commit(incoming, what)
+
+    def commit(self, data: bytes, what: Envelope) -> Receipt:
+        """One message in one turn."""
+        job = self.put(data, what)
+        self.writer.turn([job])
+        receipt = job.answer.value
+        assert isinstance(receipt, Receipt)
+        return receipt
+
+    def settle(self, message_id: int, destination: str, settlement: Settlement) -> None:
+        self.writer.turn(
+            [Settle(Outcome(message_id=message_id, destination=destination, settlement=settlement))]
+        )
+
+    def ask(self, question: Callable[[Writer], T]) -> T:
+        ask = Ask(question, Answer[T]())
+        self.writer.turn([ask])
+        return ask.answer.value
+
+    def tidy(self) -> None:
+        """All that housekeeping wants to do."""
+        while self.writer.housekeeping.has_work:
+            self.writer.turn([])
+
+    def waiting(self, destination: str) -> list[Waiting]:
+        return [row.waiting for row in self.writer.ledger.waiting(destination, 0, 10_000)]
+
+    def place(self, message_id: int) -> Place:
+        place = self.writer.ledger.place(message_id)
+        assert place is not None
+        return place
+
+    def data(self, message_id: int) -> bytes:
+        return b"".join(self.spool._store.pieces(self.place(message_id)))
+
+    def stop(self) -> None:
+        """As `run` ends."""
+        self.writer._finish()
+        self.spool.close()

@@ -1,0 +1,202 @@
+"""The promise of docs/spool.md over a file system that loses power at any of its calls."""
+
+import random
+
+import pytest
+from attrs import define, field
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.messages import Address, Envelope, Result, Settlement
+from router.spool import record
+from router.spool.jobs import Ask, Commit, Job, Settle
+from router.spool.ledger import Outcome
+from router.spool.queries import START, change, totals
+from router.spool.values import Action, Receipt, Selection
+from router.spool.writer import Writer
+from tests.router.spool.driver import Driver, content, envelope
+from tests.router.spool.power_cut import FragileFiles, PowerCut
+
+DESTINATIONS = ("pacs", "vna", "research")
+
+
+@define
+class Sent:
+    """What a sender knows of one message."""
+
+    envelope: Envelope
+    data: bytes
+    receipt: Receipt | None = None
+    finished: set[str] = field(factory=set)
+    """Destinations for which a delivery was reported, or a discard asked for: it may be written down by now."""
+    gone: set[str] = field(factory=set)
+    """Destinations that a person's word, which was confirmed, has finished."""
+
+
+class World:
+    """Senders, destinations and a person, all of whom survive the power cuts."""
+
+    def __init__(self, files: FragileFiles, chance: random.Random) -> None:
+        self.files = files
+        self.chance = chance
+        self.sent: dict[bytes, Sent] = {}
+        self.driver: Driver | None = None
+
+    def live(self, turns: int) -> None:
+        """Start, work, until the power goes or the turns are done."""
+        try:
+            self.driver = Driver(self.files)
+            self.check(self.driver)
+            for _ in range(turns):
+                self.one_turn(self.driver)
+        except PowerCut:
+            pass
+
+    def one_turn(self, driver: Driver) -> None:
+        jobs: list[Job] = []
+        commits: list[tuple[Sent, Commit]] = []
+        for _ in range(self.chance.randrange(4)):
+            sent = self.new_message()
+            commit = driver.put(sent.data, sent.envelope)
+            commits.append((sent, commit))
+            jobs.append(commit)
+        jobs += self.settlements()
+        discard = self.discard() if self.chance.random() < 0.1 else None
+        if discard is not None:
+            jobs.append(discard[1])
+        try:
+            driver.writer.turn(jobs)
+        finally:
+            for sent, commit in commits:
+                if commit.answer.given and commit.answer.error is None and not commit.unsure:
+                    receipt = commit.answer.value
+                    assert isinstance(receipt, Receipt)
+                    sent.receipt = receipt
+            if discard is not None and discard[1].answer.given and discard[1].answer.error is None:
+                sent, _ = discard
+                sent.gone |= {address.destination for address in sent.envelope.deliveries}
+
+    def new_message(self) -> Sent:
+        """Sometimes an object that was sent before, sometimes its UID with other bytes."""
+        number = len(self.sent)
+        uid = f"1.2.{self.chance.randrange(number + 5)}"
+        size = self.chance.choice([0, 1, 700, 3000, 5000])
+        data = content(self.chance.randrange(2), size)
+        destinations = tuple(self.chance.sample(DESTINATIONS, self.chance.randrange(0, 3)))
+        token = b"message %d" % number
+        self.sent[token] = Sent(envelope(uid, destinations, command=token), data)
+        return self.sent[token]
+
+    def settlements(self) -> list[Job]:
+        jobs: list[Job] = []
+        known = [sent for sent in self.sent.values() if sent.receipt and sent.receipt.message_id]
+        for sent in self.chance.sample(known, min(len(known), 3)):
+            assert sent.receipt is not None
+            for destination in sent.receipt.destinations:
+                result = self.chance.choice([Result.DELIVERED, Result.DELIVERED, Result.RETRY, Result.HELD])
+                if destination:
+                    if result is Result.DELIVERED:
+                        sent.finished.add(destination)
+                    settlement = Settlement(result=result, reason="said so")
+                    message_id = sent.receipt.message_id
+                    jobs.append(
+                        Settle(
+                            Outcome(message_id=message_id, destination=destination, settlement=settlement)
+                        )
+                    )
+        return jobs
+
+    def discard(self) -> tuple[Sent, Ask[object]] | None:
+        known = [sent for sent in self.sent.values() if sent.receipt and sent.receipt.message_id]
+        if not known:
+            return None
+        sent = self.chance.choice(known)
+        assert sent.receipt is not None
+        selection = Selection(message_ids=(sent.receipt.message_id,))
+        sent.finished |= set(sent.receipt.destinations)
+
+        def ask(writer: Writer) -> object:
+            step = change(writer.ledger, selection, Action.DISCARD, None, START, 100)
+            writer.housekeeping.finished(step.finished)
+            return step
+
+        return sent, Ask(ask)
+
+    def check(self, driver: Driver) -> None:
+        """What a start finds is what was promised before it."""
+        assert driver.report.lost == ()
+        ledger = driver.writer.ledger
+        assert all(damage.message_id is None for damage in driver.report.damaged)
+        unfinished: dict[bytes, set[str]] = {}
+        for (message_id,) in ledger.execute("SELECT id FROM messages WHERE unfinished > 0").fetchall():
+            token = self.check_message(driver, message_id)
+            unfinished[token] = unfinished.get(token, set()) | ledger.unfinished_destinations(message_id)
+        for token, sent in self.sent.items():
+            if sent.receipt is not None and not sent.receipt.duplicate:
+                assert set(sent.receipt.destinations) - sent.finished <= unfinished.get(token, set())
+            assert not unfinished.get(token, set()) & sent.gone
+        rows = ledger.execute("SELECT destination, state FROM deliveries WHERE state IN (0, 2)").fetchall()
+        counted = totals(ledger.connection)
+        for destination in (*DESTINATIONS, ""):
+            if destination in counted:
+                assert counted[destination].waiting == rows.count((destination, 0))
+                assert counted[destination].held == rows.count((destination, 2))
+
+    def check_message(self, driver: Driver, message_id: int) -> bytes:
+        """Whole, or not there at all: the token of the message, whose bytes and deliveries are as they were sent."""
+        raw = driver.spool._store.raw(driver.place(message_id))
+        segment = driver.writer.segments.known[driver.place(message_id).segment]
+        header = record.decode_header(raw[: record.HEADER_LENGTH], segment.nonce)
+        assert header is not None
+        stored = record.decode_envelope(raw[record.HEADER_LENGTH : header.data_offset]).envelope
+        sent = self.sent[stored.command]
+        assert driver.data(message_id) == sent.data
+        assert set(stored.deliveries) <= set(sent.envelope.deliveries or [Address(destination="")])
+        if sent.receipt is not None and sent.receipt.message_id:
+            assert sent.receipt.message_id == message_id
+        return stored.command
+
+    def finish(self) -> None:
+        """The power stays: deliver and discard everything; nothing is left but the segment that is written to."""
+        driver = Driver(self.files)
+        self.check(driver)
+        jobs: list[Job] = []
+        for message_id, destination in driver.writer.ledger.execute(
+            "SELECT message_id, destination FROM deliveries WHERE state IN (0, 2)"
+        ).fetchall():
+            settlement = Settlement(result=Result.DELIVERED, reason="0000H")
+            outcome = Outcome(message_id=message_id, destination=destination, settlement=settlement)
+            jobs.append(Settle(outcome))
+        driver.writer.turn(jobs)
+        driver.tidy()
+        driver.stop()
+        assert all(number.isdigit() for number in self.files.files_in("/segments"))
+        assert len(self.files.files_in("/segments")) <= 1
+        assert not self.files.files_in("/large")
+        assert self.files.open_files == 0
+
+
+@given(st.integers(0, 2**32), st.lists(st.integers(0, 150), max_size=5))
+def test_what_was_acknowledged_survives_a_power_cut_at_any_call(seed: int, cuts: list[int]) -> None:
+    files = FragileFiles()
+    world = World(files, random.Random(seed))
+    for cut in cuts:
+        files.cut_after = cut
+        world.live(turns=8)
+        files.power_on(seed + cut)
+    world.live(turns=8)
+    files.power_on(seed)
+    world.finish()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_call_of_one_life_is_a_place_to_lose_power(seed: int) -> None:
+    whole = FragileFiles()
+    World(whole, random.Random(seed)).live(turns=6)
+    for cut in range(whole.steps):
+        files = FragileFiles()
+        world = World(files, random.Random(seed))
+        files.cut_after = cut
+        world.live(turns=6)
+        files.power_on(cut)
+        world.finish()
