@@ -12,6 +12,7 @@ How a transport drives it:
 """
 
 from collections.abc import Mapping
+from typing import assert_never
 
 from pdu.actions import Answer, Cause, carry_out
 from pdu.errors import (
@@ -207,6 +208,8 @@ class UpperLayer:
                     if isinstance(pdu, AssociateAC) and self._state is State.STA5:
                         pdu = judge_accept(self._proposed(), pdu)
                     answer += self._happen(_PDU_EVENTS[body.pdu_type], pdu)
+                case never:
+                    assert_never(never)
 
     def _judge(self, header: Header) -> Answer:
         """A PDU begins. One that the state has no place for is refused here, before its body is read."""

@@ -161,6 +161,7 @@ INVALID: dict[str, tuple[bytes, type[ProtocolError]]] = {
         ac(item(0x21, b"\x01\x00\x03\x00"), item(0x21, b"\x01\x00\x03\x00")),
         InvalidParameterValue,
     ),
+    "a thousand items and more": (rq(CONTEXT + USER_INFORMATION + item(0x99, b"") * 1023), InvalidParameterValue),
     "a type that is not in the standard": (b"\x08\x00\x00\x00\x00\x00", UnrecognizedPDU),
     "a release of five bytes": (b"\x05\x00\x00\x00\x00\x05" + bytes(5), InvalidParameterValue),
     "a release response of three bytes": (b"\x06\x00\x00\x00\x00\x03" + bytes(3), InvalidParameterValue),

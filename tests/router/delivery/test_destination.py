@@ -134,10 +134,10 @@ async def test_one_poison_object_does_not_slow_the_others(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("trouble", [0xA700, "abort", "close"])
 async def test_a_destination_that_keeps_failing_is_left_in_peace_for_a_while(tmp_path: Path, trouble: Answer) -> None:
-    asked = []
+    asked: set[str | None] = set()
 
     def script(command: Command) -> Answer:
-        asked.append(command.affected_sop_instance_uid)
+        asked.add(command.affected_sop_instance_uid)
         return trouble
 
     async with Archive(script=script).serving() as archive:
