@@ -43,23 +43,22 @@ class Series:
 
 def series_of(case: str, readings: Iterable[Reading]) -> list[Series]:
     """Readings sorted into series, in the order in which the things were first measured."""
-    values: dict[tuple[str, str, str], list[float]] = {}
+    values: dict[tuple[str, str], dict[str, list[float]]] = {}
     for one in readings:
-        values.setdefault((one.workload, one.quantity, one.side), []).append(one.value)
-    first: dict[tuple[str, str], float] = {}
-    made = []
-    for (workload, quantity, side), numbers in values.items():
-        median = statistics.median(numbers)
-        base = first.setdefault((workload, quantity), median)
-        is_base = len([key for key in values if key[:2] == (workload, quantity)][:1]) and base is median
-        made.append(
-            Series(
-                case=case,
-                workload=workload,
-                side=side,
-                quantity=quantity,
-                values=tuple(numbers),
-                ratio=None if is_base or not base else median / base,
-            )
+        values.setdefault((one.workload, one.quantity), {}).setdefault(one.side, []).append(one.value)
+    return [
+        Series(
+            case=case,
+            workload=workload,
+            side=side,
+            quantity=quantity,
+            values=tuple(numbers),
+            ratio=_ratio(numbers, next(iter(sides.values()))),
         )
-    return sorted(made, key=lambda one: list(values).index((one.workload, one.quantity, one.side)))
+        for (workload, quantity), sides in values.items()
+        for side, numbers in sides.items()
+    ]
+
+
+def _ratio(numbers: list[float], base: list[float]) -> float | None:
+    return None if numbers is base else statistics.median(numbers) / statistics.median(base)

@@ -19,7 +19,8 @@ from router.sending import Instance, Sent, Verdict, examine, send
 from tests.interop.router_process import Archive, configuration
 from tests.objects import ct, write_large_ct
 
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (the objects to send, lest reading them disturb the disk)
+SHARED_MEMORY = Path("/dev/shm")
+"""For the objects to send, lest reading them disturb the disk."""
 LARGE = 64 << 20
 """Bytes above which an object is written piece by piece."""
 
@@ -40,8 +41,8 @@ class Stage:
         return max(1, count // 10) if self.quick else count
 
     def new_folder(self) -> Path:
-        """A folder that is not there yet."""
-        return self.folder / f"{len(list(self.folder.iterdir())):04d}"
+        """An empty folder."""
+        return Path(tempfile.mkdtemp(dir=self.folder))
 
 
 @contextmanager

@@ -4,6 +4,7 @@
 stand the PDUs and their items as values, `encode` and `decode` for whole PDUs, and the pure functions of negotiation.
 """
 
+from pdu.actions import Answer
 from pdu.effects import (
     AbortIndication,
     AssociateConfirm,
@@ -94,6 +95,7 @@ __all__ = [
     "AbortSource",
     "AcceptedContext",
     "Action",
+    "Answer",
     "AssociateAC",
     "AssociateConfirm",
     "AssociateIndication",

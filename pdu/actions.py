@@ -32,6 +32,7 @@ from pdu.state import Action
 from pdu.writer import encode
 
 Answer: TypeAlias = list[Effect | Indication]
+"""What `UpperLayer` gives back: one list, to be gone through in order."""
 
 Cause: TypeAlias = PDU | ProtocolError | None
 """What came with the event: the PDU received or to be sent, or what was wrong with what was received."""

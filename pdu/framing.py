@@ -92,8 +92,9 @@ class Framing:
         self._skip_left = header.length
 
     def deafen(self) -> None:
-        """Throw away all that comes: after a violation nobody knows where the next PDU begins."""
+        """Throw away what is here and all that comes: after a violation nobody knows where the next PDU begins."""
         self._deaf = True
+        self._start = self._end
 
     def next(self, out: list[Effect | Indication]) -> Header | Body | None:
         """Go on through what arrived: append fragments to `out` up to the next header that is the caller's to judge

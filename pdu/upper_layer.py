@@ -1,8 +1,8 @@
 """The engine of one connection (PS3.8 9.2): bytes and primitives in, effects and indications out.
 
 Sans-I/O: `UpperLayer` reads no socket and no clock. What it returns is ONE list, to be gone through in order. The
-state table decides (`state`), `framing` walks the bytes, `reader` and `writer` know the PDUs; `actions`
-says what is answered; here they are held together.
+state table decides (`state`), `framing` walks the bytes, `reader` and `writer` know the PDUs, `actions` says what is
+answered; here they are held together.
 
 How a transport drives it:
 - the acceptor calls `transport_connected()` first; the requestor `associate(rq)`, connects, `transport_connected()`;

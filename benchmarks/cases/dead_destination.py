@@ -5,7 +5,7 @@ It is dead in two ways: nobody listens on its port, or somebody takes the connec
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from attrs import frozen
 
@@ -64,18 +64,8 @@ def _beside(name: str, death: Death, stage: Stage, count: int) -> Iterator[Readi
 @contextmanager
 def _dying(death: Death) -> Iterator[tuple[Dead, Callable[[], None]]]:
     """A dead destination, and what makes its port free for an archive."""
-    grave = death()
-    port = grave.__enter__()
-    open_grave = [grave]
-
-    def resurrect() -> None:
-        open_grave.pop().__exit__(None, None, None)
-
-    try:
-        yield Dead(port), resurrect
-    finally:
-        if open_grave:
-            resurrect()
+    with ExitStack() as grave:
+        yield Dead(grave.enter_context(death())), grave.close
 
 
 def _rate(router: RouterUnderTest, archive: ArchiveProcess, count: int) -> float:

@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from attrs import define
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from benchmarks.measuring import Reading
 from benchmarks.peers.processes import ArchiveProcess, RouterUnderTest, forget_peak, memory_of
-from benchmarks.stage import Stage, objects, routing_to, send_all
+from benchmarks.stage import Stage, routing_to, send_all
 from router.sending import examine
-from tests.objects import CTImageStorage, ExplicitVRLittleEndian, ct, new_uid, part10_head
+from tests.objects import ct, new_uid, part10_head
 
 SIZES = {"240 MB": 240_000_000, "2 GiB": 2 << 30}
 _LOOK = 0.02
@@ -23,16 +24,15 @@ def memory(stage: Stage) -> Iterator[Reading]:
     for name, size in list(SIZES.items())[: 1 if stage.quick else None]:
         for _ in range(min(stage.rounds, 3)):
             stage.tell(name)
-            with ArchiveProcess() as archive:
-                with RouterUnderTest(stage.new_folder(), routing_to({"archive": archive})) as router:
-                    yield from measure(name, size, router, archive, stage.folder)
+            with (
+                ArchiveProcess() as archive,
+                RouterUnderTest(stage.new_folder(), routing_to({"archive": archive})) as router,
+            ):
+                yield from measure(name, size, router, archive, stage.folder)
 
 
 def measure(name: str, size: int, router: RouterUnderTest, archive: ArchiveProcess, folder: Path) -> Iterator[Reading]:
-    """One object of `size` bytes."""
-    with objects(10, 12_000) as instances:  # what the first objects cost once is no matter of their size
-        send_all(instances, router.port)
-        archive.take(len(instances))
+    """One object of `size` bytes, the first that the router ever sees."""
     large = examine(write_sparse(folder, size))
     forget_peak(router.pid)
     with watched(router.pid) as peak:
@@ -57,7 +57,7 @@ def write_sparse(folder: Path, size: int) -> Path:
     head = small.data[: small.data.index(b"\xe0\x7f\x10\x00OW\0\0")].replace(
         small.sop_instance_uid.encode(), uid.encode()
     )
-    length = size - len(head) - 12
+    length = (size - len(head) - 12) & ~1
     with path.open("wb") as out:
         out.write(part10_head(CTImageStorage, uid, ExplicitVRLittleEndian))
         out.write(head + b"\xe0\x7f\x10\x00OW\0\0" + length.to_bytes(4, "little"))

@@ -79,7 +79,7 @@ class RouterUnderTest:
     """`python -m router run`, its log in a file, so that nobody spends time on reading it."""
 
     def __init__(self, folder: Path, content: Mapping[str, Any]) -> None:
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         self._config = write_toml(folder / "router.toml", content)
         self._log = folder / "log"
 

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any, Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -29,6 +30,7 @@ def application(controls: Controls) -> Starlette:
     answers = {
         HTTPException: _refuse,
         BadRequest: _words(HTTPStatus.BAD_REQUEST),
+        ClientDisconnect: _words(HTTPStatus.BAD_REQUEST),
         UnknownMessage: _words(HTTPStatus.NOT_FOUND),
         DamagedMessage: _words(HTTPStatus.CONFLICT),
         SpoolClosed: _words(HTTPStatus.SERVICE_UNAVAILABLE),
@@ -108,10 +110,11 @@ async def _body(request: Request) -> Any:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the selection must come as application/json")
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > BODY_CAP:
-            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a selection has at most {BODY_CAP} bytes")
+    async with aclosing(request.stream()) as pieces:
+        async for piece in pieces:
+            body += piece
+            if len(body) > BODY_CAP:
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a selection has at most {BODY_CAP} bytes")
     try:
         return json.loads(body)
     except (ValueError, RecursionError):

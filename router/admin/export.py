@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from router.config import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from router.messages import Envelope
 from router.part10 import encode_head
-from router.spool import StoredMessage
+from router.spool import DamagedMessage, StoredMessage
 
 CHUNK: Final = 256 * 1024
 """Bytes."""
@@ -57,13 +57,14 @@ class Export(Response):
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_until_gone, receive, nursery.cancel_scope)
-                await self._stream(send)
-                nursery.cancel_scope.cancel()
-        finally:
-            self._message.close()
+        with self._message:
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_until_gone, receive, nursery.cancel_scope)
+                    await self._stream(send)
+                    nursery.cancel_scope.cancel()
+            except* DamagedMessage:
+                pass  # the spool has logged it; without its end the answer is known to be cut short
 
     async def _stream(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -71,17 +72,18 @@ class Export(Response):
         offset = len(self._first)
         while offset < self._message.data_length:
             piece = await _chunk(self._message, offset)
-            if not piece:
-                raise EOFError(f"the stored data set ends after {offset} bytes")
             await send({"type": "http.response.body", "body": piece, "more_body": True})
             offset += len(piece)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _chunk(message: StoredMessage, offset: int) -> bytes:
+    """The bytes from `offset` on: a chunk, or what is left."""
     buffer = bytearray(min(CHUNK, message.data_length - offset))
-    size = await message.read_into(memoryview(buffer), offset)
-    return bytes(memoryview(buffer)[:size])
+    filled = 0
+    while filled < len(buffer):
+        filled += await message.read_into(memoryview(buffer)[filled:], offset + filled)
+    return bytes(buffer)
 
 
 async def _until_gone(receive: Callable[[], Awaitable[MutableMapping[str, Any]]], scope: trio.CancelScope) -> None:

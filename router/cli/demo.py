@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from router.cli.configuration import config_option, read
 from router.cli.failing import EXIT_FAILED
 from router.cli.output import console, count, say, say_table, size
-from router.config import Config
+from router.config import Config, Route
 from router.demo import Performance, perform, write_objects
 
 
@@ -51,7 +51,7 @@ def _play(config: Config, objects: int, folder: Path) -> Performance:
 def _show(config: Config, performance: Performance) -> None:
     say_table(
         ["route", "when", "to"],
-        [(route.name, "; ".join(map(str, route.when)) or "always", ", ".join(route.to)) for route in config.routes],
+        [(route.name, _conditions(route), ", ".join(route.to)) for route in config.routes],
         title="Routes",
     )
     numbers = ("accepted", "delivered", "waiting", "in_flight", "held", "discarded")
@@ -68,14 +68,20 @@ def _show(config: Config, performance: Performance) -> None:
     if performance.refused:
         say_table(["refused, and why", "objects"], list(performance.refused.items()))
     deliveries = sum(n["delivered"] for n in performance.destinations.values())
+    rate = performance.objects / performance.acknowledged_seconds
     say(
         f"{count(performance.objects, 'object')} ({size(performance.sent_bytes)}) were on the disk and acknowledged "
-        f"after {performance.acknowledged_seconds:.2f} s: {performance.objects / performance.acknowledged_seconds:.0f}/s."
+        f"after {performance.acknowledged_seconds:.2f} s: {rate:.0f}/s."
     )
+    rate = deliveries / performance.delivered_seconds
     say(
         f"{count(deliveries, 'delivery', 'deliveries')} were made after {performance.delivered_seconds:.2f} s: "
-        f"{deliveries / performance.delivered_seconds:.0f}/s, sender, router and archives sharing this machine."
+        f"{rate:.0f}/s, sender, router and archives sharing this machine."
     )
+
+
+def _conditions(route: Route) -> str:
+    return "; ".join(f"{one.key} = {', '.join(map(str, one.values))}" for one in route.when) or "always"
 
 
 def _all_well(performance: Performance) -> bool:

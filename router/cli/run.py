@@ -65,13 +65,13 @@ def _serve(config: Config) -> bool:
 
 def _run(config: Config, spool: Spool) -> bool:
     """What the world is at fault for ends in a line of the log; everything else is a bug and keeps its traceback."""
-    failures: list[BaseException] = []
+    failures: dict[str, None] = {}
     try:
         trio.run(supervisor.serve, config, spool)
     except* (SpoolError, OSError) as group:
-        failures += _leaves(group)
-    for error in failures:
-        log.critical("ended", why=_words(error))
+        failures |= dict.fromkeys(map(_words, _leaves(group)))
+    for words in failures:
+        log.critical("ended", why=words)
     return not failures
 
 

@@ -4,7 +4,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from rich.progress import (
 from router.association import Target
 from router.cli.addressing import ae_options, target
 from router.cli.configuration import config_option, read_if_there
-from router.cli.failing import EXIT_FAILED
+from router.cli.failing import EXIT_FAILED, CommandError
 from router.cli.output import console, count, say, say_json, size
 from router.config import Config
 from router.part10 import NotDICOM
@@ -86,7 +86,11 @@ def send(
     config = read_if_there(config_path)
     peer = target(who, config, called=called, calling=calling)
     account = _Account()
-    instances = _examine_all(paths, account)
+    with console().status("looking into the files") if sys.stdout.isatty() else nullcontext():
+        try:
+            instances = _examine_all(paths, account)
+        except NotDICOM as error:
+            raise CommandError(str(error)) from None
     if instances:
         _carry(instances, peer, config, account, quiet=as_json)
     if as_json:

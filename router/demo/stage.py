@@ -167,9 +167,9 @@ async def _delivered(router: Router, told: Callable[[str, int, int], None]) -> d
 async def _look(name: str, spool: Spool, sent: dict[str, Instance]) -> ArchiveReport:
     """Compare what an archive has with the files that were sent."""
     syntaxes, objects, identical = set(), 0, 0
-    after = (0, "")
+    after = 0
     while rows := await spool.queue(Selection(), after=after, limit=500):
-        after = (rows[-1].message_id, rows[-1].destination)
+        after = rows[-1].message_id
         for row in rows:
             objects += 1
             syntaxes.add(row.transfer_syntax)

@@ -119,11 +119,8 @@ def _single(number: float) -> str:
     """The shortest decimal that is this number in single precision: 0.1, not 0.10000000149011612."""
     for digits in range(6, 10):
         text = f"{number:.{digits}g}"
-        try:
-            if struct.pack("f", float(text)) == struct.pack("f", number):
-                return text
-        except OverflowError:  # rounded up past the largest single; more digits help
-            continue
+        if struct.pack("f", float(text)) == struct.pack("f", number):
+            return text
     return repr(number)
 
 

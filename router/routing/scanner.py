@@ -187,13 +187,12 @@ def _find_deflated(data: Buffer, sought: Search) -> dict[int, Raw]:
 def _inflate(data: Buffer) -> Iterator[bytes]:
     """The inflated data set in pieces of at most `FIRST_INFLATED` bytes, each made when it is asked for."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)  # PS3.5 A.5: RFC 1951 without a zlib header
-    view = memoryview(data)
     offset = 0
     made = 0
     while True:
-        deflated: Buffer = inflater.unconsumed_tail
+        deflated = inflater.unconsumed_tail
         if not deflated:
-            deflated = view[offset : offset + DEFLATED_PIECE]
+            deflated = bytes(data[offset : offset + DEFLATED_PIECE])
             offset += len(deflated)
         try:
             piece = inflater.decompress(deflated, FIRST_INFLATED)
@@ -203,7 +202,7 @@ def _inflate(data: Buffer) -> Iterator[bytes]:
         yield piece
         if inflater.eof:
             return
-        if not piece and offset >= len(view):
+        if not piece and offset >= len(data):
             raise TruncatedDataSet(made, "the deflated data set ends too early")
 
 

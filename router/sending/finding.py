@@ -11,6 +11,8 @@ from pydicom.multival import MultiValue
 
 from router.part10 import NotDICOM, read_head
 
+_DICOMDIR: Final = "DICOMDIR"
+"""The one name that a directory file has on a medium (PS3.10 8.6)."""
 MEDIA_STORAGE_DIRECTORY: Final = "1.2.840.10008.1.3.10"
 
 
@@ -25,7 +27,11 @@ class Found:
 
 def find(paths: Iterable[Path]) -> Iterator[Found]:
     """Every file of `paths`, folders with all that is below them, in a fixed order. Links to folders are not
-    followed."""
+    followed.
+
+    Raises:
+        NotDICOM: a DICOMDIR that was named is broken.
+    """
     for path in paths:
         if path.is_dir():
             yield from _in_folder(path)
@@ -50,17 +56,24 @@ def _in_folder(folder: Path) -> Iterator[Found]:
         folders.sort()
         for name in sorted(names):
             path = Path(where, name)
-            if path.is_file() and not is_directory_file(path):
+            if path.is_file() and not (name.upper() == _DICOMDIR and is_directory_file(path)):
                 yield Found(path, False)
 
 
 def _in_directory_file(path: Path) -> Iterator[Found]:
-    records = pydicom.dcmread(path).get("DirectoryRecordSequence") or ()
-    for record in records:
-        reference = record.get("ReferencedFileID")
-        if reference:
-            components = list(reference) if isinstance(reference, MultiValue) else [reference]
-            yield Found(_below(path.parent, [str(component).strip() for component in components]), True)
+    for components in _references(path):
+        yield Found(_below(path.parent, components), True)
+
+
+def _references(path: Path) -> list[list[str]]:
+    """The File IDs of all records of a DICOMDIR."""
+    try:
+        records = pydicom.dcmread(path).get("DirectoryRecordSequence") or ()
+        references = [record["ReferencedFileID"].value for record in records if "ReferencedFileID" in record]
+    except Exception as error:  # whatever pydicom makes of a directory that is broken
+        raise NotDICOM(f"{path} is no DICOMDIR that can be read: {error}") from error
+    lists = (list(value) if isinstance(value, MultiValue) else [value] for value in references if value)
+    return [[str(component).strip() for component in components] for components in lists]
 
 
 def _below(folder: Path, components: Iterable[str]) -> Path:

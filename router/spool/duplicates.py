@@ -7,13 +7,13 @@ them back to their own task.
 
 from collections.abc import Sequence
 
-from attrs import evolve, frozen
+from attrs import define, evolve, frozen
 
 from router.messages import Address, Envelope
 from router.spool.errors import DamagedMessage, DuplicateRefused
 from router.spool.incoming import Incoming
 from router.spool.jobs import Commit, Unsure
-from router.spool.ledger import Entry, Ledger
+from router.spool.ledger import Ledger
 from router.spool.store import Store
 from router.spool.values import Place
 
@@ -31,11 +31,13 @@ class Verdict:
     hold: str
 
 
-@frozen
+@define(eq=False)
 class Planned:
     """A message of the same batch."""
 
-    entry: Entry
+    message_id: int
+    envelope: Envelope
+    """Its deliveries as they are going to be written."""
     incoming: Incoming
 
 
@@ -51,7 +53,10 @@ def judge(commit: Commit, ledger: Ledger, store: Store, batch: Sequence[Planned]
         return found
     going, conflict = found
     left = tuple(address for address in wanted if address.destination not in going)
-    if not left or not conflict or policy == "forward":
+    if not left or policy == "forward":
+        return Verdict(left, hold)
+    incoming, uid = commit.incoming, envelope.sop_instance_uid
+    if not conflict and not ledger.has_other_bytes(uid, incoming.size, incoming.crc, C_STORE):
         return Verdict(left, hold)
     if policy == "refuse":
         raise DuplicateRefused(CONFLICT)
@@ -61,20 +66,20 @@ def judge(commit: Commit, ledger: Ledger, store: Store, batch: Sequence[Planned]
 def _already_going(
     commit: Commit, ledger: Ledger, store: Store, batch: Sequence[Planned]
 ) -> tuple[set[str], bool] | Unsure:
-    """The destinations that wait for the same bytes, and whether any waits for others under this UID."""
+    """The destinations that wait for the same bytes, and whether other bytes have come to light on the way."""
     incoming, uid = commit.incoming, commit.envelope.sop_instance_uid
     size, crc = incoming.size, incoming.crc
     going: set[str] = set()
     conflict = False
     unsure: list[int] = []
     for planned in batch:
-        entry = planned.entry
-        if entry.place.data_length != size or entry.place.data_crc != crc:
+        other = planned.incoming
+        if other.size != size or other.crc != crc:
             conflict = True
-        elif incoming.file or planned.incoming.file:
-            unsure.append(entry.message_id)
-        elif planned.incoming.data == incoming.data:
-            going.update(address.destination for address in entry.envelope.deliveries)
+        elif incoming.file or other.file:
+            unsure.append(planned.message_id)
+        elif other.data == incoming.data:
+            going.update(address.destination for address in planned.envelope.deliveries)
         else:
             conflict = True
     for message_id, place in ledger.alike(uid, size, crc, C_STORE):
@@ -88,7 +93,7 @@ def _already_going(
             conflict = True
     if unsure:
         return Unsure(unsure)
-    return going, conflict or ledger.has_other_bytes(uid, size, crc, C_STORE)
+    return going, conflict
 
 
 def is_same(store: Store, place: Place, incoming: Incoming) -> bool:

@@ -135,6 +135,7 @@ class Housekeeping:
         """Move some of its unfinished records to the current segment."""
         moving: list[tuple[Draft, Place]] = []
         size = 0
+        self._touched.discard(segment.number)
         for message_id, place in upkeep.unfinished_in(self._ledger, segment.number):
             if moving and size + place.length > _COPIED:
                 break
@@ -147,7 +148,8 @@ class Housekeeping:
         done = self._segments.append([draft for draft, _ in moving])
         if done < len(moving):
             self._not_before = time.monotonic() + _NO_ROOM
-        self._point_to_copies(segment, moving[:done])
+        if moving:
+            self._point_to_copies(segment, moving[:done])
 
     def _point_to_copies(self, segment: Segment, copies: list[tuple[Draft, Place]]) -> None:
         """The copies are durable. Should the ledger have no room to say so, they are bytes that nobody needs."""
@@ -166,6 +168,7 @@ class Housekeeping:
                 known[draft.segment].live -= 1
                 known[draft.segment].live_bytes -= draft.length
             raise
+        self._touched.add(segment.number)
         for draft, _ in copies:
             segment.live -= 1
             segment.live_bytes -= draft.length
@@ -185,27 +188,28 @@ class Housekeeping:
         return Draft(message_id, envelope, data, crc)
 
     def set_aside(self, message_id: int, reason: str) -> None:
-        """The message's bytes are broken: keep a copy for a person, hold its deliveries, need its place no more."""
+        """The message's bytes are broken: keep a copy for a person, hold its deliveries, need its place no more.
+        Where no copy can be made, the bytes stay where they are as long as this run lasts."""
         place = self._ledger.place(message_id)
         if place is None or not place.segment:
             return
         segment = self._segments.known.get(place.segment)
-        copy = self._copy_out(place, f"message-{message_id}")
-        no_room = copy is None and segment is not None and not place.file
-        if no_room and segment is not None:
-            segment.keep = True
+        copy, stays = self._copy_out(place, f"message-{message_id}")
         if copy is not None:
             reason = f"{reason}; set aside as damaged/{copy.name}"
         with self._ledger.transaction(durable=True):
-            unfinished = upkeep.lose(self._ledger, message_id, reason, keep_place=no_room)
-        if segment is not None and unfinished and not no_room:
+            unfinished = upkeep.lose(self._ledger, message_id, reason, keep_place=stays)
+        if segment is not None and stays:
+            segment.keep = True
+        elif segment is not None and unfinished:
             segment.live -= 1
             segment.live_bytes -= place.length
             self._touched.add(segment.number)
         self.damaged += 1
+        name = f"large/{place.file}" if place.file else f"segments/{segment_name(place.segment)}"
         self.on_damage(
             Damage(
-                where=f"large/{place.file}" if place.file else f"segments/{segment_name(place.segment)}",
+                where=name,
                 offset=0 if place.file else place.offset,
                 length=place.data_length if place.file else place.length,
                 reason=reason,
@@ -214,18 +218,17 @@ class Housekeeping:
             )
         )
 
-    def _copy_out(self, place: Place, name: str) -> Path | None:
-        """A record is copied, a large file moved. None where there is nothing left, or no room for the copy."""
+    def _copy_out(self, place: Place, name: str) -> tuple[Path | None, bool]:
+        """The copy, if one could be made, and whether the bytes are still where they were and only there. A record is
+        copied, a large file moved."""
         store = self._store
         try:
             if place.file:
                 self._files.move(store.large, place.file, store.damaged, name)
-                return store.path / "damaged" / name
+                return store.path / "damaged" / name, False
             with store.segment(place.segment) as fd:
-                return store.set_aside(fd, place.offset, place.length, name)
+                return store.set_aside(fd, place.offset, place.length, name), False
         except FileNotFoundError:
-            return None
-        except OSError as error:
-            if is_no_room(error):
-                return None
-            raise
+            return None, False
+        except OSError:
+            return None, True

@@ -61,9 +61,7 @@ class StoredMessage:
             count = len(piece)
             part[:count] = piece
         else:
-            count = await read_patiently(self._files, self._fd, part, self._base + offset)
-            if not count:
-                raise self._is_damaged("the stored bytes end too early")
+            count = await self._read(part, self._base + offset)
         self._check(part[:count], offset)
         return count
 
@@ -80,6 +78,15 @@ class StoredMessage:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    async def _read(self, part: memoryview, at: int) -> int:
+        try:
+            count = await read_patiently(self._files, self._fd, part, at)
+        except OSError as error:
+            raise self._is_damaged(f"the stored bytes cannot be read: {error.strerror}") from error
+        if not count:
+            raise self._is_damaged("the stored bytes end too early")
+        return count
 
     def _check(self, part: memoryview, offset: int) -> None:
         if offset == 0:
@@ -100,35 +107,43 @@ class StoredMessage:
         cls, store: Store, message_id: int, place: Place, nonce: bytes, damaged: Callable[[str], None]
     ) -> Self:
         """FileNotFoundError where the place has no file: the message moved, or is gone. DamagedMessage."""
-        files = store.files
-        fd = files.open(store.segments, segment_name(place.segment))
-        message = None
+        fd = store.files.open(store.segments, segment_name(place.segment))
         try:
-            head = await _read(files, fd, min(place.length, _HEAD), place.offset)
-            header = record.decode_header(head[: record.HEADER_LENGTH], nonce)
-            if header is None or header.message_id != message_id or header.length != place.length:
-                damaged("the record's header is broken")
-                raise DamagedMessage("the record's header is broken")
-            if header.data_offset > len(head):
-                rest = header.data_offset - len(head)
-                head += await _read(files, fd, rest, place.offset + len(head))
-            packed = head[record.HEADER_LENGTH : header.data_offset]
-            if len(packed) < header.envelope_length or zlib.crc32(packed) != header.envelope_crc:
-                damaged("the envelope does not fit its checksum")
-                raise DamagedMessage("the envelope does not fit its checksum")
-            message = cls(files, place, record.decode_envelope(packed).envelope, damaged)
+            message, ends_in_head = await cls._decode(store, fd, message_id, place, nonce, damaged)
             if place.file:
-                message._fd = files.open(store.large, place.file)
-                return message
-            data = head[header.data_offset :]
-            message._head = data[: header.data_length]
-            message._base = place.offset + header.data_offset
-            if len(message._head) < header.data_length:
+                message._fd = store.files.open(store.large, place.file)
+            elif not ends_in_head:
                 message._fd, fd = fd, -1
             return message
+        except FileNotFoundError:
+            raise
+        except (DamagedMessage, OSError) as error:
+            reason = str(error) if isinstance(error, DamagedMessage) else f"it cannot be read: {error.strerror}"
+            damaged(reason)
+            raise DamagedMessage(reason) from error
         finally:
             if fd >= 0:
-                files.close(fd)
+                store.files.close(fd)
+
+    @classmethod
+    async def _decode(
+        cls, store: Store, fd: int, message_id: int, place: Place, nonce: bytes, damaged: Callable[[str], None]
+    ) -> tuple[Self, bool]:
+        """The message without its descriptor, and whether it needs none: all of it has been read."""
+        head = await _read(store.files, fd, min(place.length, _HEAD), place.offset)
+        header = record.decode_header(head[: record.HEADER_LENGTH], nonce)
+        if header is None or header.message_id != message_id or header.length != place.length:
+            raise DamagedMessage("the record's header is broken")
+        if header.data_offset > len(head):
+            head += await _read(store.files, fd, header.data_offset - len(head), place.offset + len(head))
+        packed = head[record.HEADER_LENGTH : header.data_offset]
+        if len(packed) < header.envelope_length or zlib.crc32(packed) != header.envelope_crc:
+            raise DamagedMessage("the envelope does not fit its checksum")
+        message = cls(store.files, place, record.decode_envelope(packed).envelope, damaged)
+        if not place.file:
+            message._head = head[header.data_offset : header.data_offset + header.data_length]
+            message._base = place.offset + header.data_offset
+        return message, len(message._head) == header.data_length
 
 
 async def _read(files: FileSystem, fd: int, length: int, offset: int) -> bytes:

@@ -37,6 +37,8 @@ class _File:
     nonce: bytes
     size: int
     start: int
+    is_new: bool
+    """To the ledger."""
 
 
 @frozen
@@ -66,6 +68,8 @@ class Recovery:
         self._removed = 0
         self._damaged: list[Damage] = []
         self._lost: list[Damage] = []
+        self._changed = False
+        """Whether the ledger is not what it was."""
 
     def run(self) -> RecoveryReport:
         """SpoolUnusable; OSError or sqlite3.Error where the disk is at fault."""
@@ -132,6 +136,7 @@ class Recovery:
     def _recover(self) -> None:
         self._recovered = self._scanned = 0
         self._damaged, self._lost = [], []
+        self.unneeded = []
         known = upkeep.segments(self.ledger)
         for number in [number for number, (_, _, dropped) in known.items() if dropped]:
             self._finish_dropping(number)
@@ -147,9 +152,10 @@ class Recovery:
         for number in known:
             self.segments.skip_number(number)
         self._check_large_files()
-        with self.ledger.transaction(durable=True):
-            self.ledger.reserve(self.next_id)
-            upkeep.recount(self.ledger)
+        if self._changed:  # else a full disk is no reason not to start
+            with self.ledger.transaction(durable=True):
+                self.ledger.reserve(self.next_id)
+                upkeep.recount(self.ledger)
         for number, (count, size) in upkeep.live(self.ledger).items():
             if number in self.segments.known:
                 self.segments.known[number].live = count
@@ -181,7 +187,7 @@ class Recovery:
             if nonce is not None:
                 old_nonce, end, _ = known.get(number, (None, 0, False))
                 start = end if old_nonce == nonce else record.SEGMENT_HEADER_LENGTH
-                found.append(_File(number, nonce, max(size, start), start))
+                found.append(_File(number, nonce, max(size, start), start, old_nonce != nonce))
             elif empty:  # made, and not yet written to when the last run ended
                 self._files.remove(self._store.segments, name)
                 self._removed += 1
@@ -223,12 +229,15 @@ class Recovery:
             keep = False
             for broken in result.breaks:
                 acknowledged = result.last_batch > broken.offset or file.number < last
-                keep |= not self._handle(file, fd, broken, acknowledged)
+                has_copy = self._handle(file, fd, broken, acknowledged)
+                keep |= acknowledged and not has_copy
         self.segments.add(Segment(number=file.number, nonce=file.nonce, end=result.end, keep=keep))
-        with self.ledger.transaction(durable=bool(result.breaks)):
-            self.ledger.know(file.number, file.nonce, result.end)
+        if result.end != file.start or result.breaks or file.is_new:
+            self._changed = True
+            with self.ledger.transaction(durable=bool(result.breaks)):
+                self.ledger.know(file.number, file.nonce, result.end)
         if not keep:
-            self._cut(file.number, result.end)
+            self._cut(file.number, result.end, durably=bool(result.breaks))
 
     def _scan(self, file: _File, fd: int) -> _Scanned:
         """Enter what is complete; collect what is not."""
@@ -252,6 +261,9 @@ class Recovery:
 
     def _enter(self, number: int, found: list[Found]) -> None:
         """What the ledger has already is the copy of a compaction, and stays where the ledger has it."""
+        if not found:
+            return
+        self._changed = True
         with self.ledger.transaction():
             for item in found:
                 message_id = item.header.message_id
@@ -286,15 +298,17 @@ class Recovery:
         self._report(where, broken.offset, broken.length, reason, set_aside=aside, message_id=message_id)
         return aside is not None
 
-    def _cut(self, number: int, end: int) -> None:
-        """Give back what was allocated and not written. Nothing needs it to succeed."""
-        with contextlib.suppress(OSError):
-            fd = self._files.open(self._store.segments, segment_name(number), write=True)
-            try:
-                if self._files.size(fd) > end:
-                    self._files.truncate(fd, end)
-            finally:
-                self._files.close(fd)
+    def _cut(self, number: int, end: int, *, durably: bool) -> None:
+        """Give back what was allocated and not written. The end of a write that was cut short must be gone for good
+        before there is a later segment: it would be taken for something that had been acknowledged."""
+        fd = self._files.open(self._store.segments, segment_name(number), write=True)
+        try:
+            if self._files.size(fd) > end:
+                self._files.truncate(fd, end)
+                if durably:
+                    self._files.sync(fd)
+        finally:
+            self._files.close(fd)
 
     # Large files.
 
@@ -334,6 +348,7 @@ class Recovery:
     def _lose(self, messages: list[tuple[int, str, int]]) -> None:
         if not messages:
             return
+        self._changed = True
         with self.ledger.transaction():
             for message_id, where, length in messages:
                 upkeep.lose(self.ledger, message_id, f"{where} is gone from the spool")

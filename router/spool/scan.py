@@ -31,7 +31,7 @@ class Broken:
 
     offset: int
     length: int
-    """Up to the last byte that is not zero."""
+    """Up to the next record; at the end of the file, as far as is known to have been written."""
     reason: str
     header: Header | None = None
     stored: StoredEnvelope | None = None
@@ -58,6 +58,8 @@ class Scan:
                 continue
             end = self._next_marker(offset + 1)
             length = self._without_zeros(offset, end) - offset
+            if length and (end < self.size or found.header is not None):
+                length = min(end - offset, found.header.length if found.header else end - offset)
             if length:
                 yield Broken(
                     offset=offset, length=length, reason=found.reason, header=found.header, stored=found.stored

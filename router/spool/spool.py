@@ -4,6 +4,7 @@ Promises: docs/spool.md, "What is promised, and when". Everything here runs in t
 waits for the disk there; the work is the writer's (writer.py). Not here: the on-disk format, recovery, deletion.
 """
 
+import sqlite3
 import threading
 import time
 from collections import OrderedDict
@@ -19,7 +20,7 @@ from attrs import evolve
 from router.messages import Envelope, Settlement, SpoolSettings, Waiting
 from router.spool import queries
 from router.spool.duplicates import is_same
-from router.spool.errors import DamagedMessage, OutOfSpace, SpoolClosed, SpoolFailure, UnknownMessage
+from router.spool.errors import DamagedMessage, OutOfSpace, SpoolClosed, SpoolFailure, SpoolUnusable, UnknownMessage
 from router.spool.files import REAL, FileSystem
 from router.spool.housekeeping import Housekeeping
 from router.spool.incoming import Incoming, LargeFiles, Memory
@@ -104,6 +105,9 @@ class Spool:
         try:
             recovery = Recovery(store, settings.segment_size, progress)
             report = recovery.run()
+        except (OSError, sqlite3.Error) as error:
+            store.close()
+            raise SpoolUnusable(f"the spool {directory} cannot be recovered: {error}") from error
         except BaseException:
             store.close()
             raise

@@ -37,6 +37,7 @@ class Store:
     @classmethod
     def open(cls, path: Path, files: FileSystem) -> Self:
         """Make what is missing, and take the lock. SpoolLocked, SpoolUnusable."""
+        path = path.resolve()
         opened: list[int] = []
 
         def kept(fd: int) -> int:
@@ -44,7 +45,7 @@ class Store:
             return fd
 
         try:
-            root = kept(files.directory(path.resolve()))
+            root = kept(files.directory(path))
             lock, holder = files.lock(root, "lock", f"{os.getpid()}\n".encode())
             kept(lock)
             if holder is not None:
@@ -55,9 +56,9 @@ class Store:
                 path=path,
                 root=root,
                 lock=lock,
-                segments=kept(files.directory(path.resolve() / "segments")),
-                large=kept(files.directory(path.resolve() / "large")),
-                damaged=kept(files.directory(path.resolve() / "damaged")),
+                segments=kept(files.directory(path / "segments")),
+                large=kept(files.directory(path / "large")),
+                damaged=kept(files.directory(path / "damaged")),
             )
         except OSError as error:
             cls._close_all(files, opened)
@@ -78,7 +79,7 @@ class Store:
 
     @property
     def ledger(self) -> Path:
-        return self.path.resolve() / "ledger.sqlite"
+        return self.path / "ledger.sqlite"
 
     @contextlib.contextmanager
     def segment(self, number: int) -> Iterator[int]:

@@ -77,7 +77,9 @@ def live(ledger: Ledger) -> dict[int, tuple[int, int]]:
 
 def unfinished_files(ledger: Ledger) -> list[tuple[int, str, int]]:
     """Message id, name and length of every large file that is still needed."""
-    return ledger.execute("SELECT id, file, data_length FROM messages WHERE file <> '' AND unfinished > 0").fetchall()
+    return ledger.execute(
+        "SELECT id, file, data_length FROM messages WHERE file <> '' AND unfinished > 0 ORDER BY id"
+    ).fetchall()
 
 
 def is_file_known(ledger: Ledger, name: str) -> bool:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import define
 
 from router.messages import SpoolSettings
 from router.spool.duplicates import Planned, judge, with_deliveries
@@ -32,14 +32,14 @@ _MOST_JOBS = 4096
 """In one turn; the others wait for the next."""
 
 
-@frozen
+@define(eq=False)
 class _Planned(Planned):
     """A commit of this batch that is going to be answered with a receipt, if the disk takes it."""
 
     commit: Commit
     draft: Draft | None
     """None for a duplicate."""
-    receipt: Receipt
+    hold: str
     needs: int
     """How many drafts of the batch must be durable for the receipt to be true."""
 
@@ -186,43 +186,40 @@ class Writer:
             commit.unsure = True
             commit.answer.give(verdict)
             return None
-        incoming = commit.incoming
-        own_file = incoming.file
-        destinations = tuple(address.destination for address in verdict.deliveries)
-        if not destinations:
-            entry = Entry(message_id=0, place=_nowhere(commit), envelope=commit.envelope)
-            receipt = Receipt(message_id=0, destinations=(), duplicate=True)
-            return _Planned(entry, incoming, commit, None, receipt, drafts)
-        message_id, self._next_id = self._next_id, self._next_id + 1
+        incoming, hold = commit.incoming, verdict.hold
+        if not verdict.deliveries:
+            return _Planned(0, commit.envelope, incoming, commit, None, hold, drafts)
         envelope = with_deliveries(commit.envelope, verdict.deliveries)
-        entry = Entry(message_id=message_id, place=_nowhere(commit), envelope=envelope, hold=verdict.hold)
+        own_file = incoming.file
+        message_id, self._next_id = self._next_id, self._next_id + 1
         draft = Draft(
             message_id,
-            encode_envelope(StoredEnvelope(envelope=envelope, hold=verdict.hold, file=own_file)),
+            encode_envelope(StoredEnvelope(envelope=envelope, hold=hold, file=own_file)),
             b"" if own_file else incoming.data,
             0 if own_file else incoming.crc,
         )
-        receipt = Receipt(message_id=message_id, destinations=destinations, held=verdict.hold)
-        return _Planned(entry, incoming, commit, draft, receipt, drafts + 1)
+        return _Planned(message_id, envelope, incoming, commit, draft, hold, drafts + 1)
 
     def _accept(self, planned: _Planned) -> None:
         """The disk has it."""
-        draft = planned.draft
+        draft, incoming, envelope = planned.draft, planned.incoming, planned.envelope
         if draft is None:
-            planned.incoming.remove_file()
-        else:
-            planned.incoming.keep_file()
-            entry = planned.entry
-            place = Place(
-                segment=draft.segment,
-                offset=draft.offset,
-                length=draft.length,
-                data_length=entry.place.data_length,
-                data_crc=entry.place.data_crc,
-                file=entry.place.file,
-            )
-            self._entries.append(evolve(entry, place=place))
-        planned.commit.answer.give(planned.receipt)
+            incoming.remove_file()
+            planned.commit.answer.give(Receipt(message_id=0, destinations=(), duplicate=True))
+            return
+        place = Place(
+            segment=draft.segment,
+            offset=draft.offset,
+            length=draft.length,
+            data_length=incoming.size,
+            data_crc=incoming.crc,
+            file=incoming.file.name if incoming.file else "",
+        )
+        incoming.keep_file()
+        self._entries.append(Entry(message_id=planned.message_id, place=place, envelope=envelope, hold=planned.hold))
+        destinations = tuple(address.destination for address in envelope.deliveries)
+        receipt = Receipt(message_id=planned.message_id, destinations=destinations, held=planned.hold)
+        planned.commit.answer.give(receipt)
 
     def _refuse(self, commit: Commit, error: Exception) -> None:
         with suppress(OSError):  # an orphan is removed at the next start
@@ -303,16 +300,3 @@ class Writer:
                     refused.append(job)
         if refused:
             self.on_answers(refused)
-
-
-def _nowhere(commit: Commit) -> Place:
-    """The place of a message before it is written."""
-    incoming = commit.incoming
-    return Place(
-        segment=0,
-        offset=0,
-        length=0,
-        data_length=incoming.size,
-        data_crc=incoming.crc,
-        file=incoming.file.name if incoming.file else "",
-    )

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pdu import (
     Abort,
+    Answer,
     AssociateRJ,
     CloseTransport,
     Fragment,
@@ -26,7 +27,6 @@ from pdu import (
     decode,
     encode,
 )
-from pdu.actions import Answer
 from tests.pdu.coupling import answer_to, request
 from tests.pdu.examples import EXAMPLES
 from tests.pdu.strategies import pdus
@@ -122,7 +122,7 @@ def read(data: bytes) -> None:
 
 
 quick = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-long = settings(quick, max_examples=100_000)
+long = settings(quick, max_examples=30_000)
 
 
 @quick

@@ -29,7 +29,7 @@ from pynetdicom.presentation import (
     build_context,
 )
 
-from tests.interop.ports import HOST, free_port
+from tests.interop.ports import HOST, free_port, until
 from tests.objects import Instance
 
 _config.UNRESTRICTED_STORAGE_SERVICE = True
@@ -172,9 +172,20 @@ class Modality:
         if not self.association.is_established:
             self._folder.cleanup()
             raise NotAssociated(f"{self._called_ae} at {self._host}:{self._port}")
+        self._park_reactor()
         return self
 
+    def _park_reactor(self) -> None:
+        """Between two requests pynetdicom lets its own thread look for messages. To a peer that answers at once that
+        thread may take the next response away, as "unexpected", so here it rests for as long as we send."""
+        checkpoint = self.association._reactor_checkpoint
+        checkpoint.clear()
+        until(lambda: self.association._is_paused, "the reactor rests")
+        checkpoint.set = lambda: None  # type: ignore[method-assign]
+
     def __exit__(self, *exc: object) -> None:
+        del self.association._reactor_checkpoint.set  # type: ignore[method-assign]
+        self.association._reactor_checkpoint.set()
         if self.association.is_established:
             self.association.release()
         self._folder.cleanup()
@@ -188,7 +199,9 @@ class Modality:
         return {_pair(context): context.result or 0 for context in self.association.rejected_contexts}
 
     def store(self, instance: Instance) -> int | None:
-        """Send one instance; the status of the response, or None if the association ended without one."""
+        """Send one instance; the status of the response, or None if the association has ended without one."""
+        if not self.association.is_established:
+            return None
         self._message_id = self._message_id % 0xFFFF + 1
         path = instance.write(Path(self._folder.name))
         try:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from attrs import define, field
 
 from pdu import (
+    Answer,
     AssociateAC,
     AssociateIndication,
     AssociateRQ,
@@ -23,7 +24,6 @@ from pdu import (
     negotiate,
     prefer,
 )
-from pdu.actions import Answer
 
 VERIFICATION = "1.2.840.10008.1.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"

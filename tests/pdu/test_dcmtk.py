@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from pdu import (
+    Answer,
     AssociateConfirm,
     AssociateIndication,
     CloseTransport,
@@ -24,7 +25,6 @@ from pdu import (
     State,
     UpperLayer,
 )
-from pdu.actions import Answer
 from tests.pdu.coupling import VERIFICATION, answer_to, request
 
 pytestmark = [

@@ -162,6 +162,14 @@ def test_the_work_for_tiny_pdvs_grows_with_their_number_and_no_faster(pdv: bytes
     assert lines(4001) - fixed == 4000 * per_pdv
 
 
+def test_a_violation_in_a_full_buffer_leaves_room_for_what_follows() -> None:
+    """An empty buffer to receive into would look like the end of the stream."""
+    engine = acceptor(buffer_size=64)
+    feed(engine, b"\x04\x00\x00\x00\x00\x3a" + b"\x00\x00\x00\x00\x01\x00" * 9 + bytes(4))
+    assert engine.state == 13
+    assert len(engine.writable()) == 64
+
+
 def test_empty_pdvs_that_end_nothing_leave_nothing_behind() -> None:
     engine = acceptor()
     body = b"\x00\x00\x00\x02\x01\x00" * 20_000

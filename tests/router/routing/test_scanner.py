@@ -1,5 +1,6 @@
 """The scanner against pydicom, and against bytes that mean harm."""
 
+import mmap
 import struct
 import zlib
 from collections.abc import Iterator
@@ -44,7 +45,7 @@ ITEM, ITEM_END, SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE00D), (0xFFFE, 0xE0
 CT = element(0x0008, 0x0060, "CS", b"CT")
 
 
-def modality(data: bytes, transfer_syntax: str = ExplicitVRLittleEndian) -> tuple[str, ...] | None:
+def modality(data: bytes | memoryview, transfer_syntax: str = ExplicitVRLittleEndian) -> tuple[str, ...] | None:
     return scan(data, transfer_syntax, frozenset({MODALITY})).get(MODALITY)
 
 
@@ -155,7 +156,7 @@ def test_no_more_than_the_longest_value_is_kept_of_a_text() -> None:
         ("UL", struct.pack("<I", 1 << 31), ("2147483648",)),
         ("SL", struct.pack("<i", -5), ("-5",)),
         ("FL", struct.pack("<3f", 0.1, 3.4028235e38, -0.0), ("0.1", "3.4028235e+38", "-0")),
-        ("FL", struct.pack("<2f", float("inf"), float("nan")), ("inf", "nan")),
+        ("FL", struct.pack("<f", float("inf")) + b"\x01\x00\xc0\x7f", ("inf", "nan")),
         ("FD", struct.pack("<d", 0.1), ("0.1",)),
         ("AT", struct.pack("<HH", 0x0018, 0x00FF), ("(0018,00FF)",)),
         ("US", b"\x01\x00\x02", ("1",)),
@@ -270,6 +271,16 @@ def test_a_malformed_data_set_is_told_with_its_place(data: bytes, offset: int, w
     with pytest.raises(MalformedDataSet) as raised:
         modality(data)
     assert (raised.value.offset, raised.value.words) == (offset, words)
+
+
+@pytest.mark.parametrize("transfer_syntax", SYNTAXES)
+def test_nothing_keeps_hold_of_the_data_after_a_fault(transfer_syntax: str) -> None:
+    """The caller may close the file that it has mapped as soon as `scan` is over, the exception still in hand."""
+    with mmap.mmap(-1, 4097) as mapped:
+        with memoryview(mapped) as view, pytest.raises(MalformedDataSet) as raised:
+            modality(view, transfer_syntax)
+    assert mapped.closed
+    assert raised.value.__traceback__
 
 
 def test_nesting_has_an_end() -> None:

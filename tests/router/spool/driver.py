@@ -2,17 +2,17 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from router.messages import Address, Envelope, Result, Settlement, SpoolSettings, Waiting
-from router.spool import Spool
+from router.spool import Spool, SpoolError
 from router.spool.files import FileSystem
 from router.spool.incoming import Incoming
 from router.spool.jobs import Answer, Ask, Commit, Settle
 from router.spool.ledger import Outcome
-from router.spool.recovery import Recovery
 from router.spool.values import Place, Receipt
 from router.spool.writer import Writer
 
@@ -84,19 +84,31 @@ class Driver:
                 job.incoming.release_memory()
 
     def receive(self, data: bytes, piece: int = 1500) -> Incoming:
+        """As an association does, in a moment without others."""
         incoming = self.spool.incoming()
-        for at in range(0, len(data), piece):
-            if not incoming.take(data[at : at + piece]):
-                incoming.spill(data[at : at + piece])
-                incoming._give_back()
+        with self._taken_back(incoming):
+            for at in range(0, len(data), piece):
+                if not incoming.take(data[at : at + piece]):
+                    incoming.spill(data[at : at + piece])
+                    incoming._give_back()
         return incoming
+
+    @contextmanager
+    def _taken_back(self, incoming: Incoming) -> Iterator[None]:
+        try:
+            yield
+        except SpoolError:
+            incoming.remove_file()
+            incoming.release_memory()
+            raise
 
     def put(self, data: bytes, what: Envelope) -> Commit:
         """A job for `turn`; a large data set is durable by then, as `Spool.commit` sees to."""
         incoming = self.receive(data)
         incoming.hand_over()
         if incoming.file is not None:
-            incoming.make_durable()
+            with self._taken_back(incoming):
+                incoming.make_durable()
         return Commit(incoming, what)
 
     def commit(self, data: bytes, what: Envelope) -> Receipt:
@@ -108,9 +120,7 @@ class Driver:
         return receipt
 
     def settle(self, message_id: int, destination: str, settlement: Settlement) -> None:
-        self.writer.turn(
-            [Settle(Outcome(message_id=message_id, destination=destination, settlement=settlement))]
-        )
+        self.writer.turn([Settle(Outcome(message_id=message_id, destination=destination, settlement=settlement))])
 
     def ask(self, question: Callable[[Writer], T]) -> T:
         ask = Ask(question, Answer[T]())

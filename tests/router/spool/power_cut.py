@@ -56,7 +56,7 @@ class Directory:
         self.durable = dict(self.entries)
 
     def lose(self, chance: random.Random) -> None:
-        for name in sorted(self.entries.keys() | self.durable.keys()):
+        for name in dict.fromkeys([*self.durable, *self.entries]):
             new, old = self.entries.get(name), self.durable.get(name)
             kept = new if chance.random() < 0.5 else old
             if kept is None:
@@ -136,8 +136,8 @@ class FragileFiles(FileSystem):
         for path in sorted(self.directories):
             directory = self.directories[path]
             directory.lose(chance)
-            for name in sorted(directory.entries):
-                directory.entries[name].lose(chance)
+            for file in directory.entries.values():
+                file.lose(chance)
         kept = self.ledger_states[chance.randrange(len(self.ledger_states))]
         self.ledger_states = [kept]
         self.steps, self.cut_after, self.calls = 0, None, []

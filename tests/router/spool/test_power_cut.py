@@ -4,7 +4,7 @@ import random
 
 import pytest
 from attrs import define, field
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.messages import Address, Envelope, Result, Settlement
@@ -99,11 +99,7 @@ class World:
                         sent.finished.add(destination)
                     settlement = Settlement(result=result, reason="said so")
                     message_id = sent.receipt.message_id
-                    jobs.append(
-                        Settle(
-                            Outcome(message_id=message_id, destination=destination, settlement=settlement)
-                        )
-                    )
+                    jobs.append(Settle(Outcome(message_id=message_id, destination=destination, settlement=settlement)))
         return jobs
 
     def discard(self) -> tuple[Sent, Ask[object]] | None:
@@ -176,6 +172,7 @@ class World:
         assert self.files.open_files == 0
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32), st.lists(st.integers(0, 150), max_size=5))
 def test_what_was_acknowledged_survives_a_power_cut_at_any_call(seed: int, cuts: list[int]) -> None:
     files = FragileFiles()

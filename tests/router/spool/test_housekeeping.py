@@ -1,0 +1,197 @@
+"""When bytes may go, and when they move: docs/spool.md, "Deletion and compaction"."""
+
+from attrs import evolve
+
+from router.messages import DeliveryState
+from router.spool import Action, Damage, Selection
+from router.spool.jobs import Settle
+from router.spool.ledger import Outcome
+from router.spool.queries import START, change, list_rows, totals
+from tests.router.spool.driver import SETTINGS, Driver, content, delivered, envelope, held, retry
+from tests.router.spool.power_cut import FragileFiles
+
+
+def filled(messages: int = 40) -> tuple[FragileFiles, Driver]:
+    """Some segments full of messages of about 1 kB."""
+    files = FragileFiles()
+    driver = Driver(files)
+    for number in range(messages):
+        driver.commit(content(number, 900), envelope(f"1.2.{number}", ("pacs", "vna")))
+    return files, driver
+
+
+def in_segment(driver: Driver, number: int) -> list[int]:
+    rows = driver.writer.ledger.execute("SELECT id FROM messages WHERE segment = ?", (number,))
+    return [row[0] for row in rows]
+
+
+def finish(driver: Driver, messages: list[int]) -> None:
+    """All their deliveries, in one turn."""
+    driver.writer.turn(
+        [
+            Settle(Outcome(message_id=message_id, destination=destination, settlement=delivered()))
+            for message_id in messages
+            for destination in ("pacs", "vna")
+        ]
+    )
+    driver.tidy()
+
+
+def test_a_segment_goes_when_every_delivery_in_it_is_finished() -> None:
+    files, driver = filled()
+    first = in_segment(driver, 1)
+    for message_id in first:
+        driver.settle(message_id, "pacs", delivered())
+    driver.tidy()
+    assert "00000001" in files.files_in("/segments")
+    finish(driver, first)
+    assert "00000001" not in files.files_in("/segments")
+    assert in_segment(driver, 1) == []
+    assert driver.writer.ledger.execute("SELECT count(*) FROM deliveries").fetchone() == (80 - 2 * len(first),)
+
+
+def test_the_segment_being_written_to_stays() -> None:
+    files, driver = filled(3)
+    finish(driver, [1, 2, 3])
+    assert list(files.files_in("/segments")) == ["00000001"]
+    driver.stop()
+    again = Driver(files)
+    again.tidy()
+    assert not files.files_in("/segments")
+
+
+def test_the_fact_is_durable_before_the_bytes_go() -> None:
+    files, driver = filled()
+    first = in_segment(driver, 1)
+    states: list[int] = []
+
+    def look(call: str) -> None:
+        if call == "remove":
+            states.append(len(files.ledger_states))
+
+    files.fails = look
+    finish(driver, first)
+    assert states == [1]  # the last committed state is the only one a power cut could leave
+
+
+def test_a_large_file_goes_as_soon_as_its_own_message_is_finished() -> None:
+    files = FragileFiles()
+    driver = Driver(files)
+    driver.commit(content(1, 9000), envelope("1.2.1", ("pacs", "vna")))
+    driver.commit(content(2, 9000), envelope("1.2.2"))
+    driver.settle(1, "pacs", delivered())
+    assert len(files.files_in("/large")) == 2
+    driver.settle(1, "vna", delivered())
+    assert list(files.files_in("/large")) == [driver.place(2).file]
+
+
+def test_totals_count_on_after_the_bytes_are_gone() -> None:
+    _, driver = filled()
+    first = in_segment(driver, 1)
+    finish(driver, first)
+    counted = totals(driver.writer.ledger.connection)
+    assert counted["pacs"].delivered == len(first)
+    assert counted["pacs"].waiting == 40 - len(first)
+
+
+def test_what_is_held_or_tried_again_keeps_its_segment() -> None:
+    _, driver = filled()
+    first = in_segment(driver, 1)
+    finish(driver, first[:-2])
+    driver.settle(first[-1], "pacs", held())
+    driver.settle(first[-2], "pacs", retry())
+    ends = driver.place(first[-1])
+    driver.tidy()
+    assert driver.data(first[-1]) == content(first[-1] - 1, 900)
+    assert ends.length == driver.place(first[-1]).length
+
+
+def test_a_sparse_segment_is_compacted_so_that_one_stuck_message_does_not_pin_its_neighbours() -> None:
+    files, driver = filled()
+    first = in_segment(driver, 1)
+    stuck = first[3]
+    finish(driver, [message_id for message_id in first if message_id != stuck])
+    assert "00000001" not in files.files_in("/segments")
+    assert driver.place(stuck).segment == max(driver.writer.segments.known)
+    assert driver.data(stuck) == content(stuck - 1, 900)
+    assert driver.writer.ledger.unfinished_destinations(stuck) == {"pacs", "vna"}
+    driver.stop()
+    files.ledger_states = [None]
+    again = Driver(files)
+    assert again.data(stuck) == content(stuck - 1, 900)
+
+
+def test_a_segment_that_is_half_full_is_not_compacted() -> None:
+    files, driver = filled()
+    first = in_segment(driver, 1)
+    finish(driver, first[::2])
+    assert "00000001" in files.files_in("/segments")
+
+
+def test_a_stuck_large_message_is_compacted_without_its_file() -> None:
+    _, driver = filled(2)
+    driver.commit(content(99, 9000), envelope("1.2.99"))
+    for number in range(20):
+        driver.commit(content(number, 900), envelope(f"1.3.{number}", ("pacs", "vna")))
+    file = driver.place(3).file
+    finish(driver, [m for m in in_segment(driver, 1) if m != 3])
+    assert driver.place(3).segment != 1
+    assert driver.place(3).file == file
+    assert driver.data(3) == content(99, 9000)
+
+
+def test_a_record_found_damaged_by_compaction_is_set_aside_and_held() -> None:
+    files, driver = filled()
+    found: list[Damage] = []
+    driver.writer.housekeeping.on_damage = found.append
+    first = in_segment(driver, 1)
+    place = driver.place(first[3])
+    files.files_in("/segments")["00000001"].content[place.offset + place.length - 100] ^= 1
+    finish(driver, [message_id for message_id in first if message_id != first[3]])
+    assert [damage.message_id for damage in found] == [first[3]]
+    assert "00000001" not in files.files_in("/segments")
+    assert len(files.files_in("/damaged")[f"message-{first[3]}"].content) == place.length
+    rows = list_rows(driver.writer.ledger.connection, Selection(message_ids=(first[3],)), 0, 10)
+    assert {row.state for row in rows} == {DeliveryState.HELD}
+    assert "checksum" in rows[0].reason
+
+
+def test_a_discarded_message_that_lay_nowhere_is_forgotten() -> None:
+    _, driver = filled()
+    first = in_segment(driver, 1)
+    driver.writer.housekeeping.set_aside(first[0], "broken")
+
+    def discard(writer: object) -> None:
+        selection = Selection(message_ids=(first[0],))
+        step = change(driver.writer.ledger, selection, Action.DISCARD, None, START, 10)
+        driver.writer.housekeeping.finished(step.finished)
+
+    driver.ask(discard)
+    driver.tidy()
+    assert driver.writer.ledger.place(first[0]) is None
+
+
+def test_bytes_that_cannot_be_set_aside_stay_for_this_run() -> None:
+    files, driver = filled()
+    first = in_segment(driver, 1)
+    files.fails = lambda call: OSError(28, "No space left on device") if call == "create" else None
+    driver.writer.housekeeping.set_aside(first[0], "broken")
+    files.fails = lambda call: None
+    finish(driver, first[1:])
+    assert "00000001" in files.files_in("/segments")
+    rows = list_rows(driver.writer.ledger.connection, Selection(message_ids=(first[0],)), 0, 10)
+    assert {row.state for row in rows} == {DeliveryState.HELD}
+
+
+def test_compaction_goes_in_bounded_steps() -> None:
+    files = FragileFiles()
+    settings = evolve(SETTINGS, segment_size=16 << 20, large_object=3 << 20, memory=64 << 20)
+    driver = Driver(files, settings)
+    for number in range(6):
+        driver.commit(content(number, 2_600_000), envelope(f"1.2.{number}"))
+    driver.commit(content(9, 2_900_000), envelope("1.2.9"))
+    for message_id in (1, 2, 4, 5, 6):
+        driver.settle(message_id, "pacs", delivered())
+    driver.tidy()
+    assert driver.data(3) == content(2, 2_600_000)
+    assert "00000001" not in files.files_in("/segments")
