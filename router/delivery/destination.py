@@ -229,6 +229,8 @@ class Destination:
             if rested and self._window.ready and not await association.is_alive():
                 return None
             delivery = self._window.take(association.contexts)
+            if not self._caught_up and self._window.ready < _REFILL_BELOW:
+                self._news.unpark_all()
             if delivery is not None:
                 return delivery
             if self._window.ready or trio.current_time() >= deadline:

@@ -190,6 +190,28 @@ async def test_after_a_restart_delivery_goes_on_where_it_was(tmp_path: Path) -> 
         assert sorted(s.command.affected_sop_instance_uid or "" for s in archive.stored) == sorted(UIDS)
 
 
+async def test_a_backlog_larger_than_the_window_flows_without_a_pause(tmp_path: Path) -> None:
+    async with Archive().serving() as archive:
+        port = archive.port
+    text = f"""
+    [peers.pacs]
+    ae_title = "PACS"
+    address = "127.0.0.1:{port}"
+    linger = "1h"
+    retry = {{ first = "20ms", max = "100ms" }}
+    [[routes]]
+    name = "all"
+    service = "storage"
+    to = "pacs"
+    """
+    uids = [f"1.2.6.{number}" for number in range(700)]
+    async with running_router(configuration(tmp_path, text)) as router:
+        await send(router, *uids)
+        async with Archive(port=port).serving() as archive:
+            await router.until("pacs", delivered=700)
+            assert archive.associations == 1
+
+
 @pytest.mark.parametrize(
     ("rejection", "outcome"),
     [((1, 1, 7), "held"), ((1, 1, 3), "held"), ((2, 3, 2), "delivered"), ((2, 3, 1), "delivered")],
