@@ -309,6 +309,8 @@ class Acceptor:
         if message.data is not None:
             try:
                 await message.data.write(piece.data)
+                if piece.is_last:
+                    await message.data.finish()
             except OutOfSpace:
                 words = "the router's disk is full, try again later"
                 message.refusal = response_to(message.command, Status.OUT_OF_RESOURCES, error_comment=words)

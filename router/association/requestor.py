@@ -5,6 +5,7 @@ and framed as it goes, so an object of any size needs one chunk of memory. The c
 in one write.
 """
 
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -257,8 +258,16 @@ async def _connect(target: Target, patience: float) -> Any:
     except trio.TooSlowError as error:
         raise NotConnected(f"no connection to {target.host}:{target.port} within {patience:g} s") from error
     except OSError as error:
-        raise NotConnected(f"no connection to {target.host}:{target.port}: {error.strerror or error}") from error
+        raise NotConnected(f"no connection to {target.host}:{target.port}: {_cause(error)}") from error
     return stream.socket
+
+
+def _cause(error: OSError) -> str:
+    """In the kernel's words. trio hides them behind its own, once for each address that a name stands for."""
+    cause = error.__cause__
+    each = cause.exceptions if isinstance(cause, BaseExceptionGroup) else [cause]
+    words = dict.fromkeys(os.strerror(one.errno) for one in each if isinstance(one, OSError) and one.errno)
+    return ", ".join(words) or error.strerror or str(error)
 
 
 def _associate_rq(target: Target, contexts: Sequence[PresentationContext]) -> AssociateRQ:
