@@ -159,15 +159,16 @@ class Transport:
             return
         self._writable = False  # stays so when this is cancelled, or fails, in the middle of a PDU
         waiting = list(buffers)
+        at = 0
         try:
-            while waiting:
+            while at < len(waiting):
                 with trio.move_on_after(self._timeouts.write) as scope:
-                    sent = await self._socket.sendmsg(waiting[:_MOST_BUFFERS])
+                    sent = await self._socket.sendmsg(waiting[at : at + _MOST_BUFFERS])
                 if scope.cancelled_caught:
                     self.close()
                     return
                 self._bytes_sent += sent
-                waiting = _after(waiting, sent)
+                at = _behind(waiting, at, sent)
         except OSError:
             return
         self._writable = True
@@ -179,13 +180,12 @@ class Transport:
         self._socket.close()
 
 
-def _after(buffers: list[Buffer], sent: int) -> list[Buffer]:
-    """What is left of `buffers` when the first `sent` bytes of them are gone."""
-    for index, buffer in enumerate(buffers):
-        size = len(buffer)
-        if sent < size:
-            rest = buffers[index:]
-            rest[0] = memoryview(buffer)[sent:]
-            return rest
-        sent -= size
-    return []
+def _behind(buffers: list[Buffer], at: int, sent: int) -> int:
+    """Where the unsent ones begin when `sent` bytes from the one at index `at` are gone; one that is partly gone is
+    cut."""
+    while sent and sent >= len(buffers[at]):
+        sent -= len(buffers[at])
+        at += 1
+    if sent:
+        buffers[at] = memoryview(buffers[at])[sent:]
+    return at

@@ -1,0 +1,121 @@
+"""The transport against a socket that takes what it likes, when it likes; time is virtual."""
+
+from collections.abc import Iterable, Sequence
+
+import pytest
+import trio
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from pdu import AssociateRQ, Role, StartArtim, UpperLayer
+from router.association.transport import Transport
+from router.config import Timeouts
+from tests.router.harness import associate_rq
+
+TIMEOUTS = Timeouts(artim=30, write=60, idle=300)
+
+
+class FickleSocket:
+    """Takes as many bytes at a time as it was told, then blocks for ever; lends nothing to read."""
+
+    def __init__(self, appetites: Sequence[int], *, then_all: bool = False) -> None:
+        self._appetites = iter(appetites)
+        self._then_all = then_all
+        self.taken = bytearray()
+        self.closed = False
+
+    async def sendmsg(self, buffers: Iterable[bytes | bytearray | memoryview], /) -> int:
+        await trio.lowlevel.checkpoint()
+        offered = b"".join(buffers)
+        appetite = next(self._appetites, len(offered) if self._then_all else None)
+        if appetite is None:
+            await trio.sleep_forever()
+        assert appetite is not None
+        self.taken += offered[:appetite]
+        return min(appetite, len(offered))
+
+    async def recv_into(self, buffer: memoryview, /) -> int:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    def setsockopt(self, level: int, optname: int, value: int, /) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def transport(sock: FickleSocket) -> Transport:
+    return Transport(sock, UpperLayer(role=Role.REQUESTOR), TIMEOUTS)
+
+
+@given(st.lists(st.binary(max_size=20), max_size=3000), st.lists(st.integers(1, 50), max_size=200))
+def test_all_buffers_leave_in_order_whatever_the_socket_takes_at_a_time(
+    buffers: list[bytes], appetites: list[int]
+) -> None:
+    sock = FickleSocket(appetites, then_all=True)
+    trio.run(transport(sock).send, buffers)
+    assert bytes(sock.taken) == b"".join(buffers)
+
+
+async def test_a_peer_that_takes_nothing_loses_the_connection_at_the_write_deadline(autojump_clock: MockClock) -> None:
+    sock = FickleSocket([4])
+    connection = transport(sock)
+    started = trio.current_time()
+    await connection.send([b"half a PDU"])
+    assert trio.current_time() - started == TIMEOUTS.write
+    assert sock.closed
+    assert not connection.is_open
+
+
+async def test_half_a_pdu_is_never_followed_by_another(autojump_clock: MockClock) -> None:
+    sock = FickleSocket([4], then_all=False)
+    connection = transport(sock)
+    with trio.move_on_after(1):
+        await connection.send([b"half a PDU"])
+    assert not connection.can_send
+    await connection.send([b"an A-ABORT"])
+    assert bytes(sock.taken) == b"half"
+
+
+async def test_a_write_makes_progress_as_long_as_the_peer_takes_something(autojump_clock: MockClock) -> None:
+    class SlowSocket(FickleSocket):
+        async def sendmsg(self, buffers: Iterable[bytes | bytearray | memoryview], /) -> int:
+            await trio.sleep(TIMEOUTS.write - 1)
+            return await super().sendmsg(buffers)
+
+    sock = SlowSocket([1] * 10)
+    await transport(sock).send([b"ten bytes!"])
+    assert bytes(sock.taken) == b"ten bytes!"
+
+
+async def test_artim_is_the_deadline_of_a_read_while_it_runs(autojump_clock: MockClock) -> None:
+    sock = FickleSocket([], then_all=True)
+    layer = UpperLayer(role=Role.ACCEPTOR)
+    connection = Transport(sock, layer, TIMEOUTS)
+    effects = layer.transport_connected()
+    assert effects == [StartArtim()]
+    await connection.perform(effects)
+    before = trio.current_time()
+    await connection.read(TIMEOUTS.idle)
+    assert trio.current_time() - before == TIMEOUTS.artim
+    assert not connection.is_open
+
+
+async def test_without_artim_the_patience_of_the_caller_is(autojump_clock: MockClock) -> None:
+    sock = FickleSocket([], then_all=True)
+    connection = transport(sock)
+    request: AssociateRQ = associate_rq()
+    await connection.tell(connection.upper_layer.associate, _announcing(request))
+    await connection.tell(connection.upper_layer.transport_connected)
+    with pytest.raises(TimeoutError, match="silent for 7 s"):
+        await connection.read(7)
+
+
+def _announcing(request: AssociateRQ) -> AssociateRQ:
+    """With the maximum length that an engine without arguments holds its peer to."""
+    from attrs import evolve
+
+    return evolve(request, user_information=evolve(request.user_information, maximum_length=131072))
