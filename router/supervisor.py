@@ -18,9 +18,9 @@ from attrs import asdict, evolve
 from router import __version__
 from router.admin import Controls, serve_admin
 from router.association import Acceptor, Doors, Reception
-from router.config import Config, ConfigError, Listener, load
+from router.config import Config, ConfigError, Listener
 from router.delivery import Dispatcher
-from router.services import services_of
+from router.services import load_config, services_of
 from router.spool import Spool
 
 log = structlog.get_logger()
@@ -205,7 +205,7 @@ async def _obey_signals(
                 router.stop()
             elif config.path is not None:
                 try:
-                    fresh = await trio.to_thread.run_sync(load, config.path)
+                    fresh = await trio.to_thread.run_sync(load_config, config.path)
                 except ConfigError as error:
                     log.error("not reloaded: the configuration has faults", faults=[str(f) for f in error.faults])
                 else:

@@ -4,6 +4,7 @@ import logging
 from functools import partial
 
 import hypercorn
+import structlog
 import trio
 from attrs import evolve
 from hypercorn.trio import serve
@@ -14,6 +15,8 @@ from router.config import Endpoint
 
 _READ_TIMEOUT = 30
 """Seconds that a client may take to send its request."""
+
+log = structlog.get_logger()
 
 
 async def serve_admin(
@@ -40,13 +43,26 @@ async def _bind(listen: Endpoint) -> tuple[list[str], Endpoint]:
     return [f"fd://{listener.socket.detach()}" for listener in listeners], bound
 
 
-def _settings(binds: list[str]) -> hypercorn.Config:
+class _ToOurLog(logging.Handler):
+    """What Hypercorn has to say, as an event of the router's own log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log.error("admin API failed", why=record.getMessage(), exc_info=record.exc_info)
+
+
+def _errors() -> logging.Logger:
     errors = logging.getLogger("hypercorn.error")
     errors.setLevel(logging.ERROR)
+    errors.handlers = [_ToOurLog()]
+    errors.propagate = False
+    return errors
+
+
+def _settings(binds: list[str]) -> hypercorn.Config:
     settings = hypercorn.Config()
     settings.bind = binds
     settings.accesslog = None
-    settings.errorlog = errors
+    settings.errorlog = _errors()
     settings.read_timeout = _READ_TIMEOUT
     settings.include_server_header = False
     return settings

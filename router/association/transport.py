@@ -183,7 +183,7 @@ class Transport:
 def _behind(buffers: list[Buffer], at: int, sent: int) -> int:
     """Where the unsent ones begin when `sent` bytes from the one at index `at` are gone; one that is partly gone is
     cut."""
-    while sent and sent >= len(buffers[at]):
+    while at < len(buffers) and sent >= len(buffers[at]):
         sent -= len(buffers[at])
         at += 1
     if sent:

@@ -12,7 +12,8 @@ import click
 from router.cli.configuration import config_option, faults_in_words
 from router.cli.failing import EXIT_CONFIGURATION
 from router.cli.output import count, say, say_json
-from router.config import Config, ConfigError, Fault, load
+from router.config import Config, ConfigError, Fault
+from router.services import load_config
 
 _HERE = frozenset({"127.0.0.1", "::1", "localhost", "0.0.0.0", "::"})
 
@@ -25,7 +26,7 @@ def check(ctx: click.Context, config_path: Path, as_json: bool) -> None:
     """Tell every fault of the configuration."""
     remarks: list[Fault] = []
     try:
-        config = load(config_path)
+        config = load_config(config_path)
         faults = tuple(_faults(config))
         remarks = list(_remarks(config))
     except ConfigError as error:

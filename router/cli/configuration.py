@@ -7,7 +7,8 @@ from typing import Any, Final
 import click
 
 from router.cli.failing import EXIT_CONFIGURATION, CommandError
-from router.config import Config, ConfigError, load
+from router.config import Config, ConfigError
+from router.services import load_config
 
 DEFAULT: Final = Path("router.toml")
 CONFIG_HELP: Final = f"The configuration file; {DEFAULT} in the current folder unless told."
@@ -52,7 +53,7 @@ def read(path: Path) -> Config:
         ConfigFaults: exit code 2.
     """
     try:
-        return load(path)
+        return load_config(path)
     except ConfigError as error:
         raise ConfigFaults(path, error) from None
 

@@ -16,7 +16,8 @@ import trio
 from router import logs, supervisor
 from router.cli.configuration import config_option
 from router.cli.failing import EXIT_CONFIGURATION, EXIT_FAILED
-from router.config import Config, ConfigError, load
+from router.config import Config, ConfigError
+from router.services import load_config
 from router.spool import RecoveryReport, Spool, SpoolError
 
 _PROGRESS_EVERY: Final = 2.0
@@ -40,7 +41,7 @@ def run(ctx: click.Context, config_path: Path, log_format: logs.Format | None, l
     """Run the router until SIGTERM or SIGINT. SIGHUP reads the configuration anew."""
     logs.configure(log_format, level=log_level)
     try:
-        config = load(config_path)
+        config = load_config(config_path)
     except ConfigError as error:
         for fault in error.faults:
             log.error("configuration fault", file=str(config_path), path=fault.path, fault=fault.message)

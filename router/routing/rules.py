@@ -17,6 +17,7 @@ from router.config.patterns import sop_classes, transfer_syntaxes
 from router.routing.facts import Facts
 
 LONGEST_WORDS = 80
+MOST_SHOWN = 4
 
 
 @frozen(kw_only=True)
@@ -78,7 +79,8 @@ def _about_element(key: str, tag: int, values: tuple[str | int | float, ...], wa
         if tag not in facts.elements:
             return "missing"
         found = facts.elements[tag]
-        return " and ".join(map(_shown, found)) if any(found) else "empty"
+        more = f" and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else ""
+        return " and ".join(map(_shown, found[:MOST_SHOWN])) + more if any(found) else "empty"
 
     name = tag_name(tag)
     return Rule(key=key if name in (key, key.upper()) else f"{key} {name}", wanted=wanted, met=met, seen=seen)

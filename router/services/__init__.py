@@ -1,20 +1,32 @@
-"""The service classes. A new one is a file in this folder and a line in `services_of`."""
+"""The service classes. A new one is a file in this folder and a line in `SERVICES`."""
 
-from router.config import Config
+from pathlib import Path
+from typing import Final
+
+from router.config import Config, load
 from router.services.service import Request, Sender, Service
 from router.services.storage import Storage
 from router.services.verification import VERIFICATION, Verification
 from router.spool import Spool
 
-__all__ = ["VERIFICATION", "Request", "Sender", "Service", "services_of"]
+__all__ = ["ROUTED", "VERIFICATION", "Request", "Sender", "Service", "load_config", "services_of"]
+
+# In the order in which they are asked whether a presentation context is theirs. Storage stands last: it takes every
+# SOP class that the dictionary does not know.
+SERVICES: Final[tuple[type[Service], ...]] = (
+    Verification,
+    Storage,
+)
+
+ROUTED: Final[tuple[str, ...]] = tuple(service.name for service in SERVICES if service.routed)
+"""The names that `service` in a route may have."""
+
+
+def load_config(path: Path) -> Config:
+    """Read a configuration file, whose routes may be for the services that there are. ConfigError."""
+    return load(path, services=ROUTED)
 
 
 def services_of(config: Config, spool: Spool) -> tuple[Service, ...]:
-    """All service classes, in the order in which they are asked whether a presentation context is theirs.
-
-    Storage stands last: it takes every SOP class that the dictionary does not know.
-    """
-    return (
-        Verification(),
-        Storage(config, spool),
-    )
+    """All service classes of one router."""
+    return tuple(service(config, spool) for service in SERVICES)

@@ -5,7 +5,7 @@ presentation contexts are its own, may refuse a request by its command set alone
 says what the peer's answer means for the delivery. It never sees a socket; what it accepts, it gives to the spool.
 """
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from attrs import frozen
 
@@ -13,7 +13,7 @@ from pdu import ContextResult, PresentationContext
 from router.config import Config
 from router.dimse import Command
 from router.messages import Result
-from router.spool import Incoming
+from router.spool import Incoming, Spool
 
 
 @frozen(kw_only=True)
@@ -40,13 +40,14 @@ class Request:
 class Service(Protocol):
     """One service class, both roles."""
 
-    @property
-    def name(self) -> str:
-        """As `service` in a route names it."""
+    name: ClassVar[str]
+    """As `service` in a route names it."""
+    routed: ClassVar[bool]
+    """Whether there are routes for it."""
+    requests: ClassVar[frozenset[int]]
+    """The Command Fields that the SCP performs."""
 
-    @property
-    def requests(self) -> frozenset[int]:
-        """The Command Fields that the SCP performs."""
+    def __init__(self, config: Config, spool: Spool) -> None: ...
 
     def judge(self, context: PresentationContext) -> str | ContextResult | None:
         """The transfer syntax to accept, the reason to refuse, or None: not this service's abstract syntax."""

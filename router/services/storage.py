@@ -8,9 +8,10 @@ routing table needs, the destinations are frozen into the envelope, and the spoo
 import re
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import structlog
+import trio
 from pydicom._uid_dict import UID_dictionary
 
 from pdu import ContextResult, PresentationContext, prefer
@@ -50,8 +51,9 @@ def is_uid(text: str) -> bool:
 class Storage:
     """C-STORE, both roles."""
 
-    name = "storage"
-    requests: frozenset[int] = frozenset({CommandField.C_STORE_RQ})
+    name: ClassVar[str] = "storage"
+    routed: ClassVar[bool] = True
+    requests: ClassVar[frozenset[int]] = frozenset({CommandField.C_STORE_RQ})
 
     def __init__(self, config: Config, spool: Spool) -> None:
         self._spool = spool
@@ -95,8 +97,10 @@ class Storage:
         assert data is not None, "refuse() lets no C-STORE-RQ without a data set through"
         command = request.command
         try:
-            with data.view() as view:
-                elements = scan(view, request.transfer_syntax, self._wanted)
+            if data.file is None:
+                elements = self._scan(data, request.transfer_syntax)
+            else:  # pages of its file may have to be read
+                elements = await trio.to_thread.run_sync(self._scan, data, request.transfer_syntax)
         except MalformedDataSet as error:
             return _failure(request, Status.CANNOT_UNDERSTAND, str(error))
         if words := _disagreement(command, elements):
@@ -105,6 +109,10 @@ class Storage:
         if not destinations and not self._holds_unrouted:
             return _failure(request, Status.CANNOT_UNDERSTAND, "no route of this router takes the object")
         return await self._commit(request, data, destinations)
+
+    def _scan(self, data: Incoming, transfer_syntax: str) -> Mapping[int, tuple[str, ...]]:
+        with data.view() as view:
+            return scan(view, transfer_syntax, self._wanted)
 
     def _facts(self, request: Request, elements: Mapping[int, tuple[str, ...]]) -> Facts:
         return Facts(

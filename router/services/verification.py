@@ -1,13 +1,13 @@
 """Verification (PS3.4 Annex A): C-ECHO, in the three uncompressed transfer syntaxes."""
 
-from typing import Final
+from typing import ClassVar, Final
 
 from pdu import ContextResult, PresentationContext
 from router.config import Config
 from router.dimse import Command, CommandField, Status, StatusClass, response_to, status_class
 from router.messages import Result
 from router.services.service import Request
-from router.spool import Incoming
+from router.spool import Incoming, Spool
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
 UNCOMPRESSED: Final = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
@@ -17,8 +17,12 @@ UNCOMPRESSED: Final = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.1000
 class Verification:
     """Answers 0000H to everyone who may open an association."""
 
-    name = "verification"
-    requests: frozenset[int] = frozenset({CommandField.C_ECHO_RQ})
+    name: ClassVar[str] = "verification"
+    routed: ClassVar[bool] = False
+    requests: ClassVar[frozenset[int]] = frozenset({CommandField.C_ECHO_RQ})
+
+    def __init__(self, config: Config, spool: Spool) -> None:
+        pass
 
     def judge(self, context: PresentationContext) -> str | ContextResult | None:
         if context.abstract_syntax != VERIFICATION:

@@ -1,6 +1,4 @@
-"""The scanner's properties, for long: whatever the bytes, an answer or `MalformedDataSet`, and soon."""
-
-import time
+"""The scanner's properties, for long: whatever the bytes, an answer or `MalformedDataSet`."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,8 +14,6 @@ pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(1800)]
 AT_LENGTH = settings(
     max_examples=5_000, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
-ONE_SCAN = 2.0
-"""Seconds that no scan may take: 1 MiB of the smallest elements is a tenth of that."""
 
 
 @given(data=st.binary(max_size=4096), transfer_syntax=st.sampled_from(SYNTAXES))
@@ -38,9 +34,7 @@ def test_any_damage_to_made_data_sets(data_set: Dataset, draw: st.DataObject) ->
 def test_any_damage_to_real_data_sets(instance: Instance, draw: st.DataObject) -> None:
     """In their first 4 KiB, where the elements that are asked for stand."""
     head, rest = instance.data[:4096], instance.data[4096:]
-    began = time.monotonic()
     attempt(draw.draw(damaged(head)) + rest, instance.transfer_syntax)
-    assert time.monotonic() - began < ONE_SCAN
 
 
 @given(data_set=data_sets(depth=3), transfer_syntax=st.sampled_from(SYNTAXES))

@@ -13,6 +13,7 @@ import pydicom
 import pytest
 import trio
 from attrs import define, field, frozen
+from structlog.testing import capture_logs
 
 from router.admin import Controls, serve_admin
 from router.admin.application import BODY_CAP
@@ -20,6 +21,7 @@ from router.config import Endpoint
 from router.messages import Address, Envelope, SpoolSettings
 from router.spool import Spool
 from tests.objects import Instance, ct
+from tests.router.harness import eventually
 
 ANY_PORT = Endpoint(host="127.0.0.1", port=0)
 JSON = {"Content-Type": "application/json"}
@@ -43,8 +45,11 @@ class API:
     spool: Spool
     address: str = ""
     rescans: list[None] = field(factory=list)
+    bug: str = ""
 
     async def status(self) -> dict[str, Any]:
+        if self.bug:
+            raise RuntimeError(self.bug)
         return {"destinations": {"pacs": {"actor_stage": "idle"}, "gone": {"actor_stage": "not configured"}}}
 
     async def ask(self, method: str, path: str, body: bytes | None = None, headers: Any = None) -> Answer:
@@ -121,6 +126,21 @@ async def test_healthz_says_why_when_the_spool_accepts_nothing(api: Any) -> None
 async def test_status_is_what_the_supervisor_says(api: Any) -> None:
     async with api() as served:
         assert (await served.ask("GET", "/api/status")).json == await served.status()
+
+
+async def test_a_bug_is_answered_with_500_and_logged_with_its_traceback(api: Any) -> None:
+    async with api() as served:
+        served.bug = "the supervisor stumbled"
+        with capture_logs() as logs:
+            answer = await served.ask("GET", "/api/status")
+
+            async def logged() -> bool:
+                return bool(logs)
+
+            await eventually(logged)
+        assert (answer.status, list(answer.json)) == (500, ["error"])
+        (event,) = (event for event in logs if event["event"] == "admin API failed")
+        assert "the supervisor stumbled" in str(event["exc_info"][1])
 
 
 async def test_pages_of_the_queue_visit_every_delivery_once_and_split_no_message(api: Any) -> None:

@@ -246,7 +246,7 @@ def test_a_peer_that_is_not_there_is_exit_1_in_words(tmp_path: Path) -> None:
     address = f"{HOST}:{free_port()}"
     result = call("echo", address)
     assert result.exit_code == 1
-    assert f"no connection to {address}" in result.output
+    assert f"no connection to {address}: Connection refused" in result.output
     result = call("send", address, ct(3000).write(tmp_path), ct(3000).write(tmp_path))
     assert result.exit_code == 1
     assert "0 of 2 objects stored" in result.output

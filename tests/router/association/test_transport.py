@@ -116,6 +116,4 @@ async def test_without_artim_the_patience_of_the_caller_is(autojump_clock: MockC
 
 def _announcing(request: AssociateRQ) -> AssociateRQ:
     """With the maximum length that an engine without arguments holds its peer to."""
-    from attrs import evolve
-
     return evolve(request, user_information=evolve(request.user_information, maximum_length=131072))

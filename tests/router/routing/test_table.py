@@ -166,6 +166,11 @@ def test_conditions_about_elements(when: str, values: tuple[str, ...] | None, me
         ('Modality = "MR"', {}, 'Modality is missing, not "MR"'),
         ('Modality = "MR"', {MODALITY: ()}, 'Modality is empty, not "MR"'),
         ('Modality = "MR"', {MODALITY: ("A", "B")}, 'Modality is "A" and "B", not "MR"'),
+        (
+            'Modality = "MR"',
+            {MODALITY: tuple("ABCDEF")},
+            'Modality is "A" and "B" and "C" and "D" and 2 more, not "MR"',
+        ),
         ("SeriesNumber = 3", {SERIES_NUMBER: ("4",)}, 'SeriesNumber is "4", not 3'),
         ('"(0008,0060)" = "MR"', {}, '(0008,0060) Modality is missing, not "MR"'),
         ('"(0009,1010)" = "x"', {PRIVATE: ("y\n",)}, '(0009,1010) is "y\\n", not "x"'),
