@@ -191,17 +191,17 @@ class Housekeeping:
         """The message's bytes are broken: keep a copy for a person, hold its deliveries, need its place no more.
         Where no copy can be made, the bytes stay where they are as long as this run lasts."""
         place = self._ledger.place(message_id)
-        if place is None or not place.segment:
+        if place is None or not place.segment or not self._ledger.unfinished_destinations(message_id):
             return
         segment = self._segments.known.get(place.segment)
         copy, stays = self._copy_out(place, f"message-{message_id}")
         if copy is not None:
             reason = f"{reason}; set aside as damaged/{copy.name}"
         with self._ledger.transaction(durable=True):
-            unfinished = upkeep.lose(self._ledger, message_id, reason, keep_place=stays)
+            upkeep.lose(self._ledger, message_id, reason, keep_place=stays)
         if segment is not None and stays:
             segment.keep = True
-        elif segment is not None and unfinished:
+        elif segment is not None:
             segment.live -= 1
             segment.live_bytes -= place.length
             self._touched.add(segment.number)

@@ -37,10 +37,12 @@ class Entry:
     place: Place
     envelope: Envelope
     """Its deliveries as they are to be: never empty."""
+    born: float
+    """On the ledger's clock."""
     hold: str = ""
     """Why all deliveries begin held; empty where they begin waiting."""
 
-    def rows(self, born: float) -> list[Row]:
+    def rows(self) -> list[Row]:
         """As the destinations' actors see it; nothing of one that is held."""
         if self.hold:
             return []
@@ -52,7 +54,7 @@ class Entry:
                     destination=address.destination,
                     key=address.key,
                     attempts=0,
-                    born=born,
+                    born=self.born,
                     service=envelope.service,
                     abstract_syntax=envelope.abstract_syntax,
                     transfer_syntax=envelope.transfer_syntax,
@@ -87,7 +89,7 @@ class Ledger(Database):
 
     def add(self, entries: Iterable[Entry]) -> None:
         messages, deliveries = [], []
-        now, born = time.time(), self.clock()
+        now = time.time()
         for entry in entries:
             e, p = entry.envelope, entry.place
             state = HELD if entry.hold else WAITING
@@ -96,7 +98,9 @@ class Ledger(Database):
             origin = (e.calling_ae, e.called_ae, e.peer, e.received)
             messages.append((entry.message_id, *location, len(e.deliveries), *kind, *origin))
             for address in e.deliveries:
-                deliveries.append((entry.message_id, address.destination, address.key, state, born, entry.hold, now))
+                deliveries.append(
+                    (entry.message_id, address.destination, address.key, state, entry.born, entry.hold, now)
+                )
                 self.deltas[address.destination, state] += 1
         self.connection.executemany(_ADD_MESSAGE, messages)
         self.connection.executemany(_ADD_DELIVERY, deliveries)

@@ -94,7 +94,8 @@ def decode_segment_header(data: bytes) -> tuple[int, bytes] | None:
 
 
 def encode_envelope(stored: StoredEnvelope) -> bytes:
-    """UnicodeEncodeError where a text holds a lone surrogate; nothing that came through pdu/ or dimse/ does."""
+    """ValueError where it is longer than `ENVELOPE_CAP`, or a text holds a lone surrogate, which none that came
+    through pdu/ or dimse/ does."""
     envelope = stored.envelope
     fields: dict[str, Any] = {
         "kind": envelope.kind,
@@ -113,7 +114,10 @@ def encode_envelope(stored: StoredEnvelope) -> bytes:
     }
     if stored.file is not None:
         fields |= {"file": stored.file.name, "length": stored.file.length, "crc": stored.file.crc}
-    return _pack(fields)
+    packed = _pack(fields)
+    if len(packed) > ENVELOPE_CAP:
+        raise ValueError(f"an envelope of {len(packed)} bytes is more than {ENVELOPE_CAP}")
+    return packed
 
 
 def decode_envelope(data: bytes) -> StoredEnvelope:

@@ -6,7 +6,6 @@ waits for the disk there; the work is the writer's (writer.py). Not here: the on
 
 import sqlite3
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
@@ -15,33 +14,27 @@ from typing import Any, Self, TypeVar
 
 import structlog
 import trio
-from attrs import evolve
 
 from router.messages import Envelope, Settlement, SpoolSettings, Waiting
-from router.spool import queries
-from router.spool.duplicates import is_same
-from router.spool.errors import DamagedMessage, OutOfSpace, SpoolClosed, SpoolFailure, SpoolUnusable, UnknownMessage
+from router.spool.admission import Admission
+from router.spool.desk import Desk
+from router.spool.errors import DamagedMessage, SpoolClosed, SpoolUnusable, UnknownMessage
 from router.spool.files import REAL, FileSystem
 from router.spool.housekeeping import Housekeeping
-from router.spool.incoming import Incoming, LargeFiles, Memory
-from router.spool.jobs import Ask, Commit, Fail, Settle, Stop, Unsure
+from router.spool.incoming import Incoming
+from router.spool.jobs import Ask, Commit, Settle, Stop
 from router.spool.ledger import Outcome
 from router.spool.read_only import Reader
 from router.spool.reader import StoredMessage
 from router.spool.recovery import Progress, Recovery
 from router.spool.store import Store
 from router.spool.values import (
-    Action,
     Damage,
-    MessageDetail,
     Place,
-    QueueRow,
     Receipt,
     RecoveryReport,
     Row,
-    Selection,
     SpoolStatistics,
-    Totals,
 )
 from router.spool.writer import Writer
 
@@ -50,26 +43,19 @@ OnWaiting = Callable[[str, list[Waiting]], None]
 
 _PLACES = 8192
 """How many messages' places are kept at hand, so that opening one need not ask the writer."""
-_LOOK = 1.0
-"""Seconds between two looks at the free space."""
-_CHANGED_AT_ONCE = 1000
-"""Deliveries changed by hand in one turn of the writer."""
 
 _log = structlog.get_logger("router.spool")
 
 
-class Spool:
+class Spool(Desk):
     """Made by `open`. Then `run` must run while it is used, and `close` ends it."""
 
     recovery: RecoveryReport
     """What the start found."""
 
-    def __init__(self, store: Store, settings: SpoolSettings, recovery: Recovery, report: RecoveryReport) -> None:
-        self.recovery = report
+    def __init__(self, store: Store, settings: SpoolSettings, recovery: Recovery) -> None:
+        self.recovery = recovery.report
         self._store = store
-        self._settings = settings
-        self._memory = Memory(settings.memory)
-        self._large = LargeFiles(store.files, store.large, self._large_file_failed)
         housekeeping = Housekeeping(store, recovery.segments, recovery.ledger)
         housekeeping.look_at_all(recovery.unneeded)
         self._writer = Writer(
@@ -80,12 +66,11 @@ class Spool:
             settings=settings,
             next_id=recovery.next_id,
         )
+        self._admission = Admission(store, settings, self._writer, self._check)
         self._reader = Reader(store.ledger)
         self._places: OrderedDict[int, Place] = OrderedDict()
         self._subscribers: list[OnWaiting] = []
         self._error: Exception | None = None
-        self._free = 0
-        self._looked = float("-inf")
         self._running = False
 
     @classmethod
@@ -104,14 +89,13 @@ class Spool:
         store = Store.open(directory, files)
         try:
             recovery = Recovery(store, settings.segment_size, progress)
-            report = recovery.run()
         except (OSError, sqlite3.Error) as error:
             store.close()
             raise SpoolUnusable(f"the spool {directory} cannot be recovered: {error}") from error
         except BaseException:
             store.close()
             raise
-        return cls(store, settings, recovery, report)
+        return cls(store, settings, recovery)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Host the writer until cancelled. What was asked before is then still done, and answered.
@@ -164,7 +148,7 @@ class Spool:
 
     def incoming(self) -> Incoming:
         """A data set that is going to be received."""
-        return Incoming(self._memory, self._large, self._settings.large_object)
+        return self._admission.incoming()
 
     async def commit(self, incoming: Incoming, envelope: Envelope) -> Receipt:
         """Make the message durable. From the call on the data set is the spool's, whatever comes of it.
@@ -172,54 +156,12 @@ class Spool:
         When it returns, the message and its deliveries survive a power cut. OutOfSpace (to a C-STORE, A700H) and
         DuplicateRefused: nothing is kept. SpoolFailure: the process must stop. Cancelled: kept whole or not at all.
         """
-        incoming.hand_over()
-        handed_on = False
-        try:
-            self._check()
-            incoming.check()
-            if not self.accepting:
-                raise OutOfSpace("the free space is below free_space_floor")
-            if incoming.file is not None:
-                await trio.to_thread.run_sync(incoming.make_durable)
-            compared: dict[int, bool] = {}
-            while True:
-                await trio.lowlevel.checkpoint_if_cancelled()
-                self._check()
-                commit = Commit(incoming, envelope, compared=compared)
-                self._writer.jobs.put(commit)
-                handed_on = True
-                answer = await commit.answer.wait()
-                if isinstance(answer, Receipt):
-                    return answer
-                handed_on = False
-                await self._compare(incoming, answer, compared)
-        finally:
-            if not handed_on:
-                await self._take_back(incoming)
-
-    async def _compare(self, incoming: Incoming, unsure: Unsure, compared: dict[int, bool]) -> None:
-        """Compare with large ones, while the writer goes on with others."""
-        for message_id in unsure.candidates:
-            place = await self._ask(partial(_place, message_id))
-            compared[message_id] = place is not None and await trio.to_thread.run_sync(
-                is_same, self._store, place, incoming
-            )
-
-    async def _take_back(self, incoming: Incoming) -> None:
-        """The writer does not have it: leave no trace."""
-        if incoming.file is not None:
-            with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(incoming.remove_file)
-        incoming.release_memory()
+        return await self._admission.commit(incoming, envelope)
 
     @property
     def accepting(self) -> bool:
         """False below the free-space floor. Looked at once a second at most."""
-        now = time.monotonic()
-        if now - self._looked >= _LOOK:
-            self._looked = now
-            self._free = self._store.files.free(self._store.root)
-        return self._free >= self._settings.free_space_floor
+        return self._admission.accepting
 
     # Going out.
 
@@ -262,6 +204,8 @@ class Spool:
         try:
             return await self._open(message_id, place)
         except FileNotFoundError:
+            if not await self._ask(partial(_unfinished, message_id)):
+                raise UnknownMessage(f"message {message_id} is finished and its bytes are deleted") from None
             self._found_damaged(message_id, "its file is gone")
             raise DamagedMessage("its file is gone") from None
 
@@ -280,40 +224,6 @@ class Spool:
         if self._error is None:
             self._writer.jobs.put(Ask(lambda writer: writer.housekeeping.set_aside(message_id, reason)))
 
-    # For people.
-
-    async def queue(self, selection: Selection | None = None, *, after: int = 0, limit: int = 100) -> list[QueueRow]:
-        """Deliveries in order of their message ids, of ids above `after`: `limit`, and what the last message has
-        beyond it."""
-        await self._ask(lambda writer: None)  # what was settled before shall be seen
-        return await self._reader.queue(selection or Selection(), after, limit)
-
-    async def show(self, message_id: int) -> MessageDetail:
-        """UnknownMessage."""
-        await self._ask(lambda writer: None)
-        detail = await self._reader.show(message_id)
-        try:
-            with await self.open_message(message_id) as message:
-                return evolve(detail, envelope=message.envelope)
-        except DamagedMessage:
-            return detail
-
-    async def change(self, selection: Selection, action: Action, destination: str | None = None) -> int:
-        """Do what a person says to the selected deliveries; how many were changed. It is on the disk when this
-        returns. `destination` is where released or retried deliveries go that no route wanted; without it they stay
-        held. Subscribers are not told: whoever keeps a part of `waiting` reads it anew from the beginning."""
-        count = 0
-        cursor: queries.Cursor | None = queries.START
-        while cursor is not None:
-            step = await self._ask(partial(_change, selection, action, destination, cursor))
-            count += step.count
-            cursor = step.cursor
-        return count
-
-    async def totals(self) -> dict[str, Totals]:
-        """By destination; "" is what no route wanted."""
-        return await self._ask(lambda writer: queries.totals(writer.ledger.connection))
-
     def statistics(self) -> SpoolStatistics:
         writer = self._writer
         segments = list(writer.segments.known.values())
@@ -321,14 +231,14 @@ class Spool:
             segments=len(segments),
             bytes=sum(segment.end for segment in segments),
             unfinished=sum(segment.live for segment in segments),
-            memory=self._memory.used,
+            memory=self._admission.memory.used,
             queue=writer.jobs.qsize(),
-            commits=writer.commits,
+            commits=writer.group.commits,
             batches=writer.segments.syncs,
-            largest_batch=writer.largest_batch,
+            largest_batch=writer.group.largest,
             damaged=writer.housekeeping.damaged,
             accepting=self.accepting,
-            free=self._free,
+            free=self._admission.free,
         )
 
     # Between the threads.
@@ -336,16 +246,6 @@ class Spool:
     def _check(self) -> None:
         if self._error is not None:
             raise self._error
-
-    async def _ask(self, question: Callable[[Writer], T]) -> T:
-        self._check()
-        ask = Ask(question)
-        self._writer.jobs.put(ask)
-        return await ask.answer.wait()
-
-    def _large_file_failed(self, failure: SpoolFailure) -> None:
-        """In any thread."""
-        self._writer.jobs.put(Fail(failure))
 
     def _keep_places(self, rows: list[Row]) -> None:
         for row in rows:
@@ -371,11 +271,7 @@ class Spool:
         """The writer is done with these."""
         for job in jobs:
             if isinstance(job, Commit):
-                if not job.unsure:
-                    job.incoming.release_memory()
-                elif job.answer.abandoned:
-                    job.incoming.release_memory()
-                    self._writer.jobs.put(Ask(partial(_remove_file, job.incoming)))
+                self._admission.done(job)
             job.answer.wake()
 
 
@@ -383,16 +279,8 @@ def _place(message_id: int, writer: Writer) -> Place | None:
     return writer.ledger.place(message_id)
 
 
-def _remove_file(incoming: Incoming, writer: Writer) -> None:
-    incoming.remove_file()
-
-
-def _change(
-    selection: Selection, action: Action, target: str | None, after: queries.Cursor, writer: Writer
-) -> queries.Changed:
-    step = queries.change(writer.ledger, selection, action, target, after, _CHANGED_AT_ONCE)
-    writer.housekeeping.finished(step.finished)
-    return step
+def _unfinished(message_id: int, writer: Writer) -> set[str]:
+    return writer.ledger.unfinished_destinations(message_id)
 
 
 def _report(damage: Damage) -> None:

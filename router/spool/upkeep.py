@@ -27,8 +27,8 @@ def move(ledger: Ledger, message_id: int, place: Place, segment: int, offset: in
     return evolve(place, segment=segment, offset=offset)
 
 
-def lose(ledger: Ledger, message_id: int, reason: str, *, keep_place: bool = False) -> bool:
-    """The message cannot be read any more: hold what is unfinished of it. Whether anything is. Unless `keep_place`,
+def lose(ledger: Ledger, message_id: int, reason: str, *, keep_place: bool = False) -> None:
+    """The message cannot be read any more: hold what is unfinished of it. Unless `keep_place`,
     nothing in the spool belongs to it from now on."""
     now = time.time()
     rows = ledger.execute(
@@ -43,7 +43,6 @@ def lose(ledger: Ledger, message_id: int, reason: str, *, keep_place: bool = Fal
         ledger.count(destination, state, HELD)
     if not keep_place:
         ledger.execute("UPDATE messages SET segment = 0, offset = 0, file = '' WHERE id = ?", (message_id,))
-    return bool(rows)
 
 
 def drop_segment(ledger: Ledger, segment: int) -> None:

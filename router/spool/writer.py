@@ -12,36 +12,21 @@ from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from attrs import define
-
 from router.messages import SpoolSettings
-from router.spool.duplicates import Planned, judge, with_deliveries
-from router.spool.errors import DuplicateRefused, OutOfSpace, SpoolClosed, SpoolError, SpoolFailure
+from router.spool.errors import OutOfSpace, SpoolClosed, SpoolError, SpoolFailure
 from router.spool.files import is_no_room
+from router.spool.group_commit import GroupCommit, refuse
 from router.spool.housekeeping import Housekeeping
-from router.spool.jobs import Ask, Commit, Fail, Job, Settle, Stop, Unsure
+from router.spool.jobs import Ask, Commit, Fail, Job, Settle, Stop
 from router.spool.ledger import Entry, Ledger, Outcome
-from router.spool.record import StoredEnvelope, encode_envelope
-from router.spool.segments import Draft, Segments
+from router.spool.segments import Segments
 from router.spool.store import Store
-from router.spool.values import Place, Receipt, Row
+from router.spool.values import Row
 
 _TICK = 60.0
 """Seconds without a job after which the ledger's clock is written down."""
 _MOST_JOBS = 4096
 """In one turn; the others wait for the next."""
-
-
-@define(eq=False)
-class _Planned(Planned):
-    """A commit of this batch that is going to be answered with a receipt, if the disk takes it."""
-
-    commit: Commit
-    draft: Draft | None
-    """None for a duplicate."""
-    hold: str
-    needs: int
-    """How many drafts of the batch must be durable for the receipt to be true."""
 
 
 class Writer:
@@ -56,19 +41,15 @@ class Writer:
         next_id: int,
     ) -> None:
         self.jobs: SimpleQueue[Job] = SimpleQueue()
-        self.store = store
         self.segments = segments
         self.ledger = ledger
         self.housekeeping = housekeeping
+        self.group = GroupCommit(store, segments, ledger, settings, next_id)
         self.failure: SpoolFailure | None = None
-        self.commits = 0
-        self.largest_batch = 0
         self.on_rows: Callable[[list[Row]], None] = lambda rows: None
         """Called in this thread when the ledger has new waiting deliveries."""
         self.on_answers: Callable[[list[Commit | Ask[Any]]], None] = lambda jobs: None
         """Called in this thread when jobs have their answers."""
-        self._settings = settings
-        self._next_id = next_id
         self._stopping = False
         self._entries: list[Entry] = []
         self._outcomes: list[Outcome] = []
@@ -144,87 +125,14 @@ class Writer:
         with suppress(sqlite3.Error), self.ledger.transaction():
             pass
 
-    # Commits.
-
     def _commit(self, commits: list[Commit]) -> None:
-        """Judge, write, sync, answer."""
+        """Write, sync, answer."""
         if self._entries and not self.write_down():
             for commit in commits:
-                self._refuse(commit, OutOfSpace("no room for the ledger"))
-            self.on_answers(list(commits))
-            return
-        batch: list[_Planned] = []
-        by_uid: dict[str, list[Planned]] = {}
-        drafts: list[Draft] = []
-        for commit in commits:
-            same_uid = by_uid.setdefault(commit.envelope.sop_instance_uid, [])
-            try:
-                planned = self._plan(commit, same_uid, len(drafts))
-            except (DuplicateRefused, ValueError, TypeError) as error:
-                self._refuse(commit, error)
-                continue
-            if planned is None:
-                continue
-            batch.append(planned)
-            if planned.draft is not None:
-                drafts.append(planned.draft)
-                same_uid.append(planned)
-        durable = self.segments.append(drafts)
-        for planned in batch:
-            if planned.needs <= durable:
-                self._accept(planned)
-            else:
-                self._refuse(planned.commit, OutOfSpace("no room in the spool"))
-        self.commits += len(batch)
-        self.largest_batch = max(self.largest_batch, len(drafts))
+                refuse(commit, OutOfSpace("no room for the ledger"))
+        else:
+            self._entries += self.group.commit(commits)
         self.on_answers(list(commits))
-
-    def _plan(self, commit: Commit, same_uid: list[Planned], drafts: int) -> _Planned | None:
-        """What to write for a commit; None where it is answered already: it must be compared first."""
-        verdict = judge(commit, self.ledger, self.store, same_uid, self._settings.duplicates)
-        if isinstance(verdict, Unsure):
-            commit.unsure = True
-            commit.answer.give(verdict)
-            return None
-        incoming, hold = commit.incoming, verdict.hold
-        if not verdict.deliveries:
-            return _Planned(0, commit.envelope, incoming, commit, None, hold, drafts)
-        envelope = with_deliveries(commit.envelope, verdict.deliveries)
-        own_file = incoming.file
-        message_id, self._next_id = self._next_id, self._next_id + 1
-        draft = Draft(
-            message_id,
-            encode_envelope(StoredEnvelope(envelope=envelope, hold=hold, file=own_file)),
-            b"" if own_file else incoming.data,
-            0 if own_file else incoming.crc,
-        )
-        return _Planned(message_id, envelope, incoming, commit, draft, hold, drafts + 1)
-
-    def _accept(self, planned: _Planned) -> None:
-        """The disk has it."""
-        draft, incoming, envelope = planned.draft, planned.incoming, planned.envelope
-        if draft is None:
-            incoming.remove_file()
-            planned.commit.answer.give(Receipt(message_id=0, destinations=(), duplicate=True))
-            return
-        place = Place(
-            segment=draft.segment,
-            offset=draft.offset,
-            length=draft.length,
-            data_length=incoming.size,
-            data_crc=incoming.crc,
-            file=incoming.file.name if incoming.file else "",
-        )
-        incoming.keep_file()
-        self._entries.append(Entry(message_id=planned.message_id, place=place, envelope=envelope, hold=planned.hold))
-        destinations = tuple(address.destination for address in envelope.deliveries)
-        receipt = Receipt(message_id=planned.message_id, destinations=destinations, held=planned.hold)
-        planned.commit.answer.give(receipt)
-
-    def _refuse(self, commit: Commit, error: Exception) -> None:
-        with suppress(OSError):  # an orphan is removed at the next start
-            commit.incoming.remove_file()
-        commit.answer.refuse(error)
 
     # The ledger.
 
@@ -244,7 +152,7 @@ class Writer:
             raise SpoolFailure(f"writing to the ledger failed: {error}") from error
         self._entries, self._outcomes = [], []
         self.housekeeping.finished(finished)
-        rows = [row for entry in entries for row in entry.rows(self.ledger.clock())]
+        rows = [row for entry in entries for row in entry.rows()]
         for destination, lane in freed:
             rows += self.ledger.waiting_in_lane(destination, lane)
         if rows:
@@ -255,7 +163,7 @@ class Writer:
         for number in numbers:
             segment = self.segments.known[number]
             self.ledger.know(number, segment.nonce, segment.end)
-        self.ledger.reserve(self._next_id)
+        self.ledger.reserve(self.group.next_id)
 
     def _reply(self, ask: Ask[Any]) -> None:
         try:
@@ -293,7 +201,7 @@ class Writer:
             while True:
                 job = self.jobs.get_nowait()
                 if isinstance(job, Commit):
-                    self._refuse(job, error)
+                    refuse(job, error)
                     refused.append(job)
                 elif isinstance(job, Ask):
                     job.answer.refuse(error)

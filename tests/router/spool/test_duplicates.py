@@ -72,7 +72,7 @@ def test_other_bytes_are_forwarded_held_or_refused() -> None:
     with pytest.raises(DuplicateRefused):
         driver.commit(B, envelope())
     assert [driver.data(row.message_id) for row in driver.waiting("pacs")] == [A]
-    assert driver.spool._memory.used == 0
+    assert driver.spool._admission.memory.used == 0
 
 
 def test_what_is_held_for_other_bytes_is_held_after_a_rebuild() -> None:

@@ -58,8 +58,8 @@ def test_a_full_disk_at_any_call_leaves_no_residue_and_the_next_commit_works(dat
         files.fails = lambda call: None
         if number >= len(files.calls):
             break
-        assert driver.spool._memory.used == 0
-        assert not driver.spool._large.in_use
+        assert driver.spool._admission.memory.used == 0
+        assert not driver.spool._admission.large.in_use
         again = driver.commit(data, envelope("1.2.2"))
         assert driver.data(again.message_id) == data
         files.power_on(number)

@@ -377,7 +377,11 @@ def test_a_segment_that_cannot_be_read_is_reported_and_the_others_are_recovered(
     again = Driver(files)
     assert [damage.reason for damage in again.report.damaged] == ["cannot be read: Input/output error"]
     assert again.report.recovered == 1
+    again.tidy()
     again.stop()
+    files.fails = lambda call: None
+    readable = Driver(files)
+    assert [row.sop_instance_uid for row in readable.waiting("pacs")] == ["1.2.1", "1.2.2"]
 
 
 def test_the_segment_header_is_part_of_the_format() -> None:

@@ -1,0 +1,113 @@
+"""Coming in: from a data set that was received to a message that is durable.
+
+Promises: what is committed is the spool's, whatever becomes of its task; what is refused leaves no trace. Waits for
+the disk in worker threads only. A part of `Spool`; runs in the event loop's thread.
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+import trio
+
+from router.messages import Envelope, SpoolSettings
+from router.spool.duplicates import is_same
+from router.spool.errors import OutOfSpace, SpoolFailure
+from router.spool.incoming import Incoming, LargeFiles, Memory
+from router.spool.jobs import Ask, Commit, Fail, Unsure
+from router.spool.store import Store
+from router.spool.values import Place, Receipt
+from router.spool.writer import Writer
+
+_LOOK = 1.0
+"""Seconds between two looks at the free space."""
+
+
+class Admission:
+    def __init__(self, store: Store, settings: SpoolSettings, writer: Writer, check: Callable[[], None]) -> None:
+        """`check` raises what ended the spool, if it has ended."""
+        self.memory = Memory(settings.memory)
+        self.large = LargeFiles(store.files, store.large, self._large_file_failed)
+        self.free = 0
+        """Bytes, as of the last look."""
+        self._looked = float("-inf")
+        self._store = store
+        self._settings = settings
+        self._writer = writer
+        self._check = check
+
+    def incoming(self) -> Incoming:
+        return Incoming(self.memory, self.large, self._settings.large_object)
+
+    @property
+    def accepting(self) -> bool:
+        now = time.monotonic()
+        if now - self._looked >= _LOOK:
+            self._looked = now
+            self.free = self._store.files.free(self._store.root)
+        return self.free >= self._settings.free_space_floor
+
+    async def commit(self, incoming: Incoming, envelope: Envelope) -> Receipt:
+        """As `Spool.commit`."""
+        incoming.hand_over()
+        handed_on = False
+        try:
+            self._check()
+            incoming.check()
+            if not self.accepting:
+                raise OutOfSpace("the free space is below free_space_floor")
+            if incoming.file is not None:
+                await trio.to_thread.run_sync(incoming.make_durable)
+            compared: dict[int, bool] = {}
+            while True:
+                await trio.lowlevel.checkpoint_if_cancelled()
+                self._check()
+                commit = Commit(incoming, envelope, compared=compared)
+                self._writer.jobs.put(commit)
+                handed_on = True
+                answer = await commit.answer.wait()
+                if isinstance(answer, Receipt):
+                    return answer
+                handed_on = False
+                await self._compare(incoming, answer, compared)
+        finally:
+            if not handed_on:
+                await self._take_back(incoming)
+
+    def done(self, commit: Commit) -> None:
+        """The writer has answered. Where it is unsure, the data set goes back to its task, if there still is one."""
+        if not commit.unsure:
+            commit.incoming.release_memory()
+        elif commit.answer.abandoned:
+            commit.incoming.release_memory()
+            self._writer.jobs.put(Ask(partial(_remove_file, commit.incoming)))
+
+    async def _compare(self, incoming: Incoming, unsure: Unsure, compared: dict[int, bool]) -> None:
+        """Compare with large ones, while the writer goes on with others."""
+        for message_id in unsure.candidates:
+            self._check()
+            ask = Ask(partial(_place, message_id))
+            self._writer.jobs.put(ask)
+            place = await ask.answer.wait()
+            compared[message_id] = place is not None and await trio.to_thread.run_sync(
+                is_same, self._store, place, incoming
+            )
+
+    async def _take_back(self, incoming: Incoming) -> None:
+        """The writer does not have it: leave no trace."""
+        if incoming.file is not None:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(incoming.remove_file)
+        incoming.release_memory()
+
+    def _large_file_failed(self, failure: SpoolFailure) -> None:
+        """In any thread."""
+        self._writer.jobs.put(Fail(failure))
+
+
+def _place(message_id: int, writer: Writer) -> Place | None:
+    return writer.ledger.place(message_id)
+
+
+def _remove_file(incoming: Incoming, writer: Writer) -> None:
+    incoming.remove_file()

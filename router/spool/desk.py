@@ -1,0 +1,83 @@
+"""What people ask of a running spool, and say to it: list, show, change, count.
+
+A part of `Spool`, in a file of its own. Long lists are read beside the writer, through a connection of their own;
+changes are the writer's, in steps, so that commits go on between them.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from attrs import evolve
+
+from router.spool import queries
+from router.spool.errors import DamagedMessage, UnknownMessage
+from router.spool.jobs import Ask
+from router.spool.read_only import Reader
+from router.spool.reader import StoredMessage
+from router.spool.values import Action, MessageDetail, QueueRow, Selection, Totals
+from router.spool.writer import Writer
+
+T = TypeVar("T")
+
+_CHANGED_AT_ONCE = 1000
+"""Deliveries changed by hand in one turn of the writer."""
+
+
+class Desk(ABC):
+    _writer: Writer
+    _reader: Reader
+
+    @abstractmethod
+    async def open_message(self, message_id: int) -> StoredMessage: ...
+
+    @abstractmethod
+    def _check(self) -> None:
+        """Raise what ended the spool, if it has ended."""
+
+    async def queue(self, selection: Selection | None = None, *, after: int = 0, limit: int = 100) -> list[QueueRow]:
+        """Deliveries in order of their message ids, of ids above `after`: `limit`, and what the last message has
+        beyond it."""
+        await self._ask(lambda writer: None)  # what was settled before shall be seen
+        return await self._reader.queue(selection or Selection(), after, limit)
+
+    async def show(self, message_id: int) -> MessageDetail:
+        """UnknownMessage."""
+        await self._ask(lambda writer: None)
+        detail = await self._reader.show(message_id)
+        try:
+            with await self.open_message(message_id) as message:
+                return evolve(detail, envelope=message.envelope)
+        except (DamagedMessage, UnknownMessage):
+            return detail
+
+    async def change(self, selection: Selection, action: Action, destination: str | None = None) -> int:
+        """Do what a person says to the selected deliveries; how many were changed. It is on the disk when this
+        returns. `destination` is where released or retried deliveries go that no route wanted; without it they stay
+        held. Subscribers are not told: whoever keeps a part of `waiting` reads it anew from the beginning."""
+        count = 0
+        cursor: queries.Cursor | None = queries.START
+        while cursor is not None:
+            step = await self._ask(partial(_change, selection, action, destination, cursor))
+            count += step.count
+            cursor = step.cursor
+        return count
+
+    async def totals(self) -> dict[str, Totals]:
+        """By destination; "" is what no route wanted."""
+        return await self._ask(lambda writer: queries.totals(writer.ledger.connection))
+
+    async def _ask(self, question: Callable[[Writer], T]) -> T:
+        self._check()
+        ask = Ask(question)
+        self._writer.jobs.put(ask)
+        return await ask.answer.wait()
+
+
+def _change(
+    selection: Selection, action: Action, target: str | None, after: queries.Cursor, writer: Writer
+) -> queries.Changed:
+    step = queries.change(writer.ledger, selection, action, target, after, _CHANGED_AT_ONCE)
+    writer.housekeeping.finished(step.finished)
+    return step

@@ -1,0 +1,61 @@
+"""What a start finds, gathered while it goes."""
+
+from pathlib import Path
+
+from attrs import define, field
+
+from router.spool import upkeep
+from router.spool.ledger import Ledger
+from router.spool.values import Damage
+
+
+@define(eq=False)
+class Findings:
+    ledger: Ledger
+    next_id: int
+    """Lowest message id that was never used, as far as is known."""
+    recovered: int = 0
+    """Messages."""
+    removed: int = 0
+    """Files."""
+    damaged: list[Damage] = field(factory=list)
+    lost: list[Damage] = field(factory=list)
+    is_changed: bool = False
+    """The ledger is not what it was."""
+    in_doubt: bool = False
+    """Something that was acknowledged cannot be read: a file that no record names may belong to it."""
+
+    def use_id(self, message_id: int) -> None:
+        self.next_id = max(self.next_id, message_id + 1)
+
+    def report(
+        self,
+        where: str,
+        reason: str,
+        *,
+        offset: int = 0,
+        length: int = 0,
+        set_aside: Path | None = None,
+        message_id: int | None = None,
+    ) -> None:
+        """Something is damaged, or is no part of a spool."""
+        self.damaged.append(
+            Damage(
+                where=where,
+                offset=offset,
+                length=length,
+                reason=reason,
+                set_aside=set_aside,
+                message_id=message_id,
+            )
+        )
+
+    def lose(self, messages: list[tuple[int, str, int]]) -> None:
+        """Message ids, the files that should be there, and lengths: hold what is left to deliver of them."""
+        if not messages:
+            return
+        self.is_changed = self.in_doubt = True
+        with self.ledger.transaction():
+            for message_id, where, length in messages:
+                upkeep.lose(self.ledger, message_id, f"{where} is gone from the spool")
+                self.lost.append(Damage(where=where, offset=0, length=length, reason="gone", message_id=message_id))

@@ -1,0 +1,127 @@
+"""Many commits, one write, one sync.
+
+Promises: a commit gets its receipt only when its record, and those before it in the batch, are durable; one that is
+refused leaves nothing behind. The order in the segment is the order of the commits. Used by the writer's thread.
+"""
+
+from contextlib import suppress
+
+from attrs import define
+
+from router.messages import SpoolSettings
+from router.spool.duplicates import Planned, judge, with_deliveries
+from router.spool.errors import DuplicateRefused, OutOfSpace
+from router.spool.jobs import Commit, Unsure
+from router.spool.ledger import Entry, Ledger
+from router.spool.record import StoredEnvelope, encode_envelope
+from router.spool.segments import Draft, Segments
+from router.spool.store import Store
+from router.spool.values import Place, Receipt
+
+
+@define(eq=False)
+class _Planned(Planned):
+    """A commit of this batch that is going to be answered with a receipt, if the disk takes it."""
+
+    commit: Commit
+    draft: Draft | None
+    """None for a duplicate."""
+    hold: str
+    needs: int
+    """How many drafts of the batch must be durable for the receipt to be true."""
+
+
+class GroupCommit:
+    def __init__(self, store: Store, segments: Segments, ledger: Ledger, settings: SpoolSettings, next_id: int) -> None:
+        self.next_id = next_id
+        self.commits = 0
+        """Answered with a receipt, or for want of space, since the start."""
+        self.largest = 0
+        """Records in one batch."""
+        self._store = store
+        self._segments = segments
+        self._ledger = ledger
+        self._policy = settings.duplicates
+
+    def commit(self, commits: list[Commit]) -> list[Entry]:
+        """Answer them all. Returns what is now durable, for the ledger; SpoolFailure."""
+        batch: list[_Planned] = []
+        by_uid: dict[str, list[Planned]] = {}
+        drafts: list[Draft] = []
+        for commit in commits:
+            same_uid = by_uid.setdefault(commit.envelope.sop_instance_uid, [])
+            try:
+                planned = self._plan(commit, same_uid, len(drafts))
+            except (DuplicateRefused, ValueError) as error:
+                refuse(commit, error)
+                continue
+            if planned is None:
+                continue
+            batch.append(planned)
+            if planned.draft is not None:
+                drafts.append(planned.draft)
+                same_uid.append(planned)
+        durable = self._segments.append(drafts)
+        self.commits += len(batch)
+        self.largest = max(self.largest, len(drafts))
+        entries: list[Entry] = []
+        for planned in batch:
+            if planned.needs > durable:
+                refuse(planned.commit, OutOfSpace("no room in the spool"))
+            elif planned.draft is None:
+                _remove_file(planned.commit)
+                planned.commit.answer.give(Receipt(message_id=0, destinations=(), duplicate=True))
+            else:
+                entries.append(self._accept(planned, planned.draft))
+        return entries
+
+    def _plan(self, commit: Commit, same_uid: list[Planned], drafts: int) -> _Planned | None:
+        """What to write for a commit; None where it is answered already: it must be compared first."""
+        verdict = judge(commit, self._ledger, self._store, same_uid, self._policy)
+        if isinstance(verdict, Unsure):
+            commit.unsure = True
+            commit.answer.give(verdict)
+            return None
+        incoming, hold = commit.incoming, verdict.hold
+        if not verdict.deliveries:
+            return _Planned(0, commit.envelope, incoming, commit, None, hold, drafts)
+        envelope = with_deliveries(commit.envelope, verdict.deliveries)
+        own_file = incoming.file
+        packed = encode_envelope(StoredEnvelope(envelope=envelope, hold=hold, file=own_file))
+        data, crc = (b"", 0) if own_file else (incoming.data, incoming.crc)
+        draft = Draft(self.next_id, packed, data, crc)
+        self.next_id += 1
+        return _Planned(draft.message_id, envelope, incoming, commit, draft, hold, drafts + 1)
+
+    def _accept(self, planned: _Planned, draft: Draft) -> Entry:
+        """The disk has it."""
+        incoming, envelope = planned.incoming, planned.envelope
+        place = Place(
+            segment=draft.segment,
+            offset=draft.offset,
+            length=draft.length,
+            data_length=incoming.size,
+            data_crc=incoming.crc,
+            file=incoming.file.name if incoming.file else "",
+        )
+        incoming.keep_file()
+        destinations = tuple(address.destination for address in envelope.deliveries)
+        planned.commit.answer.give(Receipt(message_id=draft.message_id, destinations=destinations, held=planned.hold))
+        return Entry(
+            message_id=draft.message_id,
+            place=place,
+            envelope=envelope,
+            born=self._ledger.clock(),
+            hold=planned.hold,
+        )
+
+
+def refuse(commit: Commit, error: Exception) -> None:
+    """Nothing of it is kept."""
+    _remove_file(commit)
+    commit.answer.refuse(error)
+
+
+def _remove_file(commit: Commit) -> None:
+    with suppress(OSError):  # an orphan is removed at the next start
+        commit.incoming.remove_file()
