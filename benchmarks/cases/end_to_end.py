@@ -1,7 +1,7 @@
 """From a sender to an archive: by way of the router, and by way of a relay on pynetdicom that keeps nothing.
 
-`flood` is four associations that send as fast as they are let; the rate is what arrives in the archive. `one by one`
-is one association; the latency is from the beginning of an object's sending to its last byte in the archive.
+`flood` is four associations that send as fast as they are let, `one by one` is one. The rate is what arrives in the
+archive; the latency is from the beginning of an object's sending to its last byte in the archive.
 """
 
 from collections.abc import Iterator, Sequence
@@ -56,8 +56,11 @@ def _flood(name: str, side: str, port: int, archive: ArchiveProcess, count: int,
 def _one_by_one(name: str, side: str, port: int, archive: ArchiveProcess, count: int, size: int) -> Iterator[Reading]:
     with objects(count, size) as instances:
         acknowledged = send_all(instances, port)
-        milliseconds = _latencies(acknowledged, archive.take(count))
+        arrivals = archive.take(count)
+    milliseconds = _latencies(acknowledged, arrivals)
+    rate = count / (max(one.at for one in arrivals) - min(one.started for one in acknowledged))
     workload = f"{name}, one by one"
+    yield Reading(workload=workload, side=side, quantity="objects/s into the archive", value=rate)
     yield Reading(workload=workload, side=side, quantity="ms, median", value=median(milliseconds))
     yield Reading(workload=workload, side=side, quantity="ms, 95 of 100", value=percentile(milliseconds, 95))
 

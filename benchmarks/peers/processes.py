@@ -99,7 +99,9 @@ class RouterUnderTest:
         self.port = int(ready["dicom"][0].rpartition(":")[2])
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            error.add_note(f"the end of the router's log:\n{self._log.read_text()[-4000:]}")
         self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(PATIENCE)

@@ -17,6 +17,7 @@ _config.LOG_HANDLER_LEVEL = "none"
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
 OUT_OF_RESOURCES = 0xA700
+ATTEMPTS = 3
 
 
 class Relay:
@@ -39,15 +40,24 @@ class Relay:
         return int(server.server_address[1])
 
     def _on_store(self, event: evt.Event) -> int:
-        onward = self._onward.get(event.assoc)
-        if onward is None:
-            onward = self._onward[event.assoc] = self._ae.associate(*self._archive, [build_context(CT, EXPLICIT)])
-        if not onward.is_established:
-            return OUT_OF_RESOURCES
         data = event.dataset
         data.file_meta = event.file_meta
-        answer = onward.send_c_store(data)
-        return int(answer.Status) if "Status" in answer else OUT_OF_RESOURCES
+        for _ in range(ATTEMPTS):
+            answer = self._association_for(event.assoc).send_c_store(data)
+            if "Status" in answer:
+                return int(answer.Status)
+            self._onward.pop(event.assoc)
+        return OUT_OF_RESOURCES
+
+    def _association_for(self, incoming: Association) -> Association:
+        onward = self._onward.get(incoming)
+        for _ in range(ATTEMPTS):
+            if onward is not None and onward.is_established:
+                break
+            onward = self._ae.associate(*self._archive, [build_context(CT, EXPLICIT)])
+        assert onward is not None
+        self._onward[incoming] = onward
+        return onward
 
     def _on_end(self, event: evt.Event) -> None:
         if onward := self._onward.pop(event.assoc, None):

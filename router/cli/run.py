@@ -4,8 +4,10 @@ Everything from here on is said in the log, on standard error, also what keeps t
 collects the log finds it there.
 """
 
+import resource
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -46,8 +48,17 @@ def run(ctx: click.Context, config_path: Path, log_format: logs.Format | None, l
         for fault in error.faults:
             log.error("configuration fault", file=str(config_path), path=fault.path, fault=fault.message)
         ctx.exit(EXIT_CONFIGURATION)
+    _allow_many_files()
     if not _serve(config):
         ctx.exit(EXIT_FAILED)
+
+
+def _allow_many_files() -> None:
+    """As many open files as the operator's hard limit lets us have: the soft one is often 1024, and 500 associations
+    may have a socket and a file each."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _serve(config: Config) -> bool:

@@ -28,7 +28,7 @@ from router.delivery.window import Pair, Window
 from router.dimse import Command, decode, describe
 from router.messages import Result, Settlement, Waiting
 from router.services import Service
-from router.spool import Spool, SpoolError
+from router.spool import OutOfSpace, Spool, SpoolError
 
 _REFILL_BELOW: Final = 128
 """Deliveries in the window below which more are read from the ledger."""
@@ -147,6 +147,8 @@ class Destination:
             while not self._draining:
                 await self._refill()
                 self._window.wake(trio.current_time())
+                if self._window.ready:  # a requestor that lingers does not see it by itself
+                    self._news.unpark_all()
                 while self._wants_association():
                     self._associations += 1
                     nursery.start_soon(self._associate)
@@ -204,8 +206,8 @@ class Destination:
                     await self._carry(association, delivery)
                     if self._breaker.is_open:  # it has just failed again: leave the destination in peace
                         break
-        except AssociationError as error:
-            self._struck(str(error))
+        except AssociationError:  # what was in flight has been settled, and the breaker told
+            pass
         finally:
             self._associations -= 1
             self._news.unpark_all()
@@ -251,13 +253,15 @@ class Destination:
         try:
             message = await self._spool.open_message(delivery.message_id)
         except SpoolError as error:
-            self._settle(delivery, Result.HELD, str(error), started)
+            later = isinstance(error, OutOfSpace)
+            self._settle(delivery, Result.RETRY if later else Result.HELD, str(error), started)
             return
         try:
             response = await association.request(context, decode(message.envelope.command), message)
         except BaseException as error:
             reason = str(error) if isinstance(error, AssociationError) else "interrupted"
             self._settle(delivery, Result.RETRY, reason, started)
+            self._struck(delivery, reason)
             raise
         finally:
             message.close()
@@ -265,7 +269,7 @@ class Destination:
         result = service.outcome(response.status)
         self._settle(delivery, result, _answer_words(response, delivery.service), started)
         if result is Result.RETRY:
-            self._struck(_answer_words(response, delivery.service))
+            self._struck(delivery, _answer_words(response, delivery.service))
         else:
             self._breaker.succeeded()
 
@@ -321,9 +325,9 @@ class Destination:
         expired = f"given up: {reason}"
         self._hold(lambda delivery: self._age(delivery) >= self._policy.give_up, expired)
 
-    def _struck(self, reason: str) -> None:
+    def _struck(self, delivery: Waiting, reason: str) -> None:
         was_open = self._breaker.is_open
-        self._breaker.struck(trio.current_time(), self._jitter(), reason)
+        self._breaker.struck(trio.current_time(), self._jitter(), reason, again=delivery.attempts > 0)
         if self._breaker.is_open and not was_open:
             self._log.warning(
                 "destination keeps failing", why=self._breaker.reason, next_try_seconds=round(self._wait_seconds(), 1)

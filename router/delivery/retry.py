@@ -58,15 +58,24 @@ class Breaker:
     def failed(self, now: float, jitter: float, reason: str) -> None:
         """The destination could not be reached, or would not talk."""
         self.failures += 1
-        delay = self.policy.next(self.failures, 0.0, jitter)
-        self.closed_at = now + (self.policy.max if delay is None else delay)
         self.reason = reason
+        self._pause(now, jitter)
 
-    def struck(self, now: float, jitter: float, reason: str) -> None:
-        """One delivery failed in a way that may be the delivery's own fault, or the destination's."""
+    def struck(self, now: float, jitter: float, reason: str, *, again: bool) -> None:
+        """One delivery failed in a way that may be the delivery's own fault, or the destination's. Where it fails
+        `again` it says nothing new about the destination: a few poison objects shall not make all others wait."""
+        if again:
+            self._pause(now, jitter)
+            return
         self.strikes += 1
         if self.strikes >= STRIKES:
             self.failed(now, jitter, f"{self.strikes} failures in a row, the last: {reason}")
+
+    def _pause(self, now: float, jitter: float) -> None:
+        """Where the breaker is open, wait once more, as long as before."""
+        if self.is_open:
+            delay = self.policy.next(self.failures, 0.0, jitter)
+            self.closed_at = now + (self.policy.max if delay is None else delay)
 
     def succeeded(self) -> None:
         self.failures = self.strikes = 0

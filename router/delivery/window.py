@@ -22,6 +22,9 @@ class Window:
     capacity: int = 512
     _known: dict[int, Waiting] = field(factory=dict)
     _ready: dict[Pair, deque[Waiting]] = field(factory=dict)
+    _again: dict[Pair, deque[Waiting]] = field(factory=dict)
+    """Ready as well, but they have failed before."""
+    _takes: int = 0
     _lanes: dict[str, deque[Waiting]] = field(factory=dict)
     """For each lane with a delivery ahead (ready, in flight or deferred): those behind it."""
     _in_flight: dict[int, Waiting] = field(factory=dict)
@@ -39,7 +42,7 @@ class Window:
 
     @property
     def ready(self) -> int:
-        return sum(map(len, self._ready.values()))
+        return sum(len(queue) for queues in (self._ready, self._again) for queue in queues.values())
 
     @property
     def in_flight(self) -> int:
@@ -69,33 +72,40 @@ class Window:
                 self._make_ready(delivery)
 
     def _make_ready(self, delivery: Waiting) -> None:
-        self._ready.setdefault((delivery.abstract_syntax, delivery.transfer_syntax), deque()).append(delivery)
+        queues = self._again if delivery.attempts else self._ready
+        queues.setdefault((delivery.abstract_syntax, delivery.transfer_syntax), deque()).append(delivery)
 
     def plan(self) -> list[Pair]:
-        """The presentation contexts that the ready deliveries need, that of the oldest first."""
-        return sorted(self._ready, key=lambda pair: self._ready[pair][0].message_id)
+        """The presentation contexts that the ready deliveries need: those that have not failed yet first, and the
+        oldest first."""
+        return [
+            pair
+            for queues in (self._ready, self._again)
+            for pair in sorted(queues, key=lambda pair: queues[pair][0].message_id)
+        ]
 
     def take(self, offered: Container[Pair]) -> Waiting | None:
-        """The oldest ready delivery that one of the `offered` contexts can carry; it is in flight from now on."""
-        pairs = [pair for pair in self._ready if pair in offered]
-        if not pairs:
-            return None
-        pair = min(pairs, key=lambda pair: self._ready[pair][0].message_id)
-        delivery = self._ready[pair].popleft()
-        if not self._ready[pair]:
-            del self._ready[pair]
-        self._in_flight[delivery.message_id] = delivery
+        """A ready delivery that one of the `offered` contexts can carry; it is in flight from now on.
+
+        The oldest of those that have not failed yet; one that has failed only where there is no other, or as every
+        eighth, so that neither kind waits for the other for ever.
+        """
+        self._takes += 1
+        first, second = (self._ready, self._again) if self._takes % 8 else (self._again, self._ready)
+        delivery = _oldest(first, offered) or _oldest(second, offered)
+        if delivery is not None:
+            self._in_flight[delivery.message_id] = delivery
         return delivery
 
     def take_all(self, chosen: Callable[[Waiting], bool]) -> list[Waiting]:
         """All ready deliveries that are `chosen`, in flight from now on: to be settled without being sent."""
-        taken = [delivery for queue in self._ready.values() for delivery in queue if chosen(delivery)]
-        gone = {delivery.message_id for delivery in taken}
-        self._ready = {
-            pair: rest
-            for pair, queue in self._ready.items()
-            if (rest := deque(delivery for delivery in queue if delivery.message_id not in gone))
-        }
+        taken = []
+        for queues in (self._ready, self._again):
+            for pair, queue in list(queues.items()):
+                taken += [delivery for delivery in queue if chosen(delivery)]
+                queues[pair] = deque(delivery for delivery in queue if not chosen(delivery))
+                if not queues[pair]:
+                    del queues[pair]
         self._in_flight |= {delivery.message_id: delivery for delivery in taken}
         return taken
 
@@ -136,5 +146,17 @@ class Window:
         """Drop all that is not in flight: the ledger has changed and will be read anew."""
         self._known = dict(self._in_flight)
         self._ready.clear()
+        self._again.clear()
         self._deferred.clear()
         self._lanes = {delivery.key: deque() for delivery in self._in_flight.values() if delivery.key}
+
+
+def _oldest(queues: dict[Pair, deque[Waiting]], offered: Container[Pair]) -> Waiting | None:
+    pairs = [pair for pair in queues if pair in offered]
+    if not pairs:
+        return None
+    pair = min(pairs, key=lambda pair: queues[pair][0].message_id)
+    delivery = queues[pair].popleft()
+    if not queues[pair]:
+        del queues[pair]
+    return delivery

@@ -28,6 +28,8 @@ SOP_INSTANCE_UID: Final = 0x00080018
 
 _UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
 _NOT_STORAGE: Final = ("StorageCommitment", "StorageService", "MediaStorageDirectory")
+_STORED_TOO: Final = ("PresentationLUT",)
+"""Archives take objects of these SOP classes by C-STORE, although the standard means them for other services."""
 _TRANSIENT: Final = range(0xA700, 0xA800)
 
 log = structlog.get_logger()
@@ -40,7 +42,8 @@ def is_storage_sop_class(uid: str) -> bool:
     if entry is None:
         return is_uid(uid)
     _, kind, _, _, keyword = entry
-    return kind == "SOP Class" and "Storage" in keyword and not keyword.startswith(_NOT_STORAGE)
+    named_so = "Storage" in keyword and not keyword.startswith(_NOT_STORAGE)
+    return kind == "SOP Class" and (named_so or keyword in _STORED_TOO)
 
 
 def is_uid(text: str) -> bool:

@@ -23,7 +23,8 @@ class SpoolFailure(SpoolError):
 
 
 class OutOfSpace(SpoolError):
-    """No room for this message; nothing of it is kept. To a C-STORE this is A700H (PS3.4 B.2.3)."""
+    """No room on the disk for this message, or no file descriptor left; nothing of a new one is kept. To a C-STORE
+    this is A700H (PS3.4 B.2.3)."""
 
 
 class DuplicateRefused(SpoolError):

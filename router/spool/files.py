@@ -15,14 +15,15 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
 
 _MOST_BUFFERS = 1024  # IOV_MAX on Linux
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def is_no_room(error: BaseException) -> bool:
-    """Whether an error says that the disk, or the owner's share of it, is full."""
+    """Whether an error says that the disk, or the owner's share of it, is full, or that no more files can be open: the
+    spool is sound, and there will be room again."""
     if isinstance(error, sqlite3.Error):
         return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
     return isinstance(error, OSError) and error.errno in _NO_ROOM

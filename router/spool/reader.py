@@ -16,8 +16,8 @@ import trio
 
 from router.messages import Envelope
 from router.spool import record
-from router.spool.errors import DamagedMessage
-from router.spool.files import FileSystem
+from router.spool.errors import DamagedMessage, OutOfSpace
+from router.spool.files import FileSystem, is_no_room
 from router.spool.segments import segment_name
 from router.spool.store import Store
 from router.spool.values import Place
@@ -106,9 +106,11 @@ class StoredMessage:
     async def open(
         cls, store: Store, message_id: int, place: Place, nonce: bytes, damaged: Callable[[str], None]
     ) -> Self:
-        """FileNotFoundError where the place has no file: the message moved, or is gone. DamagedMessage."""
-        fd = store.files.open(store.segments, segment_name(place.segment))
+        """FileNotFoundError where the place has no file: the message moved, or is gone. DamagedMessage; OutOfSpace
+        where no more files can be open."""
+        fd = -1
         try:
+            fd = store.files.open(store.segments, segment_name(place.segment))
             message, ends_in_head = await cls._decode(store, fd, message_id, place, nonce, damaged)
             if place.file:
                 message._fd = store.files.open(store.large, place.file)
@@ -118,6 +120,8 @@ class StoredMessage:
         except FileNotFoundError:
             raise
         except (DamagedMessage, OSError) as error:
+            if is_no_room(error):
+                raise OutOfSpace(f"its file cannot be opened: {error}") from error
             reason = str(error) if isinstance(error, DamagedMessage) else f"it cannot be read: {error.strerror}"
             damaged(reason)
             raise DamagedMessage(reason) from error

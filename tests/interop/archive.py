@@ -184,7 +184,7 @@ class Modality:
         checkpoint.set = lambda: None  # type: ignore[method-assign]
 
     def __exit__(self, *exc: object) -> None:
-        del self.association._reactor_checkpoint.set  # type: ignore[method-assign]
+        del self.association._reactor_checkpoint.set
         self.association._reactor_checkpoint.set()
         if self.association.is_established:
             self.association.release()

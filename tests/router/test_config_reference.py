@@ -138,3 +138,8 @@ def test_a_default_is_documented_for_all_that_have_one() -> None:
 def test_the_examples_of_the_documentation_are_faultless() -> None:
     for example in re.findall(r"```toml\n(.*?)```", DOCS.read_text(encoding="utf-8"), flags=re.DOTALL):
         parse(example, TOP)
+
+
+@pytest.mark.parametrize("path", sorted((TOP / "examples").glob("*.toml")), ids=lambda path: path.name)
+def test_the_example_files_are_faultless(path: Path) -> None:
+    load(path)

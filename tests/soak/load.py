@@ -7,8 +7,8 @@ modality was told is stored is what must arrive.
 import itertools
 import random
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final
 
@@ -38,6 +38,18 @@ class FragileRouter:
     def __init__(self, process: RouterProcess) -> None:
         self.process = process
         self._up = trio.Event()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Start it, and stop it at the end of the block; kill it where the block fails."""
+        try:
+            await self.start()
+            yield
+            await trio.to_thread.run_sync(self.process.stop)
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await self.kill()
+            raise
 
     async def start(self) -> None:
         await trio.to_thread.run_sync(self.process.start)
@@ -127,8 +139,8 @@ class Modality:
                 self.repeats += 1
 
 
-async def store(association: Requestor, instance: Instance) -> None:
-    """One C-STORE, which has to succeed."""
+async def store(association: Requestor, instance: Instance, expected: int | None = Status.SUCCESS) -> Command:
+    """One C-STORE, which has to be answered with the status expected; None is any."""
     command = Command(
         field=CommandField.C_STORE_RQ,
         affected_sop_class_uid=instance.sop_class_uid,
@@ -137,7 +149,8 @@ async def store(association: Requestor, instance: Instance) -> None:
         data_set_type=DATA_SET,
     )
     response = await association.request(association.contexts[PAIR], command, Bytes(instance.data))
-    assert response.status == Status.SUCCESS, response
+    assert expected in (None, response.status), response
+    return response
 
 
 DICE: Final = random.Random()

@@ -31,18 +31,17 @@ async def test_a_dead_destination_costs_the_live_one_nothing_and_has_all_when_it
         async with live.serving():
             content = configuration({"live": live, "dead": dead}, timeouts=HASTE)
             router = FragileRouter(RouterProcess(tmp_path / "router", content))
-            await router.start()
-            await flood(router)
-            with trio.fail_after(PATIENCE):
-                await live.holds(COUNT)
-            assert accounted(await router.totals()) == {"live": (0, COUNT), "dead": (COUNT, 0)}
-
-            grave.close()
-            async with Archive("DEAD", port=dead.port).serving() as returned:
+            async with router.running():
+                await flood(router)
                 with trio.fail_after(PATIENCE):
-                    await returned.holds(COUNT)
-                assert accounted(await router.settled(PATIENCE)) == {"live": (0, COUNT), "dead": (0, COUNT)}
-            await trio.to_thread.run_sync(router.process.stop)
+                    await live.holds(COUNT)
+                assert accounted(await router.totals()) == {"live": (0, COUNT), "dead": (COUNT, 0)}
+
+                grave.close()
+                async with Archive("DEAD", port=dead.port).serving() as returned:
+                    with trio.fail_after(PATIENCE):
+                        await returned.holds(COUNT)
+                    assert accounted(await router.settled(PATIENCE)) == {"live": (0, COUNT), "dead": (0, COUNT)}
     for archive in (live, returned):
         assert set(Counter(one.sop_instance_uid for one in archive.arrivals).values()) == {1}
 

@@ -34,10 +34,9 @@ async def test_what_was_acknowledged_is_delivered_however_often_the_router_is_ki
         )
         router = FragileRouter(RouterProcess(tmp_path / "router", content))
         modalities = [Modality(router) for _ in range(MODALITIES)]
-        await router.start()
-        pauses = await under_load(router, modalities, kills)
-        totals = await router.settled(PATIENCE)
-        await trio.to_thread.run_sync(router.process.stop)
+        async with router.running():
+            pauses = await under_load(router, modalities, kills)
+            totals = await router.settled(PATIENCE)
 
     acknowledged = {uid: crc for modality in modalities for uid, crc in modality.acknowledged.items()}
     lost, repeated = 0, 0

@@ -15,15 +15,19 @@ from benchmarks.stage import target_at
 from pdu import AssociateRJ, Rejection
 from router.association import Rejected, Requestor, plan_contexts
 from router.config import Timeouts
+from router.dimse import Status
+from tests.interop.ports import until
 from tests.interop.router_process import RouterProcess, configuration
 from tests.objects import ct
-from tests.soak.load import PAIR, SMALL, FragileRouter, Modality, store
+from tests.soak.load import LARGE, LARGE_OBJECT, PAIR, SMALL, FragileRouter, Modality, store
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]
 
 ASSOCIATIONS = 500
 SOCKETS = 1000
 OBJECTS = 500
+DESCRIPTORS = 100
+"""Open files that a router is allowed that is to run out of them."""
 ELSEWHERE = "127.0.0.2"
 """Another peer, by its address, on the same machine."""
 MIB = 1 << 20
@@ -47,25 +51,24 @@ async def test_so_many_associations_as_allowed_are_served_and_one_more_is_told_s
     async with Archive(checks=True).serving() as archive:
         limits = {"associations": ASSOCIATIONS, "associations_per_peer": ASSOCIATIONS}
         router = FragileRouter(RouterProcess(tmp_path / "router", configuration({"archive": archive}, limits=limits)))
-        await router.start()
-        idle = memory_of(router.process.pid)["VmRSS"]
-        target = target_at(await router.port())
-        async with AsyncExitStack() as open_ones:
-            associations = []
-            for _ in range(ASSOCIATIONS):
-                association = await Requestor.open(target, plan_contexts([PAIR]), Timeouts())
-                associations.append(await open_ones.enter_async_context(association))
-            with pytest.raises(Rejected) as refused:
-                await Requestor.open(target, plan_contexts([PAIR]), Timeouts())
-            assert refused.value.rejection == AssociateRJ.because(Rejection.LOCAL_LIMIT_EXCEEDED)
-            before = memory_of(router.process.pid)["VmRSS"]
-            async with trio.open_nursery() as nursery:
-                for association in associations:
-                    nursery.start_soon(store, association, ct(SMALL))
-            after = memory_of(router.process.pid)["VmRSS"]
-        with trio.fail_after(120):
-            await archive.holds(ASSOCIATIONS)
-        await trio.to_thread.run_sync(router.process.stop)
+        async with router.running():
+            idle = memory_of(router.process.pid)["VmRSS"]
+            target = target_at(await router.port())
+            async with AsyncExitStack() as open_ones:
+                associations = []
+                for _ in range(ASSOCIATIONS):
+                    association = await Requestor.open(target, plan_contexts([PAIR]), Timeouts())
+                    associations.append(await open_ones.enter_async_context(association))
+                with pytest.raises(Rejected) as refused:
+                    await Requestor.open(target, plan_contexts([PAIR]), Timeouts())
+                assert refused.value.rejection == AssociateRJ.because(Rejection.LOCAL_LIMIT_EXCEEDED)
+                before = memory_of(router.process.pid)["VmRSS"]
+                async with trio.open_nursery() as nursery:
+                    for association in associations:
+                        nursery.start_soon(store, association, ct(SMALL))
+                after = memory_of(router.process.pid)["VmRSS"]
+            with trio.fail_after(120):
+                await archive.holds(ASSOCIATIONS)
     assert len({one.sop_instance_uid for one in archive.arrivals}) == ASSOCIATIONS
     with capsys.disabled():
         print(
@@ -84,20 +87,19 @@ async def test_idle_sockets_do_not_keep_others_from_being_served(
             timeouts={"artim": "20s"},
         )
         router = FragileRouter(RouterProcess(tmp_path / "router", content))
-        await router.start()
-        alone = await seconds_to_send(router)
-        with ExitStack() as silent:
-            sockets = [silent.enter_context(await connected(await router.port())) for _ in range(SOCKETS)]
-            beside = await seconds_to_send(router)
-            doors = (await trio.to_thread.run_sync(router.process.get, "/api/status"))["doors"]
-            assert doors["sockets"] >= SOCKETS
-            with trio.fail_after(60):  # ARTIM: the router hangs up on each of them
-                for one in sockets:
-                    assert await one.recv(1) == b""
-            doors = (await trio.to_thread.run_sync(router.process.get, "/api/status"))["doors"]
-            assert doors["sockets"] == 0
-        await router.settled(60)
-        await trio.to_thread.run_sync(router.process.stop)
+        async with router.running():
+            alone = await seconds_to_send(router)
+            with ExitStack() as silent:
+                sockets = [silent.enter_context(await connected(await router.port())) for _ in range(SOCKETS)]
+                beside = await seconds_to_send(router)
+                doors = (await trio.to_thread.run_sync(router.process.get, "/api/status"))["doors"]
+                assert doors["sockets"] >= SOCKETS
+                with trio.fail_after(60):  # ARTIM: the router hangs up on each of them
+                    for one in sockets:
+                        assert await one.recv(1) == b""
+                doors = (await trio.to_thread.run_sync(router.process.get, "/api/status"))["doors"]
+                assert doors["sockets"] == 0
+            await router.settled(60)
     assert len(archive.arrivals) == 2 * OBJECTS
     with capsys.disabled():
         print(f"\n{OBJECTS} objects: {alone:.2f} s alone, {beside:.2f} s beside {SOCKETS} idle sockets")
@@ -106,13 +108,34 @@ async def test_idle_sockets_do_not_keep_others_from_being_served(
 async def test_one_peer_cannot_take_all_the_sockets(tmp_path: Path) -> None:
     async with Archive(checks=True).serving() as archive:
         router = FragileRouter(RouterProcess(tmp_path / "router", configuration({"archive": archive})))
-        await router.start()
-        with ExitStack() as silent:
-            for _ in range(SOCKETS):
-                silent.enter_context(await connected(await router.port()))
-            await seconds_to_send(router)
-        await trio.to_thread.run_sync(router.process.stop)
+        async with router.running():
+            with ExitStack() as silent:
+                for _ in range(SOCKETS):
+                    silent.enter_context(await connected(await router.port()))
+                await seconds_to_send(router)
     assert len(archive.arrivals) == OBJECTS
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+async def test_a_router_without_descriptors_left_refuses_and_goes_on(size: int, tmp_path: Path) -> None:
+    async with Archive(checks=True).serving() as archive:
+        content = configuration({"archive": archive}, spool={"large_object": LARGE_OBJECT})
+        router = FragileRouter(RouterProcess(tmp_path / "router", content))
+        async with router.running():
+            resource.prlimit(router.process.pid, resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
+            async with await Requestor.open(target_at(await router.port()), plan_contexts([PAIR]), Timeouts()) as one:
+                with ExitStack() as silent:
+                    for _ in range(DESCRIPTORS):
+                        silent.enter_context(await connected(await router.port()))
+                    await trio.to_thread.run_sync(until, lambda: descriptors_of(router) == DESCRIPTORS, "none is left")
+                    response = await store(one, ct(size), expected=None)
+                    assert response.status in (Status.SUCCESS, Status.OUT_OF_RESOURCES)
+                await router.settled(60)
+                await store(one, ct(size))
+
+
+def descriptors_of(router: FragileRouter) -> int:
+    return len(list(Path(f"/proc/{router.process.pid}/fd").iterdir()))
 
 
 async def connected(port: int) -> trio.socket.SocketType:

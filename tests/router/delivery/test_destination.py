@@ -212,6 +212,26 @@ async def test_a_backlog_larger_than_the_window_flows_without_a_pause(tmp_path: 
             assert archive.associations == 1
 
 
+async def test_an_association_that_lingers_takes_what_is_due_again(tmp_path: Path) -> None:
+    answers = iter([0xA700])
+    async with Archive(lambda _: next(answers, 0)).serving() as archive:
+        text = f"""
+        [peers.pacs]
+        ae_title = "PACS"
+        address = "127.0.0.1:{archive.port}"
+        linger = "1h"
+        retry = {{ first = "20ms", max = "100ms" }}
+        [[routes]]
+        name = "all"
+        service = "storage"
+        to = "pacs"
+        """
+        async with running_router(configuration(tmp_path, text)) as router:
+            await send(router, UIDS[0])
+            await router.until("pacs", delivered=1)
+            assert archive.associations == 1
+
+
 @pytest.mark.parametrize(
     ("rejection", "outcome"),
     [((1, 1, 7), "held"), ((1, 1, 3), "held"), ((2, 3, 2), "delivered"), ((2, 3, 1), "delivered")],

@@ -43,12 +43,12 @@ def test_a_destination_that_cannot_be_reached_is_probed_one_association_at_a_tim
 def test_single_failures_open_the_breaker_only_when_nothing_succeeds_between_them() -> None:
     breaker = Breaker(POLICY)
     for _ in range(STRIKES - 1):
-        breaker.struck(0.0, 1.0, "A700H")
+        breaker.struck(0.0, 1.0, "A700H", again=False)
     breaker.succeeded()
     for _ in range(STRIKES - 1):
-        breaker.struck(0.0, 1.0, "A700H")
+        breaker.struck(0.0, 1.0, "A700H", again=False)
     assert not breaker.is_open
-    breaker.struck(0.0, 1.0, "A700H")
+    breaker.struck(0.0, 1.0, "A700H", again=False)
     assert breaker.is_open
     assert "5 failures in a row" in breaker.reason
 
@@ -57,3 +57,13 @@ def test_an_open_breaker_never_gives_a_destination_up() -> None:
     breaker = Breaker(RetryPolicy(first=1.0, factor=2.0, max=60.0, give_up=0.0))
     breaker.failed(100.0, 1.0, "gone")
     assert breaker.closed_at == 160.0
+
+
+def test_what_fails_again_says_nothing_new_about_the_destination() -> None:
+    breaker = Breaker(POLICY)
+    for _ in range(100):
+        breaker.struck(0.0, 1.0, "A700H", again=True)
+    assert not breaker.is_open
+    breaker.failed(0.0, 1.0, "connection refused")
+    breaker.struck(5.0, 1.0, "A700H", again=True)
+    assert breaker.closed_at == 10.0  # it is left in peace once more, but not for longer than before

@@ -1,5 +1,6 @@
 """The window: every delivery in exactly one place, lanes in order, contexts oldest first."""
 
+from attrs import evolve
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
@@ -74,6 +75,13 @@ def test_a_held_head_takes_its_lane_out_of_the_window() -> None:
     assert len(window) == 1
 
 
+def test_what_has_failed_lets_the_others_go_first_but_not_for_ever() -> None:
+    window = Window()
+    window.add([evolve(waiting(1), attempts=3), *(waiting(number) for number in range(2, 20))])
+    taken = [delivery.message_id for _ in range(10) if (delivery := window.take(PAIRS))]
+    assert taken == [2, 3, 4, 5, 6, 7, 8, 1, 9, 10]
+
+
 class WindowMachine(RuleBasedStateMachine):
     """Random use of a window against a list of what should travel when."""
 
@@ -111,7 +119,7 @@ class WindowMachine(RuleBasedStateMachine):
         if not delivery.message_id:
             return
         if how == "defer":
-            self.window.defer(delivery, self.now + 5)
+            self.window.defer(evolve(delivery, attempts=delivery.attempts + 1), self.now + 5)
             return
         getattr(self.window, how)(delivery.message_id)
         self.owned.discard(delivery.message_id)

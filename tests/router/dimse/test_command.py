@@ -29,11 +29,14 @@ from router.dimse.command import ELEMENTS, MESSAGES
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 
+_GRAPHIC = st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="\\")
+"""Without the backslash, which parts the values of an element."""
+
 _VALUES: dict[str, st.SearchStrategy[Any]] = {
     "US": st.integers(0, 0xFFFF),
-    "UI": st.from_regex(r"[0-9]{1,8}(\.[0-9]{1,8}){0,6}", fullmatch=True),
-    "AE": st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=16),
-    "LO": st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=64),
+    "UI": st.from_regex(r"[1-9][0-9]{0,7}(\.[1-9][0-9]{0,7}){0,6}", fullmatch=True),
+    "AE": st.text(_GRAPHIC, min_size=1, max_size=16),
+    "LO": st.text(_GRAPHIC, min_size=1, max_size=64),
     "AT": st.lists(st.integers(0, 0xFFFFFFFF), min_size=1, max_size=4).map(tuple),
 }
 

@@ -232,6 +232,7 @@ async def test_a_message_is_shown_whole(tmp_path: Path) -> None:
 async def test_a_stopped_spool_can_be_looked_at_without_its_lock(tmp_path: Path) -> None:
     async with running(tmp_path) as spool:
         message_id = await store(spool, b"data")
+        await spool.totals()  # the ledger follows the acknowledgement; now it has the message
         looking = read_only(tmp_path)
         assert looking.totals() == {"pacs": Totals(waiting=1)}
         assert looking.show(message_id).data_length == 4
