@@ -67,6 +67,8 @@ class Waiting:
     """When the spool took it in, in seconds on `Spool.clock()`: the time that the router has been running with this
     spool, a monotonic clock that is summed up across restarts. `give_up` is judged by it, never by the time of day."""
     service: str
+    kind: str
+    """As in its envelope: the command field's name."""
     abstract_syntax: str
     transfer_syntax: str
     sop_instance_uid: str
@@ -103,6 +105,8 @@ class SpoolSettings:
     """What all data sets being received may hold in memory together; past it they go to files."""
     free_space_floor: int = 1 << 30
     """Free space on the spool's file system below which nothing new is accepted."""
+    history: float = 86400.0
+    """Seconds for which the ledger remembers a finished message after its bytes are gone."""
     duplicates: str = "forward"
     """What happens to other bytes under a SOP Instance UID that is still unfinished: "forward", "hold" or
     "refuse"."""

@@ -17,11 +17,13 @@ from attrs import asdict, evolve
 
 from router import __version__
 from router.admin import Controls, serve_admin
-from router.association import Acceptor, Doors, Reception
+from router.association import Acceptor, Doors, Reception, ask
 from router.config import Config, ConfigError, Listener
-from router.delivery import Dispatcher
-from router.services import load_config, services_of
-from router.spool import Spool
+from router.delivery import Dispatcher, restarts
+from router.dimse import Response
+from router.services import House, Question, Service, load_config, services_of
+from router.spool import Spool, SpoolClosed, SpoolFailure
+from router.state import State
 
 log = structlog.get_logger()
 
@@ -35,7 +37,8 @@ class Router:
     def __init__(self, config: Config, spool: Spool) -> None:
         self._config = config
         self._spool = spool
-        services = services_of(config, spool)
+        self._state = State.open(config.router.spool)
+        services = services_of(House(config=config, spool=spool, state=self._state, ask=self._ask))
         self._reception = Reception(config=config, services=services, spool=spool, doors=Doors(config.limits))
         self._dispatcher = Dispatcher(config, spool, services)
         self._acceptors: set[Acceptor] = set()
@@ -93,9 +96,19 @@ class Router:
             SpoolFailure: the disk did not keep its word; nothing was acknowledged that it may have lost.
             OSError: an address could not be bound.
         """
+        try:
+            await self._run(task_status)
+        finally:
+            self._state.close()
+        log.info("stopped")
+
+    async def _run(self, task_status: trio.TaskStatus[dict[str, Any]]) -> None:
         async with trio.open_nursery() as foundation:
+            foundation.start_soon(self._state.watch)
             await foundation.start(self._spool.run)
             async with trio.open_nursery() as serving:
+                for service in self._reception.services:
+                    serving.start_soon(self._keep_running, service)
                 await serving.start(self._dispatcher.run)
                 async with self._open_doors(serving) as bound:
                     admin = await serving.start(serve_admin, self._config.admin.listen, self._controls())
@@ -106,7 +119,20 @@ class Router:
                 await self._wind_down()
                 serving.cancel_scope.cancel()
             foundation.cancel_scope.cancel()
-        log.info("stopped")
+
+    async def _keep_running(self, service: Service) -> None:
+        """What a service does in the background, again and again where it crashes."""
+        for delay in restarts():
+            try:
+                await service.run()
+            except* (SpoolFailure, SpoolClosed):
+                raise
+            except* Exception:
+                log.exception("service crashed", service=service.name, restart_seconds=delay)
+            await trio.sleep(delay)
+
+    async def _ask(self, question: Question) -> Response:
+        return await ask(question, self._config)
 
     def _controls(self) -> Controls:
         return Controls(status=self.status, spool=self._spool, rescan=self._dispatcher.rescan)

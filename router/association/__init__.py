@@ -1,9 +1,12 @@
 """Associations, as acceptor and as requestor. `transport` is the only code of the router that touches sockets."""
 
 from router.association.acceptor import Acceptor, Reception
+from router.association.asking import ask
 from router.association.doors import Doors
 from router.association.errors import Aborted, AssociationError, NoResponse, NotConnected, Rejected
-from router.association.requestor import DataSource, Requestor, Target, plan_contexts
+from router.association.operation import Host
+from router.association.requestor import DataSource, Requestor, plan_contexts
+from router.association.target import Target
 
 __all__ = [
     "Aborted",
@@ -11,11 +14,13 @@ __all__ = [
     "AssociationError",
     "DataSource",
     "Doors",
+    "Host",
     "NoResponse",
     "NotConnected",
     "Reception",
     "Rejected",
     "Requestor",
     "Target",
+    "ask",
     "plan_contexts",
 ]

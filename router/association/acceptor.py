@@ -7,7 +7,7 @@ a data set that is only partly in is discarded without a trace, and one line of 
 
 import itertools
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, assert_never
 
 import structlog
@@ -23,6 +23,7 @@ from pdu import (
     AssociateIndication,
     AssociateRJ,
     AssociateRQ,
+    AsynchronousOperationsWindow,
     ContextResult,
     Fragment,
     Indication,
@@ -35,33 +36,25 @@ from pdu import (
     ReleaseIndication,
     RequestRefused,
     Role,
+    RoleSelection,
     State,
     TransportClosed,
     UpperLayer,
     UserInformation,
     accept_roles,
+    accept_window,
     accepted_contexts,
     negotiate,
 )
 from router.association.doors import Doors, judge_access
+from router.association.operation import Operation, send_response
 from router.association.transport import Socket, Transport
 from router.association.words import abort_words, context_words
 from router.config import Config, Listener
-from router.dimse import (
-    AssemblyError,
-    Command,
-    CommandField,
-    DataSetPiece,
-    MessageAssembler,
-    MessageBegin,
-    Status,
-    describe,
-    encode,
-    response_to,
-)
+from router.dimse import AssemblyError, CommandField, DataSetPiece, MessageAssembler, MessageBegin, describe
 from router.logs import escaped
-from router.services import Request, Sender, Service
-from router.spool import Incoming, OutOfSpace, Spool
+from router.services import Sender, Service
+from router.spool import Spool
 
 _NUMBERS = itertools.count(1)
 
@@ -74,18 +67,6 @@ class Reception:
     services: tuple[Service, ...]
     spool: Spool
     doors: Doors
-
-
-@define
-class _Message:
-    """The message that is coming in."""
-
-    context_id: int
-    command: Command
-    request: Request | None = None
-    service: Service | None = None
-    refusal: Command | None = None
-    data: Incoming | None = None
 
 
 class Acceptor:
@@ -101,8 +82,12 @@ class Acceptor:
         self._assembler = MessageAssembler(command_cap=self._config.limits.command_set)
         self._contexts: dict[int, AcceptedContext] = {}
         self._services: dict[int, Service] = {}
+        self._abstract_syntaxes: dict[str, Service] = {}
         self._sender: Sender | None = None
-        self._message: _Message | None = None
+        self._operation: Operation | None = None
+        self._window = 1
+        self._performing = 0
+        self._performed = trio.lowlevel.ParkingLot()
         self._place = ExitStack()
         self._outcome = ""
         self._draining = False
@@ -110,7 +95,8 @@ class Acceptor:
         self._started = trio.current_time()
         self._statuses: Counter[str] = Counter()
         self._data_bytes = 0
-        self._log = structlog.get_logger().bind(association=next(_NUMBERS), peer=peer)
+        self._number = next(_NUMBERS)
+        self._log = structlog.get_logger().bind(association=self._number, peer=peer)
 
     def statistics(self) -> dict[str, Any]:
         """What an operator wants to know of an open association."""
@@ -127,23 +113,30 @@ class Acceptor:
     def drain(self) -> None:
         """End the association as soon as no message is in flight on it."""
         self._draining = True
-        if self._rest is not None:
+        if self._rests and self._rest is not None:
             self._rest.cancel()
+
+    @property
+    def _rests(self) -> bool:
+        """Whether the association is open, and no message is in flight on it."""
+        return not self._assembler.in_message and not self._performing and not self._outcome
 
     async def run(self) -> None:
         """Serve until the association has ended. Cancellation closes the connection."""
         with self._place:
             try:
-                await self._transport.perform(self._upper_layer.transport_connected())
-                while self._transport.is_open:
-                    await self._step()
+                async with trio.open_nursery() as self._nursery:
+                    await self._transport.perform(self._upper_layer.transport_connected())
+                    while self._transport.is_open:
+                        await self._step()
             except Exception:
                 await self._abort("aborted: the router failed, see the log")
                 raise
             finally:
                 self._transport.close()
-                with trio.CancelScope(shield=True):
-                    await self._drop_message()
+                if self._operation is not None:
+                    with trio.CancelScope(shield=True):
+                        await self._operation.drop()
                 self._report()
 
     async def _step(self) -> None:
@@ -162,11 +155,10 @@ class Acceptor:
 
     async def _read(self) -> list[Indication] | None:
         """What the next read means; None when `drain` was asked for and nothing is in flight."""
-        resting = not self._assembler.in_message and not self._outcome
-        if self._draining and resting:
+        if self._draining and self._rests:
             return None
         with trio.CancelScope() as scope:
-            self._rest = scope if resting else None
+            self._rest = scope
             try:
                 return await self._transport.read(self._config.timeouts.idle)
             finally:
@@ -247,9 +239,15 @@ class Acceptor:
                 maximum_length=self._listener.maximum_pdu_length,
                 implementation_class_uid=router.implementation_class_uid,
                 implementation_version_name=router.implementation_version_name,
-                roles=accept_roles(request.user_information.roles, lambda _: (True, False)),
+                asynchronous_operations_window=accept_window(
+                    request.user_information.asynchronous_operations_window,
+                    AsynchronousOperationsWindow(invoked=self._config.limits.window, performed=1),
+                ),
+                roles=accept_roles(request.user_information.roles, self._roles),
             ),
         )
+        if window := accept.user_information.asynchronous_operations_window:
+            self._window = window.invoked
         self._contexts = accepted_contexts(request, accept)
         return accept
 
@@ -258,9 +256,14 @@ class Acceptor:
         for service in self._reception.services:
             verdict = service.judge(context)
             if verdict is not None:
-                self._services[context.id] = service
+                self._services[context.id] = self._abstract_syntaxes[context.abstract_syntax] = service
                 return verdict
         return ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED
+
+    def _roles(self, offer: RoleSelection) -> tuple[bool, bool]:
+        """The roles that the peer may take: as the service says whose abstract syntax it is."""
+        service = self._abstract_syntaxes.get(offer.sop_class_uid)
+        return service.roles(offer.sop_class_uid) if service else (True, False)
 
     # Messages
 
@@ -271,81 +274,58 @@ class Acceptor:
             await self._abort(f"aborted: {error}")
             return
         match piece:
-            case MessageBegin():
-                self._begin(piece)
-                if not piece.command.has_data_set:
-                    await self._end()
+            case MessageBegin(command=command):
+                if command.is_response or command.field == CommandField.C_CANCEL_RQ:
+                    self._log.debug("stray message ignored", command=command.name)
+                    return
+                self._operation = self._operation_of(piece)
+                if not command.has_data_set:
+                    await self._whole()
             case DataSetPiece():
-                await self._take(piece)
+                self._data_bytes += len(piece.data)
+                if self._operation is not None:
+                    await self._operation.take(piece)
+                    if piece.is_last:
+                        await self._whole()
 
-    def _begin(self, begin: MessageBegin) -> None:
-        command = begin.command
-        message = self._message = _Message(begin.context_id, command)
-        if command.is_response or command.field == CommandField.C_CANCEL_RQ:
-            self._log.debug("stray message ignored", command=command.name)
-            return
+    def _operation_of(self, begin: MessageBegin) -> Operation:
         assert self._sender is not None
-        context = self._contexts[begin.context_id]
-        service = message.service = self._services[begin.context_id]
-        message.request = Request(
-            sender=self._sender,
-            abstract_syntax=context.abstract_syntax,
-            transfer_syntax=context.transfer_syntax,
-            command=command,
-            command_bytes=begin.command_bytes,
-        )
-        if command.field not in service.requests:
-            words = f"{command.name} is no operation of {service.name}"
-            message.refusal = response_to(command, Status.UNRECOGNIZED_OPERATION, error_comment=words)
-        else:
-            message.refusal = service.refuse(message.request)
-        if command.has_data_set and message.refusal is None:
-            message.data = self._reception.spool.incoming()
+        context, service = self._contexts[begin.context_id], self._services[begin.context_id]
+        return Operation.begin(begin, self._sender, self._number, context, service, self._reception.spool)
 
-    async def _take(self, piece: DataSetPiece) -> None:
-        message = self._message
-        assert message is not None
-        self._data_bytes += len(piece.data)
-        if message.data is not None:
-            try:
-                await message.data.write(piece.data)
-                if piece.is_last:
-                    await message.data.finish()
-            except OutOfSpace:
-                words = "the router's disk is full, try again later"
-                message.refusal = response_to(message.command, Status.OUT_OF_RESOURCES, error_comment=words)
-                await message.data.discard()
-                message.data = None
-        if piece.is_last:
-            await self._end()
-
-    async def _end(self) -> None:
-        """The message is whole: have it performed, and answer."""
-        message = self._message
-        assert message is not None
-        if message.request is not None and message.service is not None:
-            response = message.refusal or await message.service.perform(message.request, message.data)
-            await self._drop_message()
-            await self._respond(message, response)
-        self._message = None
-
-    async def _respond(self, message: _Message, response: Command) -> None:
-        assert message.service is not None
-        assert response.status is not None
-        words = describe(response.status, message.service.name)
-        self._statuses[words] += 1
-        self._log.debug("answered", command=message.command.name, sop_class=message.command.sop_class_uid, words=words)
-        try:
-            buffers = self._upper_layer.send_data(message.context_id, encode(response), command=True, last=True)
-        except Overtaken:  # the peer has gone without waiting for the answer
+    async def _whole(self) -> None:
+        """The message is whole: have it performed, and answer. Beside others, where the window and the service allow
+        it; else it waits for those that are being performed, and the next message waits for it."""
+        operation, self._operation = self._operation, None
+        assert operation is not None
+        if self._window == 1:
+            await self._answer(operation)
             return
-        await self._transport.send(buffers)
+        alone = not operation.service.parallel
+        while self._performing >= (1 if alone else self._window):
+            await self._performed.park()
+        self._performing += 1
+        self._nursery.start_soon(self._answer_beside, operation)
+        while alone and self._performing:
+            await self._performed.park()
 
-    async def _drop_message(self) -> None:
-        """Leave no trace of a data set that was not committed."""
-        if self._message is not None and self._message.data is not None:
-            await self._message.data.discard()
-            self._message.data = None
+    async def _answer_beside(self, operation: Operation) -> None:
+        try:
+            await self._answer(operation)
+        finally:
+            self._performing -= 1
+            self._performed.unpark_all()
+            if self._draining and self._rests and self._rest is not None:
+                self._rest.cancel()
+
+    async def _answer(self, operation: Operation) -> None:
+        response = await operation.perform()
+        command = operation.request.command
+        words = describe(response.status, operation.service.name)
+        self._statuses[words] += 1
+        self._log.debug("answered", command=command.name, sop_class=command.sop_class_uid, words=words)
+        with suppress(Overtaken):  # the peer has gone without waiting for the answer
+            await send_response(self._transport, operation.context_id, response)
 
     def _report(self) -> None:
         """The canonical line. A connection that never asked for an association is noise (load balancers)."""

@@ -1,11 +1,13 @@
-"""An association that we open: connects, negotiates, sends requests one at a time, releases.
+"""An association that we open: connects, negotiates, sends requests, gathers their responses, releases.
 
-The caller's own task drives it; there is nothing in the background. A data set is read from its source in chunks
-and framed as it goes, so an object of any size needs one chunk of memory. The command set and the first chunk leave
-in one write.
+The caller's own task drives it; there is nothing in the background. Several requests may be outstanding where the
+peer granted it (PS3.7 D.3.3.3), and what the peer asks for meanwhile is performed. A data set is read
+from its source in chunks and framed as it goes, so an object of any size needs one chunk of memory. The command set
+and the first chunk leave in one write.
 """
 
 import os
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -13,7 +15,7 @@ from typing import Any, Protocol, Self, assert_never
 
 import structlog
 import trio
-from attrs import evolve, frozen
+from attrs import evolve
 
 from pdu import (
     Abort,
@@ -23,8 +25,10 @@ from pdu import (
     AssociateConfirm,
     AssociateIndication,
     AssociateRQ,
+    AsynchronousOperationsWindow,
     Fragment,
     Indication,
+    Overtaken,
     PresentationContext,
     ProviderAbort,
     RejectIndication,
@@ -32,22 +36,27 @@ from pdu import (
     ReleaseIndication,
     RequestRefused,
     Role,
+    RoleSelection,
     TransportClosed,
     UpperLayer,
     UserInformation,
     accepted_contexts,
 )
 from router.association.errors import Aborted, AssociationError, NoResponse, NotConnected, Rejected
+from router.association.operation import Host, Operation, send_response
+from router.association.target import Target
 from router.association.transport import Buffer, Transport
 from router.association.words import abort_words, context_words
 from router.config import Timeouts
-from router.dimse import AssemblyError, Command, MessageAssembler, MessageBegin, encode
+from router.dimse import AssemblyError, Command, DataSetPiece, MessageAssembler, MessageBegin, Response, encode
 
 CHUNK = 512 * 1024
 """Bytes of a data set that are read at once."""
 
-_GLANCE = 0.001
-"""Seconds to look whether the peer has ended an association that rested."""
+_ATTENTION = 3600.0
+"""Seconds of silence after which a rest just goes on."""
+_MOST_ANSWERED = 1 << 20
+"""Bytes of a response's data set: those of the N-services are small."""
 
 
 class DataSource(Protocol):
@@ -58,39 +67,45 @@ class DataSource(Protocol):
     async def read_into(self, buffer: memoryview, offset: int) -> int: ...
 
 
-@frozen(kw_only=True)
-class Target:
-    """Whom to call, and as whom."""
-
-    host: str
-    port: int
-    called_ae: str
-    calling_ae: str
-    maximum_pdu_length: int
-    implementation_class_uid: str
-    implementation_version_name: str
-
-
 class Requestor:
     """One outgoing association. `async with await Requestor.open(...)` releases it at the end, or aborts it when
     the block fails."""
 
-    def __init__(self, transport: Transport, upper_layer: UpperLayer, timeouts: Timeouts) -> None:
+    def __init__(self, target: Target, transport: Transport, timeouts: Timeouts, host: Host | None) -> None:
         self._transport = transport
-        self._upper_layer = upper_layer
+        self._upper_layer = transport.upper_layer
         self._timeouts = timeouts
         self._assembler = MessageAssembler()
+        self._target = target
+        self._host = host
         self._message_id = 0
+        self._outstanding: dict[int, str] = {}
+        self._responses: deque[Response] = deque()
+        self._response: Command | None = None
+        self._data_set = bytearray()
+        self._operation: Operation | None = None
         self._chunk = bytearray()
         self._arrived: list[Indication] = []
+        self._contexts_by_id: dict[int, AcceptedContext] = {}
         self.contexts: dict[tuple[str, str], AcceptedContext] = {}
         """What the peer accepted, by (abstract syntax, transfer syntax)."""
         self.refused: dict[tuple[str, str], str] = {}
         """What it did not accept, and why, in words."""
+        self.window = 1
+        """Requests that may be outstanding at a time, as negotiated."""
 
     @classmethod
-    async def open(cls, target: Target, contexts: Sequence[PresentationContext], timeouts: Timeouts) -> "Requestor":
-        """Connect and negotiate.
+    async def open(
+        cls,
+        target: Target,
+        contexts: Sequence[PresentationContext],
+        timeouts: Timeouts,
+        *,
+        roles: Sequence[RoleSelection] = (),
+        host: Host | None = None,
+    ) -> "Requestor":
+        """Connect and negotiate. `host` performs what the peer asks for on this association; without one it is
+        answered with 0211H.
 
         Raises:
             NotConnected: no connection, or no answer in time.
@@ -99,9 +114,9 @@ class Requestor:
         """
         sock = await _connect(target, timeouts.connect)
         upper_layer = UpperLayer(role=Role.REQUESTOR, maximum_length=target.maximum_pdu_length)
-        requestor = cls(Transport(sock, upper_layer, timeouts), upper_layer, timeouts)
+        requestor = cls(target, Transport(sock, upper_layer, timeouts), timeouts, host)
         try:
-            await requestor._associate(_associate_rq(target, contexts))
+            await requestor._associate(_associate_rq(target, contexts, roles))
         except BaseException:
             requestor._transport.close()
             raise
@@ -140,9 +155,13 @@ class Requestor:
 
     def _learn(self, request: AssociateRQ, accept: AssociateAC) -> None:
         """Sort the presentation contexts into those that can be used and those that cannot, and why."""
+        proposed_window = request.user_information.asynchronous_operations_window
+        wanted = proposed_window.invoked if proposed_window else 1
         words = context_words(request.presentation_contexts, accept.presentation_contexts)
         structlog.get_logger().debug("presentation contexts", words=words)
-        accepted = accepted_contexts(request, accept)
+        accepted = self._contexts_by_id = accepted_contexts(request, accept)
+        if granted := accept.user_information.asynchronous_operations_window:
+            self.window = min(granted.invoked, wanted) if granted.invoked else wanted
         for proposed, sentence in zip(request.presentation_contexts, words, strict=True):
             if context := accepted.get(proposed.id):
                 self.contexts[context.abstract_syntax, context.transfer_syntax] = context
@@ -150,22 +169,64 @@ class Requestor:
                 for transfer_syntax in proposed.transfer_syntaxes:
                     self.refused[proposed.abstract_syntax, transfer_syntax] = sentence
 
-    async def request(self, context: AcceptedContext, command: Command, data: DataSource | None = None) -> Command:
-        """Send one request and wait for its response. The Message ID is assigned here.
+    async def request(self, context: AcceptedContext, command: Command, data: DataSource | None = None) -> Response:
+        """Send one request and wait for its response, with no other outstanding. Errors as of `send`, `receive`."""
+        await self.send(context, command, data)
+        return await self.receive()
+
+    async def send(self, context: AcceptedContext, command: Command, data: DataSource | None = None) -> int:
+        """Send one request, and give the Message ID that is assigned to it. At most `window` may be outstanding.
 
         Raises:
-            NoResponse: it was sent, and nothing came back for the DIMSE deadline.
-            Aborted: the peer ended the association, or answered something else.
+            Aborted: the association has ended.
         """
         if not self._transport.is_open:
             raise Aborted(f"the association has ended before {command.name}")
         self._message_id = self._message_id % 0xFFFF + 1
-        numbered = evolve(command, message_id=self._message_id)
-        await self._send(context.id, numbered, data)
-        try:
-            return await self._response()
-        except TimeoutError as error:
-            raise NoResponse(f"no response to {command.name}: {error}") from error
+        self._outstanding[self._message_id] = command.name
+        await self._send(context.id, evolve(command, message_id=self._message_id), data)
+        return self._message_id
+
+    async def receive(self) -> Response:
+        """The next response to any of the outstanding requests; meanwhile, requests of the peer are performed. May be
+        cancelled and called again: nothing is lost.
+
+        Raises:
+            NoResponse: nothing came for the DIMSE deadline.
+            Aborted: the peer ended the association, or answered something else.
+        """
+        while not self._responses:
+            try:
+                indication = await self._next(self._timeouts.dimse)
+            except TimeoutError as error:
+                names = " and ".join(dict.fromkeys(self._outstanding.values()))
+                raise NoResponse(f"no response to {names}: {error}") from error
+            if not isinstance(indication, Fragment):
+                raise Aborted(f"{_end_words(indication)} while a response was due")
+            with trio.CancelScope(shield=True):
+                await self._on_fragment(indication)
+        return self._responses.popleft()
+
+    async def attend(self) -> None:
+        """Perform what the peer asks for while nothing is outstanding, until cancelled or until the association has
+        ended. Cancellation waits for what has begun."""
+        while self._transport.is_open:
+            try:
+                arrived = self._arrived or await self._transport.read(_ATTENTION)
+            except TimeoutError:
+                continue
+            self._arrived = []
+            with trio.CancelScope(shield=True):
+                for indication in arrived:
+                    if not isinstance(indication, Fragment):
+                        self._arrived.append(indication)
+                        return
+                    await self._on_fragment(indication)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether, as far as is known, a request may be sent."""
+        return self._transport.is_open and not self._arrived
 
     async def _send(self, context_id: int, command: Command, data: DataSource | None) -> None:
         buffers: list[Buffer] = self._upper_layer.send_data(context_id, encode(command), command=True, last=True)
@@ -190,33 +251,65 @@ class Requestor:
             self._chunk = bytearray(size)
         return memoryview(self._chunk)[:size]
 
-    async def _response(self) -> Command:
-        while True:
-            indication = await self._next(self._timeouts.dimse)
-            if not isinstance(indication, Fragment):
-                raise Aborted(f"{_end_words(indication)} while a response was due")
-            try:
-                piece = self._assembler.feed(indication)
-            except AssemblyError as error:
-                await self._abort()
-                raise Aborted(f"the peer's response makes no message: {error}") from error
-            if isinstance(piece, MessageBegin):
-                command = piece.command
-                if command.is_response and command.message_id_being_responded_to == self._message_id:
-                    return command
-                await self._abort()
-                raise Aborted(
-                    f"{command.name} with Message ID {command.message_id_being_responded_to}"
-                    f" where {self._message_id} was due"
-                )
+    async def _on_fragment(self, fragment: Fragment) -> None:
+        """A part of a response, or of a request of the peer's.
 
-    async def is_alive(self) -> bool:
-        """Whether the peer has kept the association open while nothing was asked of it."""
+        Raises:
+            Aborted: it is neither; we have aborted the association.
+        """
         try:
-            self._arrived += await self._transport.read(_GLANCE)
-        except TimeoutError:
-            return True
-        return self._transport.is_open and not self._arrived
+            piece = self._assembler.feed(fragment)
+        except AssemblyError as error:
+            await self._abort()
+            raise Aborted(f"the peer's response makes no message: {error}") from error
+        match piece:
+            case MessageBegin(command=command) if command.is_response:
+                await self._on_response(command)
+            case MessageBegin():
+                self._operation = await self._begin(piece)
+                if not piece.command.has_data_set:
+                    await self._perform()
+            case DataSetPiece(data=data, is_last=is_last):
+                if self._operation is not None:
+                    await self._operation.take(piece)
+                    if is_last:
+                        await self._perform()
+                    return
+                if len(self._data_set) + len(data) > _MOST_ANSWERED:
+                    await self._abort()
+                    raise Aborted(f"the peer's response has a data set of more than {_MOST_ANSWERED} bytes")
+                self._data_set += data
+                if is_last:
+                    assert self._response is not None
+                    self._responses.append(Response(self._response, bytes(self._data_set)))
+
+    async def _on_response(self, command: Command) -> None:
+        message_id = command.message_id_being_responded_to
+        if message_id is None or self._outstanding.pop(message_id, None) is None:
+            due = " or ".join(map(str, self._outstanding)) or "none"
+            await self._abort()
+            raise Aborted(f"{command.name} with Message ID {message_id} where {due} was due")
+        self._response = command
+        self._data_set.clear()
+        if not command.has_data_set:
+            self._responses.append(Response(command))
+
+    async def _begin(self, begin: MessageBegin) -> Operation:
+        operation = None
+        if self._host is not None:
+            operation = self._host.begin(begin, self._contexts_by_id[begin.context_id], self._target)
+        if operation is None:
+            await self._abort()
+            raise Aborted(f"the peer asked for {begin.command.name} on our association")
+        return operation
+
+    async def _perform(self) -> None:
+        """The peer's request is whole: have it performed, and answer."""
+        operation, self._operation = self._operation, None
+        assert operation is not None
+        response = await operation.perform()
+        with suppress(Overtaken):
+            await send_response(self._transport, operation.context_id, response)
 
     async def release(self) -> None:
         """A-RELEASE, and wait for the answer; a peer that does not answer is left."""
@@ -270,7 +363,9 @@ def _cause(error: OSError) -> str:
     return ", ".join(words) or error.strerror or str(error)
 
 
-def _associate_rq(target: Target, contexts: Sequence[PresentationContext]) -> AssociateRQ:
+def _associate_rq(
+    target: Target, contexts: Sequence[PresentationContext], roles: Sequence[RoleSelection]
+) -> AssociateRQ:
     return AssociateRQ(
         called_ae_title=target.called_ae,
         calling_ae_title=target.calling_ae,
@@ -279,8 +374,14 @@ def _associate_rq(target: Target, contexts: Sequence[PresentationContext]) -> As
             maximum_length=target.maximum_pdu_length,
             implementation_class_uid=target.implementation_class_uid,
             implementation_version_name=target.implementation_version_name,
+            asynchronous_operations_window=_proposed_window(target.window),
+            roles=tuple(roles),
         ),
     )
+
+
+def _proposed_window(window: int) -> AsynchronousOperationsWindow | None:
+    return AsynchronousOperationsWindow(invoked=window, performed=1) if window > 1 else None
 
 
 async def _fill(data: DataSource, buffer: memoryview, offset: int) -> int:

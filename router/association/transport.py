@@ -74,6 +74,7 @@ class Transport:
         self._artim_deadline: float | None = None
         self._open = True
         self._writable = True
+        self._sending = trio.Lock()
         self._bytes_received = 0
         self._bytes_sent = 0
         self.upper_layer = upper_layer
@@ -151,10 +152,21 @@ class Transport:
         await self.perform(outputs)
 
     async def send(self, buffers: Sequence[Buffer]) -> None:
-        """Write all of `buffers`. A peer that takes nothing for the write deadline loses the connection.
+        """Write all of `buffers`. Those of two tasks come one after the other. A peer that takes nothing for the
+        write deadline loses the connection.
 
         A connection that is gone swallows the bytes: the next read tells how it ended.
         """
+        if not self._sending.locked():  # a turn that is free costs no checkpoint
+            self._sending.acquire_nowait()
+        else:
+            await self._sending.acquire()
+        try:
+            await self._send(buffers)
+        finally:
+            self._sending.release()
+
+    async def _send(self, buffers: Sequence[Buffer]) -> None:
         if not self._writable:
             return
         self._writable = False  # stays so when this is cancelled, or fails, in the middle of a PDU

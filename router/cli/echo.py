@@ -70,7 +70,6 @@ async def _one(association: Requestor, context: AcceptedContext) -> dict[str, An
     started = trio.current_time()
     request = Command(field=CommandField.C_ECHO_RQ, affected_sop_class_uid=VERIFICATION)
     response = await association.request(context, request)
-    assert response.status is not None
     return {
         "accepted": True,
         "status": response.status,

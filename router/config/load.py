@@ -18,6 +18,8 @@ from router.config.patterns import suggestion
 from router.config.quantities import shown
 from router.config.reading import ConfigError, Fault, Reading, T, Table
 from router.config.values import (
+    MPPS,
+    ROUTE_KEYS,
     SERVICES,
     Access,
     Admin,
@@ -33,7 +35,7 @@ from router.config.values import (
 )
 from router.messages import SpoolSettings
 
-TABLES = ("router", "listeners", "timeouts", "limits", "access", "storage", "spool", "admin", "peers", "routes")
+TABLES = ("router", "listeners", "timeouts", "limits", "access", "storage", "mpps", "spool", "admin", "peers", "routes")
 
 
 def load(path: Path, *, services: Collection[str] = SERVICES) -> Config:
@@ -68,6 +70,7 @@ def parse(content: str, base: Path, *, services: Collection[str] = SERVICES) -> 
         limits=_section(reading, Limits, document, "limits"),
         access=_section(reading, Access, document, "access"),
         storage=storage,
+        mpps=_section(reading, MPPS, document, "mpps"),
         spool=_spool(reading, document, storage),
         admin=_section(reading, Admin, document, "admin"),
         peers=peers,
@@ -120,6 +123,7 @@ def _spool(reading: Reading, document: Table, storage: Storage) -> SpoolSettings
         large_object=spool.large_object,
         memory=spool.memory,
         free_space_floor=spool.free_space_floor,
+        history=spool.history,
         duplicates=storage.duplicates,
     )
 
@@ -153,6 +157,7 @@ def _routes(reading: Reading, document: Table, services: Collection[str]) -> tup
         if isinstance(table, dict):
             _judge_service(reading, table.get("service"), services, f"{path}.service")
             _judge_destinations(reading, table.get("to"), document, f"{path}.to")
+            _judge_route_keys(reading, table, path)
         if isinstance(name, str) and name in names:
             reading.fault(f"{path}.name", "is the name of an earlier route too")
         names.add(str(name))
@@ -166,6 +171,17 @@ def _judge_service(reading: Reading, service: object, services: Collection[str],
             f"there is no service {shown(service)} in this version of the router{suggestion(service, services)}; "
             f"a route can be for: {', '.join(services)}",
         )
+
+
+def _judge_route_keys(reading: Reading, table: Table, path: str) -> None:
+    """Keys that belong to another service, and whose answer a modality is to get."""
+    for service, keys in ROUTE_KEYS.items():
+        for key in keys:
+            if key in table and table.get("service") != service:
+                reading.fault(f"{path}.{key}", f"is a key of routes for {service} only")
+    answer, to = table.get("answer", "router"), table.get("to")
+    if isinstance(answer, str) and answer != "router" and answer not in (to if isinstance(to, list) else [to]):
+        reading.fault(f"{path}.answer", f'must be "router" or one of the peers in `to`, not {shown(answer)}')
 
 
 def _judge_destinations(reading: Reading, to: object, document: Table, path: str) -> None:

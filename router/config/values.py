@@ -23,8 +23,14 @@ from router.messages import SpoolSettings
 IMPLEMENTATION_CLASS_UID = "2.25.38507084909942000972300432763954023573"
 IMPLEMENTATION_VERSION_NAME = f"DICOM_ROUTER_{__version__}"[:16]
 
-SERVICES = ("storage",)
+SERVICES = ("storage", "mpps", "mpps-notification", "instance-availability")
 """The service classes that a route can be for."""
+
+ROUTE_KEYS = {
+    "mpps": ("answer", "validation"),
+    "instance-availability": ("patience", "missing"),
+}
+"""The keys of a route that only one service knows."""
 
 
 Wait = Annotated[float, One(number.wait)]
@@ -86,6 +92,7 @@ class Limits:
 
     associations: Annotated[int, One(number.between(1, 100_000))] = 500
     associations_per_peer: Annotated[int, One(number.between(1, 100_000))] = 100
+    window: Annotated[int, One(number.between(1, 1000))] = 32
     command_set: Annotated[int, One(number.size_between("1KiB", "16MiB"))] = 64 << 10
 
 
@@ -112,6 +119,17 @@ class Storage:
 
 
 @frozen(kw_only=True)
+class MPPS:
+    """[mpps]: procedure steps, and who may report and retrieve them."""
+
+    calling_ae: Patterns = ANYTHING
+    retrieve_ae: Patterns = ANYTHING
+    retransmissions: Annotated[bool, One(text.flag)] = True
+    answer_within: Wait = 10.0
+    keep: Wait = 30 * 86400.0
+
+
+@frozen(kw_only=True)
 class Spool:
     """[spool]: how the spool keeps what it was given. With `storage.duplicates` it makes the `SpoolSettings`."""
 
@@ -119,6 +137,7 @@ class Spool:
     large_object: Annotated[int, One(number.size_between("4KiB", "256MiB"))] = 1 << 20
     memory: Annotated[int, One(number.size_between("1MiB", "1TiB"))] = 32 << 20
     free_space_floor: Annotated[int, One(number.size)] = 1 << 30
+    history: Duration = 86400.0
 
 
 @frozen(kw_only=True)
@@ -149,6 +168,7 @@ class Peer:
     ae_title: AETitle
     address: Annotated[Endpoint | None, One(text.connecting)] = None
     associations: Annotated[int, One(number.between(1, 1000))] = 1
+    window: Annotated[int, One(number.between(1, 1000))] = 1
     linger: Duration = 5.0
     calling_ae: AETitle = "ROUTER"
     maximum_pdu_length: PDULength = 131072
@@ -164,6 +184,10 @@ class Route:
     when: Annotated[tuple[Condition, ...], Entries(condition_key, condition_value, condition)] = ()
     to: Annotated[tuple[str, ...], Each(text.text)]
     final: Annotated[bool, One(text.flag)] = False
+    answer: Annotated[str, One(text.text)] = "router"
+    validation: Annotated[Literal["lenient", "strict"], One(text.one_of("lenient", "strict"))] = "lenient"
+    patience: Wait = 3600.0
+    missing: Annotated[Literal["omit", "unavailable"], One(text.one_of("omit", "unavailable"))] = "omit"
 
 
 @frozen(kw_only=True)
@@ -177,6 +201,7 @@ class Config:
     limits: Limits = Limits()
     access: Access = Access()
     storage: Storage = Storage()
+    mpps: MPPS = MPPS()
     spool: SpoolSettings = field(factory=SpoolSettings)
     admin: Admin = Admin()
     peers: dict[str, Peer] = field(factory=dict)

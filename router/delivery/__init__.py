@@ -2,5 +2,6 @@
 
 from router.delivery.destination import Destination, DestinationStatistics
 from router.delivery.dispatcher import Dispatcher
+from router.delivery.retry import restarts
 
-__all__ = ["Destination", "DestinationStatistics", "Dispatcher"]
+__all__ = ["Destination", "DestinationStatistics", "Dispatcher", "restarts"]

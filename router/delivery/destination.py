@@ -1,12 +1,12 @@
 """The actor of one destination: keeps its part of the queue moving, whatever the others do.
 
-It holds a window of the ledger's queue and up to `associations` requestors. Each requestor opens an association
-for what waits, carries deliveries one after another, lingers a little, and releases. What became of each attempt
-goes to the ledger; what is decided (retry, hold, back off) is decided in `retry` and `window`.
+It holds a window of the ledger's queue and up to `associations` associations, each opened for what waits and used to
+its end by a carrier. What became of each attempt goes to the ledger; what is decided (retry, hold, back off) is
+decided in `retry` and `window`. Not here: sending and receiving (carrier.py).
 """
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from enum import Enum
 from functools import partial
 from typing import Final
@@ -15,20 +15,15 @@ import structlog
 import trio
 from attrs import evolve, frozen
 
-from router.association import (
-    AssociationError,
-    Rejected,
-    Requestor,
-    Target,
-    plan_contexts,
-)
+from pdu import RoleSelection
+from router.association import AssociationError, Host, Rejected, Requestor, Target, plan_contexts
 from router.config import Config, Peer
+from router.delivery.carrier import Attempt, Carrier
 from router.delivery.retry import Breaker, RetryPolicy
 from router.delivery.window import Pair, Window
-from router.dimse import Command, decode, describe
 from router.messages import Result, Settlement, Waiting
 from router.services import Service
-from router.spool import OutOfSpace, Spool, SpoolError
+from router.spool import Spool
 
 _REFILL_BELOW: Final = 128
 """Deliveries in the window below which more are read from the ledger."""
@@ -72,9 +67,10 @@ class Destination:
         self.name: Final = peer.name
         self._peer = peer
         self._timeouts = config.timeouts
-        self._target = _target(peer, config)
+        self._target = Target.of(peer, config)
         self._spool = spool
         self._services = services
+        self._host = Host(services=tuple(services.values()), spool=spool)
         self._jitter = jitter
         self._policy = RetryPolicy(
             first=peer.retry.first, factor=peer.retry.factor, max=peer.retry.max, give_up=peer.retry.give_up
@@ -202,10 +198,7 @@ class Destination:
                 return
             async with association:
                 self._hold_refused(association)
-                while (delivery := await self._next_for(association)) is not None:
-                    await self._carry(association, delivery)
-                    if self._breaker.is_open:  # it has just failed again: leave the destination in peace
-                        break
+                await Carrier(association, self, self._spool, self._services, self._peer.linger).run()
         except AssociationError:  # what was in flight has been settled, and the breaker told
             pass
         finally:
@@ -214,7 +207,10 @@ class Destination:
 
     async def _open(self) -> Requestor | None:
         try:
-            return await Requestor.open(self._target, plan_contexts(self._window.plan()), self._timeouts)
+            plan = self._window.plan()
+            return await Requestor.open(
+                self._target, plan_contexts(plan), self._timeouts, roles=self._roles(plan), host=self._host
+            )
         except Rejected as error:
             self._unreachable(f"association {error}")
             if not error.rejection.transient:
@@ -223,60 +219,59 @@ class Destination:
             self._unreachable(str(error))
         return None
 
-    async def _next_for(self, association: Requestor) -> Waiting | None:
-        """The next delivery that this association can carry; None: release it."""
-        deadline = trio.current_time() + self._peer.linger
-        rested = False
-        while not self._draining:
-            if rested and self._window.ready and not await association.is_alive():
-                return None
-            delivery = self._window.take(association.contexts)
-            if not self._caught_up and self._window.ready < _REFILL_BELOW:
-                self._news.unpark_all()
-            if delivery is not None:
-                return delivery
-            if self._window.ready or trio.current_time() >= deadline:
-                return None
-            self._idle += 1
-            try:
-                await self._wait(deadline)
-            finally:
-                self._idle -= 1
-            rested = True
-        return None
+    def _roles(self, plan: Sequence[Pair]) -> list[RoleSelection]:
+        """What the services propose for the abstract syntaxes of a plan."""
+        proposals = {
+            abstract_syntax: proposal
+            for abstract_syntax in dict.fromkeys(pair[0] for pair in plan)
+            for service in self._services.values()
+            if (proposal := service.proposes(abstract_syntax)) is not None
+        }
+        return list(proposals.values())
 
-    async def _carry(self, association: Requestor, delivery: Waiting) -> None:
-        """One attempt. Whatever happens, the ledger hears of it."""
-        context = association.contexts[delivery.abstract_syntax, delivery.transfer_syntax]
-        service = self._services[delivery.service]
-        started = trio.current_time()
+    # What a carrier asks for
+
+    @property
+    def has_ready(self) -> bool:
+        return self._window.ready > 0
+
+    @property
+    def is_troubled(self) -> bool:
+        return self._breaker.is_open
+
+    @property
+    def is_draining(self) -> bool:
+        return self._draining
+
+    def take(self, offered: Container[Pair]) -> Waiting | None:
+        delivery = self._window.take(offered)
+        if not self._caught_up and self._window.ready < _REFILL_BELOW:
+            self._news.unpark_all()
+        return delivery
+
+    async def news(self, until: float) -> None:
+        self._idle += 1
         try:
-            message = await self._spool.open_message(delivery.message_id)
-        except SpoolError as error:
-            later = isinstance(error, OutOfSpace)
-            self._settle(delivery, Result.RETRY if later else Result.HELD, str(error), started)
-            return
-        try:
-            response = await association.request(context, decode(message.envelope.command), message)
-        except BaseException as error:
-            reason = str(error) if isinstance(error, AssociationError) else "interrupted"
-            self._settle(delivery, Result.RETRY, reason, started)
-            self._struck(delivery, reason)
-            raise
+            await self._wait(until)
         finally:
-            message.close()
-        assert response.status is not None
-        result = service.outcome(response.status)
-        self._settle(delivery, result, _answer_words(response, delivery.service), started)
-        if result is Result.RETRY:
-            self._struck(delivery, _answer_words(response, delivery.service))
-        else:
-            self._breaker.succeeded()
+            self._idle -= 1
+
+    def succeeded(self) -> None:
+        self._breaker.succeeded()
+
+    def struck(self, attempt: Attempt, reason: str) -> None:
+        was_open = self._breaker.is_open
+        self._breaker.struck(trio.current_time(), self._jitter(), reason, again=attempt.delivery.attempts > 0)
+        if self._breaker.is_open and not was_open:
+            self._log.warning(
+                "destination keeps failing", why=self._breaker.reason, next_try_seconds=round(self._wait_seconds(), 1)
+            )
 
     # What became of it
 
-    def _settle(self, delivery: Waiting, result: Result, reason: str, started: float) -> None:
+    def settle(self, attempt: Attempt, result: Result, reason: str) -> None:
         now = trio.current_time()
+        delivery = attempt.delivery
         attempts = delivery.attempts + 1
         delay = None
         if result is Result.RETRY:
@@ -294,6 +289,8 @@ class Destination:
                 assert delay is not None
                 self._window.defer(evolve(delivery, attempts=attempts), now + delay)
         self._spool.settle(delivery.message_id, self.name, Settlement(result=result, reason=reason))
+        for service in self._services.values():
+            service.settled(delivery, result, reason)
         (self._log.info if result is Result.DELIVERED else self._log.warning)(
             "delivery",
             outcome=result.value,
@@ -302,7 +299,7 @@ class Destination:
             sop_instance_uid=delivery.sop_instance_uid,
             attempt=attempts,
             data_set_bytes=delivery.data_length,
-            seconds=round(now - started, 4),
+            seconds=round(now - attempt.started, 4),
             next_try_seconds=None if delay is None else round(delay, 1),
         )
 
@@ -316,7 +313,7 @@ class Destination:
 
     def _hold(self, chosen: Callable[[Waiting], bool], reason: str) -> None:
         for delivery in self._window.take_all(chosen):
-            self._settle(delivery, Result.HELD, reason, trio.current_time())
+            self.settle(Attempt(delivery=delivery, started=trio.current_time()), Result.HELD, reason)
 
     def _unreachable(self, reason: str) -> None:
         """The destination is at fault: everything waits, but not for ever."""
@@ -325,38 +322,9 @@ class Destination:
         expired = f"given up: {reason}"
         self._hold(lambda delivery: self._age(delivery) >= self._policy.give_up, expired)
 
-    def _struck(self, delivery: Waiting, reason: str) -> None:
-        was_open = self._breaker.is_open
-        self._breaker.struck(trio.current_time(), self._jitter(), reason, again=delivery.attempts > 0)
-        if self._breaker.is_open and not was_open:
-            self._log.warning(
-                "destination keeps failing", why=self._breaker.reason, next_try_seconds=round(self._wait_seconds(), 1)
-            )
-
     def _wait_seconds(self) -> float:
         return max(0.0, self._breaker.closed_at - trio.current_time())
 
 
 def _needs(pair: Pair, delivery: Waiting) -> bool:
     return (delivery.abstract_syntax, delivery.transfer_syntax) == pair
-
-
-def _answer_words(response: Command, service: str) -> str:
-    """The peer's status, with its own comment where it gave one."""
-    assert response.status is not None
-    words = describe(response.status, service)
-    return f"{words} ({response.error_comment})" if response.error_comment else words
-
-
-def _target(peer: Peer, config: Config) -> Target:
-    assert peer.address is not None, "the configuration lets no route lead to a peer without an address"
-    router = config.router
-    return Target(
-        host=peer.address.host,
-        port=peer.address.port,
-        called_ae=peer.ae_title,
-        calling_ae=peer.calling_ae or router.ae_title,
-        maximum_pdu_length=peer.maximum_pdu_length,
-        implementation_class_uid=router.implementation_class_uid,
-        implementation_version_name=router.implementation_version_name,
-    )

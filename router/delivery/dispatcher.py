@@ -3,7 +3,6 @@
 No destination ever waits for another: each has its own actor, window and associations.
 """
 
-import itertools
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
@@ -13,13 +12,10 @@ import trio
 
 from router.config import Config, Peer
 from router.delivery.destination import Destination, DestinationStatistics
+from router.delivery.retry import restarts
 from router.messages import Waiting
 from router.services import Service
 from router.spool import Spool, SpoolClosed, SpoolFailure
-
-_RESTART_FIRST: Final = 1.0
-_RESTART_MAX: Final = 60.0
-"""Seconds before a crashed actor is started again: doubled with each crash."""
 
 log = structlog.get_logger()
 
@@ -90,14 +86,13 @@ class Dispatcher:
         """Run one actor, and its successors when it crashes."""
         if predecessor is not None:
             await predecessor.ended.wait()
-        for crash in itertools.count():
+        for delay in restarts():
             try:
                 await destination.run()
                 return
             except* (SpoolFailure, SpoolClosed):
                 raise
             except* Exception:
-                delay = min(_RESTART_MAX, _RESTART_FIRST * 2 ** min(crash, 10))
                 log.exception("destination crashed", destination=peer.name, restart_seconds=delay)
             await trio.sleep(delay)
             if self._stopped.is_set() or self._destinations.get(peer.name) is not destination:

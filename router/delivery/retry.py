@@ -5,6 +5,9 @@ failed several deliveries in a row, makes all of them wait (`Breaker`): one asso
 the first success lets everything flow again.
 """
 
+import itertools
+from collections.abc import Iterator
+
 from attrs import define, frozen
 
 STRIKES = 5
@@ -31,6 +34,11 @@ class RetryPolicy:
         # The exponent is capped: beyond it the wait is `max` anyway, and floats overflow.
         backoff = min(self.max, self.first * self.factor ** min(attempt - 1, 64))
         return backoff * (0.5 + 0.5 * jitter)
+
+
+def restarts() -> Iterator[float]:
+    """Seconds before something that has crashed is started again: doubled with each crash, up to a minute."""
+    return (min(60.0, 2.0 ** min(crash, 10)) for crash in itertools.count())
 
 
 @define

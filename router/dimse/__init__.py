@@ -14,6 +14,7 @@ from router.dimse.command import (
     encode,
     response_to,
 )
+from router.dimse.response import Response
 from router.dimse.status import Status, StatusClass, describe, status_class
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "MessageAssembler",
     "MessageBegin",
     "Priority",
+    "Response",
     "Status",
     "StatusClass",
     "command_name",

@@ -107,10 +107,9 @@ class _Carrier:
         finally:
             data.close()
         self._strikes = 0
-        assert response.status is not None
         words = describe(response.status, "storage")
-        if response.error_comment:
-            words += f" ({response.error_comment})"
+        if comment := response.command.error_comment:
+            words += f" ({comment})"
         self._tell(Sent(instance=instance, verdict=_verdict(response.status), words=words))
 
     def _failed(self, instance: Instance, words: str) -> None:

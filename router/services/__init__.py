@@ -4,12 +4,23 @@ from pathlib import Path
 from typing import Final
 
 from router.config import Config, load
-from router.services.service import Request, Sender, Service
+from router.services.service import BaseService, House, Question, Request, Sender, Service, Unanswered
 from router.services.storage import Storage
 from router.services.verification import VERIFICATION, Verification
-from router.spool import Spool
 
-__all__ = ["ROUTED", "VERIFICATION", "Request", "Sender", "Service", "load_config", "services_of"]
+__all__ = [
+    "ROUTED",
+    "VERIFICATION",
+    "BaseService",
+    "House",
+    "Question",
+    "Request",
+    "Sender",
+    "Service",
+    "Unanswered",
+    "load_config",
+    "services_of",
+]
 
 # In the order in which they are asked whether a presentation context is theirs. Storage stands last: it takes every
 # SOP class that the dictionary does not know.
@@ -27,6 +38,6 @@ def load_config(path: Path) -> Config:
     return load(path, services=ROUTED)
 
 
-def services_of(config: Config, spool: Spool) -> tuple[Service, ...]:
+def services_of(house: House) -> tuple[Service, ...]:
     """All service classes of one router."""
-    return tuple(service(config, spool) for service in SERVICES)
+    return tuple(service(house) for service in SERVICES)

@@ -5,25 +5,29 @@ presentation contexts are its own, may refuse a request by its command set alone
 says what the peer's answer means for the delivery. It never sees a socket; what it accepts, it gives to the spool.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import ClassVar, Protocol
 
+import trio
 from attrs import frozen
 
-from pdu import ContextResult, PresentationContext
+from pdu import ContextResult, PresentationContext, RoleSelection
 from router.config import Config
-from router.dimse import Command
-from router.messages import Result
+from router.dimse import Command, Response
+from router.messages import Result, Waiting
 from router.spool import Incoming, Spool
+from router.state import State
 
 
 @frozen(kw_only=True)
 class Sender:
-    """Who is at the other end of an incoming association."""
+    """Who is at the other end of an association."""
 
     calling_ae: str
+    """The title of the one who invokes the operation."""
     called_ae: str
     peer: str
-    """IP address."""
+    """IP address; where we opened the association, the host that we called."""
 
 
 @frozen(kw_only=True)
@@ -31,10 +35,41 @@ class Request:
     """One request as it came, without its data set."""
 
     sender: Sender
+    association: int
+    """The number of the association, as the log has it; 0 for one that we opened."""
     abstract_syntax: str
     transfer_syntax: str
     command: Command
     command_bytes: bytes
+
+
+class Unanswered(Exception):
+    """A peer that was asked at once gave no answer; in words, why."""
+
+
+@frozen(kw_only=True)
+class Question:
+    """An operation to invoke at a peer now, by the side of its queue."""
+
+    peer: str
+    """As the configuration names it."""
+    abstract_syntax: str
+    transfer_syntax: str
+    command: Command
+    data_set: bytes = b""
+    deadline: float = 10.0
+    """Seconds until the answer has to be in, the association's opening included."""
+
+
+@frozen(kw_only=True)
+class House:
+    """What every service class works with."""
+
+    config: Config
+    spool: Spool
+    state: State
+    ask: Callable[[Question], Awaitable[Response]]
+    """Raises Unanswered."""
 
 
 class Service(Protocol):
@@ -46,20 +81,59 @@ class Service(Protocol):
     """Whether there are routes for it."""
     requests: ClassVar[frozenset[int]]
     """The Command Fields that the SCP performs."""
+    parallel: ClassVar[bool]
+    """Whether operations of one association may be performed at the same time, where its window allows several."""
 
-    def __init__(self, config: Config, spool: Spool) -> None: ...
+    def __init__(self, house: House) -> None: ...
 
     def judge(self, context: PresentationContext) -> str | ContextResult | None:
         """The transfer syntax to accept, the reason to refuse, or None: not this service's abstract syntax."""
 
+    def roles(self, abstract_syntax: str) -> tuple[bool, bool]:
+        """(SCU, SCP): the roles that whoever opens an association to us may take (PS3.7 D.3.3.4)."""
+
     def refuse(self, request: Request) -> Command | None:
         """The response, where the command set alone says no. The data set is then read and dropped."""
 
-    async def perform(self, request: Request, data: Incoming | None) -> Command:
+    async def perform(self, request: Request, data: Incoming | None) -> Response:
         """Do what is asked, and give the response. `data` is whole; what is not committed is discarded for it."""
 
-    def outcome(self, status: int) -> Result:
+    def proposes(self, abstract_syntax: str) -> RoleSelection | None:
+        """The role selection to propose where we open an association for a delivery of this service; None is the
+        standard's default, SCU."""
+
+    def outcome(self, delivery: Waiting, response: Response) -> Result:
         """What the answer of a destination means for the delivery (DESIGN: delivered, retry or held)."""
+
+    def settled(self, delivery: Waiting, result: Result, reason: str) -> None:
+        """Any service's delivery has come to this. Told at once, in the destination's task: quick, and never raises."""
+
+    async def run(self) -> None:
+        """Whatever it does in the background, for as long as the router runs. Started again where it crashes."""
 
     def reload(self, config: Config) -> None:
         """Judge what comes next by another configuration."""
+
+
+class BaseService:
+    """The answers of a service class that has nothing special to say."""
+
+    parallel: ClassVar[bool] = False
+
+    def roles(self, abstract_syntax: str) -> tuple[bool, bool]:
+        return True, False
+
+    def refuse(self, request: Request) -> Command | None:
+        return None
+
+    def proposes(self, abstract_syntax: str) -> RoleSelection | None:
+        return None
+
+    def settled(self, delivery: Waiting, result: Result, reason: str) -> None:
+        pass
+
+    async def run(self) -> None:
+        await trio.sleep_forever()
+
+    def reload(self, config: Config) -> None:
+        pass

@@ -16,12 +16,12 @@ from pydicom._uid_dict import UID_dictionary
 
 from pdu import ContextResult, PresentationContext, prefer
 from router.config import Config
-from router.dimse import Command, CommandField, Status, StatusClass, describe, response_to, status_class
+from router.dimse import Command, CommandField, Response, Status, StatusClass, describe, response_to, status_class
 from router.logs import escaped
-from router.messages import Address, Envelope, Result
+from router.messages import Address, Envelope, Result, Waiting
 from router.routing import Facts, MalformedDataSet, RoutingTable, scan
-from router.services.service import Request
-from router.spool import DuplicateRefused, Incoming, OutOfSpace, Spool
+from router.services.service import BaseService, House, Request
+from router.spool import DuplicateRefused, Incoming, OutOfSpace
 
 SOP_CLASS_UID: Final = 0x00080016
 SOP_INSTANCE_UID: Final = 0x00080018
@@ -51,16 +51,17 @@ def is_uid(text: str) -> bool:
     return len(text) <= 64 and _UID.fullmatch(text) is not None
 
 
-class Storage:
+class Storage(BaseService):
     """C-STORE, both roles."""
 
     name: ClassVar[str] = "storage"
     routed: ClassVar[bool] = True
     requests: ClassVar[frozenset[int]] = frozenset({CommandField.C_STORE_RQ})
+    parallel: ClassVar[bool] = True
 
-    def __init__(self, config: Config, spool: Spool) -> None:
-        self._spool = spool
-        self.reload(config)
+    def __init__(self, house: House) -> None:
+        self._spool = house.spool
+        self.reload(house.config)
 
     def reload(self, config: Config) -> None:
         self._settings = config.storage
@@ -96,7 +97,10 @@ class Storage:
             return _failure(request, Status.OUT_OF_RESOURCES, "the router's disk is full, try again later")
         return None
 
-    async def perform(self, request: Request, data: Incoming | None) -> Command:
+    async def perform(self, request: Request, data: Incoming | None) -> Response:
+        return Response(await self._store(request, data))
+
+    async def _store(self, request: Request, data: Incoming | None) -> Command:
         assert data is not None, "refuse() lets no C-STORE-RQ without a data set through"
         command = request.command
         try:
@@ -152,8 +156,9 @@ class Storage:
             return _failure(request, Status.CANNOT_UNDERSTAND, "another object with this SOP Instance UID is waiting")
         return response_to(command, Status.SUCCESS)
 
-    def outcome(self, status: int) -> Result:
+    def outcome(self, delivery: Waiting, response: Response) -> Result:
         """PS3.4 B.2.3: warnings have stored the object; A7xx and 0213H pass; everything else needs a person."""
+        status = response.status
         if status_class(status) in (StatusClass.SUCCESS, StatusClass.WARNING):
             return Result.DELIVERED
         if status in _TRANSIENT or status == Status.RESOURCE_LIMITATION:

@@ -21,6 +21,7 @@ from router.spool.spool import Spool
 from router.spool.values import (
     Action,
     Damage,
+    InstanceDelivery,
     MessageDetail,
     QueueRow,
     Receipt,
@@ -36,6 +37,7 @@ __all__ = [
     "DamagedMessage",
     "DuplicateRefused",
     "Incoming",
+    "InstanceDelivery",
     "MessageDetail",
     "OutOfSpace",
     "QueueRow",

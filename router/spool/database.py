@@ -15,7 +15,7 @@ from typing import Self
 from router.messages import DeliveryState
 from router.spool.files import FileSystem
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 STATES = (DeliveryState.WAITING, DeliveryState.DELIVERED, DeliveryState.HELD, DeliveryState.DISCARDED)
 """A state is stored as its index here."""
 WAITING, DELIVERED, HELD, DISCARDED = range(4)
@@ -24,7 +24,8 @@ _SCHEMA = f"""
 CREATE TABLE facts (next_id INTEGER NOT NULL, synced INTEGER NOT NULL, clock REAL NOT NULL);
 INSERT INTO facts VALUES (1, 0, 0);
 CREATE TABLE segments (
-    number INTEGER PRIMARY KEY, nonce BLOB NOT NULL, known INTEGER NOT NULL, dropped INTEGER NOT NULL DEFAULT 0
+    number INTEGER PRIMARY KEY, nonce BLOB NOT NULL, known INTEGER NOT NULL, dropped INTEGER NOT NULL DEFAULT 0,
+    gone REAL
 );
 CREATE TABLE messages (
     id INTEGER PRIMARY KEY, segment INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,
@@ -35,6 +36,7 @@ CREATE TABLE messages (
 );
 CREATE INDEX messages_segment ON messages (segment);
 CREATE INDEX messages_instance ON messages (sop_instance_uid, data_length, data_crc) WHERE unfinished > 0;
+CREATE INDEX messages_history ON messages (sop_instance_uid) WHERE unfinished <= 0;
 CREATE INDEX messages_file ON messages (file) WHERE file <> '';
 CREATE TABLE deliveries (
     message_id INTEGER NOT NULL, destination TEXT NOT NULL, lane TEXT NOT NULL,

@@ -5,7 +5,7 @@ changes are the writer's, in steps, so that commits go on between them.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ from router.spool.errors import DamagedMessage, UnknownMessage
 from router.spool.jobs import Ask
 from router.spool.read_only import Reader
 from router.spool.reader import StoredMessage
-from router.spool.values import Action, MessageDetail, QueueRow, Selection, Totals
+from router.spool.values import Action, InstanceDelivery, MessageDetail, QueueRow, Selection, Totals
 from router.spool.writer import Writer
 
 T = TypeVar("T")
@@ -51,6 +51,13 @@ class Desk(ABC):
                 return evolve(detail, envelope=message.envelope)
         except (DamagedMessage, UnknownMessage):
             return detail
+
+    async def instances(self, uids: Sequence[str]) -> dict[str, list[InstanceDelivery]]:
+        """By SOP Instance UID, how the C-STORE deliveries of instances stand, one for each destination: those of the
+        newest message that went there. Of what is finished, for as long as `history` says; of what was never seen,
+        there is no key."""
+        await self._ask(lambda writer: None)
+        return await self._reader.instances(uids)
 
     async def change(self, selection: Selection, action: Action, destination: str | None = None) -> int:
         """Do what a person says to the selected deliveries; how many were changed. It is on the disk when this

@@ -1,12 +1,14 @@
 """Deleting what is finished, and compacting segments that mostly are.
 
 Promises: a segment or a large file disappears only after a synced transaction said that every delivery in it is
-finished; what is not finished is never touched, only moved, and checked on the way. Used by the writer's thread,
-after the turn's own work. docs/spool.md, "Deletion and compaction".
+finished; what is not finished is never touched, only moved, and checked on the way; what the ledger says of finished
+messages stays for the time that `history` gives. Used by the writer's thread, after the turn's own work.
+docs/spool.md, "Deletion and compaction".
 """
 
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -25,12 +27,15 @@ _COPIED = 4 << 20
 """Bytes moved in one step, at least one record."""
 _BUSY = 1.0
 """Seconds between two deletions while commits keep coming."""
+_FORGOTTEN = 2000
+"""Messages that the ledger forgets in one step."""
 _NO_ROOM = 30.0
 """Seconds before the next attempt after the disk was full."""
 
 
 class Housekeeping:
-    def __init__(self, store: Store, segments: Segments, ledger: Ledger) -> None:
+    def __init__(self, store: Store, segments: Segments, ledger: Ledger, history: float) -> None:
+        """`history`: seconds for which the ledger remembers what is finished and gone."""
         self.damaged = 0
         self.on_damage: Callable[[Damage], None] = lambda damage: None
         """Called in the writer's thread."""
@@ -45,6 +50,8 @@ class Housekeeping:
         """Large files whose message is finished."""
         self._lost_finished = False
         """A message that lay nowhere is finished: its rows may go."""
+        self._history = history
+        self._gone = deque(upkeep.gone_segments(ledger))
         self._last = 0.0
         self._not_before = 0.0
 
@@ -69,11 +76,17 @@ class Housekeeping:
 
     @property
     def has_work(self) -> bool:
-        return time.monotonic() >= self._not_before and bool(self._has_deletions or self._sparse_segment())
+        return time.monotonic() >= self._not_before and bool(
+            self._has_deletions or self._is_old or self._sparse_segment()
+        )
 
     @property
     def _has_deletions(self) -> bool:
         return bool(self._unneeded or self._lost_finished or self._finished_segments())
+
+    @property
+    def _is_old(self) -> bool:
+        return bool(self._gone) and self._gone[0][1] + self._history <= self._ledger.clock()
 
     def step(self, *, busy: bool) -> None:
         """A bounded piece of work, if there is any. SpoolFailure."""
@@ -82,11 +95,12 @@ class Housekeeping:
             return
         self._last = now
         try:
-            if self._has_deletions:
+            deleting, forgetting = self._has_deletions, self._is_old
+            if deleting:
                 self._delete()
-            else:
-                sparse = self._sparse_segment()
-                assert sparse is not None
+            if forgetting:
+                self._forget()
+            if not (deleting or forgetting) and (sparse := self._sparse_segment()) is not None:
                 self._compact(sparse)
         except (OSError, sqlite3.Error) as error:
             if not is_no_room(error):
@@ -113,7 +127,8 @@ class Housekeeping:
         segments, files = self._finished_segments(), self._unneeded
         with self._ledger.transaction(durable=True):
             if self._lost_finished:
-                upkeep.drop_segment(self._ledger, 0)
+                while not upkeep.forget(self._ledger, 0, _FORGOTTEN):
+                    pass
             for segment in segments:
                 upkeep.drop_segment(self._ledger, segment.number)
         for segment in segments:
@@ -124,12 +139,18 @@ class Housekeeping:
         if segments:
             self._files.sync_directory(self._store.segments)
             with self._ledger.transaction():
-                for segment in segments:
-                    upkeep.forget_segment(self._ledger, segment.number)
+                since = [(segment.number, upkeep.segment_is_gone(self._ledger, segment.number)) for segment in segments]
+            self._gone.extend(since)
         self._unneeded, self._lost_finished = [], False
         for name in files:
             with suppress(FileNotFoundError):
                 self._files.remove(self._store.large, name)
+
+    def _forget(self) -> None:
+        """A part of the oldest history. Nothing is lost where this itself is lost."""
+        with self._ledger.transaction():
+            if upkeep.forget(self._ledger, self._gone[0][0], _FORGOTTEN):
+                self._gone.popleft()
 
     def _compact(self, segment: Segment) -> None:
         """Move some of its unfinished records to the current segment."""

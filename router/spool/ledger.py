@@ -20,7 +20,7 @@ _ADD_DELIVERY = (
 )
 PLACE = "m.segment, m.offset, m.length, m.data_length, m.data_crc, m.file"
 WAITING_ROW = (
-    "SELECT d.message_id, d.destination, d.lane, d.attempts, d.born, m.service, m.abstract_syntax,"
+    "SELECT d.message_id, d.destination, d.lane, d.attempts, d.born, m.service, m.kind, m.abstract_syntax,"
     f" m.transfer_syntax, m.sop_instance_uid, {PLACE} FROM deliveries d JOIN messages m ON m.id = d.message_id"
 )
 NOT_BLOCKED = (
@@ -56,6 +56,7 @@ class Entry:
                     attempts=0,
                     born=self.born,
                     service=envelope.service,
+                    kind=envelope.kind,
                     abstract_syntax=envelope.abstract_syntax,
                     transfer_syntax=envelope.transfer_syntax,
                     sop_instance_uid=envelope.sop_instance_uid,
@@ -148,7 +149,8 @@ class Ledger(Database):
         """All records of a segment before the offset `known` are in the ledger."""
         self.execute(
             "INSERT INTO segments (number, nonce, known) VALUES (?,?,?)"
-            " ON CONFLICT (number) DO UPDATE SET nonce = excluded.nonce, known = excluded.known",
+            " ON CONFLICT (number) DO UPDATE SET nonce = excluded.nonce, known = excluded.known,"
+            " dropped = 0, gone = NULL",
             (number, nonce, known),
         )
 
@@ -209,7 +211,7 @@ def place_of(row: tuple[int, int, int, int, int, str]) -> Place:
     return Place(segment=segment, offset=offset, length=length, data_length=data_length, data_crc=data_crc, file=file)
 
 
-def row_of(row: tuple[int, str, str, int, float, str, str, str, str, int, int, int, int, int, str]) -> Row:
+def row_of(row: tuple[int, str, str, int, float, str, str, str, str, str, int, int, int, int, int, str]) -> Row:
     """From the columns of `WAITING_ROW`."""
     waiting = Waiting(
         message_id=row[0],
@@ -218,9 +220,10 @@ def row_of(row: tuple[int, str, str, int, float, str, str, str, str, int, int, i
         attempts=row[3],
         born=row[4],
         service=row[5],
-        abstract_syntax=row[6],
-        transfer_syntax=row[7],
-        sop_instance_uid=row[8],
-        data_length=row[12],
+        kind=row[6],
+        abstract_syntax=row[7],
+        transfer_syntax=row[8],
+        sop_instance_uid=row[9],
+        data_length=row[13],
     )
-    return Row(waiting, place_of(row[9:]))
+    return Row(waiting, place_of(row[10:]))

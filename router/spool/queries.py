@@ -5,14 +5,16 @@ Reading goes through any connection, the running router's or one of its own (`Re
 
 import sqlite3
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from attrs import frozen
 
 from router.messages import DeliveryState
 from router.spool.database import DISCARDED, HELD, STATES, WAITING
+from router.spool.duplicates import C_STORE
 from router.spool.ledger import Finished, Ledger
-from router.spool.values import Action, QueueRow, Selection, Totals
+from router.spool.values import Action, InstanceDelivery, QueueRow, Selection, Totals
 
 _COLUMNS = (
     "d.message_id, d.destination, d.lane, d.state, d.attempts, d.reason, d.changed, m.kind, m.service,"
@@ -86,6 +88,40 @@ def list_rows(connection: sqlite3.Connection, selection: Selection, after: int, 
             (*values, last[0], last[1]),
         )
     return [_queue_row(row) for row in found]
+
+
+_INSTANCE = (
+    "SELECT d.message_id, d.destination, d.state, d.reason, d.changed, m.service, m.kind, m.sop_class_uid,"
+    f" m.calling_ae, m.received {_FROM} WHERE m.id IN"
+    " (SELECT id FROM messages WHERE sop_instance_uid = ? AND unfinished > 0 ORDER BY id DESC LIMIT 64)"
+)
+
+
+def instances(connection: sqlite3.Connection, uids: Sequence[str]) -> dict[str, list[InstanceDelivery]]:
+    """By SOP Instance UID, the newest C-STORE delivery to each destination. Of one instance, no more than the last
+    64 unfinished and the last 64 finished messages are looked at."""
+    both = f"{_INSTANCE} UNION ALL {_INSTANCE.replace('unfinished > 0', 'unfinished <= 0')} ORDER BY 1"
+    found = {}
+    for uid in uids:
+        newest = {
+            row[1]: InstanceDelivery(
+                message_id=row[0],
+                destination=row[1],
+                state=STATES[row[2]],
+                reason=row[3],
+                changed=row[4],
+                service=row[5],
+                kind=row[6],
+                sop_class_uid=row[7],
+                calling_ae=row[8],
+                received=row[9],
+            )
+            for row in connection.execute(both, (uid, uid))
+            if row[6] == C_STORE
+        }
+        if newest:
+            found[uid] = list(newest.values())
+    return found
 
 
 def totals(connection: sqlite3.Connection) -> dict[str, Totals]:

@@ -5,7 +5,7 @@ line when no router runs; it takes no lock, and sees what the ledger had when th
 """
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ import trio
 from router.messages import Address, Envelope
 from router.spool import queries
 from router.spool.errors import SpoolUnusable, UnknownMessage
-from router.spool.values import MessageDetail, QueueRow, Selection, Totals
+from router.spool.values import InstanceDelivery, MessageDetail, QueueRow, Selection, Totals
 
 T = TypeVar("T")
 
@@ -37,13 +37,13 @@ class ReadOnlySpool:
         """As `Spool.show`; the command set is not read. UnknownMessage."""
         row = self._connection.execute(
             "SELECT kind, service, abstract_syntax, transfer_syntax, sop_class_uid, sop_instance_uid, calling_ae,"
-            " called_ae, peer, received, data_length, segment, offset, file FROM messages WHERE id = ?",
+            " called_ae, peer, received, data_length, segment, offset, file, unfinished FROM messages WHERE id = ?",
             (message_id,),
         ).fetchone()
         if row is None:
             raise UnknownMessage(f"there is no message {message_id}")
         deliveries = tuple(self.queue(Selection(message_ids=(message_id,)), limit=10_000))
-        *names, received, data_length, segment, offset, file = row
+        *names, received, data_length, segment, offset, file, unfinished = row
         envelope = Envelope(
             kind=names[0],
             command=b"",
@@ -59,9 +59,19 @@ class ReadOnlySpool:
             deliveries=tuple(Address(destination=row.destination, key=row.key) for row in deliveries),
         )
         where = f"large/{file}" if file else f"segments/{segment:08d} at {offset}" if segment else "damaged or gone"
+        if unfinished <= 0 and (file or not self._is_there(segment)):
+            where = "gone: delivered or discarded"
         return MessageDetail(
             message_id=message_id, envelope=envelope, deliveries=deliveries, data_length=data_length, where=where
         )
+
+    def _is_there(self, segment: int) -> bool:
+        found = self._connection.execute("SELECT 1 FROM segments WHERE number = ? AND gone IS NULL", (segment,))
+        return found.fetchone() is not None
+
+    def instances(self, uids: Sequence[str]) -> dict[str, list[InstanceDelivery]]:
+        """As `Spool.instances`."""
+        return queries.instances(self._connection, uids)
 
     def totals(self) -> dict[str, Totals]:
         return queries.totals(self._connection)
@@ -88,6 +98,9 @@ class Reader:
 
     async def show(self, message_id: int) -> MessageDetail:
         return await self._ask(lambda spool: spool.show(message_id))
+
+    async def instances(self, uids: Sequence[str]) -> dict[str, list[InstanceDelivery]]:
+        return await self._ask(lambda spool: spool.instances(uids))
 
     def close(self) -> None:
         if self._spool is not None:

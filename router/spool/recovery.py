@@ -67,7 +67,7 @@ class Recovery:
             self.segments.add(recover_segment(self._store, self._findings, file, is_last=file is files[-1]))
             scanned += file.size - file.start
             self._progress("reading segments", scanned, total)
-        for number in known:
+        for number in (*known, *(gone for gone, _ in upkeep.gone_segments(self.ledger))):
             self.segments.skip_number(number)
         self._check_large_files()
         if self._findings.is_changed:  # else a full disk is no reason not to start
@@ -100,7 +100,7 @@ class Recovery:
             self._files.remove(self._store.segments, segment_name(number))
         self._files.sync_directory(self._store.segments)
         with self.ledger.transaction():
-            upkeep.forget_segment(self.ledger, number)
+            upkeep.segment_is_gone(self.ledger, number)
 
     def _segment_files(self, known: _Known) -> list[SegmentFile]:
         """In order of their numbers. What is no segment is reported, and moved or left alone."""
@@ -152,8 +152,7 @@ class Recovery:
             while unfinished := upkeep.unfinished_in(self.ledger, number):
                 self._findings.lose([(message_id, where, place.length) for message_id, place in unfinished])
             with self.ledger.transaction():
-                upkeep.drop_segment(self.ledger, number)
-                upkeep.forget_segment(self.ledger, number)
+                upkeep.segment_is_gone(self.ledger, number)
 
     # Large files.
 

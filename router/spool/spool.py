@@ -56,7 +56,7 @@ class Spool(Desk):
     def __init__(self, store: Store, settings: SpoolSettings, recovery: Recovery) -> None:
         self.recovery = recovery.report
         self._store = store
-        housekeeping = Housekeeping(store, recovery.segments, recovery.ledger)
+        housekeeping = Housekeeping(store, recovery.segments, recovery.ledger, settings.history)
         housekeeping.look_at_all(recovery.unneeded)
         self._writer = Writer(
             store=store,

@@ -46,25 +46,39 @@ def lose(ledger: Ledger, message_id: int, reason: str, *, keep_place: bool = Fal
 
 
 def drop_segment(ledger: Ledger, segment: int) -> None:
-    """Forget the finished messages of a segment, and note that its file is about to go. Segment 0 stands for what
-    is lost: of that, the finished go and nothing is noted."""
-    ledger.execute(
-        "DELETE FROM deliveries WHERE message_id IN (SELECT id FROM messages WHERE segment = ? AND unfinished <= 0)",
-        (segment,),
-    )
-    ledger.execute("DELETE FROM messages WHERE segment = ? AND unfinished <= 0", (segment,))
-    if segment:
-        ledger.execute("UPDATE segments SET dropped = 1 WHERE number = ?", (segment,))
+    """All of it is finished, and its file is about to go."""
+    ledger.execute("UPDATE segments SET dropped = 1 WHERE number = ?", (segment,))
 
 
-def forget_segment(ledger: Ledger, segment: int) -> None:
-    """The file is gone."""
+def segment_is_gone(ledger: Ledger, segment: int) -> float:
+    """The file is gone, as of now on the ledger's clock; what was in it is history."""
+    now = ledger.clock()
+    ledger.execute("UPDATE segments SET gone = ? WHERE number = ?", (now, segment))
+    return now
+
+
+def gone_segments(ledger: Ledger) -> list[tuple[int, float]]:
+    """Segments of which only the history is left, and since when, the oldest first."""
+    return ledger.execute("SELECT number, gone FROM segments WHERE gone IS NOT NULL ORDER BY gone, number").fetchall()
+
+
+def forget(ledger: Ledger, segment: int, limit: int) -> bool:
+    """Forget finished messages that lay in a segment that is gone, `limit` of them; whether those were all, and so
+    the segment itself. Segment 0 stands for what was damaged or lost."""
+    found = ledger.execute(
+        "SELECT id FROM messages WHERE segment = ? AND unfinished <= 0 LIMIT ?", (segment, limit)
+    ).fetchall()
+    ledger.connection.executemany("DELETE FROM deliveries WHERE message_id = ?", found)
+    ledger.connection.executemany("DELETE FROM messages WHERE id = ?", found)
+    if len(found) == limit:
+        return False
     ledger.execute("DELETE FROM segments WHERE number = ?", (segment,))
+    return True
 
 
 def segments(ledger: Ledger) -> dict[int, tuple[bytes, int, bool]]:
-    """By number: nonce, how far it is known, whether its file is to go."""
-    rows = ledger.execute("SELECT number, nonce, known, dropped FROM segments")
+    """Those whose files are there, by number: nonce, how far it is known, whether its file is to go."""
+    rows = ledger.execute("SELECT number, nonce, known, dropped FROM segments WHERE gone IS NULL")
     return {number: (nonce, known, bool(dropped)) for number, nonce, known, dropped in rows}
 
 

@@ -144,6 +144,25 @@ class QueueRow:
 
 
 @frozen(kw_only=True)
+class InstanceDelivery:
+    """How one delivery of an instance stands: of the newest message that brought it."""
+
+    message_id: int
+    destination: str
+    state: DeliveryState
+    reason: str
+    """Of the last attempt, or why it is held."""
+    changed: float
+    """Seconds since the epoch."""
+    service: str
+    kind: str
+    sop_class_uid: str
+    calling_ae: str
+    received: float
+    """Seconds since the epoch."""
+
+
+@frozen(kw_only=True)
 class MessageDetail:
     """One message whole."""
 

@@ -19,6 +19,7 @@ from pdu import (
     AssociateIndication,
     AssociateRJ,
     AssociateRQ,
+    AsynchronousOperationsWindow,
     ContextResult,
     Fragment,
     PresentationContext,
@@ -26,6 +27,7 @@ from pdu import (
     Role,
     UpperLayer,
     UserInformation,
+    accept_window,
     decode,
     encode,
     negotiate,
@@ -153,10 +155,15 @@ class Archive:
     on_request: Callable[[AssociateRQ], AssociateRJ | str | None] = lambda request: None
     accepts: Callable[[PresentationContext], bool] = lambda context: True
     port: int = 0
+    window: int = 0
+    """The asynchronous operations window that it grants, where one is proposed; 0 grants none."""
+    gathers: int = 1
+    """Requests that it waits for before it answers them, the last one first."""
     stored: list[Stored] = attrs.field(factory=list)
     associations: int = 0
     most_at_once: int = 0
     _open: int = 0
+    _unanswered: list[tuple[int, Command]] = attrs.field(factory=list)
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator["Archive"]:
@@ -178,6 +185,7 @@ class Archive:
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         self.associations += 1
+        self._unanswered.clear()
         self._open += 1
         self.most_at_once = max(self.most_at_once, self._open)
         try:
@@ -224,7 +232,14 @@ class Archive:
             called_ae_title=request.called_ae_title,
             calling_ae_title=request.calling_ae_title,
             presentation_contexts=negotiate(request.presentation_contexts, choose),
-            user_information=UserInformation(maximum_length=131072, implementation_class_uid="1.2.3"),
+            user_information=UserInformation(
+                maximum_length=131072,
+                implementation_class_uid="1.2.3",
+                asynchronous_operations_window=accept_window(
+                    request.user_information.asynchronous_operations_window if self.window else None,
+                    AsynchronousOperationsWindow(invoked=self.window, performed=1),
+                ),
+            ),
         )
         await transport.tell(transport.upper_layer.accept, accept)
 
@@ -244,7 +259,10 @@ class Archive:
                 response = attrs.evolve(response_to(begin.command, 0), message_id_being_responded_to=999)
                 await self._respond(transport, begin.context_id, response)
             case int():
-                await self._respond(transport, begin.context_id, response_to(begin.command, answer))
+                self._unanswered.append((begin.context_id, response_to(begin.command, answer)))
+                if len(self._unanswered) >= self.gathers:
+                    while self._unanswered:
+                        await self._respond(transport, *self._unanswered.pop())
 
     async def _respond(self, transport: Transport, context_id: int, response: Command) -> None:
         await transport.send(

@@ -19,7 +19,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from benchmarks.stage import target_at
 from router.association import AssociationError, Requestor, plan_contexts
 from router.config import Timeouts
-from router.dimse import DATA_SET, Command, CommandField, Priority, Status
+from router.dimse import DATA_SET, Command, CommandField, Priority, Response, Status
 from tests.interop.ports import until
 from tests.interop.router_process import RouterProcess
 from tests.objects import Instance, ct
@@ -139,7 +139,7 @@ class Modality:
                 self.repeats += 1
 
 
-async def store(association: Requestor, instance: Instance, expected: int | None = Status.SUCCESS) -> Command:
+async def store(association: Requestor, instance: Instance, expected: int | None = Status.SUCCESS) -> Response:
     """One C-STORE, which has to be answered with the status expected; None is any."""
     command = Command(
         field=CommandField.C_STORE_RQ,

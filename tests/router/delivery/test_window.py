@@ -19,6 +19,7 @@ def waiting(message_id: int, key: str = "", pair: Pair = PAIRS[0]) -> Waiting:
         attempts=0,
         born=0.0,
         service="storage",
+        kind="C-STORE-RQ",
         abstract_syntax=pair[0],
         transfer_syntax=pair[1],
         sop_instance_uid=f"1.2.{message_id}",

@@ -1,0 +1,114 @@
+"""One operation that the peer invokes: from its command set to its response (PS3.7 7.5).
+
+It is judged by its command set alone, then its data set goes to the spool's memory or to a file as it comes in, then
+its service performs it. What was not committed leaves no trace. The same for an association that we accepted and for
+one that we opened. Not here: reading and answering, which the association's actor does.
+"""
+
+from attrs import evolve, frozen
+
+from pdu import AcceptedContext, PresentationContext
+from router.association.target import Target
+from router.association.transport import Transport
+from router.dimse import DATA_SET, Command, DataSetPiece, MessageBegin, Response, Status, encode, response_to
+from router.services import Request, Sender, Service
+from router.spool import Incoming, OutOfSpace, Spool
+
+
+@frozen
+class Host:
+    """What performs the operations that a peer invokes on an association that we opened."""
+
+    services: tuple[Service, ...]
+    spool: Spool
+
+    def begin(self, begin: MessageBegin, context: AcceptedContext, target: Target) -> "Operation | None":
+        """None where no service knows the abstract syntax."""
+        offered = PresentationContext(
+            id=begin.context_id, abstract_syntax=context.abstract_syntax, transfer_syntaxes=(context.transfer_syntax,)
+        )
+        sender = Sender(calling_ae=target.called_ae, called_ae=target.calling_ae, peer=target.host)
+        for service in self.services:
+            if service.judge(offered) is not None:
+                return Operation.begin(begin, sender, 0, context, service, self.spool)
+        return None
+
+
+class Operation:
+    """What comes in, until it is answered."""
+
+    def __init__(self, service: Service, request: Request, context_id: int, spool: Spool) -> None:
+        self.service = service
+        self.request = request
+        self.context_id = context_id
+        self._refusal = self._judge()
+        self._data: Incoming | None = None
+        if request.command.has_data_set and self._refusal is None:
+            self._data = spool.incoming()
+
+    @classmethod
+    def begin(
+        cls,
+        begin: MessageBegin,
+        sender: Sender,
+        association: int,
+        context: AcceptedContext,
+        service: Service,
+        spool: Spool,
+    ) -> "Operation":
+        """The command set is in."""
+        request = Request(
+            sender=sender,
+            association=association,
+            abstract_syntax=context.abstract_syntax,
+            transfer_syntax=context.transfer_syntax,
+            command=begin.command,
+            command_bytes=begin.command_bytes,
+        )
+        return cls(service, request, begin.context_id, spool)
+
+    def _judge(self) -> Command | None:
+        command = self.request.command
+        if command.field in self.service.requests:
+            return self.service.refuse(self.request)
+        words = f"{command.name} is no operation of {self.service.name}"
+        return response_to(command, Status.UNRECOGNIZED_OPERATION, error_comment=words)
+
+    async def take(self, piece: DataSetPiece) -> None:
+        """The next bytes of the data set; of one that is refused already they are dropped."""
+        if self._data is None:
+            return
+        try:
+            await self._data.write(piece.data)
+            if piece.is_last:
+                await self._data.finish()
+        except OutOfSpace:
+            words = "the router's disk is full, try again later"
+            self._refusal = response_to(self.request.command, Status.OUT_OF_RESOURCES, error_comment=words)
+            await self.drop()
+
+    async def perform(self) -> Response:
+        """The message is whole: have it performed. Nothing of what was not committed is left afterwards."""
+        try:
+            if self._refusal is not None:
+                return Response(self._refusal)
+            return await self.service.perform(self.request, self._data)
+        finally:
+            await self.drop()
+
+    async def drop(self) -> None:
+        """Leave no trace of a data set that was not committed."""
+        data, self._data = self._data, None
+        if data is not None:
+            await data.discard()
+
+
+async def send_response(transport: Transport, context_id: int, response: Response) -> None:
+    """Write it whole, in one go. Raises Overtaken where the association has ended meanwhile."""
+    upper_layer, command = transport.upper_layer, response.command
+    if response.data_set:
+        command = evolve(command, data_set_type=DATA_SET)
+    buffers = upper_layer.send_data(context_id, encode(command), command=True, last=True)
+    if response.data_set:
+        buffers += upper_layer.send_data(context_id, response.data_set, command=False, last=True)
+    await transport.send(buffers)
