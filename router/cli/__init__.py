@@ -21,6 +21,7 @@ COMMANDS = {
     "queue": "Look into the queue of deliveries, and change it.",
     "echo": "Ask a peer whether it is there (C-ECHO).",
     "send": "Send files to a peer (C-STORE).",
+    "bench": "Measure throughput: any SCP, any router, and this one beside others.",
     "demo": "Route real objects to stand-ins of the archives, and show what went where.",
 }
 """Each command, and its help in one line; the command is `router.cli.NAME.NAME`."""

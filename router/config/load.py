@@ -76,6 +76,9 @@ def parse(content: str, base: Path, *, services: Collection[str] = SERVICES) -> 
         peers=peers,
         routes=_routes(reading, document, services),
     )
+    for route in config.routes:
+        if route.service == "instance-availability" and route.patience > config.spool.history:
+            reading.fault(f"routes[{shown(route.name)}].patience", "is longer than spool.history remembers deliveries")
     if reading.faults:
         raise ConfigError(reading.faults)
     return config

@@ -109,11 +109,14 @@ class Carrier:
         """Wait for something to become ready. False: let the association go."""
         if self._source.has_ready:  # but not for this association: make way for another
             return False
+        patience = trio.current_time() + _SHORT_REST
         while not self._source.has_ready:
-            if self._source.is_draining or trio.current_time() >= self._deadline:
+            now = trio.current_time()
+            if self._source.is_draining or now >= self._deadline:
                 return False
-            await self._source.news(min(self._deadline, trio.current_time() + _SHORT_REST))
-            if not self._source.has_ready:
+            if now < patience:
+                await self._source.news(min(self._deadline, patience))
+            else:
                 await self._listen()
         return self._association.is_alive
 

@@ -25,7 +25,7 @@ from router.config import (
 from router.config.conditions import ASSOCIATION_KEYS
 from router.config.load import TABLES
 from router.config.reading import readable
-from router.config.values import Spool
+from router.config.values import MPPS, Spool
 
 TOP = Path(__file__).parents[2]
 REFERENCE = TOP / "router.toml"
@@ -38,6 +38,7 @@ CLASSES: dict[str, type[attrs.AttrsInstance]] = {
     "[limits]": Limits,
     "[access]": Access,
     "[storage]": Storage,
+    "[mpps]": MPPS,
     "[spool]": Spool,
     "[admin]": Admin,
     "[peers.NAME]": Peer,
@@ -73,7 +74,7 @@ def test_every_table_of_a_configuration_is_looked_at_here() -> None:
 def test_the_reference_is_loaded() -> None:
     config = load(REFERENCE)
     assert config.path == REFERENCE
-    assert list(config.peers) == ["pacs", "vna"]
+    assert list(config.peers) == ["pacs", "vna", "ris"]
 
 
 def test_the_reference_says_the_defaults() -> None:
