@@ -35,8 +35,7 @@ CREATE TABLE messages (
     calling_ae TEXT NOT NULL, called_ae TEXT NOT NULL, peer TEXT NOT NULL, received REAL NOT NULL
 );
 CREATE INDEX messages_segment ON messages (segment);
-CREATE INDEX messages_instance ON messages (sop_instance_uid, data_length, data_crc) WHERE unfinished > 0;
-CREATE INDEX messages_history ON messages (sop_instance_uid) WHERE unfinished <= 0;
+CREATE INDEX messages_instance ON messages (sop_instance_uid);
 CREATE INDEX messages_file ON messages (file) WHERE file <> '';
 CREATE TABLE deliveries (
     message_id INTEGER NOT NULL, destination TEXT NOT NULL, lane TEXT NOT NULL,

@@ -27,6 +27,8 @@ NOT_BLOCKED = (
     f"(d.lane = '' OR NOT EXISTS (SELECT 1 FROM deliveries h WHERE h.state = {HELD}"
     " AND h.destination = d.destination AND h.lane = d.lane AND h.message_id < d.message_id))"
 )
+OF_INSTANCE = "(SELECT * FROM messages WHERE sop_instance_uid = ? ORDER BY id DESC LIMIT 64)"
+"""The last messages of one instance: however often it came, looking is quick."""
 
 
 @frozen(kw_only=True)
@@ -182,7 +184,7 @@ class Ledger(Database):
     def alike(self, uid: str, length: int, crc: int, kind: str) -> list[tuple[int, Place]]:
         """Unfinished messages that may be the same object: same kind, UID, length and CRC. At most 16."""
         rows = self.execute(
-            f"SELECT m.id, {PLACE} FROM messages m WHERE m.unfinished > 0 AND m.sop_instance_uid = ?"
+            f"SELECT m.id, {PLACE} FROM {OF_INSTANCE} m WHERE m.unfinished > 0"
             " AND m.data_length = ? AND m.data_crc = ? AND m.kind = ? ORDER BY m.id DESC LIMIT 16",
             (uid, length, crc, kind),
         )
@@ -191,7 +193,7 @@ class Ledger(Database):
     def has_other_bytes(self, uid: str, length: int, crc: int, kind: str) -> bool:
         """Whether an unfinished message has the UID and certainly other bytes."""
         row = self.execute(
-            "SELECT 1 FROM messages WHERE unfinished > 0 AND sop_instance_uid = ?"
+            f"SELECT 1 FROM {OF_INSTANCE} WHERE unfinished > 0"
             " AND (data_length <> ? OR data_crc <> ?) AND kind = ? LIMIT 1",
             (uid, length, crc, kind),
         ).fetchone()

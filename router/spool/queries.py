@@ -13,7 +13,7 @@ from attrs import frozen
 from router.messages import DeliveryState
 from router.spool.database import DISCARDED, HELD, STATES, WAITING
 from router.spool.duplicates import C_STORE
-from router.spool.ledger import Finished, Ledger
+from router.spool.ledger import OF_INSTANCE, Finished, Ledger
 from router.spool.values import Action, InstanceDelivery, QueueRow, Selection, Totals
 
 _COLUMNS = (
@@ -90,17 +90,13 @@ def list_rows(connection: sqlite3.Connection, selection: Selection, after: int, 
     return [_queue_row(row) for row in found]
 
 
-_INSTANCE = (
-    "SELECT d.message_id, d.destination, d.state, d.reason, d.changed, m.service, m.kind, m.sop_class_uid,"
-    f" m.calling_ae, m.received {_FROM} WHERE m.id IN"
-    " (SELECT id FROM messages WHERE sop_instance_uid = ? AND unfinished > 0 ORDER BY id DESC LIMIT 64)"
-)
-
-
 def instances(connection: sqlite3.Connection, uids: Sequence[str]) -> dict[str, list[InstanceDelivery]]:
-    """By SOP Instance UID, the newest C-STORE delivery to each destination. Of one instance, no more than the last
-    64 unfinished and the last 64 finished messages are looked at."""
-    both = f"{_INSTANCE} UNION ALL {_INSTANCE.replace('unfinished > 0', 'unfinished <= 0')} ORDER BY 1"
+    """By SOP Instance UID, the newest C-STORE delivery to each destination, of the last messages of the instance."""
+    statement = (
+        "SELECT d.message_id, d.destination, d.state, d.reason, d.changed, m.service, m.kind, m.sop_class_uid,"
+        f" m.calling_ae, m.received FROM {OF_INSTANCE} m JOIN deliveries d ON d.message_id = m.id"
+        " WHERE m.kind = ? ORDER BY m.id"
+    )
     found = {}
     for uid in uids:
         newest = {
@@ -116,8 +112,7 @@ def instances(connection: sqlite3.Connection, uids: Sequence[str]) -> dict[str, 
                 calling_ae=row[8],
                 received=row[9],
             )
-            for row in connection.execute(both, (uid, uid))
-            if row[6] == C_STORE
+            for row in connection.execute(statement, (uid, C_STORE))
         }
         if newest:
             found[uid] = list(newest.values())

@@ -16,6 +16,11 @@ from router.spool.errors import SpoolFailure
 from router.spool.files import FileSystem, is_no_room
 
 
+_SMALL = 256 << 10
+"""Bytes of a batch below which it is worth the while to write zeros ahead of it."""
+_ZEROS = bytes(1 << 20)
+
+
 @define(eq=False)
 class Draft:
     """A record about to be written. `append` fills in where it went."""
@@ -50,6 +55,10 @@ class Segment:
     """It holds damaged bytes that could not be set aside; not to be deleted in this run."""
     fd: int | None = field(default=None, repr=False)
     """Open for appending; only the current one is."""
+    size: int = 0
+    """Its length while it is appended to."""
+    zeroed: int = 0
+    """Up to here, blocks have been written: to overwrite them changes nothing but their bytes, and syncs faster."""
 
 
 def segment_name(number: int) -> str:
@@ -123,7 +132,7 @@ class Segments:
             self._files.close(fd)
             self._files.remove(self.directory, segment_name(number))
             raise
-        segment = Segment(number=number, nonce=nonce, end=record.SEGMENT_HEADER_LENGTH, fd=fd)
+        segment = Segment(number=number, nonce=nonce, end=record.SEGMENT_HEADER_LENGTH, fd=fd, size=size)
         self.known[number] = segment
         self.current = segment
         return segment
@@ -158,6 +167,9 @@ class Segments:
             buffers.append(record.encode_trailer(nonce, draft.message_id, length, draft.crc))
             draft.segment, draft.offset = segment.number, end
             end += length
+        if end - batch < _SMALL and end > segment.zeroed:
+            segment.zeroed = min(end + len(_ZEROS), segment.size)
+            buffers.append(_ZEROS[: segment.zeroed - end])
         self._files.write(segment.fd, buffers, batch)
         self._files.sync(segment.fd)
         self.syncs += 1

@@ -7,6 +7,7 @@ deleted (housekeeping.py).
 """
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
@@ -27,6 +28,10 @@ _TICK = 60.0
 """Seconds without a job after which the ledger's clock is written down."""
 _MOST_JOBS = 4096
 """In one turn; the others wait for the next."""
+_LAG = 0.02
+"""Seconds that the ledger may be behind the segments, so that many messages share one transaction..."""
+_MOST_BEHIND = 256
+"""...and messages and outcomes."""
 
 
 class Writer:
@@ -53,6 +58,10 @@ class Writer:
         self._stopping = False
         self._entries: list[Entry] = []
         self._outcomes: list[Outcome] = []
+        self._due = 0.0
+        """When what is not written down has to be."""
+        self._no_room = False
+        """The ledger could not be brought up to date for want of room."""
 
     def run(self) -> None:
         """The thread: until `Stop`, or until the disk fails, which `failure` then tells."""
@@ -86,7 +95,8 @@ class Writer:
                         self._stopping = True
             if commits:
                 self._commit(commits)
-            self.write_down()
+            if asks or self._stopping or self._is_due:
+                self.write_down()
             for ask in asks:
                 self._reply(ask)
         self.housekeeping.step(busy=not self.jobs.empty())
@@ -111,14 +121,32 @@ class Writer:
     def _take(self) -> list[Job]:
         """All that waits; or, with no work of its own to do, the next job to come, and those with it."""
         jobs: list[Job] = []
-        idle = not self.housekeeping.has_work
+        patience = self._patience()
         with suppress(Empty):
-            jobs.append(self.jobs.get(block=idle, timeout=_TICK))
+            jobs.append(self.jobs.get(block=patience > 0, timeout=patience))
             while len(jobs) < _MOST_JOBS:
                 jobs.append(self.jobs.get_nowait())
-        if idle and not jobs:
+        if patience == _TICK and not jobs:
             self._tick()
         return jobs
+
+    def _patience(self) -> float:
+        """Seconds for which there is nothing to do but jobs."""
+        if self.housekeeping.has_work:
+            return 0.0
+        return max(0.0, self._due - time.monotonic()) if self._is_behind else _TICK
+
+    @property
+    def _is_behind(self) -> bool:
+        return bool(self._entries or self._outcomes)
+
+    @property
+    def _is_due(self) -> bool:
+        """Whether to bring the ledger up to date now. Those that wait for an acknowledgement come first."""
+        if not self._is_behind:
+            self._due = time.monotonic() + _LAG
+            return False
+        return len(self._entries) + len(self._outcomes) >= _MOST_BEHIND or time.monotonic() >= self._due
 
     def _tick(self) -> None:
         """Nothing has happened for a while: write down at least that the time has passed."""
@@ -126,13 +154,25 @@ class Writer:
             pass
 
     def _commit(self, commits: list[Commit]) -> None:
-        """Write, sync, answer."""
-        if self._entries and not self.write_down():
+        """Write, sync, answer. The deliveries may begin at once: the ledger hears of the message before it hears of
+        their outcomes."""
+        entries: list[Entry] = []
+        if (self._no_room or self._touch_the_unwritten(commits)) and not self.write_down():
             for commit in commits:
                 refuse(commit, OutOfSpace("no room for the ledger"))
         else:
-            self._entries += self.group.commit(commits)
+            entries = self.group.commit(commits)
         self.on_answers(list(commits))
+        self._entries += entries
+        if rows := [row for entry in entries for row in entry.rows()]:
+            self.on_rows(rows)
+
+    def _touch_the_unwritten(self, commits: list[Commit]) -> bool:
+        """Whether one may be a duplicate of what the ledger does not know yet."""
+        if not self._entries:
+            return False
+        unwritten = {entry.envelope.sop_instance_uid for entry in self._entries}
+        return any(commit.envelope.sop_instance_uid in unwritten for commit in commits)
 
     # The ledger.
 
@@ -148,11 +188,13 @@ class Writer:
                 self._know({entry.place.segment for entry in entries})
         except sqlite3.Error as error:
             if is_no_room(error):
+                self._no_room = True
+                self._due = time.monotonic() + _LAG
                 return False
             raise SpoolFailure(f"writing to the ledger failed: {error}") from error
-        self._entries, self._outcomes = [], []
+        self._entries, self._outcomes, self._no_room = [], [], False
         self.housekeeping.finished(finished)
-        rows = [row for entry in entries for row in entry.rows()]
+        rows: list[Row] = []
         for destination, lane in freed:
             rows += self.ledger.waiting_in_lane(destination, lane)
         if rows:

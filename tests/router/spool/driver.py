@@ -12,7 +12,7 @@ from router.spool import Spool, SpoolError
 from router.spool.files import FileSystem
 from router.spool.incoming import Incoming
 from router.spool.jobs import Answer, Ask, Commit, Settle
-from router.spool.ledger import Outcome
+from router.spool.ledger import Ledger, Outcome
 from router.spool.values import Place, Receipt
 from router.spool.writer import Writer
 
@@ -78,6 +78,12 @@ class Driver:
     def writer(self) -> Writer:
         return self.spool._writer
 
+    @property
+    def ledger(self) -> Ledger:
+        """Brought up to date, as it is before any question is answered."""
+        self.writer.write_down()
+        return self.writer.ledger
+
     def _answered(self, jobs: list[Commit | Ask[object]]) -> None:
         for job in jobs:
             if isinstance(job, Commit) and not job.unsure:
@@ -129,14 +135,15 @@ class Driver:
 
     def tidy(self) -> None:
         """All that housekeeping wants to do."""
+        self.writer.write_down()
         while self.writer.housekeeping.has_work:
             self.writer.turn([])
 
     def waiting(self, destination: str) -> list[Waiting]:
-        return [row.waiting for row in self.writer.ledger.waiting(destination, 0, 10_000)]
+        return [row.waiting for row in self.ledger.waiting(destination, 0, 10_000)]
 
     def place(self, message_id: int) -> Place:
-        place = self.writer.ledger.place(message_id)
+        place = self.ledger.place(message_id)
         assert place is not None
         return place
 

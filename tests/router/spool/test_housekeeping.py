@@ -21,7 +21,7 @@ def filled(messages: int = 40) -> tuple[FragileFiles, Driver]:
 
 
 def in_segment(driver: Driver, number: int) -> list[int]:
-    rows = driver.writer.ledger.execute("SELECT id FROM messages WHERE segment = ?", (number,))
+    rows = driver.ledger.execute("SELECT id FROM messages WHERE segment = ?", (number,))
     return [row[0] for row in rows]
 
 
@@ -47,7 +47,7 @@ def test_a_segment_goes_when_every_delivery_in_it_is_finished() -> None:
     finish(driver, first)
     assert "00000001" not in files.files_in("/segments")
     assert in_segment(driver, 1) == []
-    assert driver.writer.ledger.execute("SELECT count(*) FROM deliveries").fetchone() == (80 - 2 * len(first),)
+    assert driver.ledger.execute("SELECT count(*) FROM deliveries").fetchone() == (80 - 2 * len(first),)
 
 
 def test_the_segment_being_written_to_stays() -> None:
@@ -89,7 +89,7 @@ def test_totals_count_on_after_the_bytes_are_gone() -> None:
     _, driver = filled()
     first = in_segment(driver, 1)
     finish(driver, first)
-    counted = totals(driver.writer.ledger.connection)
+    counted = totals(driver.ledger.connection)
     assert counted["pacs"].delivered == len(first)
     assert counted["pacs"].waiting == 40 - len(first)
 
@@ -114,7 +114,7 @@ def test_a_sparse_segment_is_compacted_so_that_one_stuck_message_does_not_pin_it
     assert "00000001" not in files.files_in("/segments")
     assert driver.place(stuck).segment == max(driver.writer.segments.known)
     assert driver.data(stuck) == content(stuck - 1, 900)
-    assert driver.writer.ledger.unfinished_destinations(stuck) == {"pacs", "vna"}
+    assert driver.ledger.unfinished_destinations(stuck) == {"pacs", "vna"}
     driver.stop()
     files.ledger_states = [None]
     again = Driver(files)
@@ -151,7 +151,7 @@ def test_a_record_found_damaged_by_compaction_is_set_aside_and_held() -> None:
     assert [damage.message_id for damage in found] == [first[3]]
     assert "00000001" not in files.files_in("/segments")
     assert len(files.files_in("/damaged")[f"message-{first[3]}"].content) == place.length
-    rows = list_rows(driver.writer.ledger.connection, Selection(message_ids=(first[3],)), 0, 10)
+    rows = list_rows(driver.ledger.connection, Selection(message_ids=(first[3],)), 0, 10)
     assert {row.state for row in rows} == {DeliveryState.HELD}
     assert "checksum" in rows[0].reason
 
@@ -163,12 +163,12 @@ def test_a_discarded_message_that_lay_nowhere_is_forgotten() -> None:
 
     def discard(writer: object) -> None:
         selection = Selection(message_ids=(first[0],))
-        step = change(driver.writer.ledger, selection, Action.DISCARD, None, START, 10)
+        step = change(driver.ledger, selection, Action.DISCARD, None, START, 10)
         driver.writer.housekeeping.finished(step.finished)
 
     driver.ask(discard)
     driver.tidy()
-    assert driver.writer.ledger.place(first[0]) is None
+    assert driver.ledger.place(first[0]) is None
 
 
 def test_bytes_that_cannot_be_set_aside_stay_for_this_run() -> None:
@@ -179,7 +179,7 @@ def test_bytes_that_cannot_be_set_aside_stay_for_this_run() -> None:
     files.fails = lambda call: None
     finish(driver, first[1:])
     assert "00000001" in files.files_in("/segments")
-    rows = list_rows(driver.writer.ledger.connection, Selection(message_ids=(first[0],)), 0, 10)
+    rows = list_rows(driver.ledger.connection, Selection(message_ids=(first[0],)), 0, 10)
     assert {row.state for row in rows} == {DeliveryState.HELD}
 
 

@@ -121,7 +121,7 @@ class World:
     def check(self, driver: Driver) -> None:
         """What a start finds is what was promised before it."""
         assert driver.report.lost == ()
-        ledger = driver.writer.ledger
+        ledger = driver.ledger
         assert all(damage.message_id is None for damage in driver.report.damaged)
         unfinished: dict[bytes, set[str]] = {}
         for (message_id,) in ledger.execute("SELECT id FROM messages WHERE unfinished > 0").fetchall():
@@ -157,7 +157,7 @@ class World:
         driver = Driver(self.files)
         self.check(driver)
         jobs: list[Job] = []
-        for message_id, destination in driver.writer.ledger.execute(
+        for message_id, destination in driver.ledger.execute(
             "SELECT message_id, destination FROM deliveries WHERE state IN (0, 2)"
         ).fetchall():
             settlement = Settlement(result=Result.DELIVERED, reason="0000H")

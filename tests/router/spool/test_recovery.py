@@ -66,7 +66,7 @@ def test_a_ledger_that_is_missing_is_rebuilt(tmp_path: Path) -> None:
     assert [again.data(row.message_id) for row in again.waiting("vna")] == data
     assert [(row.message_id, row.key) for row in again.waiting("pacs")] == [(1, ""), (2, ""), (3, ""), (4, "lane")]
     assert again.data(4) == large
-    assert again.writer.ledger.unfinished_destinations(5) == {""}
+    assert again.ledger.unfinished_destinations(5) == {""}
     assert again.report.held == 1
     assert again.commit(b"new", envelope("1.2.11")).message_id == 6
     again.stop()
@@ -147,7 +147,7 @@ def test_a_damaged_record_is_set_aside_and_its_neighbours_are_recovered(tmp_path
     assert [again.data(row.message_id) for row in again.waiting("pacs")] == [data[0], data[2]]
     if part in ("data set", "trailer"):  # it says whose it is, so that it stays accounted for
         assert damage.message_id == 2
-        rows = list_rows(again.writer.ledger.connection, Selection(message_ids=(2,)), 0, 10)
+        rows = list_rows(again.ledger.connection, Selection(message_ids=(2,)), 0, 10)
         assert {row.state for row in rows} == {DeliveryState.HELD}
         assert "set aside" in rows[0].reason
     again.stop()
