@@ -1,7 +1,7 @@
 """Associations, as acceptor and as requestor. `transport` is the only code of the router that touches sockets."""
 
 from router.association.acceptor import Acceptor, Reception
-from router.association.asking import ask
+from router.association.asking import InMemory, ask
 from router.association.doors import Doors
 from router.association.errors import Aborted, AssociationError, NoResponse, NotConnected, Rejected
 from router.association.operation import Host
@@ -15,6 +15,7 @@ __all__ = [
     "DataSource",
     "Doors",
     "Host",
+    "InMemory",
     "NoResponse",
     "NotConnected",
     "Reception",

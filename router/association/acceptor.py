@@ -48,7 +48,7 @@ from pdu import (
 )
 from router.association.doors import Doors, judge_access
 from router.association.operation import Operation, send_response
-from router.association.transport import Socket, Transport
+from router.association.transport import Interrupted, KernelSocket, Transport
 from router.association.words import abort_words, context_words
 from router.config import Config, Listener
 from router.dimse import AssemblyError, CommandField, DataSetPiece, MessageAssembler, MessageBegin, describe
@@ -72,13 +72,13 @@ class Reception:
 class Acceptor:
     """One incoming association, from the TCP connection to its end."""
 
-    def __init__(self, sock: Socket, peer: str, listener: Listener, reception: Reception) -> None:
+    def __init__(self, sock: trio.socket.SocketType, peer: str, listener: Listener, reception: Reception) -> None:
         self._config = reception.config
         self._reception = reception
         self._listener = listener
         self._peer = peer
         self._upper_layer = UpperLayer(role=Role.ACCEPTOR, maximum_length=listener.maximum_pdu_length)
-        self._transport = Transport(sock, self._upper_layer, self._config.timeouts)
+        self._transport = Transport(KernelSocket(sock), self._upper_layer, self._config.timeouts)
         self._assembler = MessageAssembler(command_cap=self._config.limits.command_set)
         self._contexts: dict[int, AcceptedContext] = {}
         self._services: dict[int, Service] = {}
@@ -91,7 +91,6 @@ class Acceptor:
         self._place = ExitStack()
         self._outcome = ""
         self._draining = False
-        self._rest: trio.CancelScope | None = None
         self._started = trio.current_time()
         self._statuses: Counter[str] = Counter()
         self._data_bytes = 0
@@ -113,8 +112,8 @@ class Acceptor:
     def drain(self) -> None:
         """End the association as soon as no message is in flight on it."""
         self._draining = True
-        if self._rests and self._rest is not None:
-            self._rest.cancel()
+        if self._rests:
+            self._transport.interrupt()
 
     @property
     def _rests(self) -> bool:
@@ -157,13 +156,10 @@ class Acceptor:
         """What the next read means; None when `drain` was asked for and nothing is in flight."""
         if self._draining and self._rests:
             return None
-        with trio.CancelScope() as scope:
-            self._rest = scope
-            try:
-                return await self._transport.read(self._config.timeouts.idle)
-            finally:
-                self._rest = None
-        return None
+        try:
+            return await self._transport.read(self._config.timeouts.idle)
+        except Interrupted:
+            return None
 
     async def _handle(self, indication: Indication) -> None:
         match indication:
@@ -315,8 +311,8 @@ class Acceptor:
         finally:
             self._performing -= 1
             self._performed.unpark_all()
-            if self._draining and self._rests and self._rest is not None:
-                self._rest.cancel()
+            if self._draining and self._rests:
+                self._transport.interrupt()
 
     async def _answer(self, operation: Operation) -> None:
         response = await operation.perform()

@@ -10,7 +10,7 @@ from router.dimse import Response
 from router.services import Question, Unanswered
 
 
-class _Bytes:
+class InMemory:
     """A data set that is at hand."""
 
     def __init__(self, content: bytes) -> None:
@@ -33,7 +33,7 @@ async def ask(question: Question, config: Config) -> Response:
     if peer is None or peer.address is None:
         raise Unanswered(f"{question.peer} has no address in the configuration")
     pair = question.abstract_syntax, question.transfer_syntax
-    data = _Bytes(question.data_set) if question.data_set else None
+    data = InMemory(question.data_set) if question.data_set else None
     try:
         with trio.fail_after(question.deadline):
             target = Target.of(peer, config)

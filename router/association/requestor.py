@@ -45,7 +45,7 @@ from pdu import (
 from router.association.errors import Aborted, AssociationError, NoResponse, NotConnected, Rejected
 from router.association.operation import Host, Operation, send_response
 from router.association.target import Target
-from router.association.transport import Buffer, Transport
+from router.association.transport import Buffer, KernelSocket, Transport
 from router.association.words import abort_words, context_words
 from router.config import Timeouts
 from router.dimse import AssemblyError, Command, DataSetPiece, MessageAssembler, MessageBegin, Response, encode
@@ -114,7 +114,7 @@ class Requestor:
         """
         sock = await _connect(target, timeouts.connect)
         upper_layer = UpperLayer(role=Role.REQUESTOR, maximum_length=target.maximum_pdu_length)
-        requestor = cls(target, Transport(sock, upper_layer, timeouts), timeouts, host)
+        requestor = cls(target, Transport(KernelSocket(sock), upper_layer, timeouts), timeouts, host)
         try:
             await requestor._associate(_associate_rq(target, contexts, roles))
         except BaseException:

@@ -8,8 +8,8 @@ is closed (DESIGN: half a PDU is never followed by another).
 
 import errno
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
 
 import trio
 from attrs import frozen
@@ -31,20 +31,52 @@ Buffer = bytes | bytearray | memoryview
 _MOST_BUFFERS = 1024
 """IOV_MAX on Linux: the most buffers that one sendmsg takes."""
 
+_FAIR_SHARE = 1 << 20
+"""Bytes received without waiting after which the other tasks have a turn."""
+
 _QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
 class Socket(Protocol):
-    """What is asked of a socket. `trio.socket` has it; so have the in-memory ones of the tests."""
+    """What is asked of a socket: tried at once, waited for only where the kernel would block (BlockingIOError)."""
 
-    def recv_into(self, buffer: memoryview, /) -> Awaitable[int]: ...
-    def sendmsg(self, buffers: Iterable[Buffer], /) -> Awaitable[int]: ...
-    def setsockopt(self, level: int, optname: int, value: int, /) -> None: ...
+    def receive(self, buffer: memoryview, /) -> int: ...
+    def send(self, buffers: Sequence[Buffer], /) -> int: ...
+    async def readable(self) -> None: ...
+    async def writable(self) -> None: ...
+    def set_option(self, level: int, option: int, value: int, /) -> None: ...
     def close(self) -> None: ...
+
+
+class KernelSocket:
+    """A connected TCP socket. Most reads and writes need not wait; those cost no trip through the scheduler."""
+
+    def __init__(self, sock: trio.socket.SocketType) -> None:
+        """Takes the descriptor out of `sock`."""
+        self._socket = socket.socket(fileno=sock.detach())
+        self._socket.setblocking(False)
+        self.receive: Final = self._socket.recv_into
+        self.send: Final = self._socket.sendmsg
+        self.set_option: Final = self._socket.setsockopt
+
+    async def readable(self) -> None:
+        await trio.lowlevel.wait_readable(self._socket)
+
+    async def writable(self) -> None:
+        await trio.lowlevel.wait_writable(self._socket)
+
+    def close(self) -> None:
+        if self._socket.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
 
 
 class TransportError(Exception):
     """The connection is of no more use; the words say how it ended."""
+
+
+class Interrupted(Exception):
+    """A read that waited was called off; nothing is lost."""
 
 
 @frozen(kw_only=True)
@@ -59,7 +91,7 @@ def tune(sock: Socket) -> None:
     """Set what every DICOM connection here has: no Nagle on our side, keep-alive against silent partitions."""
     for level, option in ((socket.IPPROTO_TCP, socket.TCP_NODELAY), (socket.SOL_SOCKET, socket.SO_KEEPALIVE)):
         try:
-            sock.setsockopt(level, option, 1)
+            sock.set_option(level, option, 1)
         except OSError as error:  # the peer may be gone already, which the first read will tell
             if error.errno not in (errno.EINVAL, errno.ENOTCONN, errno.ECONNRESET):
                 raise
@@ -74,7 +106,11 @@ class Transport:
         self._artim_deadline: float | None = None
         self._open = True
         self._writable = True
-        self._sending = trio.Lock()
+        self._sending = False
+        self._turns = trio.lowlevel.ParkingLot()
+        self._waiting: trio.CancelScope | None = None
+        self._interrupted = False
+        self._unyielded = 0
         self._bytes_received = 0
         self._bytes_sent = 0
         self.upper_layer = upper_layer
@@ -100,30 +136,61 @@ class Transport:
 
         Raises:
             TimeoutError: nothing came for `patience` seconds. The association is still open.
+            Interrupted: `interrupt` was called while this waited. The association is still open.
         """
         if not self._open:
             raise TransportError("the connection is closed")
         artim = self._artim_deadline
-        deadline = trio.current_time() + patience if artim is None else artim
-        received = -1
-        with trio.move_on_at(deadline):
-            received = await self._receive()
-        if received >= 0:
-            return await self.perform(self.upper_layer.received(received))
-        if artim is not None:
+        if artim is not None and trio.current_time() >= artim:
             return await self.perform(self.upper_layer.artim_expired())
-        raise TimeoutError(f"the peer was silent for {patience:g} s")
+        received = self._receive()
+        while received < 0:
+            self._unyielded = 0
+            deadline = trio.current_time() + patience if artim is None else artim
+            with trio.CancelScope(deadline=deadline) as scope:
+                await self._wait_readable(scope)
+            if self._interrupted:
+                self._interrupted = False
+                raise Interrupted
+            if scope.cancelled_caught:
+                if artim is not None:
+                    return await self.perform(self.upper_layer.artim_expired())
+                raise TimeoutError(f"the peer was silent for {patience:g} s")
+            received = self._receive() if self.is_open else 0
+        self._bytes_received += received
+        self._unyielded += received
+        if self._unyielded > _FAIR_SHARE:  # the kernel has had more each time: let others have a turn
+            self._unyielded = 0
+            await trio.lowlevel.checkpoint()
+        return await self.perform(self.upper_layer.received(received))
 
-    async def _receive(self) -> int:
-        """Bytes now in the engine's buffer; 0 at the end of the stream, however it came about."""
+    def interrupt(self) -> None:
+        """Make the `read` that waits now raise Interrupted; where none does, nothing."""
+        if self._waiting is not None:
+            self._interrupted = True
+            self._waiting.cancel()
+
+    async def _wait_readable(self, scope: trio.CancelScope) -> None:
+        self._waiting = scope
         try:
-            received = await self._socket.recv_into(self.upper_layer.writable())
-            if _QUICK_ACK is not None and received:
+            await self._socket.readable()
+        except (OSError, trio.ClosedResourceError):  # the next attempt to read tells
+            pass
+        finally:
+            self._waiting = None
+
+    def _receive(self) -> int:
+        """Bytes now in the engine's buffer; 0 at the end of the stream, however it came about; -1: nothing yet."""
+        buffer = self.upper_layer.writable()
+        try:
+            received = self._socket.receive(buffer)
+            if _QUICK_ACK is not None and 0 < received < len(buffer):
                 # A sender with Nagle's algorithm on waits for this acknowledgement before its next small write.
-                self._socket.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
+                self._socket.set_option(socket.IPPROTO_TCP, _QUICK_ACK, 1)
+        except BlockingIOError:
+            return -1
         except OSError:
             return 0
-        self._bytes_received += received
         return received
 
     async def perform(self, outputs: Sequence[Effect | Indication]) -> list[Indication]:
@@ -157,31 +224,34 @@ class Transport:
 
         A connection that is gone swallows the bytes: the next read tells how it ended.
         """
-        if not self._sending.locked():  # a turn that is free costs no checkpoint
-            self._sending.acquire_nowait()
-        else:
-            await self._sending.acquire()
+        while self._sending:
+            await self._turns.park()
+        self._sending = True
         try:
-            await self._send(buffers)
+            await self._send(list(buffers))
         finally:
-            self._sending.release()
+            self._sending = False
+            self._turns.unpark()
 
-    async def _send(self, buffers: Sequence[Buffer]) -> None:
+    async def _send(self, waiting: list[Buffer]) -> None:
         if not self._writable:
             return
         self._writable = False  # stays so when this is cancelled, or fails, in the middle of a PDU
-        waiting = list(buffers)
         at = 0
         try:
             while at < len(waiting):
-                with trio.move_on_after(self._timeouts.write) as scope:
-                    sent = await self._socket.sendmsg(waiting[at : at + _MOST_BUFFERS])
-                if scope.cancelled_caught:
-                    self.close()
-                    return
+                try:
+                    sent = self._socket.send(waiting[at : at + _MOST_BUFFERS] if len(waiting) > 1 else waiting)
+                except BlockingIOError:
+                    with trio.move_on_after(self._timeouts.write) as scope:
+                        await self._socket.writable()
+                    if scope.cancelled_caught:
+                        self.close()
+                        return
+                    continue
                 self._bytes_sent += sent
                 at = _behind(waiting, at, sent)
-        except OSError:
+        except (OSError, trio.ClosedResourceError):
             return
         self._writable = True
 

@@ -43,7 +43,7 @@ class Globs:
         return re.compile("|".join(map(fnmatch.translate, self.patterns)) or NOTHING)
 
     def matches(self, text: str) -> bool:
-        return self._expression.match(text.strip(" \0")) is not None
+        return "*" in self.patterns or self._expression.match(text.strip(" \0")) is not None
 
 
 @frozen

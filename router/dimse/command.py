@@ -8,6 +8,7 @@ in `router/services`; how fragments become messages is `assembly`.
 
 import struct
 from enum import IntEnum
+from functools import cache
 from typing import Any, Final, Literal
 
 from attrs import fields, frozen
@@ -121,6 +122,7 @@ class Command:
         return tuple(name for name in rule.mandatory if getattr(self, name) is None) if rule else ()
 
 
+@cache
 def command_name(field: int) -> str:
     """The name of a Command Field, for people; an unknown one as a number."""
     try:

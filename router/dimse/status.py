@@ -5,6 +5,7 @@ service: the classes are told apart by the code alone. `describe` gives the word
 """
 
 from enum import Enum, IntEnum
+from functools import lru_cache
 from typing import Final
 
 from attrs import frozen
@@ -112,6 +113,7 @@ SERVICE_STATUSES: Final[dict[str, tuple[StatusRange, ...]]] = {
 }
 
 
+@lru_cache(4096)
 def describe(status: int, service: str = "") -> str:
     """The status for people: "A700H refused: out of resources"."""
     for candidate in SERVICE_STATUSES.get(service, ()):

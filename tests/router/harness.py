@@ -7,7 +7,7 @@ any status, any rudeness. `Modality` speaks PDUs by hand, so that a test can say
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import attrs
 import trio
@@ -32,7 +32,7 @@ from pdu import (
     encode,
     negotiate,
 )
-from router.association.transport import Transport
+from router.association.transport import KernelSocket, Transport
 from router.config import Config, Timeouts, parse
 from router.dimse import (
     DATA_SET,
@@ -166,7 +166,7 @@ class Archive:
     _unanswered: list[tuple[int, Command]] = attrs.field(factory=list)
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator["Archive"]:
+    async def serving(self) -> AsyncIterator[Self]:
         async with trio.open_nursery() as nursery:
             listeners = await trio.open_tcp_listeners(self.port, host="127.0.0.1")
             self.port = listeners[0].socket.getsockname()[1]
@@ -188,11 +188,12 @@ class Archive:
         self._unanswered.clear()
         self._open += 1
         self.most_at_once = max(self.most_at_once, self._open)
+        transport = Transport(KernelSocket(stream.socket), UpperLayer(role=Role.ACCEPTOR), Timeouts())
         try:
-            await self._associate(Transport(stream.socket, UpperLayer(role=Role.ACCEPTOR), Timeouts()))
+            await self._associate(transport)
         finally:
             self._open -= 1
-            stream.socket.close()
+            transport.close()
 
     async def _associate(self, transport: Transport) -> None:
         await transport.perform(transport.upper_layer.transport_connected())

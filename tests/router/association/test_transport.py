@@ -26,21 +26,24 @@ class FickleSocket:
         self.taken = bytearray()
         self.closed = False
 
-    async def sendmsg(self, buffers: Iterable[bytes | bytearray | memoryview], /) -> int:
-        await trio.lowlevel.checkpoint()
+    def send(self, buffers: Iterable[bytes | bytearray | memoryview], /) -> int:
         offered = b"".join(buffers)
         appetite = next(self._appetites, len(offered) if self._then_all else None)
         if appetite is None:
-            await trio.sleep_forever()
-        assert appetite is not None
+            raise BlockingIOError
         self.taken += offered[:appetite]
         return min(appetite, len(offered))
 
-    async def recv_into(self, buffer: memoryview, /) -> int:
-        await trio.sleep_forever()
-        raise AssertionError
+    def receive(self, buffer: memoryview, /) -> int:
+        raise BlockingIOError
 
-    def setsockopt(self, level: int, optname: int, value: int, /) -> None:
+    async def readable(self) -> None:
+        await trio.sleep_forever()
+
+    async def writable(self) -> None:
+        await trio.sleep_forever()
+
+    def set_option(self, level: int, option: int, value: int, /) -> None:
         pass
 
     def close(self) -> None:
@@ -82,9 +85,16 @@ async def test_half_a_pdu_is_never_followed_by_another(autojump_clock: MockClock
 
 async def test_a_write_makes_progress_as_long_as_the_peer_takes_something(autojump_clock: MockClock) -> None:
     class SlowSocket(FickleSocket):
-        async def sendmsg(self, buffers: Iterable[bytes | bytearray | memoryview], /) -> int:
+        blocks = True
+
+        def send(self, buffers: Iterable[bytes | bytearray | memoryview], /) -> int:
+            self.blocks = not self.blocks
+            if self.blocks:
+                return super().send(buffers)
+            raise BlockingIOError
+
+        async def writable(self) -> None:
             await trio.sleep(TIMEOUTS.write - 1)
-            return await super().sendmsg(buffers)
 
     sock = SlowSocket([1] * 10)
     await transport(sock).send([b"ten bytes!"])
