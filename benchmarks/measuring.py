@@ -1,4 +1,4 @@
-"""What is measured: single readings, series of them, and how two series compare."""
+"""What is measured: single readings, curves, series of readings, and how two series compare."""
 
 import statistics
 from collections.abc import Iterable
@@ -20,6 +20,23 @@ class Reading:
 
 
 @frozen(kw_only=True)
+class Curve:
+    """Many numbers that belong together, for a plot: "latency" by percent of the objects, "memory" by seconds."""
+
+    plot: str
+    name: str
+    points: tuple[tuple[float, float], ...]
+
+
+@frozen(kw_only=True)
+class Absent:
+    """A side that could not be measured here, and why."""
+
+    side: str
+    why: str
+
+
+@frozen(kw_only=True)
 class Series:
     """The readings of the same thing in all rounds."""
 
@@ -28,8 +45,6 @@ class Series:
     side: str
     quantity: str
     values: tuple[float, ...]
-    ratio: float | None
-    """Its median by that of the first side measured at this workload; None for that one itself."""
 
     @property
     def median(self) -> float:
@@ -42,23 +57,12 @@ class Series:
 
 
 def series_of(case: str, readings: Iterable[Reading]) -> list[Series]:
-    """Readings sorted into series, in the order in which the things were first measured."""
+    """Readings sorted into series: workload by workload, quantity by quantity, the sides beside each other."""
     values: dict[tuple[str, str], dict[str, list[float]]] = {}
     for one in readings:
         values.setdefault((one.workload, one.quantity), {}).setdefault(one.side, []).append(one.value)
     return [
-        Series(
-            case=case,
-            workload=workload,
-            side=side,
-            quantity=quantity,
-            values=tuple(numbers),
-            ratio=_ratio(numbers, next(iter(sides.values()))),
-        )
+        Series(case=case, workload=workload, side=side, quantity=quantity, values=tuple(numbers))
         for (workload, quantity), sides in values.items()
         for side, numbers in sides.items()
     ]
-
-
-def _ratio(numbers: list[float], base: list[float]) -> float | None:
-    return None if numbers is base else statistics.median(numbers) / statistics.median(base)

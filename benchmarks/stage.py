@@ -1,28 +1,24 @@
-"""What all cases need: objects to send, a sender that knows when each was acknowledged, a router's configuration."""
+"""What all cases need: a place on the disk, how much to send, and `dicom-router bench` as a process of its own."""
 
+import json
+import os
 import shutil
-import statistics
+import subprocess
+import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import trio
 from attrs import frozen
 
-from benchmarks.peers.archive import HOST
-from router.association import Target
-from router.config import Config, Timeouts
-from router.sending import Instance, Sent, Verdict, examine, send
+from benchmarks.measuring import Reading
 from tests.interop.router_process import Archive, configuration
-from tests.objects import ct, write_large_ct
 
-SHARED_MEMORY = Path("/dev/shm")
-"""For the objects to send, lest reading them disturb the disk."""
-LARGE = 64 << 20
-"""Bytes above which an object is written piece by piece."""
+SIZES: Final = {"12 kB": "12KB", "525 kB": "525KB", "240 MB": "240MB"}
+"""Objects as the tables name them, and as `--size` does."""
+_PATIENCE: Final = 900.0
 
 
 @frozen(kw_only=True)
@@ -37,97 +33,65 @@ class Stage:
     """For the one who waits."""
 
     def scaled(self, count: int) -> int:
-        """So many objects, or a tenth of it where it has to be quick."""
-        return max(1, count // 10) if self.quick else count
+        """So many objects, or a fiftieth of them where it has to be quick."""
+        return max(2, count // 50) if self.quick else count
 
-    def new_folder(self) -> Path:
-        """An empty folder."""
-        return Path(tempfile.mkdtemp(dir=self.folder))
+    def amount(self, size: str) -> list[str]:
+        """How much to send of objects of this size: seconds that are enough to be steady, few objects where each
+        takes long."""
+        if size == "240 MB":
+            return ["--objects", "1" if self.quick else "4"]
+        return ["--objects", "40"] if self.quick else ["--duration", "4s"]
 
-
-@contextmanager
-def objects(count: int, size: int) -> Iterator[list[Instance]]:
-    """So many CT images of so many bytes, each with a UID of its own, as files in memory where there is room."""
-    room = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > 2 * count * size
-    with tempfile.TemporaryDirectory(dir=SHARED_MEMORY if room else None) as name:
-        yield [examine(_write(Path(name), number, size)) for number in range(count)]
-
-
-def _write(folder: Path, number: int, size: int) -> Path:
-    if size < LARGE:
-        return ct(size).write(folder)
-    path = folder / f"{number}.dcm"
-    write_large_ct(path, size)
-    return path
+    @contextmanager
+    def place(self) -> Iterator[Path]:
+        """An empty folder, gone afterwards; and nothing of it is left for the disk to write, which would be charged to
+        whoever is measured next."""
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder)
+            os.sync()
 
 
-@frozen(kw_only=True)
-class Acknowledged:
-    """One object's way to its acknowledgement, on the monotonic clock."""
-
-    sop_instance_uid: str
-    started: float
-    """When the acknowledgement before it had come, or the sending began."""
-    at: float
+def send(port: int, size: str, *options: object) -> dict[str, Any]:
+    """`bench send` to somebody on this machine; all has to be stored."""
+    return _bench("send", f"127.0.0.1:{port}", "--size", SIZES.get(size, size), *options)
 
 
-def send_all(instances: Sequence[Instance], port: int, *, associations: int = 1) -> list[Acknowledged]:
-    """Send all of them with this project's own sender. An object that is not stored ends the measurement."""
-    shares = [instances[number::associations] for number in range(associations)]
-    acknowledged: list[Acknowledged] = []
-
-    async def send_share(share: Sequence[Instance], target: Target) -> None:
-        last = time.monotonic()
-
-        def tell(sent: Sent) -> None:
-            nonlocal last
-            if sent.verdict is not Verdict.STORED:
-                raise RuntimeError(f"not stored: {sent.words}")
-            now = time.monotonic()
-            uid = sent.instance.sop_instance_uid
-            acknowledged.append(Acknowledged(sop_instance_uid=uid, started=last, at=now))
-            last = now
-
-        await send(share, target, Timeouts(), tell)
-
-    async def send_shares() -> None:
-        async with trio.open_nursery() as nursery:
-            for share in shares:
-                nursery.start_soon(send_share, share, target_at(port))
-
-    trio.run(send_shares)
-    return acknowledged
+def route(port: int, sink: str, size: str, *options: object) -> dict[str, Any]:
+    """`bench route` through somebody on this machine; nothing may be missing."""
+    return _bench("route", f"127.0.0.1:{port}", "--sink", sink, "--size", SIZES.get(size, size), *options)
 
 
-def target_at(port: int, calling_ae: str = "BENCH") -> Target:
-    """Somebody on this machine, whatever the name."""
-    router = Config().router
-    return Target(
-        host=HOST,
-        port=port,
-        called_ae="ROUTER",
-        calling_ae=calling_ae,
-        maximum_pdu_length=131072,
-        implementation_class_uid=router.implementation_class_uid,
-        implementation_version_name=router.implementation_version_name,
+def _bench(*arguments: object) -> dict[str, Any]:
+    command = [sys.executable, "-m", "router", "bench", *map(str, arguments), "--json", "-"]
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PATIENCE, check=False
     )
+    if done.returncode:
+        raise RuntimeError(f"bench {' '.join(map(str, arguments))} failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+    return dict(json.loads(done.stdout))
 
 
-def seconds_of(acknowledged: Sequence[Acknowledged]) -> float:
-    """From the beginning of the sending to the last acknowledgement."""
-    return max(one.at for one in acknowledged) - min(one.started for one in acknowledged)
+def rates(workload: str, side: str, figures: Mapping[str, Any], latency: str) -> Iterator[Reading]:
+    """The readings that every measurement of a rate gives; `latency` is the name of its latencies."""
+    numbers = {
+        "objects/s": figures["objects_per_s"],
+        "MB/s": figures["megabytes_per_s"],
+        "p50 ms": figures[latency]["p50"],
+        "p99 ms": figures[latency]["p99"],
+    }
+    for quantity, value in numbers.items():
+        yield Reading(workload=workload, side=side, quantity=quantity, value=value)
 
 
 def routing_to(archives: Mapping[str, Archive], **sections: Any) -> dict[str, Any]:
     """A router.toml that sends everything to all of the archives, over two associations each."""
-    peers = {name: {"associations": 2} for name in archives}
-    return configuration(archives, peers=peers, **sections)
+    return configuration(archives, **({"peers": {name: {"associations": 2} for name in archives}} | sections))
 
 
 def holding() -> dict[str, Any]:
     """A router.toml that only receives."""
     return configuration({}, router={"unrouted": "hold"}, routes=[])
-
-
-def percentile(values: Sequence[float], percent: int) -> float:
-    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1] if len(values) > 1 else values[0]

@@ -135,7 +135,7 @@ class Router:
         return await ask(question, self._config)
 
     def _controls(self) -> Controls:
-        return Controls(status=self.status, spool=self._spool, rescan=self._dispatcher.rescan)
+        return Controls(status=self.status, spool=self._spool, state=self._state, rescan=self._dispatcher.rescan)
 
     @asynccontextmanager
     async def _open_doors(self, nursery: trio.Nursery) -> AsyncIterator[list[str]]:

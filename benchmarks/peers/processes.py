@@ -8,71 +8,102 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
-from benchmarks.peers.archive import HOST, Arrival
+from attrs import frozen
+
+from tests.interop.ports import HOST
 from tests.interop.router_process import write_toml
 
-PATIENCE = 30.0
+PATIENCE: Final = 30.0
 """Seconds for a process to start, and to end."""
 
 
-class Launched:
-    """A module of `benchmarks.peers` that prints its port first, and ends when its standard input does."""
+@frozen
+class There:
+    """Where there is somebody, or is going to be: what a router.toml wants to know of an archive."""
 
-    def __init__(self, module: str, *arguments: object) -> None:
-        self._command = [sys.executable, "-m", f"benchmarks.peers.{module}", *map(str, arguments)]
+    port: int
+    ae_title: str = "SINK"
+
+    @property
+    def address(self) -> str:
+        return f"{HOST}:{self.port}"
+
+
+class Launched:
+    """A program that prints its port first, and ends when its standard input does."""
+
+    def __init__(self, *command: object, folder: Path | None = None) -> None:
+        self._command = [*map(str, command)]
+        self._folder = folder
+
+    @classmethod
+    def module(cls, name: str, *arguments: object) -> Self:
+        """A module of `benchmarks.peers`."""
+        return cls(sys.executable, "-m", f"benchmarks.peers.{name}", *arguments)
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.port = int(self._line(PATIENCE))
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=self._folder
+        )
+        try:
+            self.port = int(self._line(PATIENCE).split()[-1].rpartition(":")[2])
+        except BaseException:
+            self._process.kill()
+            self._process.communicate()
+            raise
         return self
 
     def __exit__(self, *exc: object) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
+        self._end()
+        self._process.stdout.close()
+
+    def _end(self) -> None:
         try:
             self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._process.stdout.close()
 
     @property
     def address(self) -> str:
         return f"{HOST}:{self.port}"
 
-    def _ask(self, line: str, seconds: float) -> str:
-        assert self._process.stdin is not None
-        self._process.stdin.write(line.encode() + b"\n")
-        self._process.stdin.flush()
-        return self._line(seconds)
-
     def _line(self, seconds: float) -> str:
-        """The next line that it prints; TimeoutError where there is none."""
+        """The next line that it prints."""
         assert self._process.stdout is not None
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
-            if not selector.select(seconds):
-                raise TimeoutError(f"{self._command[2]} said nothing for {seconds} s")
-        return self._process.stdout.readline().decode()
+            if not selector.select(seconds) or not (line := self._process.stdout.readline().decode().strip()):
+                raise RuntimeError(f"{' '.join(self._command)} did not start")
+        return line
 
 
-class ArchiveProcess(Launched):
-    """`benchmarks.peers.archive` in a process of its own."""
+class SinkProcess(Launched):
+    """`bench sink` for those who do not go through `bench route`; `figures` are there once it has ended."""
 
-    ae_title = "ARCHIVE"
+    def __init__(self, folder: Path, *, port: int = 0, options: Sequence[object] = ()) -> None:
+        self._json = folder / "sink.json"
+        arguments = f"{HOST}:{port}", "--json", self._json, *options
+        super().__init__(sys.executable, "-m", "router", "bench", "sink", *arguments)
+        self.figures: dict[str, Any] = {}
 
-    def __init__(self, port: int = 0) -> None:
-        super().__init__("archive", "--port", port)
+    def wait(self) -> dict[str, Any]:
+        """Its figures, when it has ended by itself, as with `--objects`."""
+        self._process.wait(20 * PATIENCE)
+        return dict(json.loads(self._json.read_text()))
 
-    def take(self, count: int, seconds: float = 600.0) -> list[Arrival]:
-        """Wait until so many objects have come; all that has come since the last time."""
-        return [Arrival(*each) for each in json.loads(self._ask(str(count), seconds))]
+    def _end(self) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        super()._end()
 
 
 class RouterUnderTest:

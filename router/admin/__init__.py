@@ -7,6 +7,8 @@ HTTP with JSON on one address, meant for this machine or a trusted network: it a
     GET  /api/queue                    deliveries; ?state= ?destination= ?limit= ?after=
     GET  /api/queue/{id}               one message and its deliveries
     GET  /api/queue/{id}/export        its object as a file of PS3.10
+    GET  /api/steps                    procedure steps; ?stage= ?limit= ?phi=1
+    GET  /api/steps/{uid}              one step, its messages and its instances; ?phi=1
     POST /api/queue/{action}           retry, hold, release or discard what a JSON selection chooses
 
 Errors are {"error": words} with the status code that fits.

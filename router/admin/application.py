@@ -16,6 +16,7 @@ from router.admin import shapes
 from router.admin.controls import Controls
 from router.admin.export import Export
 from router.admin.selecting import ID_MAX, LIMIT, LIMIT_MAX, BadRequest, asked, chosen, number, rerouted
+from router.admin.steps import NoSuchStep, Steps
 from router.spool import Action, DamagedMessage, SpoolClosed, SpoolFailure, UnknownMessage
 
 BODY_CAP: Final = 256 * 1024
@@ -32,6 +33,7 @@ def application(controls: Controls) -> Starlette:
         BadRequest: _words(HTTPStatus.BAD_REQUEST),
         ClientDisconnect: _words(HTTPStatus.BAD_REQUEST),
         UnknownMessage: _words(HTTPStatus.NOT_FOUND),
+        NoSuchStep: _words(HTTPStatus.NOT_FOUND),
         DamagedMessage: _words(HTTPStatus.CONFLICT),
         SpoolClosed: _words(HTTPStatus.SERVICE_UNAVAILABLE),
         SpoolFailure: _words(HTTPStatus.SERVICE_UNAVAILABLE),
@@ -45,6 +47,8 @@ def application(controls: Controls) -> Starlette:
             Route("/api/queue/{id:int}", api.show),
             Route("/api/queue/{id:int}/export", api.export),
             Route("/api/queue/{action}", api.change, methods=["POST"]),
+            Route("/api/steps", api.steps),
+            Route("/api/steps/{uid}", api.step),
         ],
         exception_handlers=answers,
     )
@@ -54,6 +58,7 @@ class _API:
     def __init__(self, controls: Controls) -> None:
         self._controls = controls
         self._spool = controls.spool
+        self._steps = Steps(controls.state, controls.spool)
 
     async def health(self, request: Request) -> Response:
         if self._spool.accepting:
@@ -87,6 +92,12 @@ class _API:
         if changed:
             self._controls.rescan()
         return JSONResponse({"changed": changed})
+
+    async def steps(self, request: Request) -> Response:
+        return JSONResponse(await self._steps.list(request.query_params))
+
+    async def step(self, request: Request) -> Response:
+        return JSONResponse(await self._steps.show(request.path_params["uid"], request.query_params))
 
     async def _judge_destination(self, name: str) -> None:
         destinations = (await self._controls.status())["destinations"]

@@ -6,6 +6,7 @@ from typing import Any
 from attrs import frozen
 
 from router.spool import Spool
+from router.state import State
 
 
 @frozen(kw_only=True)
@@ -15,5 +16,6 @@ class Controls:
     status: Callable[[], Awaitable[dict[str, Any]]]
     """What /api/status answers."""
     spool: Spool
+    state: State
     rescan: Callable[[], None]
     """To be called after every change of the queue, so that the destinations hear of it."""

@@ -4,7 +4,8 @@ the spool of one that does not run. Both give the same JSON objects.
 
 import json
 import socket
-from collections.abc import Callable, Sequence
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
 from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol
@@ -16,6 +17,7 @@ from attrs import evolve
 
 from router.admin import selecting, shapes
 from router.admin.export import CHUNK, head_of
+from router.admin.steps import NoSuchStep, StoppedSteps
 from router.cli.configuration import read, read_if_there
 from router.cli.failing import CommandError
 from router.config import Config, Endpoint
@@ -35,6 +37,8 @@ class Source(Protocol):
     def status(self) -> Any: ...
     def page(self, query: Query) -> Any: ...
     def message(self, message_id: int) -> Any: ...
+    def steps(self, query: Mapping[str, str]) -> Any: ...
+    def step(self, uid: str, query: Mapping[str, str]) -> Any: ...
     def export(self, message_id: int, out: BinaryIO) -> None: ...
 
 
@@ -103,6 +107,12 @@ class Running:
 
     def message(self, message_id: int) -> Any:
         return self.get(f"/api/queue/{message_id}")
+
+    def steps(self, query: Mapping[str, str]) -> Any:
+        return self.get(f"/api/steps?{urlencode(query)}")
+
+    def step(self, uid: str, query: Mapping[str, str]) -> Any:
+        return self.get(f"/api/steps/{quote(uid, safe='')}?{urlencode(query)}")
 
     def change(self, action: str, selection: dict[str, Any]) -> Any:
         """How many deliveries were changed: {"changed": 1}."""
@@ -196,6 +206,20 @@ class Stopped:
             return shapes.message(self._spool.show(message_id))
         except UnknownMessage as error:
             raise CommandError(str(error)) from None
+
+    def steps(self, query: Mapping[str, str]) -> Any:
+        return self._steps_of(lambda kept: kept.list(query))
+
+    def step(self, uid: str, query: Mapping[str, str]) -> Any:
+        return self._steps_of(lambda kept: kept.show(uid, query))
+
+    def _steps_of(self, look: Callable[[StoppedSteps], Any]) -> Any:
+        try:
+            return look(StoppedSteps(self._config.router.spool, self._spool))
+        except NoSuchStep as error:
+            raise CommandError(str(error)) from None
+        except sqlite3.Error as error:
+            raise CommandError(f"the state of the router cannot be read: {error}") from None
 
     def export(self, message_id: int, out: BinaryIO) -> None:
         """Opens the spool as a router would, lock and recovery included: its bytes are only to be had checked."""

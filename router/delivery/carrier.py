@@ -9,13 +9,14 @@ from contextlib import suppress
 from typing import Protocol
 
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 
-from router.association import Aborted, AssociationError, Requestor
+from pdu import AcceptedContext
+from router.association import Aborted, AssociationError, InMemory, Requestor
 from router.delivery.window import Pair
 from router.dimse import Response, decode, describe
 from router.messages import Result, Waiting
-from router.services import Service
+from router.services import Prelude, Service
 from router.spool import OutOfSpace, Spool, SpoolError
 
 _SHORT_REST = 0.02
@@ -28,6 +29,10 @@ class Attempt:
 
     delivery: Waiting
     started: float
+    prepared: bool = False
+    """Its service was asked for a prelude."""
+    ahead: tuple[Prelude, ...] = ()
+    """What is sent before it; of a prelude that is under way, the first of them."""
 
 
 class Source(Protocol):
@@ -71,6 +76,10 @@ class Carrier:
         self._linger = linger
         self._deadline = trio.current_time() + linger
         self._under_way: dict[int, Attempt] = {}
+        self._unprepared: list[tuple[Attempt, Response]] = []
+        """What the peer cannot make sense of yet."""
+        self._resumed: list[Attempt] = []
+        """What may be sent now that its prelude, or the first of it, is answered."""
 
     async def run(self) -> None:
         """Until there has been nothing to carry for `linger` seconds, or the destination fails.
@@ -81,11 +90,13 @@ class Carrier:
         try:
             while await self._fill():
                 await self._receive()
+                await self._prepare()
                 if self._source.is_troubled and not self._under_way:
                     return
         except BaseException as error:
             reason = str(error) if isinstance(error, AssociationError) else "interrupted"
-            for attempt in self._under_way.values():
+            unsent = [*self._resumed, *(attempt for attempt, _ in self._unprepared)]
+            for attempt in [*self._under_way.values(), *unsent]:
                 self._fail(attempt, reason)
             raise
 
@@ -98,7 +109,7 @@ class Carrier:
         while len(self._under_way) < self._limit:
             delivery = None if self._source.is_draining else self._source.take(self._association.contexts)
             if delivery is not None:
-                await self._send(delivery)
+                await self._send(Attempt(delivery=delivery, started=trio.current_time()))
             elif self._under_way:
                 break
             elif not await self._rest():
@@ -134,8 +145,35 @@ class Carrier:
             await self._source.news(self._deadline)
             nursery.cancel_scope.cancel()
 
-    async def _send(self, delivery: Waiting) -> None:
-        attempt = Attempt(delivery=delivery, started=trio.current_time())
+    async def _prepare(self) -> None:
+        """Ask the services what would help, send it, and then the delivery once more."""
+        while self._unprepared:
+            attempt, response = self._unprepared[0]
+            ahead = await self._services[attempt.delivery.service].prelude(attempt.delivery, response)
+            del self._unprepared[0]
+            attempt = evolve(attempt, prepared=True, ahead=tuple(ahead))
+            if ahead:
+                await self._send_prelude(attempt)
+            else:
+                self._conclude(attempt, Result.RETRY, _words(response, attempt.delivery.service))
+        while self._resumed:
+            attempt = self._resumed.pop()
+            await (self._send_prelude(attempt) if attempt.ahead else self._send(attempt))
+
+    async def _send_prelude(self, attempt: Attempt) -> None:
+        prelude, context = attempt.ahead[0], self._context(attempt.delivery)
+        try:
+            message_id = await self._association.send(context, prelude.command, InMemory(prelude.data_set))
+        except BaseException as error:
+            self._fail(attempt, str(error) if isinstance(error, AssociationError) else "interrupted")
+            raise
+        self._under_way[message_id] = attempt
+
+    def _context(self, delivery: Waiting) -> AcceptedContext:
+        return self._association.contexts[delivery.abstract_syntax, delivery.transfer_syntax]
+
+    async def _send(self, attempt: Attempt) -> None:
+        delivery = attempt.delivery
         try:
             message = await self._spool.open_message(delivery.message_id)
         except SpoolError as error:
@@ -145,9 +183,10 @@ class Carrier:
         except BaseException:
             self._fail(attempt, "interrupted")
             raise
-        context = self._association.contexts[delivery.abstract_syntax, delivery.transfer_syntax]
+        command = decode(message.envelope.command)
         try:
-            message_id = await self._association.send(context, decode(message.envelope.command), message)
+            data = message if command.has_data_set else None
+            message_id = await self._association.send(self._context(delivery), command, data)
         except SpoolError as error:  # half of it has left
             self._source.settle(attempt, Result.HELD, str(error))
             raise Aborted(str(error)) from error
@@ -183,9 +222,19 @@ class Carrier:
         assert message_id is not None, "the association knows what it answers"
         attempt = self._under_way[message_id]
         delivery = attempt.delivery
+        if attempt.ahead:
+            delivery = evolve(delivery, kind=attempt.ahead[0].command.name)
         result = self._services[delivery.service].outcome(delivery, response)
-        words = _words(response, delivery.service)
         del self._under_way[message_id]
+        if attempt.ahead and result is Result.DELIVERED:
+            self._resumed.append(evolve(attempt, ahead=attempt.ahead[1:]))
+        elif result is Result.RETRY and not attempt.prepared:
+            self._unprepared.append((attempt, response))
+        else:
+            words = _words(response, delivery.service)
+            self._conclude(attempt, result, f"its {delivery.kind}, sent again: {words}" if attempt.ahead else words)
+
+    def _conclude(self, attempt: Attempt, result: Result, words: str) -> None:
         self._source.settle(attempt, result, words)
         if result is Result.RETRY:
             self._source.struck(attempt, words)

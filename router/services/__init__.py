@@ -4,7 +4,11 @@ from pathlib import Path
 from typing import Final
 
 from router.config import Config, load
-from router.services.service import BaseService, House, Question, Request, Sender, Service, Unanswered
+from router.services.instance_availability import InstanceAvailability
+from router.services.mpps import MPPSHub
+from router.services.mpps_notification import MPPSNotification
+from router.services.mpps_retrieve import MPPSRetrieve
+from router.services.service import BaseService, House, Prelude, Question, Request, Sender, Service, Unanswered
 from router.services.storage import Storage
 from router.services.verification import VERIFICATION, Verification
 
@@ -13,6 +17,7 @@ __all__ = [
     "VERIFICATION",
     "BaseService",
     "House",
+    "Prelude",
     "Question",
     "Request",
     "Sender",
@@ -26,6 +31,10 @@ __all__ = [
 # SOP class that the dictionary does not know.
 SERVICES: Final[tuple[type[Service], ...]] = (
     Verification,
+    MPPSHub,
+    MPPSRetrieve,
+    MPPSNotification,
+    InstanceAvailability,
     Storage,
 )
 

@@ -5,7 +5,7 @@ presentation contexts are its own, may refuse a request by its command set alone
 says what the peer's answer means for the delivery. It never sees a socket; what it accepts, it gives to the spool.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import ClassVar, Protocol
 
 import trio
@@ -62,6 +62,15 @@ class Question:
 
 
 @frozen(kw_only=True)
+class Prelude:
+    """A request that a destination needs before it can make sense of a delivery."""
+
+    command: Command
+    data_set: bytes
+    """In the delivery's transfer syntax."""
+
+
+@frozen(kw_only=True)
 class House:
     """What every service class works with."""
 
@@ -105,6 +114,10 @@ class Service(Protocol):
     def outcome(self, delivery: Waiting, response: Response) -> Result:
         """What the answer of a destination means for the delivery (DESIGN: delivered, retry or held)."""
 
+    async def prelude(self, delivery: Waiting, response: Response) -> Sequence[Prelude]:
+        """Where the outcome is RETRY: what to send first on the same association, before the delivery is tried once
+        more at once. Each is answered and has an outcome as a delivery has; none is the rule."""
+
     def settled(self, delivery: Waiting, result: Result, reason: str) -> None:
         """Any service's delivery has come to this. Told at once, in the destination's task: quick, and never raises."""
 
@@ -128,6 +141,9 @@ class BaseService:
 
     def proposes(self, abstract_syntax: str) -> RoleSelection | None:
         return None
+
+    async def prelude(self, delivery: Waiting, response: Response) -> Sequence[Prelude]:
+        return ()
 
     def settled(self, delivery: Waiting, result: Result, reason: str) -> None:
         pass

@@ -80,6 +80,8 @@ class Writer:
         """One round. Raises SpoolFailure; whoever has no answer by then gets it too (`run`)."""
         commits: list[Commit] = []
         asks: list[Ask[Any]] = []
+        if not self._is_behind:
+            self._due = time.monotonic() + _LAG
         with self._answered(commits, asks):
             for job in jobs:
                 match job:
@@ -143,10 +145,8 @@ class Writer:
     @property
     def _is_due(self) -> bool:
         """Whether to bring the ledger up to date now. Those that wait for an acknowledgement come first."""
-        if not self._is_behind:
-            self._due = time.monotonic() + _LAG
-            return False
-        return len(self._entries) + len(self._outcomes) >= _MOST_BEHIND or time.monotonic() >= self._due
+        behind = len(self._entries) + len(self._outcomes)
+        return behind >= _MOST_BEHIND or (behind > 0 and time.monotonic() >= self._due)
 
     def _tick(self) -> None:
         """Nothing has happened for a while: write down at least that the time has passed."""

@@ -3,6 +3,7 @@
 import http.client
 import io
 import json
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -20,6 +21,7 @@ from router.admin.application import BODY_CAP
 from router.config import Endpoint
 from router.messages import Address, Envelope, SpoolSettings
 from router.spool import Spool
+from router.state import State
 from tests.objects import Instance, ct
 from tests.router.harness import eventually
 
@@ -95,12 +97,14 @@ async def serving(folder: Path, settings: SpoolSettings | None = None) -> AsyncI
     spool = await trio.to_thread.run_sync(Spool.open, folder / "spool", settings)
     try:
         api = API(spool)
-        controls = Controls(status=api.status, spool=spool, rescan=lambda: api.rescans.append(None))
+        state = State.open(folder / "spool")
+        controls = Controls(status=api.status, spool=spool, state=state, rescan=lambda: api.rescans.append(None))
         async with trio.open_nursery() as nursery:
             await nursery.start(spool.run)
             api.address = await nursery.start(serve_admin, ANY_PORT, controls)
             yield api
             nursery.cancel_scope.cancel()
+        state.close()
     finally:
         spool.close()
 
@@ -335,6 +339,8 @@ async def test_an_action_that_there_is_not_is_404(api: Any) -> None:
 async def test_an_address_in_use_is_named(api: Any) -> None:
     async with api() as served:
         host, _, port = served.address.rpartition(":")
-        controls = Controls(status=served.status, spool=served.spool, rescan=lambda: None)
+        state = State(sqlite3.connect(":memory:"))
+        controls = Controls(status=served.status, spool=served.spool, state=state, rescan=lambda: None)
         with pytest.raises(OSError, match=served.address):
             await serve_admin(Endpoint(host=host, port=int(port)), controls)
+        state.close()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.config import Condition, Config, ConfigError, Endpoint, Fault, Globs, Networks, load, parse
+from router.config import SERVICES, Condition, Config, ConfigError, Endpoint, Fault, Globs, Networks, load, parse
 from router.config.patterns import network, sop_classes, transfer_syntaxes
 from router.messages import SpoolSettings
 
@@ -88,7 +88,7 @@ def test_every_fault_is_told_at_once_with_its_place_and_what_was_probably_meant(
         address = "pacs:0"
         [[routes]]
         name = "ct"
-        service = "mpps"
+        service = "worklist"
         when = { Modalty = "CT", sop_class = ["CTImageStorag", "1.2.*"] }
         to = ["pac"]
         final = "yes"
@@ -100,7 +100,8 @@ def test_every_fault_is_told_at_once_with_its_place_and_what_was_probably_meant(
         "timeouts.idle": '30 has no unit: write it like "30s"',
         "peers.pacs.address": '"pacs:0" has port 0, to which nobody can connect',
         "peers.pacs.ae_title": "is missing",
-        'routes["ct"].service': 'there is no service "mpps" in this version of the router; a route can be for: storage',
+        'routes["ct"].service': 'there is no service "worklist" in this version of the router; a route can be for: '
+        + ", ".join(SERVICES),
         'routes["ct"].when.Modalty': (
             'is no key of `when`, no DICOM keyword and no (gggg,eeee); did you mean "Modality"?'
         ),

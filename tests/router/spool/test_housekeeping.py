@@ -6,7 +6,8 @@ from router.messages import DeliveryState
 from router.spool import Action, Damage, Selection
 from router.spool.jobs import Settle
 from router.spool.ledger import Outcome
-from router.spool.queries import START, change, list_rows, totals
+from router.spool.queries import START, change, instances, list_rows, totals
+from router.spool.upkeep import gone_segments
 from tests.router.spool.driver import SETTINGS, Driver, content, delivered, envelope, held, retry
 from tests.router.spool.power_cut import FragileFiles
 
@@ -195,3 +196,74 @@ def test_compaction_goes_in_bounded_steps() -> None:
     driver.tidy()
     assert driver.data(3) == content(2, 2_600_000)
     assert "00000001" not in files.files_in("/segments")
+
+
+def test_what_is_finished_is_remembered_for_as_long_as_history_says() -> None:
+    files = FragileFiles()
+    driver = Driver(files, evolve(SETTINGS, history=3600.0))
+    for number in range(40):
+        driver.commit(content(number, 900), envelope(f"1.2.{number}", ("pacs", "vna")))
+    first = in_segment(driver, 1)
+    finish(driver, first)
+    assert "00000001" not in files.files_in("/segments")
+    assert in_segment(driver, 1) == first
+    driver.stop()
+    again = Driver(files, evolve(SETTINGS, history=3600.0))
+    assert in_segment(again, 1) == first
+    [(segment, gone)] = gone_segments(again.writer.ledger)
+    assert segment == 1
+    with again.writer.ledger.transaction():
+        again.writer.ledger.execute("UPDATE segments SET gone = ?", (gone - 3601,))
+    again.stop()
+    last = Driver(files, evolve(SETTINGS, history=3600.0))
+    last.tidy()
+    assert in_segment(last, 1) == []
+    assert not gone_segments(last.writer.ledger)
+
+
+def test_the_number_of_a_segment_that_is_remembered_is_not_given_again() -> None:
+    files = FragileFiles()
+    driver = Driver(files, evolve(SETTINGS, history=3600.0))
+    driver.commit(content(1, 900), envelope("1.2.1"))
+    driver.settle(1, "pacs", delivered())
+    driver.stop()
+    again = Driver(files, evolve(SETTINGS, history=3600.0))
+    again.tidy()
+    assert not files.files_in("/segments")
+    again.stop()
+    last = Driver(files, evolve(SETTINGS, history=3600.0))
+    last.commit(content(2, 900), envelope("1.2.2"))
+    assert list(files.files_in("/segments")) == ["00000002"]
+    assert last.writer.ledger.place(1) != last.writer.ledger.place(2)
+
+
+def test_history_is_forgotten_in_bounded_steps() -> None:
+    driver = Driver(FragileFiles(), evolve(SETTINGS, segment_size=4 << 20, history=0.0))
+    driver.writer.turn([driver.put(b"", envelope(f"1.2.{number}")) for number in range(2500)])
+    driver.writer.segments.seal()
+    driver.writer.turn(
+        [Settle(Outcome(message_id=number + 1, destination="pacs", settlement=delivered())) for number in range(2500)]
+    )
+    steps = []
+    while driver.writer.housekeeping.has_work:
+        driver.writer.turn([])
+        steps.append(len(in_segment(driver, 1)))
+    assert steps == [500, 0]
+
+
+def test_an_instance_is_what_its_newest_message_to_each_destination_is() -> None:
+    driver = Driver(FragileFiles(), evolve(SETTINGS, history=3600.0))
+    driver.commit(content(1, 900), envelope("1.2.1", ("pacs", "vna")))
+    driver.commit(content(2, 900), envelope("1.2.2", ("pacs",)))
+    driver.commit(content(3, 900), envelope("1.2.1", ("vna",), kind="N-CREATE-RQ"))
+    driver.settle(1, "pacs", delivered())
+    driver.settle(1, "vna", held("C000H"))
+    driver.settle(2, "pacs", delivered("B000H"))
+    driver.commit(content(4, 900), envelope("1.2.1", ("pacs",)))
+    found = instances(driver.writer.ledger.connection, ["1.2.1", "1.2.2", "1.2.3"])
+    assert [(one.message_id, one.destination, one.state, one.reason) for one in found["1.2.1"]] == [
+        (4, "pacs", DeliveryState.WAITING, ""),
+        (1, "vna", DeliveryState.HELD, "C000H"),
+    ]
+    assert [(one.state, one.reason) for one in found["1.2.2"]] == [(DeliveryState.DELIVERED, "B000H")]
+    assert found.keys() == {"1.2.1", "1.2.2"}

@@ -601,3 +601,19 @@ async def test_no_name_on_the_disk_comes_from_the_network(tmp_path: Path) -> Non
 
 def test_the_public_names_import_without_a_running_loop() -> None:
     subprocess.run([sys.executable, "-c", "import router.spool"], check=True)
+
+
+async def test_an_instance_is_known_after_its_bytes_are_gone(tmp_path: Path) -> None:
+    async with running(tmp_path) as spool:
+        message_id = await store(spool, content(1, 5000), "1.2.9", ("pacs", "vna"))
+        spool.settle(message_id, "pacs", delivered())
+        assert {one.destination: one.state for one in (await spool.instances(["1.2.9"]))["1.2.9"]} == {
+            "pacs": DeliveryState.DELIVERED,
+            "vna": DeliveryState.WAITING,
+        }
+        spool.settle(message_id, "vna", delivered())
+    async with running(tmp_path) as spool:
+        while spool.statistics().segments:
+            await trio.lowlevel.checkpoint()
+        assert len((await spool.instances(["1.2.9", "1.2.10"]))["1.2.9"]) == 2
+        assert (await spool.show(message_id)).where.startswith("gone")
