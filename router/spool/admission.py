@@ -53,7 +53,7 @@ class Admission:
         handed_on = False
         try:
             self._check()
-            incoming.check()
+            await incoming.finish()
             if not self.accepting:
                 raise OutOfSpace("the free space is below free_space_floor")
             if incoming.file is not None:

@@ -88,12 +88,16 @@ class Housekeeping:
     def _is_old(self) -> bool:
         return bool(self._gone) and self._gone[0][1] + self._history <= self._ledger.clock()
 
-    def step(self, *, busy: bool) -> None:
-        """A bounded piece of work, if there is any. SpoolFailure."""
+    def is_time(self, *, busy: bool) -> bool:
+        """Whether there is work, and nothing more urgent."""
         now = time.monotonic()
-        if now < self._not_before or (busy and now - self._last < _BUSY) or not self.has_work:
+        return now >= self._not_before and not (busy and now - self._last < _BUSY) and self.has_work
+
+    def step(self) -> None:
+        """A bounded piece of work, if there is any. The ledger is up to date. SpoolFailure."""
+        if not self.has_work:
             return
-        self._last = now
+        now = self._last = time.monotonic()
         try:
             deleting, forgetting = self._has_deletions, self._is_old
             if deleting:

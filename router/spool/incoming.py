@@ -8,7 +8,7 @@ the disk, at the disk's pace. Not here: the record and the ledger; only `Spool.c
 import contextlib
 import secrets
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -19,9 +19,9 @@ from router.spool.files import FileSystem, is_no_room
 from router.spool.record import OwnFile
 
 _PIECE = 1 << 20
-"""Bytes gathered before one write to a large file."""
-_UNSYNCED = 64 << 20
-"""Bytes written to a large file between syncs, so that the last one, which the sender waits for, is short."""
+"""Bytes gathered before one write to a large file. Each of two such pieces is filled while the other is written."""
+_UNSYNCED = 16 << 20
+"""Bytes written to a large file between syncs."""
 
 Buffer = bytes | bytearray | memoryview
 
@@ -80,38 +80,54 @@ class LargeFiles:
 class Incoming:
     """One data set being received. Made by `Spool.incoming`; ended by `Spool.commit` or by `discard`.
 
-    May be used as an async context manager, which discards what was not committed.
+    May be used as an async context manager, which discards what was not committed. A large one is written to its file
+    by threads while more of it comes in: one piece is filled as the one before it is written.
     """
 
     def __init__(self, memory: Memory, large: LargeFiles, large_object: int) -> None:
         self.size = 0
         """Bytes received so far."""
         self.crc = 0
-        """CRC-32 of them."""
+        """CRC-32 of them; where there is a file, of those that are in it."""
         self.data = bytearray()
-        """All of them, or where there is a file those that are not in it yet."""
+        """All of them; where there is a file, none."""
         self._memory = memory
         self._large = large
         self._large_object = large_object
         self._fd: int | None = None
         self._name = ""
+        self._pieces: list[bytearray] = []
+        self._filled = 0
         self._written = 0
         self._synced = 0
         self._taken = 0
         self._ended = False
         self._error: Exception | None = None
+        self._writing: trio.Event | None = None
+        self._syncing: trio.Event | None = None
 
     async def write(self, view: Buffer) -> None:
         """Take a copy of the next bytes. No checkpoint while there is memory for them.
 
         OutOfSpace, SpoolFailure: as from `Spool.commit`; `discard` is still the caller's to call."""
-        if not self.take(view):
+        if self.take(view):
+            return
+        if not self._pieces:
             await trio.to_thread.run_sync(self.spill, view)
-            self._give_back()
+            self._forget_data()
+            return
+        await _ended(self._writing)
+        self.check()
+        self._write_behind()
+        if len(view) <= _PIECE:
+            self._fill(view)
+        else:
+            await _ended(self._writing)
+            await trio.to_thread.run_sync(self.spill, view)
 
     @property
     def file(self) -> OwnFile | None:
-        """The file of its own; None where all is in memory."""
+        """The file of its own, after `finish`; None where all is in memory."""
         if self._fd is None:
             return None
         return OwnFile(name=self._name, length=self.size, crc=self.crc)
@@ -119,9 +135,11 @@ class Incoming:
     async def finish(self) -> None:
         """After the last byte and before `view`: bring what is left of a large data set to its file. Not durable
         yet. Errors as of `write`."""
-        if self._fd is not None and self.data:
+        await _ended(self._writing)
+        await _ended(self._syncing)
+        self.check()
+        if self._filled:
             await trio.to_thread.run_sync(self.spill, b"")
-            self._give_back()
 
     @contextlib.contextmanager
     def view(self) -> Iterator[memoryview]:
@@ -130,9 +148,8 @@ class Incoming:
             with memoryview(self.data).toreadonly() as view:
                 yield view
             return
-        if self.data:
+        if self._filled:
             self.spill(b"")
-            self._give_back()
         with self._large.files.mapped(self._fd, self.size) as view:
             yield view
 
@@ -143,6 +160,8 @@ class Incoming:
         self._ended = True
         if self._fd is not None:
             with trio.CancelScope(shield=True):
+                await _ended(self._writing)
+                await _ended(self._syncing)
                 await trio.to_thread.run_sync(self.remove_file)
         self.release_memory()
 
@@ -153,6 +172,23 @@ class Incoming:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.discard()
+
+    # While more comes in.
+
+    def _write_behind(self) -> None:
+        """Begin to write what was gathered, and make the other piece the one to fill."""
+        count, self._filled = self._filled, 0
+        piece, other = self._pieces
+        self._pieces = [other, piece]
+        self._writing = _in_a_thread(lambda: self._append([memoryview(piece)[:count]]), self._go_on_syncing)
+
+    def _go_on_syncing(self) -> None:
+        """Sync every now and then, beside the writing, so that the last sync, which the sender waits for, is short."""
+        if self._written - self._synced < _UNSYNCED or self._error is not None:
+            return
+        if self._syncing is None or self._syncing.is_set():
+            self._synced = self._written
+            self._syncing = _in_a_thread(self._sync)
 
     # The spool's side. What waits for the disk runs in a worker's thread.
 
@@ -170,38 +206,63 @@ class Incoming:
     def take(self, view: Buffer) -> bool:
         """Count the next bytes, and keep a copy in memory where there is room for it; else `spill` is to be called."""
         count = len(view)
-        self.crc = zlib.crc32(view, self.crc)
         self.size += count
-        has_place = self.size <= self._large_object if self._fd is None else len(self.data) + count <= _PIECE
-        if not has_place or not self._memory.take(count):
+        if self._fd is not None:
+            if not self._pieces or self._filled + count > _PIECE:
+                return False
+            self._fill(view)
+            return True
+        if self.size > self._large_object or not self._memory.take(count):
             return False
         self._taken += count
         self.data += view
+        self.crc = zlib.crc32(view, self.crc)
         return True
+
+    def _fill(self, view: Buffer) -> None:
+        self._pieces[0][self._filled : self._filled + len(view)] = view
+        self._filled += len(view)
 
     def spill(self, view: Buffer) -> None:
         """Write what was gathered, and then the view, to the file, which is made where there is none yet."""
-        try:
-            if self._fd is None:
+        if self._fd is None:
+            try:
                 self._name, self._fd = self._large.create()
-            files = self._large.files
-            files.write(self._fd, [part for part in (self.data, view) if part], self._written)
-            self._written += len(self.data) + len(view)
-            if self._written - self._synced >= _UNSYNCED:
-                files.sync(self._fd)
-                self._synced = self._written
+                self._large.files.write(self._fd, [self.data], 0)
+            except OSError as error:
+                self._error = self._large.translate(error)
+                raise self._error from error
+            self._written = len(self.data)
+            self.data = bytearray()
+        parts: list[Buffer] = [memoryview(self._pieces[0])[: self._filled]] if self._filled else []
+        self._filled = 0
+        self._append([*parts, view] if view else parts)
+
+    def _append(self, parts: Sequence[Buffer]) -> None:
+        assert self._fd is not None
+        for part in parts:
+            self.crc = zlib.crc32(part, self.crc)
+        try:
+            self._large.files.write(self._fd, parts, self._written)
         except OSError as error:
             self._error = self._large.translate(error)
             raise self._error from error
-        self.data = bytearray()
+        self._written += sum(map(len, parts))
+
+    def _sync(self) -> None:
+        assert self._fd is not None
+        try:
+            self._large.files.sync(self._fd)
+        except OSError as error:
+            self._error = self._large.translate(error)
+            raise self._error from error
 
     def make_durable(self) -> None:
         """The file's bytes and its name, so that a record may name it."""
-        assert self._fd is not None
-        if self.data:
+        if self._filled:
             self.spill(b"")
+        self._sync()
         try:
-            self._large.files.sync(self._fd)
             self._large.files.sync_directory(self._large.directory)
         except OSError as error:
             raise self._large.translate(error) from error
@@ -222,8 +283,31 @@ class Incoming:
 
     def release_memory(self) -> None:
         self.data = bytearray()
-        self._give_back()
-
-    def _give_back(self) -> None:
+        self._pieces = []
         self._memory.give(self._taken)
         self._taken = 0
+
+    def _forget_data(self) -> None:
+        """It is in the file. From here on two pieces take turns, if there is memory for them."""
+        self.release_memory()
+        if self._memory.take(2 * _PIECE):
+            self._taken = 2 * _PIECE
+            self._pieces = [bytearray(_PIECE), bytearray(_PIECE)]
+
+
+async def _ended(event: trio.Event | None) -> None:
+    if event is not None and not event.is_set():
+        await event.wait()
+
+
+def _in_a_thread(work: Callable[[], None], then: Callable[[], None] = lambda: None) -> trio.Event:
+    """Begin the work, whose errors it keeps itself; when it has ended, the event is set and `then` called, here."""
+    ended = trio.Event()
+    token = trio.lowlevel.current_trio_token()
+
+    def back() -> None:
+        ended.set()
+        then()
+
+    trio.lowlevel.start_thread_soon(work, lambda _: token.run_sync_soon(back))
+    return ended

@@ -101,7 +101,8 @@ class Writer:
                 self.write_down()
             for ask in asks:
                 self._reply(ask)
-        self.housekeeping.step(busy=not self.jobs.empty())
+        if self.housekeeping.is_time(busy=not self.jobs.empty()) and self.write_down():
+            self.housekeeping.step()  # it moves and deletes by what the ledger knows: that has to be all
 
     @contextmanager
     def _answered(self, commits: list[Commit], asks: list[Ask[Any]]) -> Iterator[None]:

@@ -96,7 +96,7 @@ class Driver:
             for at in range(0, len(data), piece):
                 if not incoming.take(data[at : at + piece]):
                     incoming.spill(data[at : at + piece])
-                    incoming._give_back()
+                    incoming._forget_data()
         return incoming
 
     @contextmanager

@@ -120,6 +120,7 @@ def test_outcomes_that_the_ledger_had_no_room_for_are_written_later() -> None:
     files = FragileFiles()
     driver = Driver(files)
     driver.commit(SMALL, envelope("1.2.1"))
+    driver.ask(lambda writer: None)
     files.fails = lambda call: ledger_full() if call == "commit" else None
     driver.settle(1, "pacs", delivered())
     assert len(driver.waiting("pacs")) == 1

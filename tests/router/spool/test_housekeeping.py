@@ -83,6 +83,7 @@ def test_a_large_file_goes_as_soon_as_its_own_message_is_finished() -> None:
     driver.settle(1, "pacs", delivered())
     assert len(files.files_in("/large")) == 2
     driver.settle(1, "vna", delivered())
+    driver.tidy()
     assert list(files.files_in("/large")) == [driver.place(2).file]
 
 
@@ -218,7 +219,7 @@ def test_what_is_finished_is_remembered_for_as_long_as_history_says() -> None:
     last = Driver(files, evolve(SETTINGS, history=3600.0))
     last.tidy()
     assert in_segment(last, 1) == []
-    assert not gone_segments(last.writer.ledger)
+    assert not gone_segments(last.ledger)
 
 
 def test_the_number_of_a_segment_that_is_remembered_is_not_given_again() -> None:
@@ -234,7 +235,7 @@ def test_the_number_of_a_segment_that_is_remembered_is_not_given_again() -> None
     last = Driver(files, evolve(SETTINGS, history=3600.0))
     last.commit(content(2, 900), envelope("1.2.2"))
     assert list(files.files_in("/segments")) == ["00000002"]
-    assert last.writer.ledger.place(1) != last.writer.ledger.place(2)
+    assert last.ledger.place(1) != last.ledger.place(2)
 
 
 def test_history_is_forgotten_in_bounded_steps() -> None:
@@ -260,7 +261,7 @@ def test_an_instance_is_what_its_newest_message_to_each_destination_is() -> None
     driver.settle(1, "vna", held("C000H"))
     driver.settle(2, "pacs", delivered("B000H"))
     driver.commit(content(4, 900), envelope("1.2.1", ("pacs",)))
-    found = instances(driver.writer.ledger.connection, ["1.2.1", "1.2.2", "1.2.3"])
+    found = instances(driver.ledger.connection, ["1.2.1", "1.2.2", "1.2.3"])
     assert [(one.message_id, one.destination, one.state, one.reason) for one in found["1.2.1"]] == [
         (4, "pacs", DeliveryState.WAITING, ""),
         (1, "vna", DeliveryState.HELD, "C000H"),
