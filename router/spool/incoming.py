@@ -7,12 +7,12 @@ the disk, at the disk's pace. Not here: the record and the ledger; only `Spool.c
 
 import contextlib
 import secrets
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
 import trio
+from isal.isal_zlib import crc32
 
 from router.spool.errors import OutOfSpace, SpoolFailure
 from router.spool.files import FileSystem, is_no_room
@@ -216,7 +216,7 @@ class Incoming:
             return False
         self._taken += count
         self.data += view
-        self.crc = zlib.crc32(view, self.crc)
+        self.crc = crc32(view, self.crc)
         return True
 
     def _fill(self, view: Buffer) -> None:
@@ -241,7 +241,7 @@ class Incoming:
     def _append(self, parts: Sequence[Buffer]) -> None:
         assert self._fd is not None
         for part in parts:
-            self.crc = zlib.crc32(part, self.crc)
+            self.crc = crc32(part, self.crc)
         try:
             self._large.files.write(self._fd, parts, self._written)
         except OSError as error:

@@ -7,12 +7,12 @@ the last bytes are only given out when the checksum over all of them is right. N
 
 import contextlib
 import errno
-import zlib
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 import trio
+from isal.isal_zlib import crc32
 
 from router.messages import Envelope
 from router.spool import record
@@ -93,7 +93,7 @@ class StoredMessage:
             self._seen = self._seen_crc = 0
         if offset != self._seen:
             return
-        self._seen_crc = zlib.crc32(part, self._seen_crc)
+        self._seen_crc = crc32(part, self._seen_crc)
         self._seen += len(part)
         if self._seen == self.data_length and self._seen_crc != self._crc:
             raise self._is_damaged("the data set does not fit its checksum")
@@ -141,7 +141,7 @@ class StoredMessage:
         if header.data_offset > len(head):
             head += await _read(store.files, fd, header.data_offset - len(head), place.offset + len(head))
         packed = head[record.HEADER_LENGTH : header.data_offset]
-        if len(packed) < header.envelope_length or zlib.crc32(packed) != header.envelope_crc:
+        if len(packed) < header.envelope_length or crc32(packed) != header.envelope_crc:
             raise DamagedMessage("the envelope does not fit its checksum")
         message = cls(store.files, place, record.decode_envelope(packed).envelope, damaged)
         if not place.file:

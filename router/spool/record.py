@@ -5,12 +5,12 @@ copied; decoding judges one part at a time, since recovery must know which part 
 """
 
 import struct
-import zlib
 from collections.abc import Callable
 from typing import Any
 
 import msgpack
 from attrs import frozen
+from isal.isal_zlib import crc32
 
 from router.messages import Address, Envelope
 from router.spool.errors import DamagedMessage
@@ -79,7 +79,7 @@ class Header:
 
 def encode_segment_header(number: int, nonce: bytes) -> bytes:
     head = _SEGMENT.pack(SEGMENT_MAGIC, number, nonce)
-    return head + _CRC.pack(zlib.crc32(head))
+    return head + _CRC.pack(crc32(head))
 
 
 def decode_segment_header(data: bytes) -> tuple[int, bytes] | None:
@@ -88,7 +88,7 @@ def decode_segment_header(data: bytes) -> tuple[int, bytes] | None:
         return None
     magic, number, nonce = _SEGMENT.unpack_from(data)
     (crc,) = _CRC.unpack_from(data, _SEGMENT.size)
-    if magic != SEGMENT_MAGIC or crc != zlib.crc32(data[: _SEGMENT.size]):
+    if magic != SEGMENT_MAGIC or crc != crc32(data[: _SEGMENT.size]):
         return None
     return number, nonce
 
@@ -145,8 +145,8 @@ def decode_envelope(data: bytes) -> StoredEnvelope:
 
 
 def encode_header(nonce: bytes, message_id: int, batch: int, data_length: int, envelope: bytes) -> bytes:
-    head = _HEADER.pack(RECORD_MAGIC, nonce, message_id, batch, data_length, len(envelope), zlib.crc32(envelope))
-    return head + _CRC.pack(zlib.crc32(head))
+    head = _HEADER.pack(RECORD_MAGIC, nonce, message_id, batch, data_length, len(envelope), crc32(envelope))
+    return head + _CRC.pack(crc32(head))
 
 
 def decode_header(data: bytes, nonce: bytes) -> Header | None:
@@ -155,7 +155,7 @@ def decode_header(data: bytes, nonce: bytes) -> Header | None:
         return None
     _, its_nonce, message_id, batch, data_length, envelope_length, envelope_crc = _HEADER.unpack_from(data)
     (crc,) = _CRC.unpack_from(data, _HEADER.size)
-    if its_nonce != nonce or crc != zlib.crc32(data[: _HEADER.size]) or envelope_length > ENVELOPE_CAP:
+    if its_nonce != nonce or crc != crc32(data[: _HEADER.size]) or envelope_length > ENVELOPE_CAP:
         return None
     return Header(
         message_id=message_id,
@@ -168,19 +168,19 @@ def decode_header(data: bytes, nonce: bytes) -> Header | None:
 
 def check_body(header: Header, nonce: bytes, envelope: bytes, data: bytes, trailer: bytes) -> int:
     """The CRC of the data set, when all three parts are what was written. DamagedMessage, in words."""
-    if zlib.crc32(envelope) != header.envelope_crc:
+    if crc32(envelope) != header.envelope_crc:
         raise DamagedMessage("the envelope does not fit its checksum")
     crc = decode_trailer(trailer, nonce, header)
     if crc is None:
         raise DamagedMessage("the trailer is broken or missing")
-    if zlib.crc32(data) != crc:
+    if crc32(data) != crc:
         raise DamagedMessage("the data set does not fit its checksum")
     return crc
 
 
 def encode_trailer(nonce: bytes, message_id: int, length: int, data_crc: int) -> bytes:
     """`length` is that of the whole record, `data_crc` that of the data set in it."""
-    check = zlib.crc32(_TRAILER_CHECKED.pack(nonce, message_id, length, data_crc))
+    check = crc32(_TRAILER_CHECKED.pack(nonce, message_id, length, data_crc))
     return _TRAILER.pack(data_crc, check, length)
 
 

@@ -15,7 +15,6 @@ from router.spool import record
 from router.spool.errors import SpoolFailure
 from router.spool.files import FileSystem, is_no_room
 
-
 _SMALL = 256 << 10
 """Bytes of a batch below which it is worth the while to write zeros ahead of it."""
 _ZEROS = bytes(1 << 20)
