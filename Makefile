@@ -33,7 +33,7 @@ check: setup peers ## format, lint, strict types, import contract, tests with co
 	$(BIN)/python -m pytest --cov --cov-report=term
 
 bench: setup peers ## side by side with the peers; results under benchmarks/results
-	$(BIN)/python -m benchmarks
+	$(BIN)/dicom-router bench compare
 
 soak: setup peers ## long runs: kills under load, large objects, a dead destination
 	$(BIN)/python -m pytest -m soak --timeout=1800

@@ -2,14 +2,19 @@
 
 import os
 import platform
+import statistics
 import subprocess
+import tempfile
+import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
+from benchmarks.peers import dcmjs, dcmtk, orthanc
 from router import __version__
-from tests.interop.programs import installed
 
-PACKAGES = ("trio", "pynetdicom", "pydicom")
+PACKAGES: Final = ("trio", "pynetdicom", "pydicom")
+_SYNCS: Final = 50
 
 
 def name() -> str:
@@ -17,16 +22,20 @@ def name() -> str:
     return f"{os.cpu_count()}-cores"
 
 
-def facts() -> dict[str, str]:
-    """Cores, memory, versions."""
+def facts(folder: Path) -> dict[str, str]:
+    """Cores, memory, the disk that `folder` is on, versions."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "cores": str(os.cpu_count()),
+        "processor": _processor(),
         "memory": f"{memory / 2**30:.0f} GiB",
+        "fdatasync of 12 kB": f"{_sync_seconds(folder) * 1000:.2f} ms",
         "system": f"{platform.system()} {platform.machine()}",
         "Python": platform.python_version(),
         "dicom-router": __version__,
-        "DCMTK": _dcmtk(),
+        "DCMTK": dcmtk.version(),
+        "Orthanc": orthanc.version(),
+        "Node": dcmjs.version(),
         **{package: version(package) for package in PACKAGES},
     }
 
@@ -44,9 +53,22 @@ def revision() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def _dcmtk() -> str:
-    program = installed("storescp")
-    if program is None:
-        return "none"
-    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
-    return next((word for word in done.stdout.split() if word.startswith("v")), "unknown")
+def _processor() -> str:
+    """As the kernel names it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def _sync_seconds(folder: Path) -> float:
+    """The median time for 12 kB to be on the disk: what a durable acknowledgement cannot be faster than."""
+    seconds = []
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+        for _ in range(_SYNCS):
+            started = time.perf_counter()
+            file.write(bytes(12_000))
+            os.fdatasync(file.fileno())
+            seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)

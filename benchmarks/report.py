@@ -1,21 +1,22 @@
-"""The results: a table for the terminal, and a folder with results.json, README.md and a plot for each case."""
+"""The results: tables for the terminal, and a folder with results.json, README.md and the plots."""
 
 import json
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import matplotlib as mpl
 from attrs import asdict, frozen
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from benchmarks.measuring import Series
+from benchmarks.aims import MEGABYTES, Verdict, judge
+from benchmarks.measuring import Absent, Curve, Series
+from benchmarks.svg import Axis, Line, line_chart
 
-mpl.use("Agg")
-from matplotlib import pyplot as plt
-
-COLUMNS = ("case", "what", "side", "median", "least", "most", "unit", "ratio")
+COLUMNS: Final = ("case", "what", "side", "median", "least", "most", "unit")
+AIMS: Final = ("work", "against", "unit", "peer", "router", "ratio", "aim", "")
+_RIGHT: Final = frozenset({"median", "least", "most", "peer", "router", "ratio"})
+_BYTES: Final = {"12 kB": 12e3, "525 kB": 525e3, "240 MB": 240e6}
 
 
 @frozen(kw_only=True)
@@ -26,16 +27,31 @@ class Run:
     command: str
     revision: str
     machine: str
+    rounds: int
     facts: dict[str, str]
     series: tuple[Series, ...]
+    curves: tuple[Curve, ...] = ()
+    absent: tuple[Absent, ...] = ()
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        return judge(self.series)
 
 
-def table(series: Sequence[Series]) -> Table:
+def tables(run: Run) -> list[Table]:
     """For the terminal."""
-    made = Table(*COLUMNS, title="side by side")
-    for one in series:
-        made.add_row(*_row(one), end_section=one is series[-1])
-    return made
+    made = [_table("side by side", COLUMNS, [_row(one) for one in run.series])]
+    measured = [_aim(one) for one in run.verdicts if one.met is not None]
+    return [*made, _table("aims", AIMS, measured)] if measured else made
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left")
+    for name in columns:
+        table.add_column(name, justify="right" if name in _RIGHT else "left")
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def write(run: Run, results: Path) -> Path:
@@ -43,62 +59,120 @@ def write(run: Run, results: Path) -> Path:
     folder = results / f"{run.date}-{run.machine}"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(_json(run), indent=1) + "\n", "utf-8")
-    plots = [_plot(case, list(series), folder) for case, series in groupby(run.series, lambda one: one.case)]
-    (folder / "README.md").write_text(_markdown(run, plots), "utf-8")
+    plots = plots_of(run)
+    for stale in folder.glob("*.svg"):
+        stale.unlink()
+    for name, svg in plots.items():
+        (folder / f"{name}.svg").write_text(svg, "utf-8")
+    (folder / "README.md").write_text(_markdown(run, list(plots)), "utf-8")
     return folder
 
 
 def _json(run: Run) -> dict[str, Any]:
     series = [asdict(one) | {"median": one.median} for one in run.series]
-    return asdict(run, recurse=False) | {"series": series}
+    return asdict(run) | {"series": series, "aims": [asdict(one) for one in run.verdicts]}
 
 
 def _row(one: Series) -> list[str]:
-    least, most = one.spread
-    ratio = "" if one.ratio is None else f"{one.ratio:.2f}"
-    return [one.case, one.workload, one.side, *map(_number, (one.median, least, most)), one.quantity, ratio]
+    return [one.case, one.workload, one.side, *map(number, (one.median, *one.spread)), one.quantity]
 
 
-def _number(value: float) -> str:
+def _aim(verdict: Verdict) -> list[str]:
+    aim = verdict.aim
+    met = {True: "met", False: "not met", None: "not measured"}[verdict.met]
+    shown = [number(value) for value in (verdict.peer, verdict.router, verdict.ratio if aim.peer else None)]
+    return [aim.work, aim.peer or "", aim.quantity, *shown, aim.words, met]
+
+
+def number(value: float | None) -> str:
+    """Three digits or more."""
+    if value is None:
+        return ""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def aims_table(run: Run) -> list[str]:
+    """The aims and how they fared, as lines of Markdown."""
+    return markdown_table(AIMS, [_aim(one) for one in run.verdicts])
+
+
+def facts_line(run: Run) -> str:
+    """The machine and the software."""
+    return ", ".join(f"{name} {value}" for name, value in run.facts.items()) + "."
+
+
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table as lines of Markdown; numbers stand to the right."""
+    rules = ("---:" if name in _RIGHT else "---" for name in columns)
+    return [f"| {' | '.join(row)} |" for row in (columns, tuple(rules), *rows)]
 
 
 def _markdown(run: Run, plots: Sequence[str]) -> str:
     lines = [
         f"# Benchmarks, {run.date}, {run.machine}",
         "",
-        f"`{run.command}`, at revision {run.revision}.",
+        f"`{run.command}`, at revision {run.revision}, {run.rounds} rounds.",
         "",
-        ", ".join(f"{name} {value}" for name, value in run.facts.items()) + ".",
+        facts_line(run),
         "",
-        "Each number is the median of its rounds, beside it the least and the most. Rounds alternate between the",
-        "sides. The ratio is by the first side of the same line of work.",
+        "Each number is the median of its rounds, beside it the least and the most. The sides take turns within each",
+        "round. The router acknowledges after a sync; what the others do is in docs/performance.md.",
         "",
-        "| " + " | ".join(COLUMNS) + " |",
-        "| " + " | ".join("---:" if name in ("median", "least", "most", "ratio") else "---" for name in COLUMNS) + " |",
-        *("| " + " | ".join(_row(one)) + " |" for one in run.series),
+        "## Aims",
         "",
-        *(f"![{name.removesuffix('.png')}]({name})\n" for name in plots),
+        *aims_table(run),
+        "",
+        *[line for one in run.absent for line in (f"Not measured here: {one.side}: {one.why}.", "")],
+        *[line for name in plots for line in (f"![{name}]({name}.svg)", "")],
+        "## All of it",
+        "",
+        *markdown_table(COLUMNS, [_row(one) for one in run.series]),
     ]
-    return "\n".join(lines).rstrip("\n") + "\n"
+    return "\n".join(lines) + "\n"
 
 
-def _plot(case: str, series: Sequence[Series], folder: Path) -> str:
-    """One panel for each thing measured, one bar for each side, from the least to the most a line."""
-    panels = [list(group) for _, group in groupby(series, lambda one: (one.workload, one.quantity))]
-    figure, axes = plt.subplots(len(panels), 1, figsize=(8, 0.7 + 1.1 * len(panels)), squeeze=False)
-    for axis, panel in zip(axes[:, 0], panels, strict=True):
-        sides = [one.side for one in panel]
-        medians = [one.median for one in panel]
-        errors = [[one.median - one.spread[0] for one in panel], [one.spread[1] - one.median for one in panel]]
-        colours = ["tab:blue" if side.startswith("router") else "tab:grey" for side in sides]
-        axis.barh(sides, medians, xerr=errors, color=colours, height=0.6, capsize=3)
-        axis.invert_yaxis()
-        axis.set_title(f"{panel[0].workload}: {panel[0].quantity}", fontsize=9, loc="left")
-        axis.tick_params(labelsize=8)
-    figure.suptitle(case)
-    figure.tight_layout()
-    name = f"{case}.png"
-    figure.savefig(folder / name, dpi=100)
-    plt.close(figure)
-    return name
+# Plots
+
+
+Labels = tuple[str, str]
+"""Of the two axes."""
+
+_LATENCY: Final = ("percent of the objects", "ms")
+_BACKLOG: Final = ("deliveries that wait", "objects/s")
+_MEMORY: Final = ("seconds", "MiB resident above idle")
+
+
+def plots_of(run: Run) -> dict[str, str]:
+    """SVG documents by name; those for which something was measured."""
+    made = {
+        "rate-end-to-end": _rates(run, "end-to-end", "Rate by size of object, end to end"),
+        "rate-receive": _rates(run, "receive", "Rate by size of object, reception alone, one association"),
+        "latency": _curves(run, "latency", "Latency end to end at the top rate, 525 kB", _LATENCY, log_y=True),
+        "latency-half": _curves(run, "latency-half", "Latency at half of each top rate, 525 kB", _LATENCY, log_y=True),
+        "backlog": _curves(run, "backlog", "Rate against backlog, 12 kB", _BACKLOG, log_x=True),
+        "memory": _curves(run, "memory", "Memory over time", _MEMORY),
+    }
+    return {name: svg for name, svg in made.items() if svg}
+
+
+def _rates(run: Run, case: str, title: str) -> str:
+    sides: dict[str, list[tuple[float, float]]] = {}
+    for one in run.series:
+        if one.case == case and one.quantity == MEGABYTES and one.workload in _BYTES:
+            sides.setdefault(one.side, []).append((_BYTES[one.workload], one.median))
+    lines = [Line(side, sorted(points)) for side, points in sides.items()]
+    return _chart(title, ("bytes of an object", MEGABYTES), lines, log_x=True, log_y=True)
+
+
+def _curves(run: Run, plot: str, title: str, labels: Labels, *, log_x: bool = False, log_y: bool = False) -> str:
+    lines = [Line(one.name, one.points) for one in run.curves if one.plot == plot and one.points]
+    return _chart(title, labels, lines, log_x=log_x, log_y=log_y)
+
+
+def _chart(title: str, labels: Labels, lines: list[Line], *, log_x: bool = False, log_y: bool = False) -> str:
+    points = [point for line in lines for point in line.points]
+    if not points:
+        return ""
+    x = Axis.around(labels[0], [one for one, _ in points], log=log_x)
+    y = Axis.around(labels[1], [two for _, two in points], log=log_y)
+    return line_chart(title, x, y, lines)

@@ -18,6 +18,7 @@ from tests.interop.router_process import Archive, configuration
 
 SIZES: Final = {"12 kB": "12KB", "525 kB": "525KB", "240 MB": "240MB"}
 """Objects as the tables name them, and as `--size` does."""
+_SOURCE: Final = Path(__file__).parents[1]
 _PATIENCE: Final = 900.0
 
 
@@ -68,11 +69,29 @@ def route(port: int, sink: str, size: str, *options: object) -> dict[str, Any]:
 def _bench(*arguments: object) -> dict[str, Any]:
     command = [sys.executable, "-m", "router", "bench", *map(str, arguments), "--json", "-"]
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PATIENCE, check=False
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_PATIENCE,
+        check=False,
+        cwd="/",  # lest the router.toml that is here has a say in it
+        env=os.environ | {"PYTHONPATH": str(_SOURCE)},
     )
     if done.returncode:
-        raise RuntimeError(f"bench {' '.join(map(str, arguments))} failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+        raise RuntimeError(f"{' '.join(command[3:])} failed:\n{_why(done.stdout)}{done.stderr[-2000:]}")
     return dict(json.loads(done.stdout))
+
+
+def _why(figures: str) -> str:
+    """What of the figures says that not all went well."""
+    try:
+        found = json.loads(figures)
+    except ValueError:
+        return figures[-2000:]
+    load = found.get("acknowledged", found)
+    told = {key: load[key] for key in ("answers", "unanswered", "not_sent", "associations_ended_early", "given_up")}
+    return f"{told | {key: found[key] for key in ('missing', 'arrived') if key in found}}\n"
 
 
 def rates(workload: str, side: str, figures: Mapping[str, Any], latency: str) -> Iterator[Reading]:

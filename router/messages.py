@@ -32,6 +32,15 @@ class Address:
     key: str = ""
 
 
+PIN = " (commitment)"
+"""Behind a peer's name: a destination that is nobody, and that keeps an object in the spool until that peer has
+committed to it. It cannot be the name of a peer."""
+
+
+def pin_of(peer: str) -> str:
+    return peer + PIN
+
+
 @frozen(kw_only=True)
 class Envelope:
     """Everything about a received message but its data set. Frozen before the acknowledgement."""

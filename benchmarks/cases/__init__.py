@@ -1,22 +1,28 @@
-"""The cases. Each is a function of the stage that measures side by side, round by round, and yields its readings."""
+"""The cases. Each is a function of the stage that measures side by side, round by round, and yields what it finds."""
 
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from benchmarks.cases.backlog import backlog
+from benchmarks.cases.ceiling import ceiling
 from benchmarks.cases.dead_destination import dead_destination
 from benchmarks.cases.end_to_end import end_to_end
+from benchmarks.cases.latency import latency
+from benchmarks.cases.link import link
 from benchmarks.cases.memory import memory
-from benchmarks.cases.nagle import nagle
 from benchmarks.cases.receive import receive
-from benchmarks.measuring import Reading
+from benchmarks.measuring import Absent, Curve, Reading
 from benchmarks.stage import Stage
 
-Case = Callable[[Stage], Iterator[Reading]]
+Case = Callable[[Stage], Iterator[Reading | Curve | Absent]]
 
 CASES: Final[dict[str, Case]] = {
-    "nagle": nagle,
+    "ceiling": ceiling,
     "receive": receive,
     "end-to-end": end_to_end,
-    "dead-destination": dead_destination,
+    "link": link,
+    "latency": latency,
     "memory": memory,
+    "backlog": backlog,
+    "dead-destination": dead_destination,
 }

@@ -6,72 +6,60 @@ It is dead in two ways: nobody listens on its port, or somebody takes the connec
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Final
 
-from attrs import frozen
-
+from benchmarks.aims import ROUTER
 from benchmarks.measuring import Reading
-from benchmarks.peers.processes import ArchiveProcess, RouterUnderTest, black_hole, closed_port
-from benchmarks.stage import Stage, objects, routing_to, send_all
+from benchmarks.peers.processes import RouterUnderTest, SinkProcess, There, black_hole, closed_port
+from benchmarks.stage import Stage, route, routing_to
+from tests.interop.ports import HOST, free_port
 
-SIZE = 12_000
-COUNT = 2000
-SENDERS = 4
-HASTE = {"association": "2s"}
+COUNT: Final = 2000
+HASTE: Final = {"association": "2s"}
 """[timeouts]: how long a silent destination is waited for."""
 
-
-@frozen
-class Dead:
-    """Where there will be an archive again."""
-
-    port: int
-    ae_title: str = "DEAD"
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-
 Death = Callable[[], AbstractContextManager[int]]
-DEATHS: dict[str, Death] = {"closed port": closed_port, "black hole": black_hole}
+DEATHS: Final[dict[str, Death]] = {"closed port": closed_port, "black hole": black_hole}
 
 
 def dead_destination(stage: Stage) -> Iterator[Reading]:
     """The live destination's objects/s alone and beside a dead one; seconds until the dead one, back, has all."""
-    count = stage.scaled(COUNT)
+    count = max(20, stage.scaled(COUNT))
     for _ in range(stage.rounds):
-        with ArchiveProcess() as archive:
-            content = routing_to({"live": archive}, timeouts=HASTE)
-            with RouterUnderTest(stage.new_folder(), content) as router:
-                yield _live("alone", _rate(router, archive, count))
+        live = free_port()
+        with stage.place() as folder:
+            content = routing_to({"live": There(live)}, timeouts=HASTE)
+            with RouterUnderTest(folder, content) as router:
+                yield _live("alone", _rate(router, live, count))
         for name, death in DEATHS.items():
+            stage.tell(name)
             yield from _beside(name, death, stage, count)
 
 
 def _beside(name: str, death: Death, stage: Stage, count: int) -> Iterator[Reading]:
-    with ArchiveProcess() as archive, _dying(death) as (dead, resurrect):
-        content = routing_to({"live": archive, "dead": dead}, timeouts=HASTE)
-        with RouterUnderTest(stage.new_folder(), content) as router:
-            yield _live(f"beside a {name}", _rate(router, archive, count))
+    live = free_port()
+    with stage.place() as folder, _dying(death) as (dead, resurrect):
+        content = routing_to({"live": There(live), "dead": There(dead, "DEAD")}, timeouts=HASTE)
+        with RouterUnderTest(folder, content) as router:
+            yield _live(f"beside a {name}", _rate(router, live, count))
             resurrect()
-            with ArchiveProcess(dead.port) as returned:
-                back = time.monotonic()
-                arrivals = returned.take(count)
-                seconds = max(one.at for one in arrivals) - back
-    yield Reading(workload=f"a {name} returns", side="router", quantity=f"s for {count} objects", value=seconds)
+            started = time.monotonic()
+            with SinkProcess(folder, port=dead, options=["--objects", count]) as returned:
+                returned.wait()
+            seconds = time.monotonic() - started
+    yield Reading(workload=f"a {name} returns", side=ROUTER, quantity=f"s for {count} objects", value=seconds)
 
 
 @contextmanager
-def _dying(death: Death) -> Iterator[tuple[Dead, Callable[[], None]]]:
-    """A dead destination, and what makes its port free for an archive."""
+def _dying(death: Death) -> Iterator[tuple[int, Callable[[], None]]]:
+    """The port of a dead destination, and what makes it free for an archive."""
     with ExitStack() as grave:
-        yield Dead(grave.enter_context(death())), grave.close
+        yield grave.enter_context(death()), grave.close
 
 
-def _rate(router: RouterUnderTest, archive: ArchiveProcess, count: int) -> float:
-    with objects(count, SIZE) as instances:
-        started = min(one.started for one in send_all(instances, router.port, associations=SENDERS))
-        return count / (max(one.at for one in archive.take(count)) - started)
+def _rate(router: RouterUnderTest, live: int, count: int) -> float:
+    figures = route(router.port, f"{HOST}:{live}", "12 kB", "--objects", count, "--associations", 4)
+    return float(figures["objects_per_s"])
 
 
 def _live(side: str, rate: float) -> Reading:

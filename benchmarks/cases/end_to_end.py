@@ -1,71 +1,96 @@
-"""From a sender to an archive: by way of the router, and by way of a relay on pynetdicom that keeps nothing.
+"""From a sender to an archive: by way of the router, and by way of what one would have instead.
 
-`flood` is four associations that send as fast as they are let, `one by one` is one. The rate is what arrives in the
-archive; the latency is from the beginning of an object's sending to its last byte in the archive.
+The relays keep nothing: they send an object on, and then acknowledge it. Orthanc keeps what it gets and sends it on by
+itself. The raw TCP relay keeps and syncs what it gets, but knows nothing of DICOM: it is the limit. The rate is what
+comes into the sink; the latency is from the moment an object was due to its last byte in the sink.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from statistics import median
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
 
-from benchmarks.measuring import Reading
-from benchmarks.peers.archive import HOST, Arrival
-from benchmarks.peers.processes import ArchiveProcess, Launched, RouterUnderTest
-from benchmarks.stage import Acknowledged, Stage, objects, percentile, routing_to, send_all
+from benchmarks.aims import DCMJS, ORTHANC, PYNETDICOM, ROUTER, TCP
+from benchmarks.measuring import Absent, Curve, Reading
+from benchmarks.peers import dcmjs, orthanc, tcp_relay
+from benchmarks.peers.processes import Launched, RouterUnderTest, There
+from benchmarks.stage import Stage, rates, route, routing_to
+from tests.interop.ports import HOST, free_port
+from tests.interop.programs import installed
 
-SIZES = {"12 kB": (12_000, 2000), "525 kB": (525_000, 400)}
-"""Bytes of an object, and how many."""
-SENDERS = 4
-
-
-def end_to_end(stage: Stage) -> Iterator[Reading]:
-    """Objects/s, and milliseconds from the sender to the archive."""
-    for name, (size, full) in SIZES.items():
-        count = stage.scaled(full)
-        for _ in range(stage.rounds):
-            for side in ("pynetdicom relay", "router"):
-                stage.tell(f"{name}, {side}")
-                with ArchiveProcess() as archive, _between(side, stage, archive) as port:
-                    yield from _flood(name, side, port, archive, count, size)
-                    yield from _one_by_one(name, side, port, archive, max(20, count // 10), size)
+ASSOCIATIONS: Final = {"12 kB": 4, "525 kB": 4, "240 MB": 1}
+BYTES: Final = {"12 kB": 12_000, "525 kB": 525_000, "240 MB": 240_000_000}
 
 
 @contextmanager
-def _between(side: str, stage: Stage, archive: ArchiveProcess) -> Iterator[int]:
-    if side == "router":
-        with RouterUnderTest(stage.new_folder(), routing_to({"archive": archive})) as router:
-            yield router.port
-    else:
-        with Launched("relay", HOST, archive.port) as relay:
-            yield relay.port
+def through_router(folder: Path, sink: int) -> Iterator[int]:
+    with RouterUnderTest(folder, routing_to({"sink": There(sink)})) as router:
+        yield router.port
 
 
-def _flood(name: str, side: str, port: int, archive: ArchiveProcess, count: int, size: int) -> Iterator[Reading]:
-    with objects(count, size) as instances:
-        acknowledged = send_all(instances, port, associations=SENDERS)
-        arrivals = archive.take(count)
-    started = min(one.started for one in acknowledged)
-    rates = {
-        "objects/s into the archive": count / (max(one.at for one in arrivals) - started),
-        "objects/s acknowledged": count / (max(one.at for one in acknowledged) - started),
-    }
-    for quantity, value in rates.items():
-        yield Reading(workload=f"{name}, flood", side=side, quantity=quantity, value=value)
+@contextmanager
+def through_pynetdicom(folder: Path, sink: int) -> Iterator[int]:
+    with Launched.module("pynetdicom_relay", HOST, sink) as relay:
+        yield relay.port
 
 
-def _one_by_one(name: str, side: str, port: int, archive: ArchiveProcess, count: int, size: int) -> Iterator[Reading]:
-    with objects(count, size) as instances:
-        acknowledged = send_all(instances, port)
-        arrivals = archive.take(count)
-    milliseconds = _latencies(acknowledged, arrivals)
-    rate = count / (max(one.at for one in arrivals) - min(one.started for one in acknowledged))
-    workload = f"{name}, one by one"
-    yield Reading(workload=workload, side=side, quantity="objects/s into the archive", value=rate)
-    yield Reading(workload=workload, side=side, quantity="ms, median", value=median(milliseconds))
-    yield Reading(workload=workload, side=side, quantity="ms, 95 of 100", value=percentile(milliseconds, 95))
+@contextmanager
+def _through_dcmjs(folder: Path, sink: int) -> Iterator[int]:
+    with dcmjs.relay(sink) as relay:
+        yield relay.port
 
 
-def _latencies(acknowledged: Sequence[Acknowledged], arrivals: Sequence[Arrival]) -> list[float]:
-    """Milliseconds of each object but the first, which has its association to wait for."""
-    arrived = {one.sop_instance_uid: one.at for one in reversed(arrivals)}
-    return [(arrived[one.sop_instance_uid] - one.started) * 1000 for one in acknowledged[1:]]
+Way = Callable[[Path, int], AbstractContextManager[int]]
+WAYS: Final[dict[str, tuple[Way, tuple[str, ...]]]] = {
+    PYNETDICOM: (through_pynetdicom, ("12 kB", "525 kB", "240 MB")),
+    DCMJS: (_through_dcmjs, ("12 kB", "525 kB")),
+    ORTHANC: (orthanc.auto_forward, ("525 kB",)),
+    ROUTER: (through_router, ("12 kB", "525 kB", "240 MB")),
+}
+"""By side: the way, and the sizes that it is measured with."""
+
+
+def end_to_end(stage: Stage) -> Iterator[Reading | Curve | Absent]:
+    """Rates and latencies, and the last round's latencies as curves."""
+    absent = {one.side: one for one in _absent()}
+    yield from absent.values()
+    for number in range(stage.rounds):
+        for size, associations in ASSOCIATIONS.items():
+            for side, (way, sizes) in WAYS.items():
+                if size not in sizes or side in absent:
+                    continue
+                stage.tell(f"{size}, {side}")
+                sink = free_port()
+                with stage.place() as folder, way(folder, sink) as port:
+                    options = *stage.amount(size), "--associations", associations, "--patience", "120s"
+                    figures = route(port, f"{HOST}:{sink}", size, *options)
+                yield from rates(size, side, figures, "end_to_end_ms")
+                if number == stage.rounds - 1 and size == "525 kB":
+                    latencies = figures["end_to_end_ms_distribution"]
+                    yield Curve(plot="latency", name=side, points=tuple(enumerate(latencies)))
+            stage.tell(f"{size}, {TCP}")
+            yield from _raw(stage, size, associations)
+
+
+def _raw(stage: Stage, size: str, connections: int) -> Iterator[Reading]:
+    few = stage.quick or size == "240 MB"
+    count = 2 if stage.quick else 4
+    with ExitStack() as stack:
+        folder = stack.enter_context(stage.place())
+        listening = stack.enter_context(socket.create_server((HOST, 0)))
+        relay = stack.enter_context(Launched.module("tcp_relay", listening.getsockname()[1], folder))
+        seconds = 0.0 if few else 4.0
+        figures = tcp_relay.flood(relay.port, listening, BYTES[size], connections, seconds=seconds, count=count)
+    yield Reading(workload=size, side=TCP, quantity="objects/s", value=figures["objects_per_s"])
+    yield Reading(workload=size, side=TCP, quantity="MB/s", value=figures["megabytes_per_s"])
+
+
+def _absent() -> Iterator[Absent]:
+    try:
+        with dcmjs.relay(free_port()):
+            pass
+    except (dcmjs.NotInstalled, RuntimeError) as error:
+        yield Absent(side=DCMJS, why=str(error))
+    if installed("Orthanc") is None:
+        yield Absent(side=ORTHANC, why="Orthanc is not installed (make peers)")

@@ -1,68 +1,42 @@
-"""One object of 2 GiB through the router: the most memory that it had resident, above what it has when idle."""
+"""The most memory that the router has resident above what it has when idle: by size of object, and with a backlog."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import Final
 
-from attrs import define
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from attrs import define, field
 
-from benchmarks.measuring import Reading
-from benchmarks.peers.processes import ArchiveProcess, RouterUnderTest, forget_peak, memory_of
-from benchmarks.stage import Stage, routing_to, send_all
-from router.sending import examine
-from tests.objects import ct, new_uid, part10_head
+from benchmarks.aims import ABOVE_IDLE, ROUTER
+from benchmarks.measuring import Curve, Reading
+from benchmarks.peers.processes import RouterUnderTest, There, closed_port, forget_peak, memory_of
+from benchmarks.stage import Stage, route, routing_to, send
+from tests.interop.ports import HOST, free_port
 
-SIZES = {"240 MB": 240_000_000, "2 GiB": 2 << 30}
-_LOOK = 0.02
-MIB = 1 << 20
+SIZES: Final = {"12 kB": 5000, "525 kB": 1000, "240 MB": 4, "2 GiB": 1}
+"""How many objects of each."""
+BACKLOG: Final = 20_000
+MIB: Final = 1 << 20
+_LOOK: Final = 0.02
 
 
-def memory(stage: Stage) -> Iterator[Reading]:
-    """MiB above idle, all of it and without what is mapped from files; and MB/s from end to end."""
-    for name, size in list(SIZES.items())[: 1 if stage.quick else None]:
-        for _ in range(min(stage.rounds, 3)):
+def memory(stage: Stage) -> Iterator[Reading | Curve]:
+    """MiB above idle, all of it and without what is mapped from files."""
+    for number in range(min(stage.rounds, 3)):
+        for name, count in SIZES.items():
+            if stage.quick and name == "2 GiB":
+                continue
             stage.tell(name)
-            with (
-                ArchiveProcess() as archive,
-                RouterUnderTest(stage.new_folder(), routing_to({"archive": archive})) as router,
-            ):
-                yield from measure(name, size, router, archive, stage.folder)
-
-
-def measure(name: str, size: int, router: RouterUnderTest, archive: ArchiveProcess, folder: Path) -> Iterator[Reading]:
-    """One object of `size` bytes, the first that the router ever sees."""
-    large = examine(write_sparse(folder, size))
-    forget_peak(router.pid)
-    with watched(router.pid) as peak:
-        (acknowledged,) = send_all([large], router.port)
-        (arrival,) = archive.take(1)
-    if arrival.length != large.length:
-        raise RuntimeError(f"{large.length} bytes were sent, {arrival.length} arrived")
-    large.path.unlink()
-    numbers = {
-        "MiB above idle": peak.resident / MIB,
-        "MiB above idle, files not counted": peak.anonymous / MIB,
-        "MB/s to the archive": arrival.length / (arrival.at - acknowledged.started) / 1e6,
-    }
-    for quantity, value in numbers.items():
-        yield Reading(workload=f"one object of {name}", side="router", quantity=quantity, value=value)
-
-
-def write_sparse(folder: Path, size: int) -> Path:
-    """A CT image whose pixels are a hole in its file."""
-    uid, path = new_uid(), folder / "sparse.dcm"
-    small = ct(12_000)
-    head = small.data[: small.data.index(b"\xe0\x7f\x10\x00OW\0\0")].replace(
-        small.sop_instance_uid.encode(), uid.encode()
-    )
-    length = (size - len(head) - 12) & ~1
-    with path.open("wb") as out:
-        out.write(part10_head(CTImageStorage, uid, ExplicitVRLittleEndian))
-        out.write(head + b"\xe0\x7f\x10\x00OW\0\0" + length.to_bytes(4, "little"))
-        out.truncate(out.tell() + length)
-    return path
+            peak = passing(stage, name, max(1, stage.scaled(count)))
+            yield from _readings(name, peak)
+            if number == 0:
+                yield Curve(plot="memory", name=name, points=tuple(peak.course))
+        stage.tell("backlog")
+        peak = _backlog(stage, stage.scaled(BACKLOG))
+        yield from _readings("backlog", peak)
+        if number == 0:
+            yield Curve(plot="memory", name="backlog", points=tuple(peak.course))
 
 
 @define
@@ -72,17 +46,50 @@ class Peak:
     resident: int = 0
     anonymous: int = 0
     """Without what is mapped from files. Looked at 50 times a second."""
+    course: list[tuple[float, float]] = field(factory=list)
+    """Seconds, and MiB resident above idle."""
+
+
+def passing(stage: Stage, size: str, count: int) -> Peak:
+    """So many objects through a router that has just been started."""
+    sink = free_port()
+    with (
+        stage.place() as folder,
+        RouterUnderTest(folder, routing_to({"sink": There(sink)})) as router,
+        watched(router.pid) as peak,
+    ):
+        route(router.port, f"{HOST}:{sink}", _option(size), "--objects", count, "--patience", "120s")
+    return peak
+
+
+def _option(size: str) -> str:
+    return "2GiB" if size == "2 GiB" else size
+
+
+def _backlog(stage: Stage, count: int) -> Peak:
+    """So many objects for somebody who is not there."""
+    with (
+        stage.place() as folder,
+        closed_port() as port,
+        RouterUnderTest(folder, routing_to({"dead": There(port)})) as router,
+        watched(router.pid) as peak,
+    ):
+        send(router.port, "12 kB", "--objects", count, "--associations", 4)
+    return peak
 
 
 @contextmanager
 def watched(pid: int) -> Iterator[Peak]:
     """Watch a process while the block lasts; the peak is told at its end."""
-    idle = memory_of(pid)
+    forget_peak(pid)
+    idle, started = memory_of(pid), time.monotonic()
     peak, over = Peak(), threading.Event()
 
     def look() -> None:
         while not over.wait(_LOOK):
-            peak.anonymous = max(peak.anonymous, memory_of(pid)["RssAnon"] - idle["RssAnon"])
+            now = memory_of(pid)
+            peak.anonymous = max(peak.anonymous, now["RssAnon"] - idle["RssAnon"])
+            peak.course.append((round(time.monotonic() - started, 2), round((now["VmRSS"] - idle["VmRSS"]) / MIB, 2)))
 
     thread = threading.Thread(target=look)
     thread.start()
@@ -92,3 +99,8 @@ def watched(pid: int) -> Iterator[Peak]:
         over.set()
         thread.join()
     peak.resident = memory_of(pid)["VmHWM"] - idle["VmRSS"]
+
+
+def _readings(workload: str, peak: Peak) -> Iterator[Reading]:
+    for quantity, value in ((ABOVE_IDLE, peak.resident), (f"{ABOVE_IDLE}, files not counted", peak.anonymous)):
+        yield Reading(workload=workload, side=ROUTER, quantity=quantity, value=value / MIB)

@@ -1,31 +1,64 @@
-"""Reception alone, over one association: the router, which has it on the disk before it answers, and storescp."""
+"""Reception alone: the router, which has each object on the disk before it answers, and DCMTK's storescp, which writes
+and does not sync."""
 
 from collections.abc import Iterator
+from typing import Final
 
-from benchmarks.measuring import Reading
+from attrs import frozen
+
+from benchmarks.aims import ROUTER, STORESCP, STORESCP_FORK
+from benchmarks.measuring import Absent, Reading
+from benchmarks.peers import dcmtk
 from benchmarks.peers.processes import RouterUnderTest
-from benchmarks.stage import Stage, holding, objects, seconds_of, send_all
-from tests.interop.peers import Storescp
-
-SIZES = {"12 kB": (12_000, 3000), "525 kB": (525_000, 400), "240 MB": (240_000_000, 2)}
-"""Bytes of an object, and how many."""
+from benchmarks.stage import Stage, holding, rates, send
 
 
-def receive(stage: Stage) -> Iterator[Reading]:
-    """Objects/s and MB/s, for each size."""
-    for name, (size, full) in SIZES.items():
-        count = stage.scaled(full)
-        for _ in range(stage.rounds):
-            stage.tell(name)
-            with Storescp(stage.new_folder() / "archive") as storescp:
-                yield from _measure(name, "storescp", storescp.port, count, size)
-            with RouterUnderTest(stage.new_folder(), holding()) as router:
-                yield from _measure(name, "router", router.port, count, size)
+@frozen(kw_only=True)
+class _Work:
+    name: str
+    size: str
+    associations: int = 1
+    nagle: bool = False
+
+    @property
+    def options(self) -> list[object]:
+        return ["--associations", self.associations, *(["--nagle"] if self.nagle else [])]
+
+    @property
+    def peer(self) -> str:
+        """storescp serves one association at a time unless it forks."""
+        return STORESCP_FORK if self.associations > 1 else STORESCP
 
 
-def _measure(workload: str, side: str, port: int, count: int, size: int) -> Iterator[Reading]:
-    with objects(count, size) as instances:
-        seconds = seconds_of(send_all(instances, port))
-        sent = sum(instance.length for instance in instances)
-    yield Reading(workload=workload, side=side, quantity="objects/s", value=count / seconds)
-    yield Reading(workload=workload, side=side, quantity="MB/s", value=sent / seconds / 1e6)
+WORK: Final = (
+    _Work(name="12 kB", size="12 kB"),
+    _Work(name="525 kB", size="525 kB"),
+    _Work(name="240 MB", size="240 MB"),
+    _Work(name="12 kB, 16 associations", size="12 kB", associations=16),
+    _Work(name="12 kB, Nagle", size="12 kB", nagle=True),
+)
+
+
+def receive(stage: Stage) -> Iterator[Reading | Absent]:
+    """Rates and response latency."""
+    installed = dcmtk.program("storescp") is not None
+    if not installed:
+        yield Absent(side=STORESCP, why="DCMTK is not installed (make peers)")
+    for _ in range(stage.rounds):
+        for work in WORK:
+            if installed:
+                yield from _storescp(stage, work)
+            stage.tell(f"{work.name}, {ROUTER}")
+            with stage.place() as folder, RouterUnderTest(folder, holding()) as router:
+                figures = send(router.port, work.size, *stage.amount(work.size), *work.options)
+            yield from rates(work.name, ROUTER, figures, "response_ms")
+
+
+def _storescp(stage: Stage, work: _Work) -> Iterator[Reading]:
+    stage.tell(f"{work.name}, {work.peer}")
+    with (
+        stage.place() as folder,
+        dcmtk.storescp(folder, fork=work.associations > 1, nodelay=not work.nagle) as port,
+    ):
+        figures = send(port, work.size, *stage.amount(work.size), *work.options)
+    yield from rates(work.name, work.peer, figures, "response_ms")

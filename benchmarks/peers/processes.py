@@ -47,9 +47,7 @@ class Launched:
         return cls(sys.executable, "-m", f"benchmarks.peers.{name}", *arguments)
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=self._folder
-        )
+        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=self._folder)
         try:
             self.port = int(self._line(PATIENCE).split()[-1].rpartition(":")[2])
         except BaseException:

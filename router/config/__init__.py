@@ -5,12 +5,14 @@ from router.config.identifiers import Endpoint
 from router.config.load import load, parse
 from router.config.patterns import Globs, Kind, Networks, UIDs, name_of, parse_address
 from router.config.reading import ConfigError, Fault
+from router.config.require import Require
 from router.config.values import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
     SERVICES,
     Access,
     Admin,
+    Commitment,
     Config,
     Limits,
     Listener,
@@ -28,6 +30,7 @@ __all__ = [
     "SERVICES",
     "Access",
     "Admin",
+    "Commitment",
     "Condition",
     "Config",
     "ConfigError",
@@ -39,6 +42,7 @@ __all__ = [
     "Listener",
     "Networks",
     "Peer",
+    "Require",
     "Retry",
     "Route",
     "Router",

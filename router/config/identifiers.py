@@ -71,6 +71,11 @@ def ae_title(value: object) -> str:
     return title
 
 
+def optional_ae_title(value: object) -> str:
+    """An AE title, or "" for none."""
+    return ae_title(value) if value != "" else ""
+
+
 def version_name(value: object) -> str:
     """An implementation version name (PS3.7 D.3.3.2.4): 1 to 16 characters of printable ASCII."""
     name = text(value)

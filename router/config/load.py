@@ -23,6 +23,7 @@ from router.config.values import (
     SERVICES,
     Access,
     Admin,
+    Commitment,
     Config,
     Limits,
     Listener,
@@ -35,7 +36,20 @@ from router.config.values import (
 )
 from router.messages import SpoolSettings
 
-TABLES = ("router", "listeners", "timeouts", "limits", "access", "storage", "mpps", "spool", "admin", "peers", "routes")
+TABLES = (
+    "router",
+    "listeners",
+    "timeouts",
+    "limits",
+    "access",
+    "storage",
+    "commitment",
+    "mpps",
+    "spool",
+    "admin",
+    "peers",
+    "routes",
+)
 
 
 def load(path: Path, *, services: Collection[str] = SERVICES) -> Config:
@@ -70,6 +84,7 @@ def parse(content: str, base: Path, *, services: Collection[str] = SERVICES) -> 
         limits=_section(reading, Limits, document, "limits"),
         access=_section(reading, Access, document, "access"),
         storage=storage,
+        commitment=_section(reading, Commitment, document, "commitment"),
         mpps=_section(reading, MPPS, document, "mpps"),
         spool=_spool(reading, document, storage),
         admin=_section(reading, Admin, document, "admin"),
@@ -182,9 +197,23 @@ def _judge_route_keys(reading: Reading, table: Table, path: str) -> None:
         for key in keys:
             if key in table and table.get("service") != service:
                 reading.fault(f"{path}.{key}", f"is a key of routes for {service} only")
+    _judge_require(reading, table, path)
     answer, to = table.get("answer", "router"), table.get("to")
     if isinstance(answer, str) and answer != "router" and answer not in (to if isinstance(to, list) else [to]):
         reading.fault(f"{path}.answer", f'must be "router" or one of the peers in `to`, not {shown(answer)}')
+
+
+def _judge_require(reading: Reading, table: Table, path: str) -> None:
+    """A policy that could never be met."""
+    to, require = table.get("to"), table.get("require")
+    archives = to if isinstance(to, list) else [to]
+    match require:
+        case {"at_least": int(count)} if count > len(archives):
+            reading.fault(f"{path}.require", f"asks for {count} archives, and `to` names {len(archives)}")
+        case [*names]:
+            for name in names:
+                if isinstance(name, str) and name not in archives:
+                    reading.fault(f"{path}.require", f"{shown(name)} is not one of the peers in `to`")
 
 
 def _judge_destinations(reading: Reading, to: object, document: Table, path: str) -> None:

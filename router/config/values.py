@@ -18,15 +18,17 @@ from router.config.conditions import Condition, condition, condition_key, condit
 from router.config.identifiers import Endpoint
 from router.config.patterns import Globs, Networks, UIDs
 from router.config.reading import Each, Entries, One
+from router.config.require import Require, requirement
 from router.messages import SpoolSettings
 
 IMPLEMENTATION_CLASS_UID = "2.25.38507084909942000972300432763954023573"
 IMPLEMENTATION_VERSION_NAME = f"DICOM_ROUTER_{__version__}"[:16]
 
-SERVICES = ("storage", "mpps", "mpps-notification", "instance-availability")
+SERVICES = ("storage", "storage-commitment", "mpps", "mpps-notification", "instance-availability")
 """The service classes that a route can be for."""
 
 ROUTE_KEYS = {
+    "storage-commitment": ("require", "deadline", "grace"),
     "mpps": ("answer", "validation"),
     "instance-availability": ("patience", "missing"),
 }
@@ -39,6 +41,7 @@ PDULength = Annotated[int, One(number.pdu_length)]
 AETitle = Annotated[str, One(text.ae_title)]
 Patterns = Annotated[Globs, Each(patterns.glob, Globs)]
 
+ALL = Require()
 ANYTHING = Globs(("*",))
 ANY_NETWORK = Networks((ip_network("0.0.0.0/0"), ip_network("::/0")))
 ANY_SOP_CLASS = patterns.sop_classes(("*",))
@@ -119,6 +122,19 @@ class Storage:
 
 
 @frozen(kw_only=True)
+class Commitment:
+    """[commitment]: transactions of storage commitment, and who may begin one.
+
+    `deadline` and `grace` are for requests that no route is about.
+    """
+
+    calling_ae: Patterns = ANYTHING
+    deadline: Wait = 86400.0
+    grace: Duration = 30.0
+    keep: Wait = 30 * 86400.0
+
+
+@frozen(kw_only=True)
 class MPPS:
     """[mpps]: procedure steps, and who may report and retrieve them."""
 
@@ -173,6 +189,13 @@ class Peer:
     calling_ae: AETitle = "ROUTER"
     maximum_pdu_length: PDULength = 131072
     retry: Retry = Retry()
+    commitment_reply: Annotated[Literal["new", "same"], One(text.one_of("new", "same"))] = "new"
+    retrieve_ae: Annotated[str, One(text.optional_ae_title)] = ""
+    commit: Annotated[bool, One(text.flag)] = False
+    commit_batch: Annotated[int, One(number.between(1, 10_000))] = 500
+    commit_after: Wait = 300.0
+    commit_within: Wait = 86400.0
+    commit_attempts: Annotated[int, One(number.between(1, 1000))] = 5
 
 
 @frozen(kw_only=True)
@@ -188,6 +211,9 @@ class Route:
     validation: Annotated[Literal["lenient", "strict"], One(text.one_of("lenient", "strict"))] = "lenient"
     patience: Wait = 3600.0
     missing: Annotated[Literal["omit", "unavailable"], One(text.one_of("omit", "unavailable"))] = "omit"
+    require: Annotated[Require, One(requirement)] = ALL
+    deadline: Wait = 86400.0
+    grace: Duration = 30.0
 
 
 @frozen(kw_only=True)
@@ -201,6 +227,7 @@ class Config:
     limits: Limits = Limits()
     access: Access = Access()
     storage: Storage = Storage()
+    commitment: Commitment = Commitment()
     mpps: MPPS = MPPS()
     spool: SpoolSettings = field(factory=SpoolSettings)
     admin: Admin = Admin()

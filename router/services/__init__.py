@@ -10,6 +10,7 @@ from router.services.mpps_notification import MPPSNotification
 from router.services.mpps_retrieve import MPPSRetrieve
 from router.services.service import BaseService, House, Prelude, Question, Request, Sender, Service, Unanswered
 from router.services.storage import Storage
+from router.services.storage_commitment import StorageCommitment
 from router.services.verification import VERIFICATION, Verification
 
 __all__ = [
@@ -35,6 +36,7 @@ SERVICES: Final[tuple[type[Service], ...]] = (
     MPPSRetrieve,
     MPPSNotification,
     InstanceAvailability,
+    StorageCommitment,
     Storage,
 )
 

@@ -18,7 +18,7 @@ from pdu import ContextResult, PresentationContext, prefer
 from router.config import Config
 from router.dimse import Command, CommandField, Response, Status, StatusClass, describe, response_to, status_class
 from router.logs import escaped
-from router.messages import Address, Envelope, Result, Waiting
+from router.messages import Address, Envelope, Result, Waiting, pin_of
 from router.routing import Facts, MalformedDataSet, RoutingTable, scan
 from router.services.service import BaseService, House, Request
 from router.spool import DuplicateRefused, Incoming, OutOfSpace
@@ -67,6 +67,7 @@ class Storage(BaseService):
         self._settings = config.storage
         self._holds_unrouted = config.router.unrouted == "hold"
         self._table = RoutingTable(config.routes)
+        self._pins = {peer.name: pin_of(peer.name) for peer in config.peers.values() if peer.commit}
         self._wanted = self._table.elements | {SOP_CLASS_UID, SOP_INSTANCE_UID}
 
     def judge(self, context: PresentationContext) -> str | ContextResult | None:
@@ -146,7 +147,7 @@ class Storage(BaseService):
             called_ae=sender.called_ae,
             peer=sender.peer,
             received=time.time(),
-            deliveries=tuple(Address(destination=name) for name in destinations),
+            deliveries=self._deliveries(destinations),
         )
         try:
             await self._spool.commit(data, envelope)
@@ -155,6 +156,11 @@ class Storage(BaseService):
         except DuplicateRefused:
             return _failure(request, Status.CANNOT_UNDERSTAND, "another object with this SOP Instance UID is waiting")
         return response_to(command, Status.SUCCESS)
+
+    def _deliveries(self, destinations: Sequence[str]) -> tuple[Address, ...]:
+        """One to each destination; and one more, which only its commitment settles, where it has to commit."""
+        pins = [self._pins[name] for name in destinations if name in self._pins]
+        return tuple(Address(destination=name) for name in (*destinations, *pins))
 
     def outcome(self, delivery: Waiting, response: Response) -> Result:
         """PS3.4 B.2.3: warnings have stored the object; A7xx and 0213H pass; everything else needs a person."""

@@ -18,7 +18,7 @@ from router.spool.errors import OutOfSpace, SpoolFailure
 from router.spool.files import FileSystem, is_no_room
 from router.spool.record import OwnFile
 
-_PIECE = 1 << 20
+_PIECE = 2 << 20
 """Bytes gathered before one write to a large file. Each of two such pieces is filled while the other is written."""
 _UNSYNCED = 16 << 20
 """Bytes written to a large file between syncs."""

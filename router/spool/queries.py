@@ -10,7 +10,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from router.messages import DeliveryState
+from router.messages import PIN, DeliveryState
 from router.spool.database import DISCARDED, HELD, STATES, WAITING
 from router.spool.duplicates import C_STORE
 from router.spool.ledger import OF_INSTANCE, Finished, Ledger
@@ -95,7 +95,7 @@ def instances(connection: sqlite3.Connection, uids: Sequence[str]) -> dict[str, 
     statement = (
         "SELECT d.message_id, d.destination, d.state, d.reason, d.changed, m.service, m.kind, m.sop_class_uid,"
         f" m.calling_ae, m.received FROM {OF_INSTANCE} m JOIN deliveries d ON d.message_id = m.id"
-        " WHERE m.kind = ? ORDER BY m.id"
+        f" WHERE m.kind = ? AND d.destination NOT LIKE '%{PIN}' ORDER BY m.id"
     )
     found = {}
     for uid in uids:

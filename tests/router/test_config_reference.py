@@ -10,6 +10,7 @@ import pytest
 from router.config import (
     Access,
     Admin,
+    Commitment,
     Config,
     Limits,
     Listener,
@@ -38,6 +39,7 @@ CLASSES: dict[str, type[attrs.AttrsInstance]] = {
     "[limits]": Limits,
     "[access]": Access,
     "[storage]": Storage,
+    "[commitment]": Commitment,
     "[mpps]": MPPS,
     "[spool]": Spool,
     "[admin]": Admin,

@@ -16,11 +16,10 @@ import trio
 from attrs import define, field, frozen
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from benchmarks.stage import target_at
-from router.association import AssociationError, Requestor, plan_contexts
-from router.config import Timeouts
+from router.association import AssociationError, Requestor, Target, plan_contexts
+from router.config import Config, Timeouts
 from router.dimse import DATA_SET, Command, CommandField, Priority, Response, Status
-from tests.interop.ports import until
+from tests.interop.ports import HOST, until
 from tests.interop.router_process import RouterProcess
 from tests.objects import Instance, ct
 
@@ -30,6 +29,20 @@ LARGE: Final = 150_000
 """Bytes of an object."""
 LARGE_OBJECT: Final = "100KB"
 """`large_object` of the router, between the two."""
+
+
+def target_at(port: int, calling_ae: str = "BENCH") -> Target:
+    """Somebody on this machine, whatever the name."""
+    router = Config().router
+    return Target(
+        host=HOST,
+        port=port,
+        called_ae="ROUTER",
+        calling_ae=calling_ae,
+        maximum_pdu_length=router.maximum_pdu_length,
+        implementation_class_uid=router.implementation_class_uid,
+        implementation_version_name=router.implementation_version_name,
+    )
 
 
 class FragileRouter:

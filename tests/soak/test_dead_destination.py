@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from benchmarks.cases.dead_destination import DEATHS, HASTE, Dead
-from benchmarks.peers.archive import Archive
+from benchmarks.cases.dead_destination import DEATHS, HASTE
+from benchmarks.peers.processes import There
+from router.bench import Sink
 from tests.interop.router_process import RouterProcess, configuration
 from tests.objects import ct
 from tests.soak.load import SMALL, FragileRouter, Modality
@@ -25,9 +26,9 @@ PATIENCE = 300.0
 async def test_a_dead_destination_costs_the_live_one_nothing_and_has_all_when_it_is_back(
     death: str, tmp_path: Path
 ) -> None:
-    live = Archive("LIVE")
+    live = Sink("LIVE")
     with ExitStack() as grave:
-        dead = Dead(grave.enter_context(DEATHS[death]()))
+        dead = There(grave.enter_context(DEATHS[death]()), "DEAD")
         async with live.serving():
             content = configuration({"live": live, "dead": dead}, timeouts=HASTE)
             router = FragileRouter(RouterProcess(tmp_path / "router", content))
@@ -38,7 +39,7 @@ async def test_a_dead_destination_costs_the_live_one_nothing_and_has_all_when_it
                 assert accounted(await router.totals()) == {"live": (0, COUNT), "dead": (COUNT, 0)}
 
                 grave.close()
-                async with Archive("DEAD", port=dead.port).serving() as returned:
+                async with Sink("DEAD", port=dead.port).serving() as returned:
                     with trio.fail_after(PATIENCE):
                         await returned.holds(COUNT)
                     assert accounted(await router.settled(PATIENCE)) == {"live": (0, COUNT), "dead": (0, COUNT)}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from benchmarks.peers.archive import Archive
+from router.bench import Behaviour, Sink
 from tests.interop.router_process import RouterProcess, configuration
 from tests.soak.load import DICE, LARGE_OBJECT, FragileRouter, Modality
 
@@ -25,7 +25,7 @@ PATIENCE = 60.0
 async def test_what_was_acknowledged_is_delivered_however_often_the_router_is_killed(
     kills: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    archives = {"one": Archive("ONE", checks=True), "two": Archive("TWO", checks=True)}
+    archives = {name: Sink(name.upper(), behaviour=Behaviour(checks=True)) for name in ("one", "two")}
     async with archives["one"].serving(), archives["two"].serving():
         content = configuration(
             archives,

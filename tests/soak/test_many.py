@@ -9,17 +9,16 @@ from pathlib import Path
 import pytest
 import trio
 
-from benchmarks.peers.archive import HOST, Archive
 from benchmarks.peers.processes import memory_of
-from benchmarks.stage import target_at
 from pdu import AssociateRJ, Rejection
 from router.association import Rejected, Requestor, plan_contexts
+from router.bench import Behaviour, Sink
 from router.config import Timeouts
 from router.dimse import Status
-from tests.interop.ports import until
+from tests.interop.ports import HOST, until
 from tests.interop.router_process import RouterProcess, configuration
 from tests.objects import ct
-from tests.soak.load import LARGE, LARGE_OBJECT, PAIR, SMALL, FragileRouter, Modality, store
+from tests.soak.load import LARGE, LARGE_OBJECT, PAIR, SMALL, FragileRouter, Modality, store, target_at
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]
 
@@ -48,7 +47,7 @@ def descriptors() -> Iterator[None]:
 async def test_so_many_associations_as_allowed_are_served_and_one_more_is_told_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async with Archive(checks=True).serving() as archive:
+    async with Sink(behaviour=Behaviour(checks=True)).serving() as archive:
         limits = {"associations": ASSOCIATIONS, "associations_per_peer": ASSOCIATIONS}
         router = FragileRouter(RouterProcess(tmp_path / "router", configuration({"archive": archive}, limits=limits)))
         async with router.running():
@@ -80,7 +79,7 @@ async def test_so_many_associations_as_allowed_are_served_and_one_more_is_told_s
 async def test_idle_sockets_do_not_keep_others_from_being_served(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async with Archive(checks=True).serving() as archive:
+    async with Sink(behaviour=Behaviour(checks=True)).serving() as archive:
         content = configuration(
             {"archive": archive},
             limits={"associations": SOCKETS, "associations_per_peer": SOCKETS // 2},
@@ -106,7 +105,7 @@ async def test_idle_sockets_do_not_keep_others_from_being_served(
 
 
 async def test_one_peer_cannot_take_all_the_sockets(tmp_path: Path) -> None:
-    async with Archive(checks=True).serving() as archive:
+    async with Sink(behaviour=Behaviour(checks=True)).serving() as archive:
         router = FragileRouter(RouterProcess(tmp_path / "router", configuration({"archive": archive})))
         async with router.running():
             with ExitStack() as silent:
@@ -118,7 +117,7 @@ async def test_one_peer_cannot_take_all_the_sockets(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
 async def test_a_router_without_descriptors_left_refuses_and_goes_on(size: int, tmp_path: Path) -> None:
-    async with Archive(checks=True).serving() as archive:
+    async with Sink(behaviour=Behaviour(checks=True)).serving() as archive:
         content = configuration({"archive": archive}, spool={"large_object": LARGE_OBJECT})
         router = FragileRouter(RouterProcess(tmp_path / "router", content))
         async with router.running():
