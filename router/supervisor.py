@@ -39,8 +39,14 @@ class Router:
         self._spool = spool
         self._state = State.open(config.router.spool)
         services = services_of(House(config=config, spool=spool, state=self._state, ask=self._ask))
-        self._reception = Reception(config=config, services=services, spool=spool, doors=Doors(config.limits))
         self._dispatcher = Dispatcher(config, spool, services)
+        self._reception = Reception(
+            config=config,
+            services=services,
+            spool=spool,
+            doors=Doors(config.limits),
+            visited=self._dispatcher.visited,
+        )
         self._acceptors: set[Acceptor] = set()
         self._stopping = trio.Event()
         self._nobody_left = trio.Event()

@@ -7,6 +7,7 @@ from router.association.errors import Aborted, AssociationError, NoResponse, Not
 from router.association.operation import Host
 from router.association.requestor import DataSource, Requestor, plan_contexts
 from router.association.target import Target
+from router.association.visit import Visit
 
 __all__ = [
     "Aborted",
@@ -22,6 +23,7 @@ __all__ = [
     "Rejected",
     "Requestor",
     "Target",
+    "Visit",
     "ask",
     "plan_contexts",
 ]

@@ -7,6 +7,7 @@ a data set that is only partly in is discarded without a trace, and one line of 
 
 import itertools
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
 from typing import Any, assert_never
 
@@ -46,12 +47,14 @@ from pdu import (
     accepted_contexts,
     negotiate,
 )
+from router.association.answers import Unexpected
 from router.association.doors import Doors, judge_access
 from router.association.operation import Operation, send_response
 from router.association.transport import Interrupted, KernelSocket, Transport
+from router.association.visit import Visit
 from router.association.words import abort_words, context_words
 from router.config import Config, Listener
-from router.dimse import AssemblyError, CommandField, DataSetPiece, MessageAssembler, MessageBegin, describe
+from router.dimse import AssemblyError, Command, CommandField, DataSetPiece, MessageAssembler, MessageBegin, describe
 from router.logs import escaped
 from router.services import Sender, Service
 from router.spool import Spool
@@ -67,6 +70,8 @@ class Reception:
     services: tuple[Service, ...]
     spool: Spool
     doors: Doors
+    visited: Callable[[str, Visit], Awaitable[None]]
+    """Send, on an association that a peer of this AE title has opened, what waits for it, until it has ended."""
 
 
 class Acceptor:
@@ -85,6 +90,7 @@ class Acceptor:
         self._abstract_syntaxes: dict[str, Service] = {}
         self._sender: Sender | None = None
         self._operation: Operation | None = None
+        self._visit: Visit | None = None
         self._window = 1
         self._performing = 0
         self._performed = trio.lowlevel.ParkingLot()
@@ -128,6 +134,8 @@ class Acceptor:
                     await self._transport.perform(self._upper_layer.transport_connected())
                     while self._transport.is_open:
                         await self._step()
+                    if self._visit is not None:
+                        self._visit.end()
             except Exception:
                 await self._abort("aborted: the router failed, see the log")
                 raise
@@ -188,6 +196,8 @@ class Acceptor:
         """It is over, and its place is free; the connection lasts until the peer closes it, or ARTIM does."""
         self._outcome = outcome
         self._place.close()
+        if self._visit is not None:
+            self._visit.end()
 
     async def _abort(self, words: str) -> None:
         self._end_association(self._outcome or words)
@@ -210,6 +220,18 @@ class Acceptor:
             "presentation contexts", words=context_words(request.presentation_contexts, accept.presentation_contexts)
         )
         await self._transport.tell(self._upper_layer.accept, accept)
+        self._begin_visit(request.calling_ae_title)
+
+    def _begin_visit(self, title: str) -> None:
+        """On the contexts in which we ask as SCP, what waits for the peer may go out on this association."""
+        contexts = {
+            (context.abstract_syntax, context.transfer_syntax): context
+            for context in self._contexts.values()
+            if self._services[context.id].proposes(context.abstract_syntax) is not None
+        }
+        if contexts:
+            self._visit = Visit(self._transport, contexts, self._config.timeouts.dimse)
+            self._nursery.start_soon(self._reception.visited, title, self._visit)
 
     def _name_sender(self, request: AssociateRQ) -> None:
         self._log = self._log.bind(
@@ -272,7 +294,7 @@ class Acceptor:
         match piece:
             case MessageBegin(command=command):
                 if command.is_response or command.field == CommandField.C_CANCEL_RQ:
-                    self._log.debug("stray message ignored", command=command.name)
+                    self._on_response(command)
                     return
                 self._operation = self._operation_of(piece)
                 if not command.has_data_set:
@@ -283,6 +305,18 @@ class Acceptor:
                     await self._operation.take(piece)
                     if piece.is_last:
                         await self._whole()
+                elif self._visit is not None:
+                    self._visit.answers.take(piece.data, is_last=piece.is_last)
+                    self._visit.heard()
+
+    def _on_response(self, command: Command) -> None:
+        """To something that we asked on this association; anything else is ignored."""
+        with suppress(Unexpected):
+            if self._visit is not None:
+                self._visit.answers.begin(command)
+                self._visit.heard()
+                return
+        self._log.debug("stray message ignored", command=command.name)
 
     def _operation_of(self, begin: MessageBegin) -> Operation:
         assert self._sender is not None

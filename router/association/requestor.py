@@ -7,7 +7,6 @@ and the first chunk leave in one write.
 """
 
 import os
-from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -15,7 +14,6 @@ from typing import Any, Protocol, Self, assert_never
 
 import structlog
 import trio
-from attrs import evolve
 
 from pdu import (
     Abort,
@@ -42,6 +40,7 @@ from pdu import (
     UserInformation,
     accepted_contexts,
 )
+from router.association.answers import Answers, Unexpected
 from router.association.errors import Aborted, AssociationError, NoResponse, NotConnected, Rejected
 from router.association.operation import Host, Operation, send_response
 from router.association.target import Target
@@ -55,8 +54,6 @@ CHUNK = 512 * 1024
 
 _ATTENTION = 3600.0
 """Seconds of silence after which a rest just goes on."""
-_MOST_ANSWERED = 1 << 20
-"""Bytes of a response's data set: those of the N-services are small."""
 
 
 class DataSource(Protocol):
@@ -78,11 +75,7 @@ class Requestor:
         self._assembler = MessageAssembler()
         self._target = target
         self._host = host
-        self._message_id = 0
-        self._outstanding: dict[int, str] = {}
-        self._responses: deque[Response] = deque()
-        self._response: Command | None = None
-        self._data_set = bytearray()
+        self._answers = Answers()
         self._operation: Operation | None = None
         self._chunk = bytearray()
         self._arrived: list[Indication] = []
@@ -182,10 +175,10 @@ class Requestor:
         """
         if not self._transport.is_open:
             raise Aborted(f"the association has ended before {command.name}")
-        self._message_id = self._message_id % 0xFFFF + 1
-        self._outstanding[self._message_id] = command.name
-        await self._send(context.id, evolve(command, message_id=self._message_id), data)
-        return self._message_id
+        numbered = self._answers.expect(command)
+        await self._send(context.id, numbered, data)
+        assert numbered.message_id is not None
+        return numbered.message_id
 
     async def receive(self) -> Response:
         """The next response to any of the outstanding requests; meanwhile, requests of the peer are performed. May be
@@ -195,17 +188,16 @@ class Requestor:
             NoResponse: nothing came for the DIMSE deadline.
             Aborted: the peer ended the association, or answered something else.
         """
-        while not self._responses:
+        while not self._answers:
             try:
                 indication = await self._next(self._timeouts.dimse)
             except TimeoutError as error:
-                names = " and ".join(dict.fromkeys(self._outstanding.values()))
-                raise NoResponse(f"no response to {names}: {error}") from error
+                raise NoResponse(f"no response to {self._answers.due}: {error}") from error
             if not isinstance(indication, Fragment):
                 raise Aborted(f"{_end_words(indication)} while a response was due")
             with trio.CancelScope(shield=True):
                 await self._on_fragment(indication)
-        return self._responses.popleft()
+        return self._answers.pop()
 
     async def attend(self) -> None:
         """Perform what the peer asks for while nothing is outstanding, until cancelled or until the association has
@@ -262,37 +254,27 @@ class Requestor:
         except AssemblyError as error:
             await self._abort()
             raise Aborted(f"the peer's response makes no message: {error}") from error
+        try:
+            await self._on_piece(piece)
+        except Unexpected as error:
+            await self._abort()
+            raise Aborted(str(error)) from error
+
+    async def _on_piece(self, piece: MessageBegin | DataSetPiece | None) -> None:
         match piece:
             case MessageBegin(command=command) if command.is_response:
-                await self._on_response(command)
+                self._answers.begin(command)
             case MessageBegin():
                 self._operation = await self._begin(piece)
                 if not piece.command.has_data_set:
                     await self._perform()
             case DataSetPiece(data=data, is_last=is_last):
-                if self._operation is not None:
-                    await self._operation.take(piece)
-                    if is_last:
-                        await self._perform()
+                if self._operation is None:
+                    self._answers.take(data, is_last=is_last)
                     return
-                if len(self._data_set) + len(data) > _MOST_ANSWERED:
-                    await self._abort()
-                    raise Aborted(f"the peer's response has a data set of more than {_MOST_ANSWERED} bytes")
-                self._data_set += data
+                await self._operation.take(piece)
                 if is_last:
-                    assert self._response is not None
-                    self._responses.append(Response(self._response, bytes(self._data_set)))
-
-    async def _on_response(self, command: Command) -> None:
-        message_id = command.message_id_being_responded_to
-        if message_id is None or self._outstanding.pop(message_id, None) is None:
-            due = " or ".join(map(str, self._outstanding)) or "none"
-            await self._abort()
-            raise Aborted(f"{command.name} with Message ID {message_id} where {due} was due")
-        self._response = command
-        self._data_set.clear()
-        if not command.has_data_set:
-            self._responses.append(Response(command))
+                    await self._perform()
 
     async def _begin(self, begin: MessageBegin) -> Operation:
         operation = None

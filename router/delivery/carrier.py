@@ -12,9 +12,9 @@ import trio
 from attrs import evolve, frozen
 
 from pdu import AcceptedContext
-from router.association import Aborted, AssociationError, InMemory, Requestor
+from router.association import Aborted, AssociationError, DataSource, InMemory
 from router.delivery.window import Pair
-from router.dimse import Response, decode, describe
+from router.dimse import Command, Response, decode, describe
 from router.messages import Result, Waiting
 from router.services import Prelude, Service
 from router.spool import OutOfSpace, Spool, SpoolError
@@ -33,6 +33,20 @@ class Attempt:
     """Its service was asked for a prelude."""
     ahead: tuple[Prelude, ...] = ()
     """What is sent before it; of a prelude that is under way, the first of them."""
+
+
+class Association(Protocol):
+    """What carries: one that we opened, or a visit."""
+
+    window: int
+
+    @property
+    def contexts(self) -> Mapping[tuple[str, str], AcceptedContext]: ...
+    @property
+    def is_alive(self) -> bool: ...
+    async def send(self, context: AcceptedContext, command: Command, data: DataSource | None = None) -> int: ...
+    async def receive(self) -> Response: ...
+    async def attend(self) -> None: ...
 
 
 class Source(Protocol):
@@ -67,7 +81,7 @@ class Carrier:
     """Uses one open association to its end."""
 
     def __init__(
-        self, association: Requestor, source: Source, spool: Spool, services: Mapping[str, Service], linger: float
+        self, association: Association, source: Source, spool: Spool, services: Mapping[str, Service], linger: float
     ) -> None:
         self._association = association
         self._source = source

@@ -7,6 +7,7 @@ decided in `retry` and `window`. Not here: sending and receiving (carrier.py).
 
 import random
 from collections.abc import Callable, Container, Mapping, Sequence
+from contextlib import suppress
 from enum import Enum
 from functools import partial
 from typing import Final
@@ -16,7 +17,7 @@ import trio
 from attrs import evolve, frozen
 
 from pdu import RoleSelection
-from router.association import AssociationError, Host, Rejected, Requestor, Target, plan_contexts
+from router.association import AssociationError, Host, Rejected, Requestor, Target, Visit, plan_contexts
 from router.config import Config, Peer
 from router.delivery.carrier import Attempt, Carrier
 from router.delivery.retry import Breaker, RetryPolicy
@@ -67,7 +68,7 @@ class Destination:
         self.name: Final = peer.name
         self._peer = peer
         self._timeouts = config.timeouts
-        self._target = Target.of(peer, config)
+        self._target = Target.of(peer, config) if peer.address is not None else None
         self._spool = spool
         self._services = services
         self._host = Host(services=tuple(services.values()), spool=spool)
@@ -165,7 +166,8 @@ class Destination:
 
     def _wants_association(self) -> bool:
         return (
-            self._associations < self._peer.associations
+            self._target is not None
+            and self._associations < self._peer.associations
             and self._window.ready > self._idle
             and self._breaker.allows(trio.current_time(), self._associations)
         )
@@ -190,6 +192,25 @@ class Destination:
 
     # One association
 
+    def is_visited_as(self, title: str) -> bool:
+        """Whether what waits goes out on associations that the peer of this AE title opens to us."""
+        return self._peer.ae_title == title and (self._target is None or self._peer.commitment_reply == "same")
+
+    async def visited(self, visit: Visit) -> None:
+        """Use an association that the peer has opened, until it has ended."""
+        while visit.is_alive and not self._draining:
+            with suppress(AssociationError):
+                await Carrier(visit, self, self._spool, self._services, float("inf")).run()
+            async with trio.open_nursery() as nursery:  # what is ready now is not for this association
+
+                async def leave(scope: trio.CancelScope = nursery.cancel_scope) -> None:
+                    await visit.attend()
+                    scope.cancel()
+
+                nursery.start_soon(leave)
+                await self._wait(float("inf"))
+                nursery.cancel_scope.cancel()
+
     async def _associate(self) -> None:
         """One association, from its opening to its end, and what its failure means."""
         try:
@@ -206,6 +227,7 @@ class Destination:
             self._news.unpark_all()
 
     async def _open(self) -> Requestor | None:
+        assert self._target is not None, "whoever has no address is not called"
         try:
             plan = self._window.plan()
             return await Requestor.open(

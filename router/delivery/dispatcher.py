@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 import trio
 
+from router.association import Visit
 from router.config import Config, Peer
 from router.delivery.destination import Destination, DestinationStatistics
 from router.delivery.retry import restarts
@@ -35,7 +36,11 @@ class Dispatcher:
         spool.subscribe(self._arrived)
 
     def statistics(self) -> dict[str, DestinationStatistics]:
-        return {name: destination.statistics() for name, destination in self._destinations.items()}
+        return {
+            name: destination.statistics()
+            for name, destination in self._destinations.items()
+            if self._config.peers[name].address is not None
+        }
 
     def rescan(self) -> None:
         """A person has changed the queue."""
@@ -47,7 +52,7 @@ class Dispatcher:
             destination.arrived(deliveries)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve every peer that has an address, until `drain`ed or cancelled."""
+        """Serve every peer, those without an address when they come, until `drain`ed or cancelled."""
         async with trio.open_nursery() as self._nursery:
             self._start()
             task_status.started()
@@ -75,9 +80,17 @@ class Dispatcher:
         """Start an actor for every peer that lacks one, each after its predecessor among those `leaving`."""
         assert self._nursery is not None
         for peer in self._config.peers.values():
-            if peer.address is not None and peer.name not in self._destinations:
+            if peer.name not in self._destinations:
                 destination = self._destinations[peer.name] = self._actor(peer)
                 self._nursery.start_soon(self._supervise, peer, destination, leaving.get(peer.name))
+
+    async def visited(self, title: str, visit: Visit) -> None:
+        """Send what waits for the peers of an AE title on an association that one of them has opened, until it has
+        ended."""
+        async with trio.open_nursery() as nursery:
+            for destination in list(self._destinations.values()):
+                if destination.is_visited_as(title):
+                    nursery.start_soon(destination.visited, visit)
 
     def _actor(self, peer: Peer) -> Destination:
         return Destination(peer, self._config, self._spool, self._services)
