@@ -310,6 +310,7 @@ class Destination:
             case Result.RETRY:
                 assert delay is not None
                 self._window.defer(evolve(delivery, attempts=attempts), now + delay)
+                self._news.unpark_all()  # the next moment may be another one now
         self._spool.settle(delivery.message_id, self.name, Settlement(result=result, reason=reason))
         for service in self._services.values():
             service.settled(delivery, result, reason)
