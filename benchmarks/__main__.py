@@ -9,27 +9,32 @@ from typing import Final
 
 import click
 import structlog
+from attrs import evolve
 from rich.console import Console
 
 from benchmarks import machine, report
 from benchmarks.cases import CASES
-from benchmarks.measuring import Absent, Curve, Reading, Series, series_of
+from benchmarks.measuring import Absent, Curve, Failed, Reading, Series, series_of
 from benchmarks.showing import show
 from benchmarks.stage import Stage
+
+Finding = Series | Curve | Absent | Failed
 
 RESULTS: Final = Path(__file__).parent / "results"
 
 
 @click.command(
-    name="dicom-router bench compare",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 @click.option("--quick", is_flag=True, help="A few objects, one round, nothing written: to see that all of it runs.")
 @click.option("--only", multiple=True, type=click.Choice(list(CASES)), help="This case; may be repeated.")
 @click.option("--rounds", type=click.IntRange(1), help="How often each side is measured. [default: 5; quick: 1]")
+@click.option("--backlog", type=click.IntRange(0), default=100_000, show_default=True, help="The most that waits.")
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False, exists=True), help="On the disk to measure.")
 @click.option("--results", type=click.Path(path_type=Path, file_okay=False), help="Write the results here.")
-def main(quick: bool, only: tuple[str, ...], rounds: int | None, folder: Path | None, results: Path | None) -> None:
+def main(
+    quick: bool, only: tuple[str, ...], rounds: int | None, backlog: int, folder: Path | None, results: Path | None
+) -> None:
     """Measure the router side by side with DCMTK, Orthanc, relays on pynetdicom and dcmjs-dimse, and a raw TCP relay,
     in turn in one run.
 
@@ -40,7 +45,8 @@ def main(quick: bool, only: tuple[str, ...], rounds: int | None, folder: Path | 
     console = Console(width=150)
     with tempfile.TemporaryDirectory(prefix="dicom-router-bench-", dir=folder) as name:
         facts = machine.facts(Path(name))
-        found = _measure(Path(name), only or tuple(CASES), rounds, quick, console)
+        stage = Stage(folder=Path(name), rounds=rounds, quick=quick, tell=lambda words: None, backlog=backlog)
+        found = _measure(stage, only or tuple(CASES), console)
     run = report.Run(
         date=date.today().isoformat(),
         command=shlex.join(["dicom-router", "bench", "compare", *_options(quick, only, rounds)]),
@@ -51,6 +57,7 @@ def main(quick: bool, only: tuple[str, ...], rounds: int | None, folder: Path | 
         series=tuple(one for one in found if isinstance(one, Series)),
         curves=tuple(one for one in found if isinstance(one, Curve)),
         absent=tuple(one for one in found if isinstance(one, Absent)),
+        failed=tuple(one for one in found if isinstance(one, Failed)),
     )
     for table in report.tables(run):
         console.print(table)
@@ -59,13 +66,19 @@ def main(quick: bool, only: tuple[str, ...], rounds: int | None, folder: Path | 
     if results is not None:
         report.write(run, results)
     elif not quick and not only:
-        show(run, report.write(run, RESULTS))
+        folder = report.write(run, RESULTS)
+        if not run.failed:
+            show(run, folder)
+    if run.failed:
+        raise click.ClickException("failed, so that its figures are not all there: " + ", ".join(_names(run)))
 
 
-def _measure(
-    folder: Path, cases: tuple[str, ...], rounds: int, quick: bool, console: Console
-) -> list[Series | Curve | Absent]:
-    found: list[Series | Curve | Absent] = []
+def _names(run: report.Run) -> list[str]:
+    return [one.case for one in run.failed]
+
+
+def _measure(stage: Stage, cases: tuple[str, ...], console: Console) -> list[Finding]:
+    found: list[Finding] = []
     with console.status("") as status:
         for case in cases:
 
@@ -73,9 +86,15 @@ def _measure(
                 status.update(f"{case}: {words}")
 
             tell("")
-            all_of_it = list(CASES[case](Stage(folder=folder, rounds=rounds, quick=quick, tell=tell)))
-            found += series_of(case, [one for one in all_of_it if isinstance(one, Reading)])
-            found += [one for one in all_of_it if not isinstance(one, Reading)]
+            readings: list[Reading] = []
+            try:
+                for one in CASES[case](evolve(stage, tell=tell)):
+                    readings += [one] if isinstance(one, Reading) else []
+                    found += [] if isinstance(one, Reading) else [one]
+            except Exception as error:  # hours of measuring are not to be lost because of it
+                console.print_exception()
+                found.append(Failed(case=case, why=f"{type(error).__name__}: {error}"))
+            found += series_of(case, readings)
     return found
 
 
@@ -86,4 +105,4 @@ def _options(quick: bool, only: tuple[str, ...], rounds: int) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="dicom-router bench compare")

@@ -37,6 +37,14 @@ class Absent:
 
 
 @frozen(kw_only=True)
+class Failed:
+    """A case that did not come to its end, and why."""
+
+    case: str
+    why: str
+
+
+@frozen(kw_only=True)
 class Series:
     """The readings of the same thing in all rounds."""
 

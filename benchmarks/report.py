@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from benchmarks.aims import MEGABYTES, Verdict, judge
-from benchmarks.measuring import Absent, Curve, Series
+from benchmarks.measuring import Absent, Curve, Failed, Series
 from benchmarks.svg import Axis, Line, line_chart
 
 COLUMNS: Final = ("case", "what", "side", "median", "least", "most", "unit")
@@ -32,6 +32,7 @@ class Run:
     series: tuple[Series, ...]
     curves: tuple[Curve, ...] = ()
     absent: tuple[Absent, ...] = ()
+    failed: tuple[Failed, ...] = ()
 
     @property
     def verdicts(self) -> list[Verdict]:
@@ -123,6 +124,7 @@ def _markdown(run: Run, plots: Sequence[str]) -> str:
         *aims_table(run),
         "",
         *[line for one in run.absent for line in (f"Not measured here: {one.side}: {one.why}.", "")],
+        *[line for one in run.failed for line in (f"The case {one.case} did not come to its end.", "")],
         *[line for name in plots for line in (f"![{name}]({name}.svg)", "")],
         "## All of it",
         "",

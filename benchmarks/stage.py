@@ -32,6 +32,8 @@ class Stage:
     quick: bool
     tell: Callable[[str], None]
     """For the one who waits."""
+    backlog: int = 100_000
+    """The most deliveries that are made to wait."""
 
     def scaled(self, count: int) -> int:
         """So many objects, or a fiftieth of them where it has to be quick."""

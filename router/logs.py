@@ -4,13 +4,17 @@ No data-set content is ever logged: UIDs, AE titles, statuses and counts are all
 sent is `escaped` where it is logged: no control character of an AE title reaches a terminal.
 """
 
+import json
 import logging
 import sys
-from typing import Literal, TextIO
+from typing import Any, Final, Literal, TextIO
 
 import structlog
 
 Format = Literal["json", "pretty"]
+
+_JSON: Final = json.JSONEncoder(default=repr)
+"""Made once: `json.dumps` with a default makes one for each line."""
 
 
 def configure(form: Format | None = None, *, level: str = "info", stream: TextIO | None = None) -> None:
@@ -25,7 +29,7 @@ def configure(form: Format | None = None, *, level: str = "info", stream: TextIO
     chosen = form or ("pretty" if out.isatty() else "json")
     threshold = logging.getLevelNamesMapping()[level.upper()]
     renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if chosen == "json" else structlog.dev.ConsoleRenderer()
+        structlog.processors.JSONRenderer(serializer=_encode) if chosen == "json" else structlog.dev.ConsoleRenderer()
     )
     structlog.configure(
         processors=[
@@ -40,6 +44,10 @@ def configure(form: Format | None = None, *, level: str = "info", stream: TextIO
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(stream=out, level=max(threshold, logging.WARNING), format="%(message)s", force=True)
+
+
+def _encode(event: Any, **_: Any) -> str:
+    return _JSON.encode(event)
 
 
 def escaped(text: str) -> str:

@@ -7,9 +7,9 @@ both must agree on is committed to the spool first. Not here: what the tables me
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 import structlog
 import trio
@@ -28,9 +28,13 @@ log = structlog.get_logger()
 class State:
     """The open database. One router has it, from `open` to `close`."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, reading: sqlite3.Connection | None = None) -> None:
+        """`reading`: another connection to the same database, by which what is read never waits for the disk."""
         self._connection = connection
+        self._reading = reading or connection
         self._turn = trio.Lock()
+        self._reader = trio.Lock()
+        self._wanted: list[_Change[Any]] = []
         self._failed = trio.Event()
         self._failure: SpoolFailure | None = None
 
@@ -44,7 +48,7 @@ class State:
         """
         path = folder / FILE
         try:
-            return cls(_connect(path))
+            return cls(_connect(path), _connect(path))
         except sqlite3.DatabaseError as error:
             if error.sqlite_errorcode & 0xFF not in _CORRUPT:
                 raise
@@ -53,9 +57,10 @@ class State:
             for suffix in ("-wal", "-shm"):
                 path.with_name(FILE + suffix).unlink(missing_ok=True)
             log.error("state set aside: SQLite cannot read it", copy=str(aside), why=str(error))
-            return cls(_connect(path))
+            return cls(_connect(path), _connect(path))
 
     def close(self) -> None:
+        self._reading.close()
         self._connection.close()
 
     def define(self, schema: str) -> None:
@@ -63,23 +68,31 @@ class State:
         self._connection.executescript(schema)
 
     async def change(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """One transaction, in a worker's thread. It is durable when this returns; cancellation waits for it.
+        """Carried out in a worker's thread, whole or not at all. It is durable when this returns; cancellation waits
+        for it. Those that are wanted at the same time share one transaction, and one sync of the disk.
 
         Raises:
             OutOfSpace: nothing has changed.
             SpoolFailure: the disk did not keep its word; the process must stop, and does.
         """
-        async with self._turn:
-            return await trio.to_thread.run_sync(self._transact, work)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        change = _Change(work)
+        self._wanted.append(change)
+        with trio.CancelScope(shield=True):
+            async with self._turn:
+                if not change.done:
+                    together, self._wanted = self._wanted, []
+                    await trio.to_thread.run_sync(self._transact, together)
+        return change.result()
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """What is there, in a worker's thread."""
-        async with self._turn:
+        async with self._reader:
             return await trio.to_thread.run_sync(self.read_now, work)
 
     def read_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """The same in the caller's thread: at the start, before anything runs."""
-        return work(self._connection)
+        """The same in the caller's thread: for a look at a row or two."""
+        return work(self._reading)
 
     async def watch(self) -> None:
         """Raise what ended it: for the task tree, so that the process stops."""
@@ -87,22 +100,68 @@ class State:
         assert self._failure is not None
         raise self._failure
 
-    def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        if self._failure is not None:
-            raise self._failure
+    def _transact(self, changes: Sequence["_Change[Any]"]) -> None:
+        """In a worker's thread: all of them in one transaction. What one of them raises undoes that one alone."""
         connection = self._connection
         try:
+            if self._failure is not None:
+                raise self._failure
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
-                return work(connection)
-        except sqlite3.IntegrityError:
-            raise
+                for change in changes:
+                    change.carry_out(connection)
         except sqlite3.Error as error:
-            if is_no_room(error):
-                raise OutOfSpace("no room for the state of the services") from error
-            self._failure = SpoolFailure(f"writing the state failed: {error}")
+            self._fail(changes, error)
+        except SpoolFailure as failure:
+            for change in changes:
+                change.failed(failure)
+
+    def _fail(self, changes: Sequence["_Change[Any]"], error: sqlite3.Error) -> None:
+        if is_no_room(error):
+            told: Exception = OutOfSpace("no room for the state of the services")
+        else:
+            told = self._failure = SpoolFailure(f"writing the state failed: {error}")
             trio.from_thread.run_sync(self._failed.set)
-            raise self._failure from error
+        told.__cause__ = error
+        for change in changes:
+            change.failed(told)
+
+
+class _Change(Generic[T]):
+    """What is to be done in a transaction, and what came of it."""
+
+    def __init__(self, work: Callable[[sqlite3.Connection], T]) -> None:
+        self.done = False
+        self._work = work
+        self._result: T
+        self._error: Exception | None = None
+
+    def carry_out(self, connection: sqlite3.Connection) -> None:
+        """Raises what the database is at fault for; a broken constraint and everything else is the work's own."""
+        connection.execute("SAVEPOINT change")
+        try:
+            self._result = self._work(connection)
+        except sqlite3.IntegrityError as error:
+            self._undo(connection, error)
+        except sqlite3.Error:
+            raise
+        except Exception as error:
+            self._undo(connection, error)
+        connection.execute("RELEASE change")
+        self.done = True
+
+    def _undo(self, connection: sqlite3.Connection, error: Exception) -> None:
+        connection.execute("ROLLBACK TO change")
+        self._error = error
+
+    def failed(self, error: Exception) -> None:
+        self._error = error
+        self.done = True
+
+    def result(self) -> T:
+        if self._error is not None:
+            raise self._error
+        return self._result
 
 
 def _connect(path: Path) -> sqlite3.Connection:

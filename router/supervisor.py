@@ -21,12 +21,15 @@ from router.association import Acceptor, Doors, Reception, ask
 from router.config import Config, ConfigError, Listener
 from router.delivery import Dispatcher, restarts
 from router.dimse import Response
+from router.messages import PIN, pin_of
 from router.services import House, Question, Service, load_config, services_of
-from router.spool import Spool, SpoolClosed, SpoolFailure
+from router.spool import Spool, SpoolClosed, SpoolFailure, Totals
 from router.state import State
 
 log = structlog.get_logger()
 
+_STAGES = ("not configured", "waits for commitment")
+"""Of a destination without an actor: whether it is there for the sake of what a peer has not committed to."""
 _BACKLOG = 1024
 """Connections that the kernel keeps for us while all tasks are busy."""
 
@@ -80,8 +83,11 @@ class Router:
         destinations = {}
         for name in sorted(totals.keys() | actors.keys()):
             numbers = asdict(totals[name]) if name in totals else {}
-            actor = asdict(actors[name]) if name in actors else {"stage": "not configured"}
-            destinations[name] = _account(numbers, actor)
+            actor = asdict(actors[name]) if name in actors else {"stage": _STAGES[name.endswith(PIN)]}
+            promised = (
+                _promised(totals[name], totals[pin_of(name)]) if pin_of(name) in totals and name in totals else {}
+            )
+            destinations[name] = _account(numbers, actor) | promised
         return {
             "version": __version__,
             "ae_title": self._config.router.ae_title,
@@ -216,6 +222,13 @@ def _account(numbers: dict[str, int], actor: dict[str, Any]) -> dict[str, Any]:
         "discarded": numbers.get("discarded", 0),
     }
     return five | {"accepted": sum(five.values())} | {f"actor_{key}": value for key, value in actor.items()}
+
+
+def _promised(sent: Totals, pinned: Totals) -> dict[str, int]:
+    """Of a destination that has to commit: how many objects it has promised to keep, and of how many that it was
+    given it has not. Each object that it does not have yet is pinned too."""
+    gap = pinned.waiting + pinned.held - sent.waiting - sent.held
+    return {"committed": pinned.delivered, "gap": max(0, gap)}
 
 
 async def serve(config: Config, spool: Spool) -> None:

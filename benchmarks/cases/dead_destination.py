@@ -10,9 +10,9 @@ from typing import Final
 
 from benchmarks.aims import ROUTER
 from benchmarks.measuring import Reading
-from benchmarks.peers.processes import RouterUnderTest, SinkProcess, There, black_hole, closed_port
+from benchmarks.peers.processes import RouterUnderTest, SinkProcess, There, black_hole, closed_port, own_port
 from benchmarks.stage import Stage, route, routing_to
-from tests.interop.ports import HOST, free_port
+from tests.interop.ports import HOST
 
 COUNT: Final = 2000
 HASTE: Final = {"association": "2s"}
@@ -26,7 +26,7 @@ def dead_destination(stage: Stage) -> Iterator[Reading]:
     """The live destination's objects/s alone and beside a dead one; seconds until the dead one, back, has all."""
     count = max(20, stage.scaled(COUNT))
     for _ in range(stage.rounds):
-        live = free_port()
+        live = own_port()
         with stage.place() as folder:
             content = routing_to({"live": There(live)}, timeouts=HASTE)
             with RouterUnderTest(folder, content) as router:
@@ -37,7 +37,7 @@ def dead_destination(stage: Stage) -> Iterator[Reading]:
 
 
 def _beside(name: str, death: Death, stage: Stage, count: int) -> Iterator[Reading]:
-    live = free_port()
+    live = own_port()
     with stage.place() as folder, _dying(death) as (dead, resurrect):
         content = routing_to({"live": There(live), "dead": There(dead, "DEAD")}, timeouts=HASTE)
         with RouterUnderTest(folder, content) as router:

@@ -14,9 +14,9 @@ from typing import Final
 from benchmarks.aims import DCMJS, ORTHANC, PYNETDICOM, ROUTER, TCP
 from benchmarks.measuring import Absent, Curve, Reading
 from benchmarks.peers import dcmjs, orthanc, tcp_relay
-from benchmarks.peers.processes import Launched, RouterUnderTest, There
+from benchmarks.peers.processes import Launched, RouterUnderTest, There, own_port
 from benchmarks.stage import Stage, rates, route, routing_to
-from tests.interop.ports import HOST, free_port
+from tests.interop.ports import HOST
 from tests.interop.programs import installed
 
 ASSOCIATIONS: Final = {"12 kB": 4, "525 kB": 4, "240 MB": 1}
@@ -61,7 +61,7 @@ def end_to_end(stage: Stage) -> Iterator[Reading | Curve | Absent]:
                 if size not in sizes or side in absent:
                     continue
                 stage.tell(f"{size}, {side}")
-                sink = free_port()
+                sink = own_port()
                 with stage.place() as folder, way(folder, sink) as port:
                     options = *stage.amount(size), "--associations", associations, "--patience", "120s"
                     figures = route(port, f"{HOST}:{sink}", size, *options)
@@ -88,7 +88,7 @@ def _raw(stage: Stage, size: str, connections: int) -> Iterator[Reading]:
 
 def _absent() -> Iterator[Absent]:
     try:
-        with dcmjs.relay(free_port()):
+        with dcmjs.relay(own_port()):
             pass
     except (dcmjs.NotInstalled, RuntimeError) as error:
         yield Absent(side=DCMJS, why=str(error))

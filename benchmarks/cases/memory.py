@@ -10,9 +10,9 @@ from attrs import define, field
 
 from benchmarks.aims import ABOVE_IDLE, ROUTER
 from benchmarks.measuring import Curve, Reading
-from benchmarks.peers.processes import RouterUnderTest, There, closed_port, forget_peak, memory_of
+from benchmarks.peers.processes import RouterUnderTest, There, closed_port, forget_peak, memory_of, own_port
 from benchmarks.stage import Stage, route, routing_to, send
-from tests.interop.ports import HOST, free_port
+from tests.interop.ports import HOST
 
 SIZES: Final = {"12 kB": 5000, "525 kB": 1000, "240 MB": 4, "2 GiB": 1}
 """How many objects of each."""
@@ -52,7 +52,7 @@ class Peak:
 
 def passing(stage: Stage, size: str, count: int) -> Peak:
     """So many objects through a router that has just been started."""
-    sink = free_port()
+    sink = own_port()
     with (
         stage.place() as folder,
         RouterUnderTest(folder, routing_to({"sink": There(sink)})) as router,

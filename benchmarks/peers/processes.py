@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import selectors
 import signal
 import socket
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -20,6 +21,16 @@ from tests.interop.router_process import write_toml
 
 PATIENCE: Final = 30.0
 """Seconds for a process to start, and to end."""
+_PORTS: Final = 20_000, 32_000
+
+
+def own_port() -> int:
+    """A free port of the loopback interface that the kernel gives nobody for a connection that they open: for somebody
+    who is to listen on it later. Below 32768, where those begin."""
+    while True:
+        port = random.randrange(*_PORTS)
+        with suppress(OSError), socket.create_server((HOST, port)):
+            return port
 
 
 @frozen
@@ -152,7 +163,7 @@ class RouterUnderTest:
 @contextmanager
 def black_hole() -> Iterator[int]:
     """A port that takes connections and never says a word."""
-    with socket.create_server((HOST, 0), backlog=128) as listening:
+    with socket.create_server((HOST, own_port()), backlog=128) as listening:
         yield listening.getsockname()[1]
 
 
@@ -161,7 +172,7 @@ def closed_port() -> Iterator[int]:
     """A port that refuses connections, and that nobody is given while the block lasts."""
     with socket.socket() as reserved:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reserved.bind((HOST, 0))
+        reserved.bind((HOST, own_port()))
         yield reserved.getsockname()[1]
 
 

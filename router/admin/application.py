@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from router.admin import shapes
+from router.admin.commitments import Commitments, NoSuchCommitment
 from router.admin.controls import Controls
 from router.admin.export import Export
 from router.admin.selecting import ID_MAX, LIMIT, LIMIT_MAX, BadRequest, asked, chosen, number, rerouted
@@ -34,6 +35,7 @@ def application(controls: Controls) -> Starlette:
         ClientDisconnect: _words(HTTPStatus.BAD_REQUEST),
         UnknownMessage: _words(HTTPStatus.NOT_FOUND),
         NoSuchStep: _words(HTTPStatus.NOT_FOUND),
+        NoSuchCommitment: _words(HTTPStatus.NOT_FOUND),
         DamagedMessage: _words(HTTPStatus.CONFLICT),
         SpoolClosed: _words(HTTPStatus.SERVICE_UNAVAILABLE),
         SpoolFailure: _words(HTTPStatus.SERVICE_UNAVAILABLE),
@@ -49,6 +51,9 @@ def application(controls: Controls) -> Starlette:
             Route("/api/queue/{action}", api.change, methods=["POST"]),
             Route("/api/steps", api.steps),
             Route("/api/steps/{uid}", api.step),
+            Route("/api/commitments", api.commitments),
+            Route("/api/commitments/report", api.commitment_report),
+            Route("/api/commitments/{uid}", api.commitment),
         ],
         exception_handlers=answers,
     )
@@ -59,6 +64,7 @@ class _API:
         self._controls = controls
         self._spool = controls.spool
         self._steps = Steps(controls.state, controls.spool)
+        self._commitments = Commitments(controls.state, controls.spool)
 
     async def health(self, request: Request) -> Response:
         if self._spool.accepting:
@@ -75,8 +81,19 @@ class _API:
         rows = await self._spool.queue(selection, after=number(query, "after", 0, 0, ID_MAX), limit=limit)
         return JSONResponse(shapes.page(rows, limit))
 
+    async def commitments(self, request: Request) -> Response:
+        return JSONResponse(await self._commitments.list(request.query_params))
+
+    async def commitment(self, request: Request) -> Response:
+        return JSONResponse(await self._commitments.show(request.path_params["uid"]))
+
+    async def commitment_report(self, request: Request) -> Response:
+        return JSONResponse(await self._commitments.report(request.query_params))
+
     async def show(self, request: Request) -> Response:
-        return JSONResponse(shapes.message(await self._spool.show(_message_id(request))))
+        detail = await self._spool.show(_message_id(request))
+        lane = shapes.lane(detail)
+        return JSONResponse(shapes.message(detail, await self._spool.queue(lane) if lane else ()))
 
     async def export(self, request: Request) -> Response:
         message = await self._spool.open_message(_message_id(request))

@@ -9,7 +9,8 @@ from typing import Any
 
 from attrs import asdict
 
-from router.spool import MessageDetail, QueueRow
+from router.messages import DeliveryState
+from router.spool import MessageDetail, QueueRow, Selection
 
 
 def delivery(row: QueueRow) -> dict[str, Any]:
@@ -17,8 +18,18 @@ def delivery(row: QueueRow) -> dict[str, Any]:
     return {name: value.value if isinstance(value, Enum) else value for name, value in asdict(row).items()}
 
 
-def message(detail: MessageDetail) -> dict[str, Any]:
-    """One message whole; the command set stays out, for all that is in it stands beside it."""
+def lane(detail: MessageDetail) -> Selection | None:
+    """Where messages keep an order: all of them about the same instance that are not finished. None elsewhere."""
+    if not any(row.key for row in detail.deliveries):
+        return None
+    unfinished = frozenset({DeliveryState.WAITING, DeliveryState.HELD})
+    envelope = detail.envelope
+    return Selection(service=envelope.service, sop_instance_uid=envelope.sop_instance_uid, states=unfinished)
+
+
+def message(detail: MessageDetail, together: Sequence[QueueRow] = ()) -> dict[str, Any]:
+    """One message whole; the command set stays out, for all that is in it stands beside it. `together` are the
+    deliveries that keep an order with its own."""
     envelope = asdict(detail.envelope)
     del envelope["command"], envelope["deliveries"]
     return {
@@ -27,6 +38,7 @@ def message(detail: MessageDetail) -> dict[str, Any]:
         "data_length": detail.data_length,
         "where": detail.where,
         "deliveries": [delivery(row) for row in detail.deliveries],
+        "together": [delivery(row) for row in together if row.message_id != detail.message_id],
     }
 
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "explain": "Tell where files would go, and why.",
     "status": "Show what the running router is doing.",
     "queue": "Look into the queue of deliveries, and change it.",
+    "commitments": "Look at storage commitment: what archives have promised.",
     "steps": "Look at the procedure steps that modalities have reported.",
     "echo": "Ask a peer whether it is there (C-ECHO).",
     "send": "Send files to a peer (C-STORE).",

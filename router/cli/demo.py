@@ -2,7 +2,7 @@
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 import structlog
@@ -13,7 +13,13 @@ from router.cli.configuration import config_option, read
 from router.cli.failing import EXIT_FAILED
 from router.cli.output import console, count, say, say_table, size
 from router.config import Config, Route
-from router.demo import Performance, perform, write_objects
+from router.demo import Performance, perform, perform_steps, write_objects
+from router.sending import Instance
+
+_IMAGES: Final = 20
+"""Of the series, for the procedure step."""
+_HEARD: Final = 6
+"""What two RIS hear of it: its beginning, its end, and that its images are there."""
 
 
 @click.command()
@@ -25,15 +31,21 @@ def demo(ctx: click.Context, config_path: Path, objects: int) -> None:
     config = read(config_path)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     with tempfile.TemporaryDirectory(prefix="dicom-router-demo-") as folder:
-        performance = _play(config, objects, Path(folder))
+        performance, images = _play(config, objects, Path(folder))
+        lines = trio.run(perform_steps, images[:_IMAGES], Path(folder))
     _show(config, performance)
-    if not _all_well(performance):
+    say_table(
+        ["seconds", "who", "what"],
+        [(f"{line.seconds:.2f}", line.who, line.what) for line in lines],
+        title="A procedure step, taken once, relayed to two RIS in order, one of which was down",
+    )
+    if not _all_well(performance) or sum("hears" in line.what for line in lines) != _HEARD:
         say("Not everything arrived as it was sent: see above.")
         ctx.exit(EXIT_FAILED)
     say("Everything that was acknowledged is where its routes say, byte for byte. The folder of the demo is removed.")
 
 
-def _play(config: Config, objects: int, folder: Path) -> Performance:
+def _play(config: Config, objects: int, folder: Path) -> tuple[Performance, list[Instance]]:
     columns = (TextColumn("{task.description:>14}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console()) as progress:
         tasks: dict[str, Any] = {}
@@ -45,7 +57,7 @@ def _play(config: Config, objects: int, folder: Path) -> Performance:
 
         (folder / "series").mkdir()
         instances = write_objects(folder / "series", objects, lambda done: told("written", done, objects))
-        return trio.run(perform, config, instances, folder, told)
+        return trio.run(perform, config, instances, folder, told), instances
 
 
 def _show(config: Config, performance: Performance) -> None:

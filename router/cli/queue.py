@@ -112,6 +112,9 @@ def show(message_id: int, as_json: bool, config_path: Path, admin: Endpoint | No
     for one in message["deliveries"]:
         words = f"  to {one['destination'] or '(unrouted)'}: {one['state']} since {moment(one['changed'])}"
         say(f"{words}, {count(one['attempts'], 'attempt')}{one['reason'] and ': ' + one['reason']}")
+    for one in message["together"]:
+        words = f"  in order with message {one['message_id']}, {one['kind']}, to {one['destination'] or '(unrouted)'}"
+        say(f"{words}: {one['state']}{one['reason'] and ': ' + one['reason']}")
 
 
 @queue.command()

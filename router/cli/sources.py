@@ -16,6 +16,7 @@ import trio
 from attrs import evolve
 
 from router.admin import selecting, shapes
+from router.admin.commitments import NoSuchCommitment, StoppedCommitments
 from router.admin.export import CHUNK, head_of
 from router.admin.steps import NoSuchStep, StoppedSteps
 from router.cli.configuration import read, read_if_there
@@ -39,6 +40,9 @@ class Source(Protocol):
     def message(self, message_id: int) -> Any: ...
     def steps(self, query: Mapping[str, str]) -> Any: ...
     def step(self, uid: str, query: Mapping[str, str]) -> Any: ...
+    def commitments(self, query: Mapping[str, str]) -> Any: ...
+    def commitment(self, uid: str) -> Any: ...
+    def commitment_report(self, query: Mapping[str, str]) -> Any: ...
     def export(self, message_id: int, out: BinaryIO) -> None: ...
 
 
@@ -113,6 +117,15 @@ class Running:
 
     def step(self, uid: str, query: Mapping[str, str]) -> Any:
         return self.get(f"/api/steps/{quote(uid, safe='')}?{urlencode(query)}")
+
+    def commitments(self, query: Mapping[str, str]) -> Any:
+        return self.get(f"/api/commitments?{urlencode(query)}")
+
+    def commitment(self, uid: str) -> Any:
+        return self.get(f"/api/commitments/{quote(uid, safe='')}")
+
+    def commitment_report(self, query: Mapping[str, str]) -> Any:
+        return self.get(f"/api/commitments/report?{urlencode(query)}")
 
     def change(self, action: str, selection: dict[str, Any]) -> Any:
         """How many deliveries were changed: {"changed": 1}."""
@@ -203,15 +216,34 @@ class Stopped:
 
     def message(self, message_id: int) -> Any:
         try:
-            return shapes.message(self._spool.show(message_id))
+            detail = self._spool.show(message_id)
         except UnknownMessage as error:
             raise CommandError(str(error)) from None
+        lane = shapes.lane(detail)
+        return shapes.message(detail, self._spool.queue(lane) if lane else ())
 
     def steps(self, query: Mapping[str, str]) -> Any:
         return self._steps_of(lambda kept: kept.list(query))
 
     def step(self, uid: str, query: Mapping[str, str]) -> Any:
         return self._steps_of(lambda kept: kept.show(uid, query))
+
+    def commitments(self, query: Mapping[str, str]) -> Any:
+        return self._commitments_of(lambda kept: kept.list(query))
+
+    def commitment(self, uid: str) -> Any:
+        return self._commitments_of(lambda kept: kept.show(uid))
+
+    def commitment_report(self, query: Mapping[str, str]) -> Any:
+        return self._commitments_of(lambda kept: kept.report(query))
+
+    def _commitments_of(self, look: Callable[[StoppedCommitments], Any]) -> Any:
+        try:
+            return look(StoppedCommitments(self._config.router.spool, self._spool))
+        except (NoSuchCommitment, selecting.BadRequest) as error:
+            raise CommandError(str(error)) from None
+        except sqlite3.Error as error:
+            raise CommandError(f"the state of the router cannot be read: {error}") from None
 
     def _steps_of(self, look: Callable[[StoppedSteps], Any]) -> Any:
         try:

@@ -40,15 +40,14 @@ def _show_destinations(destinations: dict[str, dict[str, Any]]) -> None:
     if not destinations:
         say("no destinations")
         return
+    numbers = ["waiting", "in_flight", "delivered", "held", "discarded"]
+    if any("committed" in one for one in destinations.values()):
+        numbers += ["committed", "gap"]
     rows = [
-        (
-            name or "(unrouted)",
-            *(numbers.get(state, 0) for state in ("waiting", "in_flight", "delivered", "held", "discarded")),
-            _doing(numbers),
-        )
-        for name, numbers in destinations.items()
+        (name or "(unrouted)", *(one.get(number, 0) for number in numbers), _doing(one))
+        for name, one in destinations.items()
     ]
-    say_table(("destination", "waiting", "in flight", "delivered", "held", "discarded", "now"), rows)
+    say_table(("destination", *(number.replace("_", " ") for number in numbers), "now"), rows)
 
 
 def _doing(numbers: dict[str, Any]) -> str:

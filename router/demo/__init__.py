@@ -6,5 +6,6 @@ are routers too, which hold everything they are given; so the demonstration need
 
 from router.demo.objects import write_objects
 from router.demo.stage import ArchiveReport, Performance, perform
+from router.demo.steps import Line, perform_steps
 
-__all__ = ["ArchiveReport", "Performance", "perform", "write_objects"]
+__all__ = ["ArchiveReport", "Line", "Performance", "perform", "perform_steps", "write_objects"]

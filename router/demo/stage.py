@@ -20,7 +20,7 @@ _LOOK: Final = 0.05
 _PATIENCE: Final = 60.0
 """Seconds for everything to arrive after the last object was sent."""
 
-_HERE: Final = Endpoint(host="127.0.0.1", port=0)
+HERE: Final = Endpoint(host="127.0.0.1", port=0)
 
 
 @frozen(kw_only=True)
@@ -61,12 +61,12 @@ async def perform(
         peers = {}
         for name, peer in config.peers.items():
             if peer.address is not None:
-                spools[name], _, port = await stack.enter_async_context(_archive(peer.ae_title, folder / name))
-                peers[name] = evolve(peer, address=evolve(_HERE, port=port))
+                spools[name], _, port = await stack.enter_async_context(archive(peer.ae_title, folder / name))
+                peers[name] = evolve(peer, address=evolve(HERE, port=port))
             else:
                 peers[name] = peer
-        _, router, port = await stack.enter_async_context(_running(evolve(_local(config, folder), peers=peers)))
-        target = _target(config, port)
+        _, router, port = await stack.enter_async_context(running(evolve(local(config, folder), peers=peers)))
+        target = target_of(config, port)
         started = trio.current_time()
         sent = await _send(instances, target, config, told)
         acknowledged = trio.current_time() - started
@@ -85,26 +85,26 @@ async def perform(
         )
 
 
-def _local(config: Config, folder: Path) -> Config:
+def local(config: Config, folder: Path) -> Config:
     """The configuration on free ports of this machine, with a spool in `folder`."""
     return evolve(
         config,
         router=evolve(config.router, spool=folder / "spool"),
         spool=evolve(config.spool, free_space_floor=0),
-        listeners=(evolve(config.listeners[0], address=_HERE),),
-        admin=Admin(listen=_HERE),
+        listeners=(evolve(config.listeners[0], address=HERE),),
+        admin=Admin(listen=HERE),
     )
 
 
-def _archive(ae_title: str, folder: Path) -> Any:
+def archive(ae_title: str, folder: Path) -> Any:
     """A router that holds what it is given."""
     config = Config()
-    return _running(
-        _local(
+    return running(
+        local(
             evolve(
                 config,
                 router=evolve(config.router, ae_title=ae_title, unrouted="hold"),
-                listeners=(Listener(address=_HERE, ae_title=ae_title),),
+                listeners=(Listener(address=HERE, ae_title=ae_title),),
             ),
             folder,
         )
@@ -112,7 +112,8 @@ def _archive(ae_title: str, folder: Path) -> Any:
 
 
 @asynccontextmanager
-async def _running(config: Config) -> AsyncIterator[tuple[Spool, Router, int]]:
+async def running(config: Config) -> AsyncIterator[tuple[Spool, Router, int]]:
+    """A router, its spool, and the port that it listens on."""
     config.router.spool.parent.mkdir(parents=True, exist_ok=True)
     spool = await trio.to_thread.run_sync(Spool.open, config.router.spool, config.spool)
     try:
@@ -125,10 +126,11 @@ async def _running(config: Config) -> AsyncIterator[tuple[Spool, Router, int]]:
         spool.close()
 
 
-def _target(config: Config, port: int) -> Target:
+def target_of(config: Config, port: int) -> Target:
+    """That router, as the modality calls it."""
     router = config.router
     return Target(
-        host=_HERE.host,
+        host=HERE.host,
         port=port,
         called_ae=router.ae_title,
         calling_ae="MODALITY",

@@ -59,14 +59,16 @@ def where(selection: Selection) -> tuple[str, list[object]]:
     if selection.states:
         states = {DeliveryState.WAITING if s is DeliveryState.IN_FLIGHT else s for s in selection.states}
         terms.append(f"d.state IN ({', '.join(str(STATES.index(state)) for state in states)})")
-    for column, value in (
-        ("d.destination", selection.destination),
-        ("m.service", selection.service),
-        ("m.sop_instance_uid", selection.sop_instance_uid),
-        ("m.calling_ae", selection.calling_ae),
+    for term, value in (
+        ("d.destination = ?", selection.destination),
+        ("m.service = ?", selection.service),
+        ("m.sop_instance_uid = ?", selection.sop_instance_uid),
+        ("m.calling_ae = ?", selection.calling_ae),
+        ("m.received >= ?", selection.received_from),
+        ("m.received < ?", selection.received_before),
     ):
         if value is not None:
-            terms.append(f"{column} = ?")
+            terms.append(term)
             values.append(value)
     return " AND ".join(terms), values
 

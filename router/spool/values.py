@@ -115,6 +115,9 @@ class Selection:
     service: str | None = None
     sop_instance_uid: str | None = None
     calling_ae: str | None = None
+    received_from: float | None = None
+    received_before: float | None = None
+    """Seconds since the epoch."""
 
 
 @frozen(kw_only=True)
