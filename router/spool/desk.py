@@ -33,6 +33,10 @@ class Desk(ABC):
     async def open_message(self, message_id: int) -> StoredMessage: ...
 
     @abstractmethod
+    def _hand_over(self) -> None:
+        """Give the writer what was settled and it has not heard of yet."""
+
+    @abstractmethod
     def _check(self) -> None:
         """Raise what ended the spool, if it has ended."""
 
@@ -77,6 +81,7 @@ class Desk(ABC):
 
     async def _ask(self, question: Callable[[Writer], T]) -> T:
         self._check()
+        self._hand_over()
         ask = Ask(question)
         self._writer.jobs.put(ask)
         return await ask.answer.wait()

@@ -41,6 +41,8 @@ from router.spool.writer import Writer
 T = TypeVar("T")
 OnWaiting = Callable[[str, list[Waiting]], None]
 
+_LAG = 0.02
+"""Seconds that outcomes may wait for others before the writer hears of them."""
 _PLACES = 8192
 """How many messages' places are kept at hand, so that opening one need not ask the writer."""
 
@@ -72,6 +74,8 @@ class Spool(Desk):
         self._subscribers: list[OnWaiting] = []
         self._error: Exception | None = None
         self._running = False
+        self._settled: list[Settle] = []
+        self._news = trio.Event()
 
     @classmethod
     def open(
@@ -122,9 +126,13 @@ class Spool(Desk):
         thread.start()
         task_status.started()
         try:
-            await ended.wait()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._hand_over_now_and_then)
+                await ended.wait()
+                nursery.cancel_scope.cancel()
         finally:
             self._error = SpoolClosed("the spool is closed")
+            self._hand_over()
             self._writer.jobs.put(Stop())
             with trio.CancelScope(shield=True):
                 await ended.wait()
@@ -184,11 +192,25 @@ class Spool(Desk):
         return self._writer.ledger.clock()
 
     def settle(self, message_id: int, destination: str, result: Settlement) -> None:
-        """Say what became of an attempt. Written with the writer's next turn, before any later question is answered;
+        """Say what became of an attempt. Written a little later, and before any later question is answered;
         of a delivery that is finished already, forgotten."""
         outcome = Outcome(message_id=message_id, destination=destination, settlement=result)
         if self._error is None:
-            self._writer.jobs.put(Settle(outcome))
+            self._settled.append(Settle(outcome))
+            self._news.set()
+
+    def _hand_over(self) -> None:
+        """What was settled, to the writer: many at a time, so that it is not woken for each."""
+        settled, self._settled = self._settled, []
+        for job in settled:
+            self._writer.jobs.put(job)
+
+    async def _hand_over_now_and_then(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news = trio.Event()
+            await trio.sleep(_LAG)
+            self._hand_over()
 
     async def open_message(self, message_id: int) -> StoredMessage:
         """Its envelope, and its data set to read. UnknownMessage; DamagedMessage."""
