@@ -195,8 +195,7 @@ class Requestor:
                 raise NoResponse(f"no response to {self._answers.due}: {error}") from error
             if not isinstance(indication, Fragment):
                 raise Aborted(f"{_end_words(indication)} while a response was due")
-            with trio.CancelScope(shield=True):
-                await self._on_fragment(indication)
+            await self._on_fragment(indication)
         return self._answers.pop()
 
     async def attend(self) -> None:
@@ -208,12 +207,11 @@ class Requestor:
             except TimeoutError:
                 continue
             self._arrived = []
-            with trio.CancelScope(shield=True):
-                for indication in arrived:
-                    if not isinstance(indication, Fragment):
-                        self._arrived.append(indication)
-                        return
-                    await self._on_fragment(indication)
+            for at, indication in enumerate(arrived):
+                if not isinstance(indication, Fragment):
+                    self._arrived = arrived[at:]
+                    return
+                await self._on_fragment(indication)
 
     @property
     def is_alive(self) -> bool:
@@ -264,17 +262,23 @@ class Requestor:
         match piece:
             case MessageBegin(command=command) if command.is_response:
                 self._answers.begin(command)
-            case MessageBegin():
-                self._operation = await self._begin(piece)
-                if not piece.command.has_data_set:
-                    await self._perform()
-            case DataSetPiece(data=data, is_last=is_last):
-                if self._operation is None:
-                    self._answers.take(data, is_last=is_last)
-                    return
-                await self._operation.take(piece)
-                if is_last:
-                    await self._perform()
+            case DataSetPiece(data=data, is_last=is_last) if self._operation is None:
+                self._answers.take(data, is_last=is_last)
+            case MessageBegin() | DataSetPiece():
+                with trio.CancelScope(shield=True):
+                    await self._take_in(piece)
+
+    async def _take_in(self, piece: MessageBegin | DataSetPiece) -> None:
+        """A part of a request of the peer's."""
+        if isinstance(piece, MessageBegin):
+            self._operation = await self._begin(piece)
+            is_whole = not piece.command.has_data_set
+        else:
+            assert self._operation is not None
+            await self._operation.take(piece)
+            is_whole = piece.is_last
+        if is_whole:
+            await self._perform()
 
     async def _begin(self, begin: MessageBegin) -> Operation:
         operation = None
