@@ -159,6 +159,8 @@ class Acceptor:
         for indication in indications:
             if not self._outcome:
                 await self._handle(indication)
+        if not indications or self._assembler.in_message:
+            self._transport.acknowledge()
 
     async def _read(self) -> list[Indication] | None:
         """What the next read means; None when `drain` was asked for and nothing is in flight."""

@@ -327,6 +327,8 @@ class Requestor:
             if left <= 0:
                 raise TimeoutError(f"the peer was silent for {patience:g} s")
             self._arrived = await self._transport.read(left)
+            if not self._arrived:
+                self._transport.acknowledge()
         return self._arrived.pop(0)
 
 

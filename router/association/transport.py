@@ -9,6 +9,7 @@ is closed (DESIGN: half a PDU is never followed by another).
 import errno
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final, Protocol
 
 import trio
@@ -28,8 +29,8 @@ from router.config import Timeouts
 
 Buffer = bytes | bytearray | memoryview
 
-_MOST_BUFFERS = 1024
-"""IOV_MAX on Linux: the most buffers that one sendmsg takes."""
+_MOST_BUFFERS = 64
+"""For one sendmsg: the kernel takes about a MiB at a time, and looks at all that it is given."""
 
 _FAIR_SHARE = 1 << 20
 """Bytes received without waiting after which the other tasks have a turn."""
@@ -181,17 +182,19 @@ class Transport:
 
     def _receive(self) -> int:
         """Bytes now in the engine's buffer; 0 at the end of the stream, however it came about; -1: nothing yet."""
-        buffer = self.upper_layer.writable()
         try:
-            received = self._socket.receive(buffer)
-            if _QUICK_ACK is not None and 0 < received < len(buffer):
-                # A sender with Nagle's algorithm on waits for this acknowledgement before its next small write.
-                self._socket.set_option(socket.IPPROTO_TCP, _QUICK_ACK, 1)
+            return self._socket.receive(self.upper_layer.writable())
         except BlockingIOError:
             return -1
         except OSError:
             return 0
-        return received
+
+    def acknowledge(self) -> None:
+        """Have the kernel acknowledge at once what was read, where there is more to come before we answer: a sender
+        with Nagle's algorithm on waits for that before its next small write."""
+        if _QUICK_ACK is not None and self._open:
+            with suppress(OSError):
+                self._socket.set_option(socket.IPPROTO_TCP, _QUICK_ACK, 1)
 
     async def perform(self, outputs: Sequence[Effect | Indication]) -> list[Indication]:
         """Carry out the engine's effects in their order; what remains are the indications, for the actor."""

@@ -1,0 +1,58 @@
+"""Two sites, 50 ms of round trip between them: DCMTK's storescu over the link, which waits for each answer, and two
+routers that have many requests outstanding on it (asynchronous operations window, PS3.7 D.3.3.3). One association each.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from benchmarks.aims import ROUTER, STORESCU
+from benchmarks.measuring import Absent, Reading
+from benchmarks.peers import dcmtk
+from benchmarks.peers.processes import Launched, RouterUnderTest, SinkProcess, There, own_port
+from benchmarks.stage import Stage, rates, route, routing_to
+from tests.interop.ports import HOST
+from tests.objects import ct
+
+ROUND_TRIP: Final = 0.05
+WINDOW: Final = 32
+WORKLOAD: Final = "12 kB, 50 ms round trip"
+
+
+def link(stage: Stage) -> Iterator[Reading | Absent]:
+    """Objects/s into the sink."""
+    installed = dcmtk.program("storescu") is not None
+    if not installed:
+        yield Absent(side=STORESCU, why="DCMTK is not installed (make peers)")
+    for _ in range(stage.rounds):
+        if installed:
+            stage.tell(STORESCU)
+            yield _storescu(stage, max(5, stage.scaled(100)))
+        stage.tell("two routers")
+        yield from _routers(stage, max(40, stage.scaled(3000)))
+
+
+def _storescu(stage: Stage, count: int) -> Reading:
+    with (
+        stage.place() as folder,
+        SinkProcess(folder, options=["--objects", count]) as sink,
+        Launched.module("distance", sink.port, ROUND_TRIP) as far,
+    ):
+        dcmtk.storescu(far.port, [ct(12_000).write(folder) for _ in range(count)])
+        figures = sink.wait()
+    rate = (count - 1) / figures["seconds"]  # the sink counts from the first arrival on
+    return Reading(workload=WORKLOAD, side=STORESCU, quantity="objects/s", value=rate)
+
+
+def _routers(stage: Stage, count: int) -> Iterator[Reading]:
+    sink = own_port()
+    with (
+        stage.place() as folder,
+        RouterUnderTest(folder / "far", routing_to({"sink": There(sink)})) as far,
+        Launched.module("distance", far.port, ROUND_TRIP) as way,
+        RouterUnderTest(
+            folder / "near",
+            routing_to({"far": There(way.port, "ROUTER")}, peers={"far": {"associations": 1, "window": WINDOW}}),
+        ) as near,
+    ):
+        figures = route(near.port, f"{HOST}:{sink}", "12 kB", "--objects", count, "--associations", 4)
+    yield from rates(WORKLOAD, ROUTER, figures, "end_to_end_ms")

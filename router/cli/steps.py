@@ -1,0 +1,108 @@
+"""`steps`: the procedure steps that the router remembers, what they produced, and where it all went.
+
+What could tell who the patient is, is shown only with --phi.
+"""
+
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from router.admin.selecting import LIMIT, LIMIT_MAX
+from router.cli.configuration import config_option
+from router.cli.output import count, moment, say, say_json, say_table
+from router.cli.sources import admin_option, reading
+from router.config import Endpoint
+
+_STAGES: Final = {"in-progress": "IN PROGRESS", "completed": "COMPLETED", "discontinued": "DISCONTINUED"}
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="For machines.")
+_phi_option = click.option("--phi", is_flag=True, help="Show the patient and the accession number too.")
+
+
+@click.group()
+@config_option
+@click.pass_context
+def steps(ctx: click.Context, config_path: Path) -> None:
+    """Look at the procedure steps that modalities have reported."""
+    ctx.obj = config_path
+
+
+@steps.command("list")
+@click.option("--stage", type=click.Choice(list(_STAGES)), help="Only steps that are there.")
+@click.option("--limit", type=click.IntRange(1, LIMIT_MAX), default=LIMIT, show_default=True)
+@_phi_option
+@_json_option
+@admin_option
+@config_option
+def list_(stage: str | None, limit: int, phi: bool, as_json: bool, config_path: Path, admin: Endpoint | None) -> None:
+    """List steps, the one that changed last first."""
+    query = {"limit": str(limit)} | ({"stage": _STAGES[stage]} if stage else {}) | ({"phi": "1"} if phi else {})
+    page = reading(config_path, admin).steps(query)
+    if as_json:
+        say_json(page)
+        return
+    if not page["steps"]:
+        say("no steps")
+        return
+    headings = ["step", "state", "modality", "from", "begun", "changed", "series", "instances", "waiting", "held"]
+    rows = [_row(step) for step in page["steps"]]
+    if phi:
+        headings += ["accession number", "patient", "patient ID"]
+        rows = [
+            (*row, one["accession_number"], one["patient_name"], one["patient_id"])
+            for row, one in zip(rows, page["steps"], strict=True)
+        ]
+    say_table(headings, rows)
+
+
+def _row(step: dict[str, Any]) -> tuple[object, ...]:
+    return (
+        step["uid"],
+        step["stage"],
+        step["modality"],
+        step["calling_ae"],
+        moment(step["created"]),
+        moment(step["changed"]),
+        step["series"],
+        step["instances"],
+        step["waiting"],
+        step["held"],
+    )
+
+
+@steps.command()
+@click.argument("uid", metavar="UID")
+@_phi_option
+@_json_option
+@admin_option
+@config_option
+def show(uid: str, phi: bool, as_json: bool, config_path: Path, admin: Endpoint | None) -> None:
+    """Show one step: its messages, its instances, and where they are."""
+    step = reading(config_path, admin).step(uid, {"phi": "1"} if phi else {})
+    if as_json:
+        say_json(step)
+        return
+    say(f"step {step['uid']}: {step['stage']}, {step['modality'] or 'modality unknown'}")
+    say(f"  from {step['calling_ae']} at {step['peer']}, begun {moment(step['created'])}")
+    say(f"  validation {step['validation']}, answered by {step['answer']}, study {step['study_instance_uid']}")
+    if phi:
+        say(f"  patient {step['patient_name']} ({step['patient_id']}), accession number {step['accession_number']}")
+    for message in step["messages"]:
+        say(f"  message {message['message_id']}: {message['kind']} ({message['stage']})")
+        for one in message["deliveries"]:
+            words = f"    to {one['destination'] or '(unrouted)'}: {one['state']}, {count(one['attempts'], 'attempt')}"
+            say(f"{words}{one['reason'] and ': ' + one['reason']}")
+    _show_instances(step)
+    for notice in step["availability_owed"]:
+        told = ", which knows of a part" if notice["told_in_part"] else ""
+        say(f"  availability is still to be told to {notice['destination']}{told}")
+
+
+def _show_instances(step: dict[str, Any]) -> None:
+    """Series by series; of many instances, those that are not delivered everywhere."""
+    came = sum(one["came"] for one in step["references"])
+    say(f"  {count(step['series'], 'series', 'series')}, {count(step['instances'], 'instance')}, {came} came here")
+    for one in step["references"]:
+        states = ", ".join(f"{delivery['destination']} {delivery['state']}" for delivery in one["deliveries"])
+        say(f"    {one['sop_instance_uid']}: {states or 'has not been here'}")

@@ -1,0 +1,97 @@
+"""A stand-in of a RIS: takes what it is told about procedure steps, says yes, and remembers when and what."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import ClassVar
+
+import trio
+from attrs import frozen
+
+from pdu import ContextResult, PresentationContext
+from router.association import Acceptor, Doors, Reception
+from router.config import Config, Listener
+from router.demo.stage import HERE
+from router.dimse import CommandField, Response, Status, response_to
+from router.messages import Result, Waiting
+from router.services import BaseService, Request
+from router.services.instance_availability import (
+    INSTANCE_AVAILABILITY,
+    REFERENCED_SERIES_SEQUENCE,
+    REFERENCED_SOP_SEQUENCE,
+)
+from router.services.procedure_steps.content import MPPS, STATUS, items, references, text
+from router.services.procedure_steps.data_sets import TRANSFER_SYNTAXES, DataSet, read
+from router.spool import Incoming, Spool
+
+
+@frozen(kw_only=True)
+class Told:
+    """One message."""
+
+    at: float
+    """trio's clock."""
+    kind: str
+    words: str
+
+
+class RIS(BaseService):
+    """One RIS; a service class of its own, which is all that an acceptor needs."""
+
+    name: ClassVar[str] = "ris"
+    routed: ClassVar[bool] = False
+    requests: ClassVar[frozenset[int]] = frozenset({CommandField.N_CREATE_RQ, CommandField.N_SET_RQ})
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.told: list[Told] = []
+
+    def judge(self, context: PresentationContext) -> str | ContextResult | None:
+        if context.abstract_syntax not in (MPPS, INSTANCE_AVAILABILITY):
+            return None
+        known = (syntax for syntax in context.transfer_syntaxes if syntax in TRANSFER_SYNTAXES)
+        return next(known, ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED)
+
+    async def perform(self, request: Request, data: Incoming | None) -> Response:
+        assert data is not None, "the router sends nothing else"
+        with data.view() as view:
+            tree = read(view, request.transfer_syntax)
+        words = _step(tree) if request.abstract_syntax == MPPS else _availability(tree)
+        self.told.append(Told(at=trio.current_time(), kind=request.command.name, words=words))
+        return Response(response_to(request.command, Status.SUCCESS))
+
+    def outcome(self, delivery: Waiting, response: Response) -> Result:
+        raise AssertionError("a RIS delivers nothing")
+
+    @asynccontextmanager
+    async def serving(self, config: Config, spool: Spool, port: int = 0) -> AsyncIterator[int]:
+        """Its port, any free one unless told, where it listens while the block lasts. `spool` lends the memory for
+        what comes in."""
+        listener = Listener(address=HERE, ae_title=self.title)
+        reception = Reception(
+            config=config, services=(self,), spool=spool, doors=Doors(config.limits), visited=_nothing_waits
+        )
+
+        async def greet(stream: trio.SocketStream) -> None:
+            await Acceptor(stream.socket, HERE.host, listener, reception).run()
+
+        async with trio.open_nursery() as nursery:
+            listeners = await trio.open_tcp_listeners(port, host=HERE.host)
+            nursery.start_soon(trio.serve_listeners, greet, listeners)
+            yield listeners[0].socket.getsockname()[1]
+            nursery.cancel_scope.cancel()
+
+
+async def _nothing_waits(title: str, visit: object) -> None:
+    pass
+
+
+def _step(tree: DataSet) -> str:
+    produced = references(tree)
+    return f"{text(tree, STATUS)}{f', {len(produced)} images' if produced else ''}"
+
+
+def _availability(tree: DataSet) -> str:
+    instances = [
+        item for series in items(tree, REFERENCED_SERIES_SEQUENCE) for item in items(series, REFERENCED_SOP_SEQUENCE)
+    ]
+    return f"{len(instances)} images are available"

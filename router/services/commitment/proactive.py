@@ -1,0 +1,218 @@
+"""The router's own requests: what was delivered to a peer with `commit = true` stays until that peer has committed.
+
+Each such object has a second delivery beside the one to the peer, to a destination that is nobody (`pin_of`): while
+that waits, the spool keeps the object, whatever happens. Only the peer's own report settles it. What the peer says it
+does not have is sent again, as a message of its own. Asked for in batches, one transaction at a time for each peer;
+what is refused `commit_attempts` times is held for a person. Nothing here needs to survive a crash: what is owed, the
+ledger knows. Not here: asking and hearing (`actor`), pinning (`router.services.storage`).
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import structlog
+import trio
+from attrs import define, evolve
+from pydicom.uid import generate_uid
+
+from router.config import Config, Peer
+from router.dimse import describe
+from router.messages import Address, DeliveryState, Result, Settlement, Waiting, pin_of
+from router.services.commitment import records
+from router.services.commitment.records import Commitment, Stage
+from router.services.commitment.transaction import COMMITTED, Clause, FailureReason, Outcome, Reference
+from router.services.commitment.transaction import Result as Said
+from router.services.procedure_steps.data_sets import IMPLICIT_LE
+from router.spool import Action, OutOfSpace, QueueRow, Selection, Spool, SpoolError
+from router.state import State
+
+_PAGES: Final = 20
+"""How many batches of pins are looked through for one that can be asked for."""
+_CHUNK: Final = 512 << 10
+_C_STORE: Final = "C-STORE-RQ"
+
+log = structlog.get_logger()
+
+
+@define
+class _Due:
+    """When a peer is asked next, on trio's clock."""
+
+    at: float
+    delivered: int = 0
+    """Since it was asked last."""
+
+
+class Proactive:
+    """Told by `settled` and `conclude`."""
+
+    def __init__(self, config: Config, spool: Spool, state: State, begin: Callable[[Commitment], None]) -> None:
+        self._spool, self._state, self._begin = spool, state, begin
+        self._due: dict[str, _Due] = {}
+        self._busy: set[str] = set()
+        """Peers with a transaction that is not decided."""
+        self._news = trio.Event()
+        self.reload(config)
+
+    def reload(self, config: Config) -> None:
+        self._title = config.router.ae_title
+        self._peers = {peer.name: peer for peer in config.peers.values() if peer.commit}
+        self._news.set()
+
+    def settled(self, delivery: Waiting, result: Result) -> None:
+        """A delivery of whatever kind."""
+        peer = self._peers.get(delivery.destination)
+        if peer is None or result is not Result.DELIVERED or delivery.kind != _C_STORE:
+            return
+        due = self._due.setdefault(peer.name, _Due(trio.current_time() + peer.commit_after))
+        due.delivered += 1
+        if due.delivered >= peer.commit_batch:
+            due.at = 0.0
+        self._news.set()
+
+    async def run(self) -> None:
+        self._busy = set(await self._state.read(records.own_archives))
+        self._due = {name: _Due(0.0) for name in self._peers}
+        while True:
+            self._news = trio.Event()
+            now = trio.current_time()
+            for name, due in list(self._due.items()):
+                if name not in self._peers:
+                    del self._due[name]
+                elif due.at <= now and name not in self._busy:
+                    del self._due[name]
+                    await self._ask(self._peers[name])
+            moments = [due.at for name, due in self._due.items() if name not in self._busy]
+            with trio.move_on_at(min(moments, default=float("inf"))):
+                await self._news.wait()
+
+    def _later(self, peer: Peer) -> None:
+        self._due.setdefault(peer.name, _Due(trio.current_time() + peer.commit_after))
+
+    async def _ask(self, peer: Peer) -> None:
+        """Begin a transaction for what the peer has been given."""
+        references, left = await self._gather(peer)
+        if left:
+            self._later(peer)
+        if not references:
+            return
+        commitment = Commitment(
+            uid=str(generate_uid(prefix=None)),
+            fingerprint=b"",
+            stage=Stage.OPEN,
+            calling_ae=self._title,
+            called_ae=peer.ae_title,
+            address="",
+            reply_to="",
+            transfer_syntax=IMPLICIT_LE,
+            received=time.time(),
+            born=self._spool.clock(),
+            grace=0.0,
+            deadline=peer.commit_within,
+            policies=((Clause((peer.name,), 1),),),
+            count=len(references),
+        )
+        self._busy.add(peer.name)
+        take = partial(records.take, commitment=commitment, references=references, archives=(peer.name,))
+        try:
+            taken, _ = await self._state.change(take)
+        except OutOfSpace:
+            self._busy.discard(peer.name)
+            self._later(peer)
+            return
+        self._begin(taken)
+
+    async def _gather(self, peer: Peer) -> tuple[list[Reference], bool]:
+        """The next batch, and whether anything else waits for a commitment."""
+        references: dict[str, Reference] = {}
+        after, left = 0, False
+        selection = Selection(destination=pin_of(peer.name), states=frozenset({DeliveryState.WAITING}))
+        for _ in range(_PAGES):
+            rows = await self._spool.queue(selection, after=after, limit=peer.commit_batch)
+            found = await self._spool.instances([row.sop_instance_uid for row in rows])
+            for row in rows:
+                after = row.message_id
+                states = {one.destination: one.state for one in found.get(row.sop_instance_uid, ())}
+                state = states.get(peer.name, DeliveryState.DISCARDED)
+                if state is DeliveryState.DISCARDED:
+                    await self._let_go(row)
+                elif state is DeliveryState.DELIVERED and _rested(row, peer) and len(references) < peer.commit_batch:
+                    references[row.sop_instance_uid] = Reference(row.sop_class_uid, row.sop_instance_uid)
+                else:
+                    left = True
+            if len(rows) < peer.commit_batch or len(references) >= peer.commit_batch:
+                break
+        return list(references.values()), left
+
+    async def _let_go(self, row: QueueRow) -> None:
+        """A person said that the peer shall not have it."""
+        selection = Selection(message_ids=(row.message_id,), destination=row.destination)
+        await self._spool.change(selection, Action.DISCARD)
+
+    async def conclude(self, commitment: Commitment, outcome: Outcome) -> None:
+        """What the peer's word means for the objects. Doing it twice does no harm."""
+        (inquiry,) = await self._state.read(partial(records.inquiries, number=commitment.id))
+        peer = self._peers.get(inquiry.archive)
+        for result in outcome.results:
+            selection = Selection(
+                destination=pin_of(inquiry.archive),
+                sop_instance_uid=result.reference.sop_instance_uid,
+                states=frozenset({DeliveryState.WAITING}),
+            )
+            for row in await self._spool.queue(selection):
+                await self._settle(row, result, inquiry.archive, peer)
+        self._busy.discard(inquiry.archive)
+        if peer is not None:
+            self._due[peer.name] = _Due(0.0)
+            self._news.set()
+        log.info(
+            "peer committed",
+            destination=inquiry.archive,
+            committed=len(outcome.committed),
+            failed=len(outcome.failed),
+        )
+
+    async def _settle(self, row: QueueRow, said: Said, archive: str, peer: Peer | None) -> None:
+        result, words = Result.DELIVERED, "committed"
+        if said.reason != COMMITTED:
+            result, words = Result.RETRY, f"not committed: {describe(said.reason)}"
+            if peer is not None and row.attempts + 1 >= peer.commit_attempts:
+                result, words = Result.HELD, f"{words}, {row.attempts + 1} times"
+            elif said.reason == FailureReason.NO_SUCH_OBJECT_INSTANCE:
+                words = f"{words}; {await self._send_again(row, archive)}"
+            log.warning(
+                "not committed",
+                destination=archive,
+                sop_instance_uid=row.sop_instance_uid,
+                why=words,
+                attempt=row.attempts + 1,
+            )
+        self._spool.settle(row.message_id, row.destination, Settlement(result=result, reason=words))
+
+    async def _send_again(self, row: QueueRow, archive: str) -> str:
+        """The object as a message of its own, to the archive alone; what came of it, in words."""
+        try:
+            with await self._spool.open_message(row.message_id) as message:
+                incoming = self._spool.incoming()
+                try:
+                    buffer = memoryview(bytearray(min(_CHUNK, message.data_length)))
+                    offset = 0
+                    while offset < message.data_length:
+                        size = await message.read_into(buffer, offset)
+                        await incoming.write(buffer[:size])
+                        offset += size
+                    await incoming.finish()
+                    envelope = evolve(message.envelope, deliveries=(Address(destination=archive),))
+                    await self._spool.commit(incoming, envelope)
+                finally:
+                    await incoming.discard()
+        except SpoolError as error:
+            return f"not sent again: {error}"
+        return "sent again"
+
+
+def _rested(row: QueueRow, peer: Peer) -> bool:
+    """Whether a pin that was refused before may be asked for once more."""
+    return row.attempts == 0 or abs(time.time() - row.changed) >= peer.commit_after

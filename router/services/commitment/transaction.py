@@ -1,0 +1,169 @@
+"""One commitment transaction as a value, and the merge of what archives say about it (PS3.4 Annex J). Pure.
+
+An archive's word counts for the instances that it names, and nothing else does: not that it answered a C-STORE, not
+that it answered the N-ACTION. Its last word on an instance is the one that counts, so that reports may come in any
+order, more than once, early or late. `fold` takes a report in; `decide` says whether the modality can be told. Not
+here: time, which is the caller's to judge; data sets (`content`); what is on the disk (`records`).
+"""
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Final
+
+from attrs import evolve, field, frozen
+
+COMMITTED: Final = 0
+
+
+class FailureReason(IntEnum):
+    """Failure Reason (0008,1197), PS3.3 C.14.1.1."""
+
+    PROCESSING_FAILURE = 0x0110
+    NO_SUCH_OBJECT_INSTANCE = 0x0112
+    CLASS_INSTANCE_CONFLICT = 0x0119
+    REFERENCED_SOP_CLASS_NOT_SUPPORTED = 0x0122
+    DUPLICATE_TRANSACTION_UID = 0x0131
+    RESOURCE_LIMITATION = 0x0213
+
+
+@frozen
+class Reference:
+    """One item of a Referenced SOP Sequence."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+@frozen
+class Clause:
+    """At least so many of these archives, by their peer names, must have committed."""
+
+    archives: tuple[str, ...]
+    at_least: int
+
+
+Policy = tuple[Clause, ...]
+"""All clauses must be met. An instance that has none was promised by nobody, and is never committed."""
+
+
+@frozen
+class Word:
+    """What one archive said of one instance."""
+
+    reason: int
+    """`COMMITTED`, or a Failure Reason."""
+    retrieve_ae: str = ""
+
+
+@frozen(kw_only=True)
+class Report:
+    """One N-EVENT-REPORT of an archive, or what stands for it where it will not give one."""
+
+    archive: str
+    words: Mapping[str, Word] = field(factory=dict)
+    """By SOP Instance UID."""
+    refusal: int | None = None
+    """It takes no part: the Failure Reason of whatever it has not spoken of."""
+
+
+@frozen(kw_only=True)
+class Account:
+    """All that one archive has said."""
+
+    words: Mapping[str, Word] = field(factory=dict)
+    refusal: int | None = None
+
+    def on(self, uid: str) -> Word | None:
+        """None: not heard yet."""
+        word = self.words.get(uid)
+        return Word(self.refusal) if word is None and self.refusal is not None else word
+
+
+@frozen(kw_only=True)
+class Transaction:
+    """What was asked, who is to promise it, and what was said so far."""
+
+    references: tuple[Reference, ...]
+    policies: tuple[Policy, ...]
+    """For each reference, in the same order."""
+    accounts: Mapping[str, Account]
+    """By archive, those that have said nothing too."""
+
+
+@frozen
+class Result:
+    """One instance as the modality hears of it."""
+
+    reference: Reference
+    reason: int
+    """`COMMITTED`, or a Failure Reason."""
+    retrieve_ae: str = ""
+
+
+@frozen
+class Outcome:
+    """What the modality is told."""
+
+    results: tuple[Result, ...]
+
+    @property
+    def committed(self) -> tuple[Result, ...]:
+        return tuple(result for result in self.results if result.reason == COMMITTED)
+
+    @property
+    def failed(self) -> tuple[Result, ...]:
+        return tuple(result for result in self.results if result.reason != COMMITTED)
+
+    @property
+    def event_type(self) -> int:
+        """PS3.4 J.3.3.1.1: 1 where everything is committed, else 2."""
+        return 2 if self.failed else 1
+
+
+def fold(transaction: Transaction, report: Report) -> Transaction:
+    """The transaction with a report taken in. Words on instances that were not asked about are passed over, and so is
+    an archive that was not asked."""
+    account = transaction.accounts.get(report.archive)
+    if account is None:
+        return transaction
+    asked = {reference.sop_instance_uid for reference in transaction.references}
+    heard = {uid: word for uid, word in report.words.items() if uid in asked}
+    refusal = account.refusal if report.refusal is None else report.refusal
+    merged = Account(words={**account.words, **heard}, refusal=refusal)
+    return evolve(transaction, accounts={**transaction.accounts, report.archive: merged})
+
+
+def decide(transaction: Transaction, *, expired: bool) -> Outcome | None:
+    """What to tell the modality; None while an instance may still go either way and time is left.
+
+    Of an instance whose policy is met, it does not matter what other archives will say; nor of one whose policy can
+    no longer be met. Silence is 0110H when time is up.
+    """
+    results = []
+    for reference, policy in zip(transaction.references, transaction.policies, strict=True):
+        result = _judge(transaction.accounts, reference, policy, expired)
+        if result is None:
+            return None
+        results.append(result)
+    return Outcome(tuple(results))
+
+
+def _judge(accounts: Mapping[str, Account], reference: Reference, policy: Policy, expired: bool) -> Result | None:
+    uid = reference.sop_instance_uid
+    named = dict.fromkeys(name for clause in policy for name in clause.archives)
+    words = {name: accounts[name].on(uid) for name in named}
+    if policy and all(_votes(clause, words, COMMITTED) >= clause.at_least for clause in policy):
+        promising = (word for word in words.values() if word is not None and word.reason == COMMITTED)
+        return Result(reference, COMMITTED, next((word.retrieve_ae for word in promising if word.retrieve_ae), ""))
+    open_ = all(_votes(clause, words, COMMITTED, None) >= clause.at_least for clause in policy)
+    if policy and open_ and not expired:
+        return None
+    failures = (word.reason for word in words.values() if word is not None and word.reason != COMMITTED)
+    default = FailureReason.PROCESSING_FAILURE if policy else FailureReason.NO_SUCH_OBJECT_INSTANCE
+    return Result(reference, next(failures, default))
+
+
+def _votes(clause: Clause, words: Mapping[str, Word | None], *kinds: int | None) -> int:
+    """How many archives of the clause have said, or not said, one of these."""
+    said = (words[name] for name in clause.archives)
+    return sum((None if word is None else word.reason) in kinds for word in said)

@@ -1,0 +1,219 @@
+"""Modality Performed Procedure Step (PS3.4 F.7): taken once, relayed to many, in order.
+
+As SCP: a message is in the spool with the destinations of its step, and the step's new state is durable, before it is
+answered. A crash in between leaves a message in the spool that the modality repeats: the destinations get it twice,
+and what they say to that counts as delivered. As SCU: one lane for each step and destination, strictly in order; a
+destination that has forgotten a step's N-CREATE gets it once more. Not here: what is right and wrong
+(`procedure_steps.machine`), how a message is taken (`procedure_steps.taking`).
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import ClassVar, Final
+
+import structlog
+import trio
+
+from pdu import ContextResult, PresentationContext, prefer
+from router.config import Config
+from router.dimse import (
+    DATA_SET,
+    Command,
+    CommandField,
+    Response,
+    Status,
+    StatusClass,
+    describe,
+    response_to,
+    status_class,
+)
+from router.logs import escaped
+from router.messages import Result, Waiting
+from router.routing import MalformedDataSet
+from router.services.procedure_steps import records
+from router.services.procedure_steps.content import MPPS
+from router.services.procedure_steps.data_sets import EXPLICIT_LE, TRANSFER_SYNTAXES, read, write
+from router.services.procedure_steps.machine import MAY_NOT_BE_UPDATED, MAY_NOT_BE_UPDATED_WORDS, fingerprint
+from router.services.procedure_steps.notices import Notices
+from router.services.procedure_steps.owed import forget_orphans
+from router.services.procedure_steps.plan import RELAY
+from router.services.procedure_steps.taking import AT_ONCE, Intake, Message
+from router.services.service import BaseService, House, Prelude, Request
+from router.services.storage import is_uid
+from router.spool import Incoming, OutOfSpace
+
+LARGEST: Final = 16 << 20
+"""Bytes of a data set; a step of ten thousand instances has two million."""
+_SWEEP: Final = 3600.0
+"""Seconds between two looks for steps to forget."""
+_CREATE: Final = "N-CREATE-RQ"
+
+log = structlog.get_logger()
+
+
+class MPPSHub(BaseService):
+    """N-CREATE and N-SET, both roles."""
+
+    name: ClassVar[str] = RELAY
+    routed: ClassVar[bool] = True
+    requests: ClassVar[frozenset[int]] = frozenset({CommandField.N_CREATE_RQ, CommandField.N_SET_RQ})
+
+    def __init__(self, house: House) -> None:
+        self._spool, self._state = house.spool, house.state
+        self._state.define(records.SCHEMA)
+        self._notices = Notices(house)
+        self._intake = Intake(house, self._notices)
+        self._started = self._spool.clock()
+        self._settings = house.config.mpps
+
+    def reload(self, config: Config) -> None:
+        self._settings = config.mpps
+        self._notices.reload(config)
+        self._intake.reload(config)
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._notices.run)
+            while True:
+                await self._state.change(partial(records.forget, keep=self._settings.keep))
+                await self._state.change(forget_orphans)
+                await trio.sleep(_SWEEP)
+
+    # As SCP
+
+    def judge(self, context: PresentationContext) -> str | ContextResult | None:
+        if context.abstract_syntax != MPPS:
+            return None
+        chosen = prefer(context.transfer_syntaxes, TRANSFER_SYNTAXES.__contains__, TRANSFER_SYNTAXES)
+        return chosen or ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
+
+    def refuse(self, request: Request) -> Command | None:
+        command, creates = request.command, request.command.field == CommandField.N_CREATE_RQ
+        sop_class = command.affected_sop_class_uid if creates else command.requested_sop_class_uid
+        uid = (command.affected_sop_instance_uid if creates else command.requested_sop_instance_uid) or ""
+        if not self._settings.calling_ae.matches(request.sender.calling_ae):
+            return _failure(request, Status.NOT_AUTHORIZED, "you may not report procedure steps here")
+        if sop_class != MPPS:
+            return _failure(request, Status.NO_SUCH_SOP_CLASS, "SOP class is not the presentation context's")
+        if not is_uid(uid) and not (creates and not uid):
+            return _failure(request, Status.INVALID_SOP_INSTANCE, "the SOP Instance UID is no UID")
+        if not command.has_data_set:
+            return _failure(request, Status.PROCESSING_FAILURE, f"{command.name} without a data set")
+        if not self._spool.accepting:
+            return _failure(request, Status.RESOURCE_LIMITATION, "the router's disk is full, try again later")
+        return None
+
+    async def perform(self, request: Request, data: Incoming | None) -> Response:
+        assert data is not None, "refuse() lets no message without a data set through"
+        if data.size > LARGEST:
+            return Response(_failure(request, Status.RESOURCE_LIMITATION, f"a data set of more than {LARGEST} bytes"))
+        try:
+            message = await _whole(request, data)
+        except MalformedDataSet as error:
+            return Response(_failure(request, Status.PROCESSING_FAILURE, str(error)))
+        try:
+            return await self._intake.take(message)
+        except OutOfSpace:
+            return Response(_failure(request, Status.RESOURCE_LIMITATION, "the router's disk is full, try again later"))
+
+    # As SCU
+
+    def outcome(self, delivery: Waiting, response: Response) -> Result:
+        """PS3.4 F.7.2. What a destination knows already was delivered before: the answer got lost, on its way to us
+        or in a crash. One that does not know the step gets a prelude; everything else needs a person."""
+        status = response.status
+        if status_class(status) in (StatusClass.SUCCESS, StatusClass.WARNING):
+            return Result.DELIVERED
+        if status == Status.RESOURCE_LIMITATION:
+            return Result.RETRY
+        if delivery.kind == _CREATE:
+            return self._known(delivery, response) if status == Status.DUPLICATE_SOP_INSTANCE else Result.HELD
+        if status == Status.NO_SUCH_SOP_INSTANCE:
+            return Result.RETRY
+        if status == Status.PROCESSING_FAILURE and self._is_repeated_end(delivery, response.command):
+            return self._known(delivery, response)
+        return Result.HELD
+
+    def _known(self, delivery: Waiting, response: Response) -> Result:
+        log.warning(
+            "counted as delivered: the destination knows it already",
+            destination=delivery.destination,
+            sop_instance_uid=delivery.sop_instance_uid,
+            command=delivery.kind,
+            status=describe(response.status, RELAY),
+        )
+        return Result.DELIVERED
+
+    def _is_repeated_end(self, delivery: Waiting, answer: Command) -> bool:
+        """Whether 0110H says that the step has ended there, by this very N-SET. The standard's Error ID or words say
+        so; where a destination gives neither, an earlier attempt, or a restart since, lets us assume it."""
+        message = self._state.read_now(partial(records.load_message, message_id=delivery.message_id))
+        known = message or self._intake.coming(delivery.sop_instance_uid)
+        if known is not None and not known.stage.is_final:
+            return False
+        said = MAY_NOT_BE_UPDATED_WORDS.lower() in (answer.error_comment or "").lower()
+        step = self._state.read_now(partial(records.load, uid=delivery.sop_instance_uid))
+        restarted = known is None or step is None or step.born <= self._started
+        return said or answer.error_id == MAY_NOT_BE_UPDATED or delivery.attempts > 0 or restarted
+
+    async def prelude(self, delivery: Waiting, response: Response) -> Sequence[Prelude]:
+        """To a destination that does not know the step: its N-CREATE as it came, and what N-SETs have said."""
+        if delivery.kind == _CREATE or response.status != Status.NO_SUCH_SOP_INSTANCE:
+            return ()
+        uid = delivery.sop_instance_uid
+        step, earlier = await self._state.read(partial(records.load_until, uid=uid, message_id=delivery.message_id))
+        if step is None:
+            return ()
+        log.warning("replayed", destination=delivery.destination, sop_instance_uid=step.uid, command=_CREATE)
+        syntax = delivery.transfer_syntax
+        create, said = step.create_data, step.update_data
+        if step.transfer_syntax != syntax:
+            create = write(read(create, step.transfer_syntax), syntax)
+        before = [
+            Prelude(
+                command=Command(
+                    field=CommandField.N_CREATE_RQ,
+                    affected_sop_class_uid=MPPS,
+                    affected_sop_instance_uid=step.uid,
+                    data_set_type=DATA_SET,
+                ),
+                data_set=create,
+            )
+        ]
+        if earlier and said:
+            command = Command(
+                field=CommandField.N_SET_RQ,
+                requested_sop_class_uid=MPPS,
+                requested_sop_instance_uid=step.uid,
+                data_set_type=DATA_SET,
+            )
+            before.append(Prelude(command=command, data_set=write(read(said, EXPLICIT_LE), syntax)))
+        return before
+
+    def settled(self, delivery: Waiting, result: Result, reason: str) -> None:
+        self._notices.settled(delivery, result)
+
+
+async def _whole(request: Request, data: Incoming) -> Message:
+    """The message with its data set read. Raises MalformedDataSet."""
+    with data.view() as view:
+        encoded = bytes(view)
+
+    def work() -> Message:
+        tree = read(encoded, request.transfer_syntax)
+        return Message(request=request, incoming=data, encoded=encoded, data_set=tree, fingerprint=fingerprint(tree))
+
+    return work() if len(encoded) <= AT_ONCE else await trio.to_thread.run_sync(work)
+
+
+def _failure(request: Request, status: Status, words: str) -> Command:
+    log.warning(
+        "refused",
+        calling_ae=escaped(request.sender.calling_ae),
+        peer=request.sender.peer,
+        sop_instance_uid=escaped(request.command.sop_instance_uid),
+        command=request.command.name,
+        status=describe(status, RELAY),
+        why=words,
+    )
+    return response_to(request.command, status, error_comment=words)

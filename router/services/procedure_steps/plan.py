@@ -1,0 +1,54 @@
+"""Where a step goes and how it is judged: decided once, at its N-CREATE, by the routes of three services. Pure."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from attrs import evolve, frozen
+
+from router.config import Route
+from router.routing import Facts, RoutingTable
+
+RELAY: Final = "mpps"
+NOTIFY: Final = "mpps-notification"
+INFORM: Final = "instance-availability"
+ROUTER: Final = "router"
+"""The value of `answer` that is no peer."""
+
+
+@frozen(kw_only=True)
+class Plan:
+    """What the routing table says of a step."""
+
+    relay: tuple[str, ...]
+    notify: tuple[str, ...]
+    inform: tuple[str, ...]
+    answer: str
+    """The destination whose answer the modality gets; "" for the router's own."""
+    strict: bool
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.relay or self.notify or self.inform)
+
+
+class Planner:
+    """The routes of a configuration, as far as they are about steps."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._routes = {route.name: route for route in routes}
+        self._table = RoutingTable(self._routes.values())
+        self.elements: Final = self._table.elements
+        """What `Facts.elements` must tell of an N-CREATE."""
+
+    def plan(self, facts: Facts) -> Plan:
+        """`facts` of an N-CREATE; their service does not matter."""
+        relay = self._table.match(evolve(facts, service=RELAY))
+        matched = [self._routes[name] for name in relay.routes]
+        answers = [route.answer for route in matched if route.answer != ROUTER]
+        return Plan(
+            relay=relay.destinations,
+            notify=self._table.match(evolve(facts, service=NOTIFY)).destinations,
+            inform=self._table.match(evolve(facts, service=INFORM)).destinations,
+            answer=answers[0] if answers else "",
+            strict=any(route.validation == "strict" for route in matched),
+        )

@@ -1,0 +1,211 @@
+"""The steps that the router remembers: one row for each, its messages, and what is owed about it (`router.state`).
+
+A step is kept as it came: the N-CREATE bit for bit, to be sent once more to a destination that has forgotten it, and
+what N-SETs have said since, laid over one another. Where it goes is frozen at the N-CREATE. All functions here are
+work for `State.change` or `State.read`. Not here: what may become of a step (`machine`).
+"""
+
+import json
+import sqlite3
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+import attrs
+from attrs import field, frozen
+
+from router.services.procedure_steps.content import STATUS, Stage
+from router.services.procedure_steps.data_sets import EXPLICIT_LE, DataSet, Element, overlaid, read
+from router.services.procedure_steps.machine import Held
+
+SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS procedure_steps (
+    uid TEXT PRIMARY KEY, stage TEXT NOT NULL, born REAL NOT NULL, created REAL NOT NULL, changed REAL NOT NULL,
+    calling_ae TEXT NOT NULL, called_ae TEXT NOT NULL, peer TEXT NOT NULL, assigned INTEGER NOT NULL,
+    modality TEXT NOT NULL, study_uid TEXT NOT NULL, series INTEGER NOT NULL, instances INTEGER NOT NULL,
+    relay TEXT NOT NULL, notify TEXT NOT NULL, inform TEXT NOT NULL, answer TEXT NOT NULL, strict INTEGER NOT NULL,
+    transfer_syntax TEXT NOT NULL, created_by BLOB NOT NULL, create_data BLOB NOT NULL,
+    updated_by BLOB NOT NULL, update_data BLOB NOT NULL, updates INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS procedure_steps_changed ON procedure_steps (changed);
+CREATE INDEX IF NOT EXISTS procedure_steps_assigned ON procedure_steps (created_by) WHERE assigned;
+CREATE TABLE IF NOT EXISTS procedure_step_messages (
+    message_id INTEGER PRIMARY KEY, uid TEXT NOT NULL, kind TEXT NOT NULL, stage TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS procedure_step_messages_uid ON procedure_step_messages (uid);
+CREATE TABLE IF NOT EXISTS procedure_step_questions (uid TEXT NOT NULL, fingerprint BLOB NOT NULL, asked REAL NOT NULL,
+    PRIMARY KEY (uid, fingerprint)) WITHOUT ROWID;
+"""
+
+Names = tuple[str, ...]
+"""Of peers."""
+
+
+@frozen(kw_only=True)
+class Step:
+    """One procedure step."""
+
+    uid: str
+    stage: Stage
+    born: float
+    """When its N-CREATE was taken, on `Spool.clock()`."""
+    created: float
+    """The same in seconds since the epoch, for people."""
+    changed: float
+    """Seconds since the epoch."""
+    calling_ae: str
+    called_ae: str
+    peer: str
+    assigned: bool
+    """The router has chosen its UID."""
+    modality: str
+    study_uid: str
+    series: int
+    instances: int
+    """What its Performed Series Sequence counts."""
+    relay: Names = ()
+    """Destinations of its N-CREATE and N-SETs."""
+    notify: Names = ()
+    """Peers that hear of its changes (PS3.4 F.9)."""
+    inform: Names = ()
+    """Peers that hear of its instances (PS3.4 Annex R)."""
+    answer: str = ""
+    """The destination whose answer the modality gets; "" for the router's own."""
+    strict: bool = False
+    transfer_syntax: str
+    created_by: bytes
+    create_data: bytes = field(repr=False)
+    """The N-CREATE's data set as it came."""
+    updated_by: bytes = b""
+    update_data: bytes = field(default=b"", repr=False)
+    """What N-SETs said, the state aside, in Explicit VR Little Endian."""
+    updates: int = 0
+    """N-SETs taken."""
+
+    def data_set(self) -> DataSet:
+        """N-CREATE and N-SETs together."""
+        value = self.stage.value.encode()
+        status = {STATUS: Element("CS", value + b" " * (len(value) % 2))}
+        return overlaid(read(self.create_data, self.transfer_syntax), self.update()) | status
+
+    def update(self) -> DataSet:
+        """What N-SETs said, the state aside."""
+        return read(self.update_data, EXPLICIT_LE) if self.update_data else {}
+
+    def held(self) -> Held:
+        """As the machine sees it."""
+        return Held(stage=self.stage, created_by=self.created_by, updated_by=self.updated_by, data_set=self.data_set())
+
+
+@frozen(kw_only=True)
+class StepMessage:
+    """A message of a step that was given to the spool."""
+
+    message_id: int
+    uid: str
+    kind: str
+    """"N-CREATE-RQ" or "N-SET-RQ"."""
+    stage: Stage
+    """The step's, once it is carried out."""
+
+
+_COLUMNS: Final = tuple(attribute.name for attribute in attrs.fields(Step))
+_NAMES: Final = frozenset({"relay", "notify", "inform"})
+
+
+def save(connection: sqlite3.Connection, step: Step) -> None:
+    """As the step is now."""
+    values = [_to_column(name, getattr(step, name)) for name in _COLUMNS]
+    marks = ", ".join("?" * len(values))
+    connection.execute(f"REPLACE INTO procedure_steps ({', '.join(_COLUMNS)}) VALUES ({marks})", values)
+
+
+def load(connection: sqlite3.Connection, uid: str) -> Step | None:
+    return _one(connection, "uid = ?", uid)
+
+
+def load_assigned(connection: sqlite3.Connection, created_by: bytes, calling_ae: str) -> Step | None:
+    """The step that this sender began with the same N-CREATE, for which the router has chosen the UID."""
+    return _one(connection, "assigned AND created_by = ? AND calling_ae = ?", created_by, calling_ae)
+
+
+def page(connection: sqlite3.Connection, stages: Sequence[Stage], limit: int) -> list[Step]:
+    """The steps that changed last, of these stages, or of any where there are none."""
+    chosen = f"stage IN ({', '.join('?' * len(stages))})" if stages else "1"
+    query = f"SELECT {', '.join(_COLUMNS)} FROM procedure_steps WHERE {chosen} ORDER BY changed DESC LIMIT ?"
+    return [_step(row) for row in connection.execute(query, (*(stage.value for stage in stages), limit))]
+
+
+def add_message(connection: sqlite3.Connection, message: StepMessage) -> None:
+    values = (message.message_id, message.uid, message.kind, message.stage.value)
+    connection.execute(
+        "REPLACE INTO procedure_step_messages (message_id, uid, kind, stage) VALUES (?, ?, ?, ?)", values
+    )
+
+
+def load_message(connection: sqlite3.Connection, message_id: int) -> StepMessage | None:
+    query = "SELECT message_id, uid, kind, stage FROM procedure_step_messages WHERE message_id = ?"
+    row = connection.execute(query, (message_id,)).fetchone()
+    return _message(row) if row else None
+
+
+def load_messages(connection: sqlite3.Connection, uid: str) -> list[StepMessage]:
+    """All of a step, in the order in which they came."""
+    query = "SELECT message_id, uid, kind, stage FROM procedure_step_messages WHERE uid = ? ORDER BY message_id"
+    return [_message(row) for row in connection.execute(query, (uid,))]
+
+
+def load_until(connection: sqlite3.Connection, uid: str, message_id: int) -> tuple[Step | None, int]:
+    """A step, and how many N-SETs were taken before this message, which may be on its way to the state itself."""
+    step = load(connection, uid)
+    if step is None:
+        return None, 0
+    later = [one for one in load_messages(connection, uid) if one.message_id >= message_id and one.kind == "N-SET-RQ"]
+    return step, step.updates - len(later)
+
+
+def ask(connection: sqlite3.Connection, uid: str, fingerprint: bytes, now: float) -> bool:
+    """A destination is going to be asked for its answer to this; whether it may have been asked before."""
+    values = (uid, fingerprint, now)
+    return not connection.execute("INSERT OR IGNORE INTO procedure_step_questions VALUES (?, ?, ?)", values).rowcount
+
+
+def forget_question(connection: sqlite3.Connection, uid: str, fingerprint: bytes) -> None:
+    connection.execute("DELETE FROM procedure_step_questions WHERE uid = ? AND fingerprint = ?", (uid, fingerprint))
+
+
+def forget(connection: sqlite3.Connection, keep: float) -> int:
+    """Steps that have not changed for `keep` seconds, and all about them; how many they were."""
+    before = time.time() - keep
+    old = "(SELECT uid FROM procedure_steps WHERE changed < ?)"
+    connection.execute(f"DELETE FROM procedure_step_messages WHERE uid IN {old}", (before,))
+    connection.execute("DELETE FROM procedure_step_questions WHERE asked < ?", (before,))
+    return connection.execute("DELETE FROM procedure_steps WHERE changed < ?", (before,)).rowcount
+
+
+def _one(connection: sqlite3.Connection, condition: str, *values: Any) -> Step | None:
+    query = f"SELECT {', '.join(_COLUMNS)} FROM procedure_steps WHERE {condition} LIMIT 1"
+    row = connection.execute(query, values).fetchone()
+    return _step(row) if row else None
+
+
+def _step(row: Sequence[Any]) -> Step:
+    return Step(**{name: _from_column(name, value) for name, value in zip(_COLUMNS, row, strict=True)})
+
+
+def _message(row: Sequence[Any]) -> StepMessage:
+    return StepMessage(message_id=row[0], uid=row[1], kind=row[2], stage=Stage(row[3]))
+
+
+def _to_column(name: str, value: Any) -> Any:
+    if name in _NAMES:
+        return json.dumps(value)
+    return value.value if isinstance(value, Stage) else value
+
+
+def _from_column(name: str, value: Any) -> Any:
+    if name in _NAMES:
+        return tuple(json.loads(value))
+    if name in ("assigned", "strict"):
+        return bool(value)
+    return Stage(value) if name == "stage" else value

@@ -1,0 +1,265 @@
+"""Storage Commitment Push Model (PS3.4 Annex J): asked once, asked again of every archive, answered on their word.
+
+As SCP towards modalities: a request is judged and durable before it is answered 0000H; then its actor sees it
+through. As SCU towards archives: their reports are taken on the association that we opened and on one that they open,
+from that archive's AE only, and are durable before they are answered. Not here: the merge (`commitment.transaction`),
+what an actor does (`commitment.actor`), the router's own requests (`commitment.proactive`).
+"""
+
+import hashlib
+import time
+from functools import partial
+from typing import Any, ClassVar, Final
+
+import structlog
+import trio
+from attrs import evolve
+
+from pdu import ContextResult, PresentationContext, RoleSelection, prefer
+from router.config import Config, Peer
+from router.dimse import Command, CommandField, Response, Status, describe, response_to
+from router.logs import escaped
+from router.messages import Result, Waiting
+from router.routing import Facts
+from router.services.commitment import content, messages, records
+from router.services.commitment.actors import Actors
+from router.services.commitment.content import CommitmentRequest, Unacceptable
+from router.services.commitment.plan import SERVICE, Planner
+from router.services.commitment.proactive import Proactive
+from router.services.commitment.records import Commitment, Stage
+from router.services.commitment.transaction import COMMITTED, Report, Word
+from router.services.procedure_steps.data_sets import IMPLICIT_LE, TRANSFER_SYNTAXES
+from router.services.service import BaseService, House, Request
+from router.spool import Incoming, OutOfSpace
+
+LARGEST: Final = 64 << 20
+"""Bytes of a data set; an instance takes some 150."""
+_AT_ONCE: Final = 64 << 10
+"""Bytes of a data set that are read in the event loop's thread."""
+_SWEEP: Final = 3600.0
+"""Seconds between two looks for transactions to forget."""
+_STANDARD: Final = "1.2.840.10008."
+
+log = structlog.get_logger()
+
+
+class StorageCommitment(BaseService):
+    """N-ACTION and N-EVENT-REPORT, both roles."""
+
+    name: ClassVar[str] = SERVICE
+    routed: ClassVar[bool] = True
+    requests: ClassVar[frozenset[int]] = frozenset({CommandField.N_ACTION_RQ, CommandField.N_EVENT_REPORT_RQ})
+
+    def __init__(self, house: House) -> None:
+        self._spool, self._state = house.spool, house.state
+        self._state.define(records.SCHEMA)
+        self._proactive = Proactive(house.config, house.spool, house.state, self._begin)
+        self._actors = Actors(house.spool, house.state, self._proactive.conclude)
+        self.reload(house.config)
+
+    def reload(self, config: Config) -> None:
+        self._settings = config.commitment
+        self._peers = config.peers
+        self._planner = Planner(config.routes, config.commitment)
+        self._proactive.reload(config)
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._actors.run)
+            nursery.start_soon(self._proactive.run)
+            while True:
+                await self._state.change(partial(records.forget, keep=self._settings.keep))
+                await trio.sleep(_SWEEP)
+
+    def _begin(self, commitment: Commitment) -> None:
+        self._actors.start(commitment)
+
+    # Presentation contexts
+
+    def judge(self, context: PresentationContext) -> str | ContextResult | None:
+        if context.abstract_syntax != content.STORAGE_COMMITMENT:
+            return None
+        chosen = prefer(context.transfer_syntaxes, TRANSFER_SYNTAXES.__contains__, TRANSFER_SYNTAXES)
+        return chosen or ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
+
+    def roles(self, abstract_syntax: str) -> tuple[bool, bool]:
+        """A modality asks as SCU; an archive that opens an association to report does so as SCP (PS3.4 J.3.3)."""
+        return True, True
+
+    def proposes(self, abstract_syntax: str) -> RoleSelection | None:
+        if abstract_syntax != content.STORAGE_COMMITMENT:
+            return None
+        return RoleSelection(sop_class_uid=abstract_syntax, scu_role=True, scp_role=True)
+
+    # As SCP of requests, and as SCU that is reported to
+
+    def refuse(self, request: Request) -> Command | None:
+        command = request.command
+        if command.sop_class_uid != content.STORAGE_COMMITMENT:
+            return _failure(request, Status.NO_SUCH_SOP_CLASS, "this is not Storage Commitment Push Model")
+        if command.sop_instance_uid != content.WELL_KNOWN_INSTANCE:
+            other = command.sop_instance_uid.startswith(_STANDARD)
+            status = Status.CLASS_INSTANCE_CONFLICT if other else Status.NO_SUCH_SOP_INSTANCE
+            return _failure(request, status, "this is not the well-known instance of Storage Commitment")
+        if command.field == CommandField.N_ACTION_RQ:
+            if command.action_type_id != content.REQUEST_ACTION:
+                return _failure(request, Status.NO_SUCH_ACTION, "Request Storage Commitment is action type 1")
+            if words := self._stranger(request.sender.calling_ae):
+                return _failure(request, Status.NOT_AUTHORIZED, words)
+        if not command.has_data_set:
+            return _failure(request, Status.MISSING_ATTRIBUTE_VALUE, f"{command.name} without a data set")
+        if not self._spool.accepting:
+            return _failure(request, Status.RESOURCE_LIMITATION, "the router's disk is full, try again later")
+        return None
+
+    def _stranger(self, title: str) -> str:
+        """Why somebody may not ask; "" where he may."""
+        if not self._settings.calling_ae.matches(title):
+            return f"{title} may not ask for storage commitment here"
+        return "" if self._peer_of(title) else f"no peer has the title {title}, so nobody could be told"
+
+    def _peer_of(self, title: str) -> Peer | None:
+        """The peer of an AE title; one with an address, where there are several."""
+        found = [peer for peer in self._peers.values() if peer.ae_title == title]
+        return next((peer for peer in found if peer.address is not None), found[0] if found else None)
+
+    async def perform(self, request: Request, data: Incoming | None) -> Response:
+        assert data is not None, "refuse() lets no message without a data set through"
+        if data.size > LARGEST:
+            return Response(_failure(request, Status.RESOURCE_LIMITATION, f"a data set of more than {LARGEST} bytes"))
+        with data.view() as view:
+            encoded = bytes(view)
+        perform = self._asked if request.command.field == CommandField.N_ACTION_RQ else self._reported
+        try:
+            return Response(await perform(request, encoded))
+        except Unacceptable as error:
+            elements: dict[str, Any] = {"offending_element": error.elements} if error.elements else {}
+            return Response(_failure(request, error.status, error.words, **elements))
+        except OutOfSpace:
+            return Response(_failure(request, Status.RESOURCE_LIMITATION, "the router's disk is full, try again later"))
+
+    async def _asked(self, request: Request, encoded: bytes) -> Command:
+        """An N-ACTION of a modality."""
+        work = partial(content.read_request, encoded, request.transfer_syntax)
+        asked = work() if len(encoded) <= _AT_ONCE else await trio.to_thread.run_sync(work)
+        fresh, archives = self._commitment(request, asked)
+        take = partial(records.take, commitment=fresh, references=asked.references, archives=archives)
+        known, is_new = await self._state.change(take)
+        if is_new:
+            self._actors.start(known)
+            log.info(
+                "commitment asked for",
+                calling_ae=known.calling_ae,
+                transaction_uid=known.uid,
+                instances=known.count,
+                archives=archives or "those that got the instances",
+            )
+        elif known.fingerprint != fresh.fingerprint or known.calling_ae != fresh.calling_ae:
+            raise Unacceptable(
+                Status.DUPLICATE_TRANSACTION_UID,
+                "the Transaction UID is that of another request",
+                content.TRANSACTION_UID,
+            )
+        elif known.stage is Stage.FINISHED:  # whoever asks again has not understood: the same answer once more
+            await self._state.change(partial(records.advance, number=known.id, stage=Stage.DECIDED))
+            self._actors.start(evolve(known, stage=Stage.DECIDED))
+        return response_to(request.command, Status.SUCCESS, action_type_id=content.REQUEST_ACTION)
+
+    def _commitment(self, request: Request, asked: CommitmentRequest) -> tuple[Commitment, tuple[str, ...]]:
+        """As it is to be written down, and the archives, where a route names them."""
+        sender = request.sender
+        peer = self._peer_of(sender.calling_ae)
+        assert peer is not None, "refuse() lets no stranger through"
+        terms = self._planner.terms(
+            Facts(
+                service=self.name,
+                calling_ae=sender.calling_ae,
+                called_ae=sender.called_ae,
+                peer=sender.peer,
+                sop_class=content.STORAGE_COMMITMENT,
+                transfer_syntax=request.transfer_syntax,
+            )
+        )
+        elsewhere = peer.address is not None and peer.commitment_reply == "new"
+        commitment = Commitment(
+            uid=asked.transaction_uid,
+            fingerprint=_fingerprint(asked),
+            stage=Stage.OPEN if terms.archives else Stage.TAKEN,
+            calling_ae=sender.calling_ae,
+            called_ae=sender.called_ae,
+            address=sender.peer,
+            reply_to=peer.name,
+            transfer_syntax=IMPLICIT_LE if elsewhere else request.transfer_syntax,
+            steps=content.write_steps(asked),
+            received=time.time(),
+            born=self._spool.clock(),
+            grace=terms.grace,
+            deadline=terms.deadline,
+            policies=(terms.policy,) if terms.archives else (),
+            count=len(asked.references),
+        )
+        return commitment, terms.archives
+
+    async def _reported(self, request: Request, encoded: bytes) -> Command:
+        """An N-EVENT-REPORT of an archive: on whatever association, but that archive's own."""
+        command, title = request.command, request.sender.calling_ae
+        event_type = command.event_type_id or 0
+        work = partial(content.read_report, encoded, request.transfer_syntax, event_type)
+        report = work() if len(encoded) <= _AT_ONCE else await trio.to_thread.run_sync(work)
+        whose = await self._state.read(partial(records.inquiry, uid=report.transaction_uid))
+        if whose is None:
+            words = "this router has no such transaction with you"
+            raise Unacceptable(Status.INVALID_ARGUMENT_VALUE, words, content.TRANSACTION_UID)
+        number, archive = whose
+        peer = self._peers.get(archive)
+        if peer is None or peer.ae_title != title:
+            raise Unacceptable(Status.NOT_AUTHORIZED, f"{title} was not asked in this transaction")
+        heard = Report(archive=archive, words={uid: _titled(word, peer) for uid, word in report.words.items()})
+        await self._state.change(partial(records.hear, number=number, report=heard))
+        failed = sum(word.reason != COMMITTED for word in heard.words.values())
+        log.info(
+            "archive has reported",
+            archive=archive,
+            commitment=number,
+            committed=len(heard.words) - failed,
+            failed=failed,
+        )
+        self._actors.heard(number)
+        return response_to(command, Status.SUCCESS, event_type_id=event_type)
+
+    # As SCU of requests, and as SCP that reports
+
+    def outcome(self, delivery: Waiting, response: Response) -> Result:
+        return messages.outcome(delivery, response)
+
+    def settled(self, delivery: Waiting, result: Result, reason: str) -> None:
+        if result is Result.RETRY:
+            return
+        if delivery.service != self.name:
+            self._actors.settled(delivery, result)
+            self._proactive.settled(delivery, result)
+        elif delivery.kind == messages.REQUEST:
+            self._actors.carried(delivery, result, reason)
+
+
+def _titled(word: Word, peer: Peer) -> Word:
+    """With the Retrieve AE Title that is configured, where the archive gave none."""
+    return word if word.reason != COMMITTED or word.retrieve_ae else Word(COMMITTED, peer.retrieve_ae)
+
+
+def _fingerprint(asked: CommitmentRequest) -> bytes:
+    """The same for the same instances, in whatever order."""
+    pairs = sorted((one.sop_class_uid, one.sop_instance_uid) for one in asked.references)
+    return hashlib.sha256(repr(pairs).encode()).digest()
+
+
+def _failure(request: Request, status: int, words: str, **details: Any) -> Command:
+    log.warning(
+        "refused",
+        calling_ae=escaped(request.sender.calling_ae),
+        peer=request.sender.peer,
+        command=request.command.name,
+        status=describe(status, SERVICE),
+        why=words,
+    )
+    return response_to(request.command, status, error_comment=words, **details)
