@@ -28,10 +28,11 @@ log = structlog.get_logger()
 class State:
     """The open database. One router has it, from `open` to `close`."""
 
-    def __init__(self, connection: sqlite3.Connection, reading: sqlite3.Connection | None = None) -> None:
-        """`reading`: another connection to the same database, by which what is read never waits for the disk."""
+    def __init__(self, connection: sqlite3.Connection, reading: sqlite3.Connection, glance: sqlite3.Connection) -> None:
+        """Three connections to the same database, so that what is read never waits for what is written."""
         self._connection = connection
-        self._reading = reading or connection
+        self._reading = reading
+        self._glance = glance
         self._turn = trio.Lock()
         self._reader = trio.Lock()
         self._wanted: list[_Change[Any]] = []
@@ -48,7 +49,7 @@ class State:
         """
         path = folder / FILE
         try:
-            return cls(_connect(path), _connect(path))
+            return cls(_connect(path), _connect(path), _connect(path))
         except sqlite3.DatabaseError as error:
             if error.sqlite_errorcode & 0xFF not in _CORRUPT:
                 raise
@@ -57,11 +58,11 @@ class State:
             for suffix in ("-wal", "-shm"):
                 path.with_name(FILE + suffix).unlink(missing_ok=True)
             log.error("state set aside: SQLite cannot read it", copy=str(aside), why=str(error))
-            return cls(_connect(path), _connect(path))
+            return cls(_connect(path), _connect(path), _connect(path))
 
     def close(self) -> None:
-        self._reading.close()
-        self._connection.close()
+        for connection in (self._glance, self._reading, self._connection):
+            connection.close()
 
     def define(self, schema: str) -> None:
         """Make a service's tables where they are missing: statements of the kind CREATE ... IF NOT EXISTS."""
@@ -86,19 +87,24 @@ class State:
         return change.result()
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What is there, in a worker's thread."""
+        """What is there at one moment, in a worker's thread."""
         async with self._reader:
-            return await trio.to_thread.run_sync(self.read_now, work)
+            return await trio.to_thread.run_sync(self._snapshot, work)
 
     def read_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """The same in the caller's thread: for a look at a row or two."""
-        return work(self._reading)
+        """The same in the caller's thread, for a look at a row: each statement sees what is there by then."""
+        return work(self._glance)
 
     async def watch(self) -> None:
         """Raise what ended it: for the task tree, so that the process stops."""
         await self._failed.wait()
         assert self._failure is not None
         raise self._failure
+
+    def _snapshot(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with self._reading:
+            self._reading.execute("BEGIN")
+            return work(self._reading)
 
     def _transact(self, changes: Sequence["_Change[Any]"]) -> None:
         """In a worker's thread: all of them in one transaction. What one of them raises undoes that one alone."""

@@ -4,6 +4,7 @@ Everything from here on is said in the log, on standard error, also what keeps t
 collects the log finds it there.
 """
 
+import gc
 import resource
 import time
 from collections.abc import Iterator
@@ -78,6 +79,7 @@ def _serve(config: Config) -> bool:
 def _run(config: Config, spool: Spool) -> bool:
     """What the world is at fault for ends in a line of the log; everything else is a bug and keeps its traceback."""
     failures: dict[str, None] = {}
+    gc.freeze()  # the collector need not walk through the dictionaries of DICOM again and again
     try:
         trio.run(supervisor.serve, config, spool)
     except* (SpoolError, OSError) as group:

@@ -339,7 +339,7 @@ async def test_an_action_that_there_is_not_is_404(api: Any) -> None:
 async def test_an_address_in_use_is_named(api: Any) -> None:
     async with api() as served:
         host, _, port = served.address.rpartition(":")
-        state = State(sqlite3.connect(":memory:"))
+        state = State(*[sqlite3.connect(":memory:") for _ in range(3)])
         controls = Controls(status=served.status, spool=served.spool, state=state, rescan=lambda: None)
         with pytest.raises(OSError, match=served.address):
             await serve_admin(Endpoint(host=host, port=int(port)), controls)
