@@ -202,21 +202,23 @@ class Requestor:
         """Perform what the peer asks for while nothing is outstanding, until cancelled or until the association has
         ended. Cancellation waits for what has begun."""
         while self._transport.is_open:
-            try:
-                arrived = self._arrived or await self._transport.read(_ATTENTION)
-            except TimeoutError:
-                continue
-            self._arrived = []
-            for at, indication in enumerate(arrived):
-                if not isinstance(indication, Fragment):
-                    self._arrived = arrived[at:]
-                    return
-                await self._on_fragment(indication)
+            await self._catch_up()
+            if self._arrived:
+                return
+            with suppress(TimeoutError):
+                self._arrived = await self._transport.read(_ATTENTION)
+
+    async def _catch_up(self) -> None:
+        """With what has arrived already, behind a response."""
+        while self._arrived and isinstance(self._arrived[0], Fragment):
+            fragment = self._arrived.pop(0)
+            assert isinstance(fragment, Fragment)
+            await self._on_fragment(fragment)
 
     @property
     def is_alive(self) -> bool:
         """Whether, as far as is known, a request may be sent."""
-        return self._transport.is_open and not self._arrived
+        return self._transport.is_open and all(isinstance(one, Fragment) for one in self._arrived)
 
     async def _send(self, context_id: int, command: Command, data: DataSource | None) -> None:
         buffers: list[Buffer] = self._upper_layer.send_data(context_id, encode(command), command=True, last=True)
@@ -299,6 +301,7 @@ class Requestor:
 
     async def release(self) -> None:
         """A-RELEASE, and wait for the answer; a peer that does not answer is left."""
+        await self._catch_up()
         if not self._transport.is_open:
             return
         await self._transport.tell(self._upper_layer.release)

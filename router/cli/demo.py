@@ -1,6 +1,7 @@
 """`demo`: the main job for the eye, in a process of its own and a folder that is gone afterwards."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from router.cli.configuration import config_option, read
 from router.cli.failing import EXIT_FAILED
 from router.cli.output import console, count, say, say_table, size
 from router.config import Config, Route
-from router.demo import Performance, perform, perform_steps, write_objects
+from router.demo import Line, Performance, perform, perform_promises, perform_steps, write_objects
 from router.sending import Instance
 
 _IMAGES: Final = 20
@@ -33,13 +34,12 @@ def demo(ctx: click.Context, config_path: Path, objects: int) -> None:
     with tempfile.TemporaryDirectory(prefix="dicom-router-demo-") as folder:
         performance, images = _play(config, objects, Path(folder))
         lines = trio.run(perform_steps, images[:_IMAGES], Path(folder))
+        promises = trio.run(perform_promises, images[:_IMAGES], Path(folder))
     _show(config, performance)
-    say_table(
-        ["seconds", "who", "what"],
-        [(f"{line.seconds:.2f}", line.who, line.what) for line in lines],
-        title="A procedure step, taken once, relayed to two RIS in order, one of which was down",
-    )
-    if not _all_well(performance) or sum("hears" in line.what for line in lines) != _HEARD:
+    _show_lines(lines, "A procedure step, taken once, relayed to two RIS in order, one of which was down")
+    _show_lines(promises, "Storage commitment: both archives have to promise, and one has lost an image")
+    heard = sum("hears" in line.what for line in lines), sum("hears event 2" in line.what for line in promises)
+    if not _all_well(performance) or heard != (_HEARD, 1):
         say("Not everything arrived as it was sent: see above.")
         ctx.exit(EXIT_FAILED)
     say("Everything that was acknowledged is where its routes say, byte for byte. The folder of the demo is removed.")
@@ -90,6 +90,11 @@ def _show(config: Config, performance: Performance) -> None:
         f"{count(deliveries, 'delivery', 'deliveries')} were made after {performance.delivered_seconds:.2f} s: "
         f"{rate:.0f}/s, sender, router and archives sharing this machine."
     )
+
+
+def _show_lines(lines: Sequence[Line], title: str) -> None:
+    rows = [(f"{line.seconds:.2f}", line.who, line.what) for line in lines]
+    say_table(["seconds", "who", "what"], rows, title=title)
 
 
 def _conditions(route: Route) -> str:

@@ -5,7 +5,8 @@ are routers too, which hold everything they are given; so the demonstration need
 """
 
 from router.demo.objects import write_objects
+from router.demo.promises import perform_promises
 from router.demo.stage import ArchiveReport, Performance, perform
 from router.demo.steps import Line, perform_steps
 
-__all__ = ["ArchiveReport", "Line", "Performance", "perform", "perform_steps", "write_objects"]
+__all__ = ["ArchiveReport", "Line", "Performance", "perform", "perform_promises", "perform_steps", "write_objects"]

@@ -34,33 +34,24 @@ class Told:
     words: str
 
 
-class RIS(BaseService):
-    """One RIS; a service class of its own, which is all that an acceptor needs."""
+class StandIn(BaseService):
+    """Somebody to call: a service class of its own is all that an acceptor needs."""
 
-    name: ClassVar[str] = "ris"
+    name: ClassVar[str] = "stand-in"
     routed: ClassVar[bool] = False
-    requests: ClassVar[frozenset[int]] = frozenset({CommandField.N_CREATE_RQ, CommandField.N_SET_RQ})
+    requests: ClassVar[frozenset[int]] = frozenset()
 
     def __init__(self, title: str) -> None:
         self.title = title
-        self.told: list[Told] = []
 
     def judge(self, context: PresentationContext) -> str | ContextResult | None:
-        if context.abstract_syntax not in (MPPS, INSTANCE_AVAILABILITY):
-            return None
-        known = (syntax for syntax in context.transfer_syntaxes if syntax in TRANSFER_SYNTAXES)
-        return next(known, ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED)
+        raise NotImplementedError
 
     async def perform(self, request: Request, data: Incoming | None) -> Response:
-        assert data is not None, "the router sends nothing else"
-        with data.view() as view:
-            tree = read(view, request.transfer_syntax)
-        words = _step(tree) if request.abstract_syntax == MPPS else _availability(tree)
-        self.told.append(Told(at=trio.current_time(), kind=request.command.name, words=words))
-        return Response(response_to(request.command, Status.SUCCESS))
+        raise NotImplementedError
 
     def outcome(self, delivery: Waiting, response: Response) -> Result:
-        raise AssertionError("a RIS delivers nothing")
+        raise AssertionError("a stand-in delivers nothing")
 
     @asynccontextmanager
     async def serving(self, config: Config, spool: Spool, port: int = 0) -> AsyncIterator[int]:
@@ -79,6 +70,30 @@ class RIS(BaseService):
             nursery.start_soon(trio.serve_listeners, greet, listeners)
             yield listeners[0].socket.getsockname()[1]
             nursery.cancel_scope.cancel()
+
+
+class RIS(StandIn):
+    """One RIS."""
+
+    requests: ClassVar[frozenset[int]] = frozenset({CommandField.N_CREATE_RQ, CommandField.N_SET_RQ})
+
+    def __init__(self, title: str) -> None:
+        super().__init__(title)
+        self.told: list[Told] = []
+
+    def judge(self, context: PresentationContext) -> str | ContextResult | None:
+        if context.abstract_syntax not in (MPPS, INSTANCE_AVAILABILITY):
+            return None
+        known = (syntax for syntax in context.transfer_syntaxes if syntax in TRANSFER_SYNTAXES)
+        return next(known, ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED)
+
+    async def perform(self, request: Request, data: Incoming | None) -> Response:
+        assert data is not None, "the router sends nothing else"
+        with data.view() as view:
+            tree = read(view, request.transfer_syntax)
+        words = _step(tree) if request.abstract_syntax == MPPS else _availability(tree)
+        self.told.append(Told(at=trio.current_time(), kind=request.command.name, words=words))
+        return Response(response_to(request.command, Status.SUCCESS))
 
 
 async def _nothing_waits(title: str, visit: object) -> None:

@@ -76,6 +76,16 @@ class CommittingModality:
         self._association = self._ae.associate(router.host, router.port, ae_title="ROUTER", evt_handlers=handlers)
         assert self._association.is_established
 
+    def hears(self, router: RouterProcess) -> bool:
+        """Visit, and stay for a while. pynetdicom now and then aborts an association on which something is asked of it
+        the moment that it is accepted; then it has to come again."""
+        self.visit(router)
+        with self._arrival:
+            if self._arrival.wait_for(lambda: bool(self.reports), 2.0):
+                return True
+        self.leave()
+        return False
+
     def leave(self) -> None:
         self._association.release()
 
@@ -279,7 +289,7 @@ def test_a_modality_hears_of_it_on_an_association_of_its_own(tmp_path: Path, sta
             assert listening.ask(router, sent, stays=stays) == 0x0000
             if not stays:
                 until(lambda: router.get("/api/queue?destination=modality&state=waiting")["deliveries"], "it waits")
-                listening.visit(router)
+                until(lambda: listening.hears(router), "it hears on one of its visits")
             event_type, committed, failed = listening.wait()
             listening.leave()
             delivered = "its answer is in the ledger"

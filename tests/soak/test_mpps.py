@@ -96,12 +96,12 @@ async def test_a_ris_that_is_down_for_the_first_half_has_all_steps_in_order(tmp_
         await trio.to_thread.run_sync(router.stop)
     assert in_order(up)
     assert in_order(late)
-    print(
-        f"\n{STEPS} steps of {MESSAGES} messages from {MODALITIES} modalities: answered after {answered - started:.1f} s"
-        f" ({STEPS * MESSAGES / (answered - started):.0f} messages/s), at the live RIS after {live - started:.1f} s"
-        f" ({STEPS * MESSAGES / (live - started):.0f}/s); the other was down for {half - started:.1f} s and had caught"
-        f" up {caught_up - half:.1f} s after it came back ({caught_up - answered:.1f} s after the last answer)"
-    )
+    messages = STEPS * MESSAGES
+    print(f"\n{STEPS} steps of {MESSAGES} messages from {MODALITIES} modalities")
+    print(f"  answered after {answered - started:.1f} s: {messages / (answered - started):.0f}/s")
+    print(f"  at the live RIS after {live - started:.1f} s: {messages / (live - started):.0f}/s")
+    print(f"  the other was down for {half - started:.1f} s, and had caught up {caught_up - half:.1f} s after that,")
+    print(f"  {caught_up - answered:.1f} s after the last answer")
 
 
 @contextmanager
