@@ -92,7 +92,8 @@ class Acceptor:
         self._operation: Operation | None = None
         self._visit: Visit | None = None
         self._window = 1
-        self._performing = 0
+        self._performing: list[int | None] = []
+        """The Message IDs of what is being performed beside the reading."""
         self._performed = trio.lowlevel.ParkingLot()
         self._place = ExitStack()
         self._outcome = ""
@@ -118,7 +119,7 @@ class Acceptor:
     def drain(self) -> None:
         """End the association as soon as no message is in flight on it."""
         self._draining = True
-        if self._rests:
+        if self._rests or self._outcome:
             self._transport.interrupt()
 
     @property
@@ -151,7 +152,8 @@ class Acceptor:
         try:
             indications = await self._read()
         except TimeoutError as error:
-            await self._abort(f"idle: {error}")
+            if not self._performing:  # else it is the peer that waits
+                await self._abort(f"idle: {error}")
             return
         if indications is None:
             await self._abort("the router is shutting down")
@@ -164,12 +166,15 @@ class Acceptor:
 
     async def _read(self) -> list[Indication] | None:
         """What the next read means; None when `drain` was asked for and nothing is in flight."""
+        if self._draining and self._outcome and not self._performing:
+            self._transport.close()  # nobody has to wait for the peer to close
+            return []
         if self._draining and self._rests:
             return None
         try:
             return await self._transport.read(self._config.timeouts.idle)
         except Interrupted:
-            return None
+            return [] if self._outcome else None
 
     async def _handle(self, indication: Indication) -> None:
         match indication:
@@ -308,8 +313,14 @@ class Acceptor:
                     if piece.is_last:
                         await self._whole()
                 elif self._visit is not None:
-                    self._visit.answers.take(piece.data, is_last=piece.is_last)
-                    self._visit.heard()
+                    await self._on_answered(self._visit, piece)
+
+    async def _on_answered(self, visit: Visit, piece: DataSetPiece) -> None:
+        try:
+            visit.answers.take(piece.data, is_last=piece.is_last)
+        except Unexpected as error:
+            await self._abort(f"aborted: {error}")
+        visit.heard()
 
     def _on_response(self, command: Command) -> None:
         """To something that we asked on this association; anything else is ignored."""
@@ -323,20 +334,30 @@ class Acceptor:
     def _operation_of(self, begin: MessageBegin) -> Operation:
         assert self._sender is not None
         context, service = self._contexts[begin.context_id], self._services[begin.context_id]
-        return Operation.begin(begin, self._sender, self._number, context, service, self._reception.spool)
+        return Operation.begin(
+            begin,
+            self._sender,
+            self._number,
+            context,
+            service,
+            self._reception.spool,
+            is_repeated=begin.command.message_id in self._performing,
+        )
 
     async def _whole(self) -> None:
         """The message is whole: have it performed, and answer. Beside others, where the window and the service allow
         it; else it waits for those that are being performed, and the next message waits for it."""
-        operation, self._operation = self._operation, None
+        operation = self._operation
         assert operation is not None
         if self._window == 1:
+            self._operation = None
             await self._answer(operation)
             return
         alone = not operation.service.parallel
-        while self._performing >= (1 if alone else self._window):
+        while len(self._performing) >= (1 if alone else self._window):
             await self._performed.park()
-        self._performing += 1
+        self._operation = None
+        self._performing.append(operation.request.command.message_id)
         self._nursery.start_soon(self._answer_beside, operation)
         while alone and self._performing:
             await self._performed.park()
@@ -345,9 +366,9 @@ class Acceptor:
         try:
             await self._answer(operation)
         finally:
-            self._performing -= 1
+            self._performing.remove(operation.request.command.message_id)
             self._performed.unpark_all()
-            if self._draining and self._rests:
+            if self._draining and (self._rests or self._outcome):
                 self._transport.interrupt()
 
     async def _answer(self, operation: Operation) -> None:

@@ -50,18 +50,27 @@ class Answers:
             due = " or ".join(map(str, self._outstanding)) or "none"
             raise Unexpected(f"{command.name} with Message ID {message_id} where {due} was due")
         self._data_set.clear()
+        self._command = None
         if command.has_data_set:
             self._command = command
         else:
             self._ready.append(Response(command))
 
     def take(self, data: memoryview, *, is_last: bool) -> None:
-        """The next bytes of the data set of the response that began last. Raises Unexpected."""
+        """The next bytes of the data set of the response that began last; of another one, they are dropped. Raises
+        Unexpected."""
+        if self._command is None:
+            return
         if len(self._data_set) + len(data) > _MOST:
             raise Unexpected(f"the peer's response has a data set of more than {_MOST} bytes")
         self._data_set += data
-        if is_last and self._command is not None:
+        if is_last:
             self._ready.append(Response(self._command, bytes(self._data_set)))
+            self._command = None
+
+    def forget(self) -> None:
+        """Wait no longer for what is outstanding: an answer to it is one to nothing."""
+        self._outstanding.clear()
 
     def pop(self) -> Response:
         """The response that has been ready for longest."""

@@ -23,13 +23,13 @@ class Host:
     spool: Spool
 
     def begin(self, begin: MessageBegin, context: AcceptedContext, target: Target) -> "Operation | None":
-        """None where no service knows the abstract syntax."""
+        """None where no service proposed that the peer invoke anything: it is the SCP here (PS3.7 D.3.3.4)."""
         offered = PresentationContext(
             id=begin.context_id, abstract_syntax=context.abstract_syntax, transfer_syntaxes=(context.transfer_syntax,)
         )
         sender = Sender(calling_ae=target.called_ae, called_ae=target.calling_ae, peer=target.host)
         for service in self.services:
-            if service.judge(offered) is not None:
+            if service.judge(offered) is not None and service.proposes(context.abstract_syntax) is not None:
                 return Operation.begin(begin, sender, 0, context, service, self.spool)
         return None
 
@@ -37,11 +37,11 @@ class Host:
 class Operation:
     """What comes in, until it is answered."""
 
-    def __init__(self, service: Service, request: Request, context_id: int, spool: Spool) -> None:
+    def __init__(self, service: Service, request: Request, context_id: int, spool: Spool, *, is_repeated: bool) -> None:
         self.service = service
         self.request = request
         self.context_id = context_id
-        self._refusal = self._judge()
+        self._refusal = self._repeated() if is_repeated else self._judge()
         self._data: Incoming | None = None
         if request.command.has_data_set and self._refusal is None:
             self._data = spool.incoming()
@@ -55,8 +55,10 @@ class Operation:
         context: AcceptedContext,
         service: Service,
         spool: Spool,
+        *,
+        is_repeated: bool = False,
     ) -> "Operation":
-        """The command set is in."""
+        """The command set is in. `is_repeated`: another operation with its Message ID is under way."""
         request = Request(
             sender=sender,
             association=association,
@@ -65,7 +67,11 @@ class Operation:
             command=begin.command,
             command_bytes=begin.command_bytes,
         )
-        return cls(service, request, begin.context_id, spool)
+        return cls(service, request, begin.context_id, spool, is_repeated=is_repeated)
+
+    def _repeated(self) -> Command:
+        words = "an operation with this Message ID is under way"
+        return response_to(self.request.command, Status.DUPLICATE_INVOCATION, error_comment=words)
 
     def _judge(self) -> Command | None:
         command = self.request.command

@@ -79,6 +79,8 @@ class Requestor:
         self._operation: Operation | None = None
         self._chunk = bytearray()
         self._arrived: list[Indication] = []
+        self._due = 0.0
+        """By when the peer has to say something, while a response is due."""
         self._contexts_by_id: dict[int, AcceptedContext] = {}
         self.contexts: dict[tuple[str, str], AcceptedContext] = {}
         """What the peer accepted, by (abstract syntax, transfer syntax)."""
@@ -130,6 +132,9 @@ class Requestor:
                     await self._abort()
         finally:
             self._transport.close()
+            if self._operation is not None:
+                with trio.CancelScope(shield=True):
+                    await self._operation.drop()
 
     async def _associate(self, request: AssociateRQ) -> None:
         await self._transport.tell(self._upper_layer.associate, request)
@@ -173,10 +178,15 @@ class Requestor:
         Raises:
             Aborted: the association has ended.
         """
-        if not self._transport.is_open:
-            raise Aborted(f"the association has ended before {command.name}")
+        ended = f"the association has ended before {command.name}"
+        if not self.is_alive:
+            raise Aborted(ended)
         numbered = self._answers.expect(command)
-        await self._send(context.id, numbered, data)
+        try:
+            await self._send(context.id, numbered, data)
+        except Overtaken as error:
+            raise Aborted(ended) from error
+        self._due = trio.current_time() + self._timeouts.dimse
         assert numbered.message_id is not None
         return numbered.message_id
 
@@ -190,11 +200,12 @@ class Requestor:
         """
         while not self._answers:
             try:
-                indication = await self._next(self._timeouts.dimse)
+                indication = await self._next(self._timeouts.dimse, self._due)
             except TimeoutError as error:
                 raise NoResponse(f"no response to {self._answers.due}: {error}") from error
             if not isinstance(indication, Fragment):
                 raise Aborted(f"{_end_words(indication)} while a response was due")
+            self._due = trio.current_time() + self._timeouts.dimse
             await self._on_fragment(indication)
         return self._answers.pop()
 
@@ -320,9 +331,10 @@ class Requestor:
     async def _abort(self) -> None:
         await self._transport.tell(self._upper_layer.abort)
 
-    async def _next(self, patience: float) -> Indication:
-        """The next indication, within `patience` seconds."""
-        deadline = trio.current_time() + patience
+    async def _next(self, patience: float, deadline: float | None = None) -> Indication:
+        """The next indication, within `patience` seconds from now, or from when `deadline` was set."""
+        if deadline is None:
+            deadline = trio.current_time() + patience
         while not self._arrived:
             if not self._transport.is_open:
                 return TransportClosed()

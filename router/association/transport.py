@@ -144,6 +144,9 @@ class Transport:
         artim = self._artim_deadline
         if artim is not None and trio.current_time() >= artim:
             return await self.perform(self.upper_layer.artim_expired())
+        if self._unyielded > _FAIR_SHARE:  # the kernel has had more each time: let others have a turn
+            self._unyielded = 0
+            await trio.lowlevel.checkpoint()
         received = self._receive()
         while received < 0:
             self._unyielded = 0
@@ -160,9 +163,6 @@ class Transport:
             received = self._receive() if self.is_open else 0
         self._bytes_received += received
         self._unyielded += received
-        if self._unyielded > _FAIR_SHARE:  # the kernel has had more each time: let others have a turn
-            self._unyielded = 0
-            await trio.lowlevel.checkpoint()
         return await self.perform(self.upper_layer.received(received))
 
     def interrupt(self) -> None:

@@ -79,5 +79,7 @@ class Visit:
         if self.answers:
             return self.answers.pop()
         if self.is_alive:
-            raise NoResponse(f"no response to {self.answers.due} within {self._patience:g} s")
+            due = self.answers.due
+            self.answers.forget()
+            raise NoResponse(f"no response to {due} within {self._patience:g} s")
         raise Aborted(f"the association has ended while a response to {self.answers.due} was due")

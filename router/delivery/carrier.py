@@ -228,13 +228,21 @@ class Carrier:
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(watch)
-            self._settle(await self._association.receive())
+            failure: AssociationError | None = None
+            try:
+                self._settle(await self._association.receive())
+            except AssociationError as error:
+                failure = error
             nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
 
     def _settle(self, response: Response) -> None:
         message_id = response.command.message_id_being_responded_to
         assert message_id is not None, "the association knows what it answers"
-        attempt = self._under_way[message_id]
+        attempt = self._under_way.get(message_id)
+        if attempt is None:
+            return
         delivery = attempt.delivery
         if attempt.ahead:
             delivery = evolve(delivery, kind=attempt.ahead[0].command.name)

@@ -87,7 +87,10 @@ class Destination:
         self._idle = 0
         self._delivered = 0
         self._bytes_delivered = 0
+        self._work = trio.lowlevel.ParkingLot()
+        """Where the actor rests,"""
         self._news = trio.lowlevel.ParkingLot()
+        """and where those who carry for it do."""
         self.ended: Final = trio.Event()
         self._log = structlog.get_logger().bind(destination=peer.name)
 
@@ -117,18 +120,19 @@ class Destination:
             self._take_in(deliveries)
         else:
             self._caught_up = False
-        self._news.unpark_all()
+            self._cursor = min(self._cursor, deliveries[0].message_id - 1)  # it may have been behind a held one
+        self._tell()
 
     def rescan(self) -> None:
         """A person has changed the queue: read it anew from its beginning, and try at once."""
         self._rescan = True
         self._breaker.closed_at = 0.0
-        self._news.unpark_all()
+        self._tell()
 
     def drain(self) -> None:
         """Finish what is in flight, and end."""
         self._draining = True
-        self._news.unpark_all()
+        self._tell()
 
     # The actor
 
@@ -145,22 +149,34 @@ class Destination:
                 await self._refill()
                 self._window.wake(trio.current_time())
                 if self._window.ready:  # a requestor that lingers does not see it by itself
-                    self._news.unpark_all()
+                    self._tell()
                 while self._wants_association():
                     self._associations += 1
                     nursery.start_soon(self._associate)
                     await trio.lowlevel.checkpoint()
-                await self._wait(self._next_moment())
+                if not (self._rescan or self.is_draining or self._is_short):  # told while nobody listened
+                    with trio.move_on_at(self._next_moment()):
+                        await self._work.park()
+
+    def _tell(self) -> None:
+        """The actor and all who carry for it: look again."""
+        self._work.unpark_all()
+        self._news.unpark_all()
 
     async def _wait(self, until: float) -> None:
-        """Until there is news, or a time has come."""
+        """Until there is news for those who carry, or a time has come."""
         with trio.move_on_at(until):
             await self._news.park()
+
+    @property
+    def _is_short(self) -> bool:
+        """Whether more should be read from the ledger."""
+        return not self._caught_up and self._window.ready < _REFILL_BELOW and self._window.room > 0
 
     def _next_moment(self) -> float:
         """When there will be something to do although nothing is heard."""
         moments = [self._window.next_due]
-        if self._breaker.is_open and self._window.ready and not self._associations:
+        if self._target is not None and self._breaker.is_open and self._window.ready and not self._associations:
             moments.append(self._breaker.closed_at)
         return min((moment for moment in moments if moment is not None), default=float("inf"))
 
@@ -177,7 +193,7 @@ class Destination:
             self._rescan = False
             self._window.forget_idle()
             self._cursor, self._caught_up = 0, False
-        while not self._caught_up and self._window.ready < _REFILL_BELOW and self._window.room:
+        while self._is_short:
             room, arrivals = self._window.room, self._arrivals
             rows = await self._spool.waiting(self.name, self._cursor, room)
             if self._rescan:
@@ -201,6 +217,7 @@ class Destination:
         while visit.is_alive and not self._draining:
             with suppress(AssociationError):
                 await Carrier(visit, self, self._spool, self._services, float("inf")).run()
+            self._work.unpark_all()  # what it has left needs another association
             async with trio.open_nursery() as nursery:  # what is ready now is not for this association
 
                 async def leave(scope: trio.CancelScope = nursery.cancel_scope) -> None:
@@ -224,12 +241,14 @@ class Destination:
             pass
         finally:
             self._associations -= 1
-            self._news.unpark_all()
+            self._tell()
 
     async def _open(self) -> Requestor | None:
         assert self._target is not None, "whoever has no address is not called"
+        plan = self._window.plan()
+        if not plan:  # others have taken it all meanwhile
+            return None
         try:
-            plan = self._window.plan()
             return await Requestor.open(
                 self._target, plan_contexts(plan), self._timeouts, roles=self._roles(plan), host=self._host
             )
@@ -268,7 +287,7 @@ class Destination:
     def take(self, offered: Container[Pair]) -> Waiting | None:
         delivery = self._window.take(offered)
         if not self._caught_up and self._window.ready < _REFILL_BELOW:
-            self._news.unpark_all()
+            self._tell()
         return delivery
 
     async def news(self, until: float) -> None:
@@ -309,8 +328,9 @@ class Destination:
                 self._window.drop(delivery.message_id)
             case Result.RETRY:
                 assert delay is not None
-                self._window.defer(evolve(delivery, attempts=attempts), now + delay)
-                self._news.unpark_all()  # the next moment may be another one now
+                if not self._window.defer(evolve(delivery, attempts=attempts), now + delay):
+                    self._rescan = True
+                self._tell()  # the next moment may be another one now
         self._spool.settle(delivery.message_id, self.name, Settlement(result=result, reason=reason))
         for service in self._services.values():
             service.settled(delivery, result, reason)

@@ -4,7 +4,6 @@ No destination ever waits for another: each has its own actor, window and associ
 """
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Final
 
 import structlog
@@ -29,6 +28,9 @@ class Dispatcher:
         self._spool = spool
         self._services: Mapping[str, Service] = {service.name: service for service in services}
         self._destinations: dict[str, Destination] = {}
+        self._leaving: dict[str, Destination] = {}
+        """The last actors of peers that have none now."""
+        self._changes = trio.lowlevel.ParkingLot()
         self._nursery: trio.Nursery | None = None
         self._stopped = trio.Event()
         self.drained: Final = trio.Event()
@@ -68,31 +70,41 @@ class Dispatcher:
     def reload(self, config: Config) -> None:
         """Start, exchange and stop actors so that they are those of `config`. What an actor had in its window is in
         the ledger; its successor, which starts when it has ended, finds it there."""
-        leaving = {}
         for name, destination in list(self._destinations.items()):
             if self._config.peers[name] != config.peers.get(name) or _shared(self._config) != _shared(config):
-                leaving[name] = self._destinations.pop(name)
+                self._leaving[name] = self._destinations.pop(name)
                 destination.drain()
         self._config = config
-        self._start(leaving)
+        self._start()
 
-    def _start(self, leaving: Mapping[str, Destination] = MappingProxyType({})) -> None:
-        """Start an actor for every peer that lacks one, each after its predecessor among those `leaving`."""
+    def _start(self) -> None:
+        """Start an actor for every peer that lacks one, each after its predecessor."""
         assert self._nursery is not None
         for peer in self._config.peers.values():
             if peer.name not in self._destinations:
                 destination = self._destinations[peer.name] = self._actor(peer)
-                self._nursery.start_soon(self._supervise, peer, destination, leaving.get(peer.name))
+                self._nursery.start_soon(self._supervise, peer, destination, self._leaving.pop(peer.name, None))
 
     async def visited(self, title: str, visit: Visit) -> None:
         """Send what waits for the peers of an AE title on an association that one of them has opened, until it has
         ended."""
+        using: set[Destination] = set()
         async with trio.open_nursery() as nursery:
-            for destination in list(self._destinations.values()):
-                if destination.is_visited_as(title):
-                    nursery.start_soon(destination.visited, visit)
+
+            async def notice_the_end() -> None:
+                await visit.attend()
+                self._changes.unpark_all()
+
+            nursery.start_soon(notice_the_end)
+            while visit.is_alive:
+                for destination in self._destinations.values():
+                    if destination.is_visited_as(title) and destination not in using:
+                        using.add(destination)
+                        nursery.start_soon(destination.visited, visit)
+                await self._changes.park()
 
     def _actor(self, peer: Peer) -> Destination:
+        self._changes.unpark_all()
         return Destination(peer, self._config, self._spool, self._services)
 
     async def _supervise(self, peer: Peer, destination: Destination, predecessor: Destination | None) -> None:
@@ -107,7 +119,9 @@ class Dispatcher:
                 raise
             except* Exception:
                 log.exception("destination crashed", destination=peer.name, restart_seconds=delay)
-            await trio.sleep(delay)
+                destination.drain()  # it may have visits
+            with trio.move_on_after(delay):
+                await self._stopped.wait()
             if self._stopped.is_set() or self._destinations.get(peer.name) is not destination:
                 return
             destination = self._destinations[peer.name] = self._actor(peer)

@@ -29,6 +29,8 @@ class Window:
     """For each lane with a delivery ahead (ready, in flight or deferred): those behind it."""
     _in_flight: dict[int, Waiting] = field(factory=dict)
     _deferred: dict[int, float] = field(factory=dict)
+    _stale: set[int] = field(factory=set)
+    """In flight since before the ledger was changed by hand."""
 
     def __len__(self) -> int:
         return len(self._known)
@@ -128,13 +130,19 @@ class Window:
 
     def _leave(self, message_id: int) -> Waiting:
         del self._in_flight[message_id]
+        self._stale.discard(message_id)
         return self._known.pop(message_id)
 
-    def defer(self, delivery: Waiting, until: float) -> None:
-        """It failed: it comes back, as `delivery` says (its attempts count), when its time has come."""
+    def defer(self, delivery: Waiting, until: float) -> bool:
+        """It failed: it comes back, as `delivery` says (its attempts count), when its time has come. False: the ledger
+        has changed since it left, and has to say what becomes of it; here it is forgotten."""
+        if delivery.message_id in self._stale:
+            self.drop(delivery.message_id)
+            return False
         del self._in_flight[delivery.message_id]
         self._known[delivery.message_id] = delivery
         self._deferred[delivery.message_id] = until
+        return True
 
     def wake(self, now: float) -> None:
         """Make ready what is due by `now`."""
@@ -145,6 +153,7 @@ class Window:
     def forget_idle(self) -> None:
         """Drop all that is not in flight: the ledger has changed and will be read anew."""
         self._known = dict(self._in_flight)
+        self._stale = set(self._in_flight)
         self._ready.clear()
         self._again.clear()
         self._deferred.clear()

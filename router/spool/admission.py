@@ -97,6 +97,7 @@ class Admission:
         """The writer does not have it: leave no trace."""
         if incoming.file is not None:
             with trio.CancelScope(shield=True):
+                await incoming.settle()
                 await trio.to_thread.run_sync(incoming.remove_file)
         incoming.release_memory()
 

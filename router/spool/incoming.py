@@ -135,8 +135,7 @@ class Incoming:
     async def finish(self) -> None:
         """After the last byte and before `view`: bring what is left of a large data set to its file. Not durable
         yet. Errors as of `write`."""
-        await _ended(self._writing)
-        await _ended(self._syncing)
+        await self.settle()
         self.check()
         if self._filled:
             await trio.to_thread.run_sync(self.spill, b"")
@@ -160,10 +159,14 @@ class Incoming:
         self._ended = True
         if self._fd is not None:
             with trio.CancelScope(shield=True):
-                await _ended(self._writing)
-                await _ended(self._syncing)
+                await self.settle()
                 await trio.to_thread.run_sync(self.remove_file)
         self.release_memory()
+
+    async def settle(self) -> None:
+        """Until no thread works on the file any more."""
+        await _ended(self._writing)
+        await _ended(self._syncing)
 
     async def __aenter__(self) -> Self:
         return self

@@ -193,9 +193,17 @@ class Writer:
                 self._due = time.monotonic() + _LAG
                 return False
             raise SpoolFailure(f"writing to the ledger failed: {error}") from error
+        rows: list[Row] = []
+        if self._no_room:  # who asked meanwhile did not hear of these
+            settled = {(outcome.message_id, outcome.destination) for outcome in outcomes}
+            rows = [
+                row
+                for entry in entries
+                for row in entry.rows()
+                if (row.waiting.message_id, row.waiting.destination) not in settled
+            ]
         self._entries, self._outcomes, self._no_room = [], [], False
         self.housekeeping.finished(finished)
-        rows: list[Row] = []
         for destination, lane in freed:
             rows += self.ledger.waiting_in_lane(destination, lane)
         if rows:

@@ -26,8 +26,6 @@ from router.state import State
 _LOOK_AGAIN = 60.0
 """Seconds after which what is owed is looked at once more: a person may have changed the queue."""
 
-log = structlog.get_logger()
-
 Found = Mapping[str, Sequence[InstanceDelivery]]
 Conclude = Callable[[Commitment, Outcome], Awaitable[None]]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -265,3 +266,13 @@ async def test_a_transaction_goes_on_after_a_restart_with_the_time_that_it_has_l
         assert heard.failures == {TWO.sop_instance_uid: 0x0112}
         assert heard.words[ONE.sop_instance_uid].reason == COMMITTED
         assert not pacs.asked
+
+
+async def test_a_report_that_comes_with_an_answer_is_taken_although_more_is_to_be_sent(tmp_path: Path) -> None:
+    async with house(tmp_path) as (running, pacs, modality), trio.open_nursery() as nursery:
+        for number in range(30):
+            uid = f"{UID}.{number}"
+            nursery.start_soon(partial(ask, running.port, instances(2, uid), uid=uid))
+        heard = await modality.reports(30)
+        assert {one.transaction_uid for one in heard} == {f"{UID}.{number}" for number in range(30)}
+        assert pacs.answers == [0] * 30
