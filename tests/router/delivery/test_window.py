@@ -95,6 +95,8 @@ class WindowMachine(RuleBasedStateMachine):
         self.now = 0.0
         self.travelled: dict[str, list[int]] = {}
         self.owned: set[int] = set()
+        self.stale: set[int] = set()
+        """In flight since before the ledger was changed by hand."""
 
     @precondition(lambda self: self.window.room)
     @rule(key=st.sampled_from(["", "a", "b"]), pair=st.sampled_from(PAIRS))
@@ -120,8 +122,14 @@ class WindowMachine(RuleBasedStateMachine):
         if not delivery.message_id:
             return
         if how == "defer":
-            self.window.defer(evolve(delivery, attempts=delivery.attempts + 1), self.now + 5)
+            stale = delivery.message_id in self.stale
+            comes_back = self.window.defer(evolve(delivery, attempts=delivery.attempts + 1), self.now + 5)
+            assert comes_back is not stale
+            if stale:
+                self.stale.discard(delivery.message_id)
+                self.owned = {message_id for message_id in self.owned if message_id in self.window}
             return
+        self.stale.discard(delivery.message_id)
         getattr(self.window, how)(delivery.message_id)
         self.owned.discard(delivery.message_id)
         if how == "drop" and delivery.key:
@@ -135,6 +143,7 @@ class WindowMachine(RuleBasedStateMachine):
     @rule()
     def forget(self) -> None:
         self.window.forget_idle()
+        self.stale = {message_id for message_id in self.owned if message_id in self.window}
         self.owned = {message_id for message_id in self.owned if message_id in self.window}
         assert len(self.window) == self.window.in_flight
 

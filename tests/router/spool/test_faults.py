@@ -98,7 +98,7 @@ def test_messages_that_the_ledger_had_no_room_for_are_kept_and_nothing_more_is_t
         driver.commit(SMALL, envelope("1.2.2"))
     files.fails = lambda call: None
     driver.commit(SMALL, envelope("1.2.3"))
-    assert [row.message_id for row in driver.rows] == [receipt.message_id, 2]
+    assert sorted({row.message_id for row in driver.rows}) == [receipt.message_id, 2]
     assert [row.sop_instance_uid for row in driver.waiting("pacs")] == ["1.2.1", "1.2.3"]
     driver.stop()
 
