@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup peers demo test check bench soak fuzz lock clean
+.PHONY: help setup peers demo test check coverage bench soak fuzz lock clean
 
 help: ## show the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -25,11 +25,14 @@ demo: setup ## route real objects through the router to two archives, and show w
 test: setup peers ## the whole suite
 	$(BIN)/python -m pytest
 
-check: setup peers ## format, lint, strict types, import contract, tests with coverage
+check: setup peers ## format, lint, strict types, import contract, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+coverage: setup peers ## lines and branches of pdu/ and router/ that the tests reach
 	$(BIN)/python -m pytest --cov --cov-report=term
 
 bench: setup peers ## side by side with the peers; results under benchmarks/results

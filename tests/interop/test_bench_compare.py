@@ -42,6 +42,7 @@ def sides(result: dict[str, Any], case: str, workload: str, quantity: str) -> se
 
 
 @pytest.mark.interop
+@pytest.mark.soak
 def test_reception_is_compared_with_storescp(tmp_path: Path) -> None:
     if dcmtk.program("storescp") is None:
         pytest.skip("not installed: DCMTK (make peers)")
@@ -57,6 +58,7 @@ def test_reception_is_compared_with_storescp(tmp_path: Path) -> None:
 
 
 @pytest.mark.interop
+@pytest.mark.soak
 def test_the_way_through_is_compared_with_relays_and_the_limit(tmp_path: Path) -> None:
     result = compare(tmp_path, "end-to-end")
     absent = {one["side"] for one in result["absent"]}
@@ -75,6 +77,7 @@ def test_two_routers_have_the_round_trip_of_a_link_only_once_for_many_objects(tm
     assert rates[STORESCU] < 20.5 < rates[ROUTER]
 
 
+@pytest.mark.soak
 def test_memory_backlog_and_dead_destinations_are_measured(tmp_path: Path) -> None:
     result = compare(tmp_path, "memory", "backlog", "dead-destination")
     assert {aim["aim"]["work"] for aim in result["aims"] if aim["met"]} >= {"peak RSS, objects of 240 MB"}

@@ -37,9 +37,9 @@ def keep_silent(event: evt.Event) -> int:
 @pytest.mark.parametrize(
     "chokes",
     [
-        pytest.param([refuse], id="one refused"),
-        pytest.param([abort], id="one aborted"),
-        pytest.param([keep_silent], id="one never answered"),
+        pytest.param([refuse], id="one refused", marks=pytest.mark.soak),
+        pytest.param([abort], id="one aborted", marks=pytest.mark.soak),
+        pytest.param([keep_silent], id="one never answered", marks=pytest.mark.soak),
         pytest.param([refuse] * 6, id="six refused"),
         pytest.param([abort] * 6, id="six aborted"),
         pytest.param([refuse] * 4 + [keep_silent], id="four refused and one never answered"),

@@ -10,6 +10,7 @@ from typing import Any
 import trio
 from click.testing import CliRunner
 
+from router import logs
 from router.cli import main
 from router.messages import pin_of
 from tests.router.commitment.peers import UID, ask, instances
@@ -27,6 +28,8 @@ def run(*arguments: str) -> str:
 
 
 def of(running: RunningRouter) -> Callable[..., Any]:
+    logs.configure(level="error")  # the router of this process shares its standard output with the command
+
     async def ask_it(*arguments: str) -> str:
         work = partial(run, *arguments, "--admin", running.admin)
         return await trio.to_thread.run_sync(work)
