@@ -77,6 +77,7 @@ class Requestor:
         self._host = host
         self._answers = Answers()
         self._operation: Operation | None = None
+        self._releasing = False
         self._chunk = bytearray()
         self._arrived: list[Indication] = []
         self._due = 0.0
@@ -307,20 +308,24 @@ class Requestor:
         operation, self._operation = self._operation, None
         assert operation is not None
         response = await operation.perform()
+        if self._releasing:
+            return
         with suppress(Overtaken):
             await send_response(self._transport, operation.context_id, response)
 
     async def release(self) -> None:
-        """A-RELEASE, and wait for the answer; a peer that does not answer is left."""
+        """A-RELEASE, and wait for the answer; a peer that does not answer is left. What the peer asks for meanwhile is
+        performed and cannot be answered any more (PS3.8 9.2, Sta7): better heard twice than lost."""
         await self._catch_up()
         if not self._transport.is_open:
             return
+        self._releasing = True
         await self._transport.tell(self._upper_layer.release)
         try:
             while True:
                 match await self._next(self._timeouts.release):
-                    case Fragment():
-                        continue
+                    case Fragment() as fragment:
+                        await self._on_fragment(fragment)
                     case ReleaseIndication():
                         await self._transport.tell(self._upper_layer.respond_release)
                     case _:

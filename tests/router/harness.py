@@ -203,7 +203,7 @@ class Archive:
                 if isinstance(indication, AssociateIndication):
                     await self._accept(transport, indication.request)
                 elif isinstance(indication, ReleaseIndication):
-                    await transport.tell(transport.upper_layer.respond_release)
+                    await self._release(transport)
                 elif isinstance(indication, Fragment):
                     piece = assembler.feed(indication)
                     if isinstance(piece, MessageBegin):
@@ -243,6 +243,9 @@ class Archive:
             ),
         )
         await transport.tell(transport.upper_layer.accept, accept)
+
+    async def _release(self, transport: Transport) -> None:
+        await transport.tell(transport.upper_layer.respond_release)
 
     async def _answer(self, transport: Transport, begin: MessageBegin, data: bytes) -> None:
         answer = self.script(begin.command)

@@ -143,7 +143,8 @@ class CommittingArchive(Archive):
     """An archive that stores what it gets, and commits to everything but what it `misses`.
 
     `behaviour`: "commits", "is silent", "refuses the context", "reports anew" (on an association of its own), "reports
-    twice", "reports early" (before it answers the N-ACTION), "refuses" (answers the N-ACTION with 0112H).
+    twice", "reports early" (before it answers the N-ACTION), "reports at the release" (when it is asked for, before it is
+    answered), "refuses" (answers the N-ACTION with 0112H).
     """
 
     title: str = "ARCHIVE"
@@ -159,6 +160,8 @@ class CommittingArchive(Archive):
     answers: list[int] = field(factory=list)
     """To its reports."""
     nursery: trio.Nursery | None = None
+    _owed: list[tuple[int, CommitmentRequest]] = field(factory=list)
+    """What it reports at the release, and in which context."""
 
     def __attrs_post_init__(self) -> None:
         self.accepts = lambda context: (
@@ -200,8 +203,16 @@ class CommittingArchive(Archive):
             assert self.nursery is not None
             self.nursery.start_soon(self.report, request)
             return
+        if self.behaviour == "reports at the release":
+            self._owed.append((begin.context_id, request))
+            return
         for _ in range(2 if self.behaviour == "reports twice" else 1):
             await self._report(transport, begin.context_id, request)
+
+    async def _release(self, transport: Transport) -> None:
+        while self._owed:
+            await self._report(transport, *self._owed.pop())
+        await super()._release(transport)
 
     async def _report(self, transport: Transport, context_id: int, request: CommitmentRequest) -> None:
         outcome = self.outcome(request)

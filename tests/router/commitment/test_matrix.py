@@ -18,6 +18,7 @@ BEHAVIOURS = (
     "reports anew",
     "reports twice",
     "reports early",
+    "reports at the release",
 )
 POLICIES = {"all": '"all"', "any": '"any"', "two": "{ at_least = 2 }", "first": '["archive0"]'}
 FAILED, KEPT = (reference.sop_instance_uid for reference in instances(2))
