@@ -195,11 +195,12 @@ class Destination:
             self._cursor, self._caught_up = 0, False
         while self._is_short:
             room, arrivals = self._window.room, self._arrivals
-            rows = await self._spool.waiting(self.name, self._cursor, room)
-            if self._rescan:
-                return
-            self._caught_up = len(rows) < room and arrivals == self._arrivals
-            self._take_in(rows)
+            with self._window.being_read():
+                rows = await self._spool.waiting(self.name, self._cursor, room)
+                if self._rescan:
+                    return
+                self._caught_up = len(rows) < room and arrivals == self._arrivals
+                self._take_in(rows)
 
     def _take_in(self, rows: Sequence[Waiting]) -> None:
         if rows:

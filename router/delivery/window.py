@@ -5,7 +5,8 @@ flight, deferred until a time. A lane is all deliveries with the same non-empty 
 """
 
 from collections import deque
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
+from contextlib import contextmanager
 
 from attrs import define, field
 
@@ -31,6 +32,11 @@ class Window:
     _deferred: dict[int, float] = field(factory=dict)
     _stale: set[int] = field(factory=set)
     """In flight since before the ledger was changed by hand."""
+    _is_read: bool = False
+    _left: set[int] = field(factory=set)
+    """While the ledger is read: what has been settled since, which its answer does not know,"""
+    _blocked: set[str] = field(factory=set)
+    """and the lanes of what was held."""
 
     def __len__(self) -> int:
         return len(self._known)
@@ -59,10 +65,22 @@ class Window:
         """When the first of the deferred deliveries is due."""
         return min(self._deferred.values(), default=None)
 
+    @contextmanager
+    def being_read(self) -> Iterator[None]:
+        """While this lasts, the ledger is asked for deliveries and they are added. What is settled meanwhile counts:
+        the answer may be older."""
+        self._is_read = True
+        try:
+            yield
+        finally:
+            self._is_read = False
+            self._left.clear()
+            self._blocked.clear()
+
     def add(self, deliveries: Iterable[Waiting]) -> None:
         """Take deliveries in, in the order of their message IDs; those already known are passed over."""
         for delivery in deliveries:
-            if delivery.message_id in self._known:
+            if delivery.message_id in self._known or delivery.message_id in self._left or delivery.key in self._blocked:
                 continue
             self._known[delivery.message_id] = delivery
             if not delivery.key:
@@ -127,10 +145,14 @@ class Window:
         if delivery.key:
             for blocked in self._lanes.pop(delivery.key):
                 del self._known[blocked.message_id]
+            if self._is_read:
+                self._blocked.add(delivery.key)
 
     def _leave(self, message_id: int) -> Waiting:
         del self._in_flight[message_id]
         self._stale.discard(message_id)
+        if self._is_read:
+            self._left.add(message_id)
         return self._known.pop(message_id)
 
     def defer(self, delivery: Waiting, until: float) -> bool:

@@ -8,7 +8,8 @@ import trio
 from structlog.testing import capture_logs
 
 from pdu import AsynchronousOperationsWindow
-from router.dimse import DATA_SET, Command, encode, response_to
+from router.association.transport import Transport
+from router.dimse import DATA_SET, Command, MessageBegin, encode, response_to
 from router.spool import Action, Selection
 from tests.router.association.test_visit import COMMITMENT, MODALITY, answer, hear_report, owe
 from tests.router.association.test_window import associate, far_away, response
@@ -24,6 +25,20 @@ from tests.router.harness import (
     running_router,
     store_rq,
 )
+from tests.router.mpps.messages import in_progress, progress
+from tests.router.mpps.playing import RIS, Scanner, hub
+from tests.router.mpps.test_hub import UID
+
+
+@attrs.define
+class Hesitant(RIS):
+    """It answers nothing before `answers` is set."""
+
+    answers: trio.Event = attrs.field(factory=trio.Event)
+
+    async def _answer(self, transport: Transport, begin: MessageBegin, data: bytes) -> None:
+        await self.answers.wait()
+        await super()._answer(transport, begin, data)
 
 
 async def send(router: RunningRouter, uid: str) -> None:
@@ -65,6 +80,22 @@ async def test_a_second_change_of_the_queue_during_the_reading_of_it_counts(tmp_
         await asked.wait()
         router.router._dispatcher.rescan()
         await router.until("pacs", delivered=1)
+
+
+async def test_what_follows_a_held_message_does_not_travel_although_it_was_read_before(tmp_path: Path) -> None:
+    """An N-SET must not overtake its N-CREATE: the ledger's answer is older than the refusal."""
+    async with Hesitant().serving() as ris:
+        ris.judged = lambda heard: 0x0120 if heard.kind == "N-CREATE-RQ" else None
+        async with running_router(hub(tmp_path, ris=ris.port)) as router, Scanner.connected(router.port) as scanner:
+            await scanner.create(UID, in_progress())
+            asked = slow_ledger(router)
+            await scanner.set(UID, progress("on the way"))
+            await asked.wait()
+            ris.answers.set()
+            await router.until("ris", held=1, waiting=1, in_flight=0)
+            await trio.sleep(0.2)
+            await router.until("ris", held=1, waiting=1, in_flight=0)
+    assert [heard.kind for heard in ris.heard] == ["N-CREATE-RQ"]
 
 
 async def test_a_reload_during_the_reading_of_the_queue_leaves_a_destination_that_works(tmp_path: Path) -> None:

@@ -83,6 +83,20 @@ def test_what_has_failed_lets_the_others_go_first_but_not_for_ever() -> None:
     assert taken == [2, 3, 4, 5, 6, 7, 8, 1, 9, 10]
 
 
+def test_a_lane_whose_head_is_held_while_the_ledger_is_read_stays_blocked() -> None:
+    window = Window()
+    window.add([waiting(1, "step"), waiting(2)])
+    assert window.take(PAIRS)
+    assert window.take(PAIRS)
+    with window.being_read():
+        window.drop(1)
+        window.finish(2)
+        window.add([waiting(1, "step"), waiting(2), waiting(3, "step"), waiting(4, "other")])
+    assert [taken.message_id for _ in range(4) if (taken := window.take(PAIRS))] == [4]
+    window.add([waiting(3, "step")])  # a person has let it go
+    assert window.ready == 1
+
+
 class WindowMachine(RuleBasedStateMachine):
     """Random use of a window against a list of what should travel when."""
 
