@@ -143,8 +143,8 @@ class CommittingArchive(Archive):
     """An archive that stores what it gets, and commits to everything but what it `misses`.
 
     `behaviour`: "commits", "is silent", "refuses the context", "reports anew" (on an association of its own), "reports
-    twice", "reports early" (before it answers the N-ACTION), "reports at the release" (when it is asked for, before it is
-    answered), "refuses" (answers the N-ACTION with 0112H).
+    twice", "reports early" (before it answers the N-ACTION), "reports at the release" (when it is asked for, before it
+    is answered), "refuses" (answers the N-ACTION with 0112H).
     """
 
     title: str = "ARCHIVE"
