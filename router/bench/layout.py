@@ -54,7 +54,7 @@ class ResponseForm:
         uid = request.sop_instance_uid
         self._length = len(uid)
         self._id_at = self.encoded.index(header(0x0120, 2)) + 8
-        self._uid_at = self.encoded.index(header(0x1000, len(uid) + len(uid) % 2)) + 8 if uid else 0
+        self._uid_at = self.encoded.rindex(header(0x1000, len(uid) + len(uid) % 2)) + 8 if uid else 0
 
     def fill(self, message_id: int, uid: str) -> bool:
         """Make it the response to this request; False where the UID does not fit."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from attrs import evolve
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pdu import AcceptedContext, Buffer, UpperLayer
@@ -58,6 +58,7 @@ def test_a_response_with_words_in_it_is_decoded_as_a_whole() -> None:
     assert layout.read(encode(response_to(REQUEST, 0xA700, error_comment="full"))) is None
 
 
+@example(message_id=1, status=0x0A10)  # which looks like the beginning of a UID
 @given(IDS, IDS)
 def test_a_response_that_is_filled_in_is_the_one_that_the_codec_writes(message_id: int, status: int) -> None:
     form = ResponseForm(REQUEST, status)

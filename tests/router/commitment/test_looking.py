@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 from click.testing import CliRunner
 
@@ -21,6 +22,12 @@ from tests.router.harness import RunningRouter
 ONE, TWO = instances(2)
 
 
+@pytest.fixture(autouse=True)
+def quiet() -> None:
+    """The router of this process shares its standard output with the command."""
+    logs.configure(level="error")
+
+
 def run(*arguments: str) -> str:
     result = CliRunner().invoke(main, list(arguments))
     assert result.exit_code == 0, result.output
@@ -28,8 +35,6 @@ def run(*arguments: str) -> str:
 
 
 def of(running: RunningRouter) -> Callable[..., Any]:
-    logs.configure(level="error")  # the router of this process shares its standard output with the command
-
     async def ask_it(*arguments: str) -> str:
         work = partial(run, *arguments, "--admin", running.admin)
         return await trio.to_thread.run_sync(work)
