@@ -23,17 +23,17 @@ demo: setup ## route real objects through the router to two archives, and show w
 	@$(BIN)/dicom-router demo
 
 test: setup peers ## the whole suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 check: setup peers ## format, lint, strict types, import contract, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 coverage: setup peers ## lines and branches of pdu/ and router/ that the tests reach
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term
 
 bench: setup peers ## side by side with the peers; results under benchmarks/results
 	$(BIN)/dicom-router bench compare

@@ -28,6 +28,9 @@ from router.spool import Spool
 
 _REFILL_BELOW: Final = 128
 """Deliveries in the window below which more are read from the ledger."""
+_COURTESY: Final = 0.1
+"""Seconds before a peer that has opened an association is asked for anything on it: some are not ready for that when
+they are accepted, and abort."""
 
 
 class Stage(Enum):
@@ -215,6 +218,7 @@ class Destination:
 
     async def visited(self, visit: Visit) -> None:
         """Use an association that the peer has opened, until it has ended."""
+        await trio.sleep(_COURTESY)
         while visit.is_alive and not self._draining:
             with suppress(AssociationError):
                 await Carrier(visit, self, self._spool, self._services, float("inf")).run()

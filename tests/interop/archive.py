@@ -8,6 +8,7 @@ storage of any SOP class in any transfer syntax, data sets sent from the file as
 import hashlib
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self, cast
@@ -172,20 +173,11 @@ class Modality:
         if not self.association.is_established:
             self._folder.cleanup()
             raise NotAssociated(f"{self._called_ae} at {self._host}:{self._port}")
-        self._park_reactor()
+        park_reactor(self.association)
         return self
 
-    def _park_reactor(self) -> None:
-        """Between two requests pynetdicom lets its own thread look for messages. To a peer that answers at once that
-        thread may take the next response away, as "unexpected", so here it rests for as long as we send."""
-        checkpoint = self.association._reactor_checkpoint
-        checkpoint.clear()
-        until(lambda: self.association._is_paused, "the reactor rests")
-        checkpoint.set = lambda: None  # type: ignore[method-assign]
-
     def __exit__(self, *exc: object) -> None:
-        del self.association._reactor_checkpoint.set
-        self.association._reactor_checkpoint.set()
+        unpark_reactor(self.association)
         if self.association.is_established:
             self.association.release()
         self._folder.cleanup()
@@ -213,6 +205,21 @@ class Modality:
     def echo(self) -> int | None:
         response = self.association.send_c_echo()
         return response.Status if "Status" in response else None
+
+
+def park_reactor(association: Association) -> None:
+    """Between two requests pynetdicom lets its own thread look for messages. To a peer that answers at once that
+    thread may take the next response away, as "unexpected", so here it rests for as long as we send."""
+    checkpoint = association._reactor_checkpoint
+    checkpoint.clear()
+    time.sleep(0.02)  # it may say that it rests when it has just gone on
+    until(lambda: association._is_paused, "the reactor rests")
+    checkpoint.set = lambda: None  # type: ignore[method-assign]
+
+
+def unpark_reactor(association: Association) -> None:
+    del association._reactor_checkpoint.set
+    association._reactor_checkpoint.set()
 
 
 class NotAssociated(Exception):

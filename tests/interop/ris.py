@@ -11,7 +11,7 @@ from pynetdicom import AE, evt
 
 from router.services.instance_availability import INSTANCE_AVAILABILITY
 from router.services.procedure_steps import content
-from tests.interop.archive import UNCOMPRESSED, NotAssociated
+from tests.interop.archive import UNCOMPRESSED, NotAssociated, park_reactor, unpark_reactor
 from tests.interop.ports import HOST, free_port
 
 MPPS = UID(content.MPPS)
@@ -139,9 +139,11 @@ class PynetdicomModality:
         self.association = self._ae.associate(*self._where, ae_title="ROUTER")
         if not self.association.is_established:
             raise NotAssociated("the router")
+        park_reactor(self.association)
         return self
 
     def __exit__(self, *exc: object) -> None:
+        unpark_reactor(self.association)
         if self.association.is_established:
             self.association.release()
 

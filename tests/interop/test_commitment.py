@@ -15,6 +15,7 @@ from pydicom.uid import generate_uid
 from pynetdicom import AE, build_role, evt
 
 from benchmarks.peers.processes import own_port
+from tests.interop.archive import park_reactor, unpark_reactor
 from tests.interop.peers import Orthanc, PynetdicomArchive, Storescp, store_all
 from tests.interop.ports import HOST, until
 from tests.interop.router_process import RouterProcess, configuration
@@ -65,7 +66,9 @@ class CommittingModality:
         request.TransactionUID = self.transaction_uid = generate_uid()
         request.ReferencedSOPSequence = [_item(one) for one in instances]
         self.visit(router)
+        park_reactor(self._association)
         status, _ = self._association.send_n_action(request, 1, MODEL, INSTANCE)
+        unpark_reactor(self._association)
         if not stays:
             self.leave()
         return int(status.Status)
@@ -77,8 +80,7 @@ class CommittingModality:
         assert self._association.is_established
 
     def hears(self, router: RouterProcess) -> bool:
-        """Visit, and stay for a while. pynetdicom now and then aborts an association on which something is asked of it
-        the moment that it is accepted; then it has to come again."""
+        """Visit, and stay for a while."""
         self.visit(router)
         with self._arrival:
             if self._arrival.wait_for(lambda: bool(self.reports), 2.0):
@@ -291,8 +293,8 @@ def test_a_modality_hears_of_it_on_an_association_of_its_own(tmp_path: Path, sta
                 until(lambda: router.get("/api/queue?destination=modality&state=waiting")["deliveries"], "it waits")
                 until(lambda: listening.hears(router), "it hears on one of its visits")
             event_type, committed, failed = listening.wait()
-            listening.leave()
             delivered = "its answer is in the ledger"
             until(lambda: router.get("/api/status")["destinations"]["modality"]["delivered"] == 1, delivered)
+            listening.leave()
     assert (event_type, failed) == (1, {})
     assert committed == {one.sop_instance_uid for one in sent}

@@ -83,8 +83,7 @@ async def test_the_report_tells_sent_acknowledged_and_committed_apart(tmp_path: 
 async def test_status_tells_delivered_committed_and_the_gap(tmp_path: Path) -> None:
     async with pinning(tmp_path, behaviour="is silent") as (running, pacs):
         await store(running.port, ONE, TWO)
-        await running.until("pacs", delivered=2)
-        assert (await running.totals("pacs"))["gap"] == 2
+        await running.until("pacs", gap=2)
         pacs.behaviour = "commits"
         await running.until(pin_of("pacs"), delivered=2)
         totals = await running.totals("pacs")
