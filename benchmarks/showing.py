@@ -47,13 +47,15 @@ def _in_full(run: Run, folder: Path, root: Path) -> list[str]:
 
 def _in_short(run: Run, folder: Path, root: Path) -> list[str]:
     rows = [
-        [verdict.aim.work, verdict.aim.peer, number(verdict.router), number(verdict.peer), f"{verdict.ratio:.1f}x"]
+        [
+            f"{verdict.aim.work} ({verdict.aim.quantity})",
+            verdict.aim.peer,
+            number(verdict.router),
+            number(verdict.peer),
+            f"{verdict.ratio:.1f}x",
+        ]
         for verdict in run.verdicts
         if verdict.aim.peer and verdict.ratio is not None
     ]
-    units = {verdict.aim.work: verdict.aim.quantity for verdict in run.verdicts}
-    table = markdown_table(
-        ("work", "against", "router", "peer", "ratio"),
-        [[f"{work} ({units[work]})", *rest] for work, *rest in rows],
-    )
+    table = markdown_table(("work", "against", "router", "peer", "ratio"), rows)
     return [*table, "", f"{run.date}, {run.machine}; [all of it]({folder.relative_to(root)}/README.md)."]

@@ -6,17 +6,16 @@ modality, never hears an N-SET before its N-CREATE, and misses nothing that was 
 
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from tests.router.mpps.messages import completed, in_progress, progress
-from tests.simulation.world import COUNTS, CRASHES, World
+from tests.simulation.histories import play
+from tests.simulation.steps_world import StepsWorld
+from tests.simulation.world import COUNTS, CRASHES
 
 EXAMPLES = int(os.environ.get("MPPS_EXAMPLES", "15"))
 
@@ -30,7 +29,7 @@ class Histories(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self._folder = tempfile.TemporaryDirectory()
-        self.world = World.begin(Path(self._folder.name))
+        self.world = StepsWorld.begin(Path(self._folder.name))
         self.begun = 0
         self.said = 0
 
@@ -89,25 +88,7 @@ class Histories(RuleBasedStateMachine):
         self.world.do(self.world.forget, number, data.draw(st.sampled_from(self.world.open_steps)))
 
 
-@pytest.fixture
-def silence() -> Iterator[None]:
-    """No log: crashes by the hundred are loud."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    yield
-    structlog.reset_defaults()
-
-
 @pytest.mark.timeout(600)
-@pytest.mark.usefixtures("silence")
 def test_every_ris_ends_with_the_steps_of_the_modality() -> None:
-    run_state_machine_as_test(
-        Histories,
-        settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=25,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-            print_blob=True,
-        ),
-    )
+    play(Histories, EXAMPLES)
     print(f"\nMPPS histories: {dict(COUNTS)}")

@@ -1,27 +1,27 @@
-"""A modality, a router that crashes where it is told to, and two RIS that fail as they are told to; all in one trio
-loop on a thread of its own, so that a Hypothesis state machine can drive it step by step.
+"""A router that crashes where it is told to, among peers that fail as they are told to; all in one trio loop on a
+thread of its own, so that a Hypothesis state machine can drive it step by step.
 
 A crash takes the whole tree of tasks down between two of its awaits, without any winding down; what was not on the
-disk by then is gone. The modality behaves as modalities do: it repeats a message until it has an answer.
+disk by then is gone. Not here: who the peers are, and what must be so in the end.
 """
 
 import threading
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import attrs
 import trio
-from pydicom.dataset import Dataset
 
 from pdu import AssociateRJ, AssociateRQ, Rejection
+from router.association import AssociationError
 from router.config import Config
 from router.spool import Spool, SpoolClosed
 from router.supervisor import Router
-from tests.router.harness import eventually
-from tests.router.mpps.messages import encoded
-from tests.router.mpps.playing import LAST, RIS, Heard, Scanner, hub
+from tests.router.harness import Archive, eventually
 
 T = TypeVar("T")
 
@@ -35,21 +35,15 @@ class Crash(Exception):
     """The router is no more."""
 
 
-@attrs.define
-class Acknowledged:
-    """What the modality has an answer to."""
-
-    uid: str
-    data: bytes
-    state: str
+class Unheard(Exception):
+    """The router ended before it answered."""
 
 
 @attrs.define(slots=False)
-class World:
+class World(ABC):
     """Made by `begin`, and gone after `end`."""
 
     folder: Path
-    acknowledged: list[Acknowledged] = attrs.field(factory=list)
     _crash_at: str = ""
     _port: int = 0
     _up: trio.Event = attrs.field(factory=trio.Event)
@@ -57,7 +51,7 @@ class World:
     _thread: threading.Thread = attrs.field(init=False)
 
     @classmethod
-    def begin(cls, folder: Path) -> "World":
+    def begin(cls, folder: Path) -> Self:
         world = cls(folder)
         ready = threading.Event()
         world._thread = threading.Thread(target=trio.run, args=(world._main, ready), daemon=True)
@@ -77,18 +71,18 @@ class World:
 
     # In the loop
 
+    @abstractmethod
+    def peers(self) -> AbstractAsyncContextManager[Config]:
+        """All of them, while it lasts, and the configuration of a router among them."""
+
     async def _main(self, ready: threading.Event) -> None:
         self._token = trio.lowlevel.current_trio_token()
-        async with RIS().serving() as one, RIS().serving() as two:
-            self.all_ris = (one, two)
-            self.forgotten: tuple[set[str], set[str]] = (set(), set())
-            config = hub(self.folder, one=one.port, two=two.port)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._keep_router, config)
-                await self._up.wait()
-                ready.set()
-                await self._over.wait()
-                nursery.cancel_scope.cancel()
+        async with self.peers() as config, trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_router, config)
+            await self._up.wait()
+            ready.set()
+            await self._over.wait()
+            nursery.cancel_scope.cancel()
 
     async def _keep_router(self, config: Config) -> None:
         """A router, and another after each crash."""
@@ -134,27 +128,25 @@ class World:
             self._up = trio.Event()
         self._life.cancel()
 
-    # What may happen
+    async def port(self) -> int:
+        """The router's, when it is up."""
+        await self._up.wait()
+        return self._port
 
-    async def report(self, uid: str, data_set: Dataset, state: str, crash_at: str) -> None:
-        """The modality reports, and repeats itself until it is answered."""
+    async def until_answered(self, say: Callable[[], Awaitable[bool]], crash_at: str) -> None:
+        """As modalities do: repeat a message until it has an answer, whatever happens to the router meanwhile."""
         self._crash_at = crash_at
         with trio.fail_after(30):
-            while not await self._say(uid, data_set, creates=state == "IN PROGRESS" and bool(data_set.get("Modality"))):
+            while not await self._said(say):
                 COUNTS["repeats"] += 1
         self._crash_at = ""
-        COUNTS["messages"] += 1
-        self.acknowledged.append(Acknowledged(uid, encoded(data_set), state))
 
-    async def _say(self, uid: str, data_set: Dataset, *, creates: bool) -> bool:
+    async def _said(self, say: Callable[[], Awaitable[bool]]) -> bool:
         await self._up.wait()
         try:
-            async with Scanner.connected(self._port) as scanner:
-                response = await (scanner.create if creates else scanner.set)(uid, data_set)
-        except (OSError, trio.BrokenResourceError, AssertionError, AttributeError):  # whatever a crash looks like
+            return await say()
+        except (OSError, trio.BrokenResourceError, AssociationError, Unheard):  # whatever a crash looks like
             return False
-        assert response.status == 0, f"{response.status:04X}H to {'N-CREATE' if creates else 'N-SET'} of {uid}"
-        return True
 
     async def crash_now(self) -> None:
         with trio.fail_after(30):
@@ -162,44 +154,8 @@ class World:
             self.crash()
             await self._up.wait()
 
-    async def crash_when_heard(self, number: int) -> None:
-        """When that RIS hears its next message: it gets it, its answer finds nobody."""
-        ris = self.all_ris[number]
-
-        def judged(heard: Heard) -> None:
-            ris.judged = lambda heard: None
-            self.crash()
-
-        ris.judged = judged
-
-    async def fail_next(self, number: int, fault: int | str) -> None:
-        self.all_ris[number].faults.append(fault)
-
-    async def close_door(self, number: int) -> None:
-        """The RIS is down for the time being: it ends what is open and lets nobody in."""
-
-        def closed(request: AssociateRQ) -> AssociateRJ | str | None:
-            return AssociateRJ.because(Rejection.TEMPORARY_CONGESTION)
-
-        self.all_ris[number].on_request = closed
-        self.all_ris[number].faults.append("close")
-
-    async def open_door(self, number: int) -> None:
-        self.all_ris[number].on_request = lambda request: None
-
-    async def forget(self, number: int, uid: str) -> None:
-        """The RIS loses a step that it believes in progress."""
-        ris = self.all_ris[number]
-        if ris.steps.get(uid) == "IN PROGRESS":
-            del ris.steps[uid]
-            self.forgotten[number].add(uid)
-
     async def come_to_rest(self) -> None:
-        """All faults are over; wait until nothing is on its way."""
-        for number, ris in enumerate(self.all_ris):
-            ris.faults.clear()
-            ris.judged = lambda heard: None
-            await self.open_door(number)
+        """Wait until nothing is on its way."""
 
         async def at_rest() -> bool:
             await self._up.wait()
@@ -210,32 +166,15 @@ class World:
         held = sum(one["held"] for one in (await self.router.status())["destinations"].values())
         assert not held, f"{held} deliveries are held"
 
-    # What must be so
 
-    async def judge(self) -> None:
-        last = {one.uid: one.state for one in self.acknowledged}
-        for number, ris in enumerate(self.all_ris):
-            assert ris.steps == last, "a RIS and the modality disagree on how a step has ended"
-            seen: set[str] = set()
-            for heard in ris.heard:
-                if heard.kind == "N-CREATE-RQ":
-                    seen.add(heard.uid)
-                assert heard.uid in seen, "an N-SET came before its N-CREATE"
-                if heard.answer == 0x0112:
-                    assert heard.uid in self.forgotten[number]
-            arrived = {(heard.uid, heard.data) for heard in ris.heard if heard.answer not in ("close", "abort", 0x0213)}
-            for one in self.acknowledged:
-                assert (one.uid, one.data) in arrived, "what was acknowledged never came"
-            self._judge_order(ris)
+def close_door(peer: Archive) -> None:
+    """It lets nobody in for the time being."""
 
-    def _judge_order(self, ris: RIS) -> None:
-        """Messages of a step came, each for the first time, in the order in which they were acknowledged."""
-        for uid in {one.uid for one in self.acknowledged}:
-            ours = [one.data for one in self.acknowledged if one.uid == uid]
-            theirs = list(dict.fromkeys(heard.data for heard in ris.heard if heard.uid == uid and heard.data in ours))
-            assert theirs == ours, "messages of a step overtook one another"
+    def closed(request: AssociateRQ) -> AssociateRJ | str | None:
+        return AssociateRJ.because(Rejection.TEMPORARY_CONGESTION)
 
-    @property
-    def open_steps(self) -> list[str]:
-        last = {one.uid: one.state for one in self.acknowledged}
-        return [uid for uid, state in last.items() if state not in LAST]
+    peer.on_request = closed
+
+
+def open_door(peer: Archive) -> None:
+    peer.on_request = lambda request: None
