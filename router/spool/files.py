@@ -12,6 +12,7 @@ import mmap
 import os
 import sqlite3
 import stat
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -117,6 +118,19 @@ class FileSystem:
 
     def remove(self, directory: int, name: str) -> None:
         os.unlink(name, dir_fd=directory)
+
+    def remove_large(self, directory: int, name: str) -> None:
+        """The same for a file of many blocks. Its name is gone at once; the kernel takes tens of milliseconds to free
+        the blocks, when the last descriptor is closed, so another thread closes that."""
+        try:
+            last = os.open(name, os.O_RDONLY | _FLAGS, dir_fd=directory)
+        except OSError:  # no descriptor to be had, or nothing to remove
+            self.remove(directory, name)
+            return
+        try:
+            self.remove(directory, name)
+        finally:
+            threading.Thread(target=os.close, args=(last,), name="spool remover").start()
 
     def move(self, directory: int, name: str, target: int, new_name: str) -> None:
         os.rename(name, new_name, src_dir_fd=directory, dst_dir_fd=target)

@@ -137,7 +137,7 @@ class Housekeeping:
                 upkeep.drop_segment(self._ledger, segment.number)
         for segment in segments:
             with suppress(FileNotFoundError):
-                self._files.remove(self._store.segments, segment_name(segment.number))
+                self._files.remove_large(self._store.segments, segment_name(segment.number))
             del self._segments.known[segment.number]
             self._touched.discard(segment.number)
         if segments:
@@ -148,7 +148,7 @@ class Housekeeping:
         self._unneeded, self._lost_finished = [], False
         for name in files:
             with suppress(FileNotFoundError):
-                self._files.remove(self._store.large, name)
+                self._files.remove_large(self._store.large, name)
 
     def _forget(self) -> None:
         """A part of the oldest history. Nothing is lost where this itself is lost."""

@@ -253,6 +253,8 @@ class FragileFiles(FileSystem):
             raise FileNotFoundError(errno.ENOENT, "not there", name)
         del entries[name]
 
+    remove_large = remove
+
     def move(self, directory: int, name: str, target: int, new_name: str) -> None:
         self.step("move")
         if name.startswith("ledger.sqlite"):
