@@ -8,6 +8,7 @@ both must agree on is committed to the spool first. Not here: what the tables me
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, Generic, Self, TypeVar
 
@@ -168,6 +169,11 @@ class _Change(Generic[T]):
         if self._error is not None:
             raise self._error
         return self._result
+
+
+def look_into(folder: Path) -> "closing[sqlite3.Connection]":
+    """What the router that had this folder has left, to be read: it does not run."""
+    return closing(sqlite3.connect(f"{(folder / FILE).resolve().as_uri()}?mode=ro", uri=True))
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -5,10 +5,8 @@ comes in pages; what the ledger has forgotten (`spool.history`) is not in it.
 """
 
 import re
-import sqlite3
 import time
 from collections.abc import Mapping
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +14,7 @@ from typing import Any, Final
 from router.admin.selecting import ID_MAX, LIMIT, LIMIT_MAX, BadRequest, number
 from router.services.commitment import looking
 from router.spool import QueueRow, ReadOnlySpool, Selection, Spool
-from router.state import FILE, State
+from router.state import State, look_into
 
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
@@ -62,23 +60,23 @@ class StoppedCommitments:
     """Of a router that does not run."""
 
     def __init__(self, folder: Path, spool: ReadOnlySpool) -> None:
-        self._path = folder / FILE
+        self._folder = folder
         self._spool = spool
 
     def list(self, query: Mapping[str, str]) -> dict[str, Any]:
-        with closing(self._connect()) as connection:
+        with look_into(self._folder) as connection:
             return _page(query)(connection)
 
     def show(self, uid: str) -> dict[str, Any]:
         """Raises NoSuchCommitment."""
-        with closing(self._connect()) as connection:
+        with look_into(self._folder) as connection:
             found = looking.shown(connection, uid)
         if found is None:
             raise NoSuchCommitment(uid)
         return found
 
     def report(self, query: Mapping[str, str]) -> dict[str, Any]:
-        with closing(self._connect()) as connection:
+        with look_into(self._folder) as connection:
             rows: list[QueueRow] = []
             if study := query.get("study"):
                 found = self._spool.instances(looking.of_study(connection, study))
@@ -87,9 +85,6 @@ class StoppedCommitments:
                 found = dict(looking.by_instance(rows))
             promised = looking.promises(connection, found)
         return {"rows": looking.report_rows(found, promised), "next": _next(rows, query)}
-
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)
 
 
 def _page(query: Mapping[str, str]) -> "partial[dict[str, Any]]":

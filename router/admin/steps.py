@@ -3,9 +3,7 @@
 Two readers of the same: `Steps` asks a running router, `StoppedSteps` the files that it has left.
 """
 
-import sqlite3
 from collections.abc import Mapping
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +15,7 @@ from router.services.procedure_steps.looking import OWED, listed, shown
 from router.services.procedure_steps.owed import notices_of
 from router.services.procedure_steps.plan import RELAY
 from router.spool import ReadOnlySpool, Selection, Spool
-from router.state import FILE, State
+from router.state import State, look_into
 
 _MOST: Final = 10_000
 """Deliveries that are looked at for one answer."""
@@ -60,16 +58,16 @@ class StoppedSteps:
     """Of a router that does not run."""
 
     def __init__(self, folder: Path, spool: ReadOnlySpool) -> None:
-        self._path = folder / FILE
+        self._folder = folder
         self._spool = spool
 
     def list(self, query: Mapping[str, str]) -> dict[str, Any]:
-        with closing(self._connect()) as connection:
+        with look_into(self._folder) as connection:
             return listed(_page(query)(connection), self._spool.queue(_OWED, limit=_MOST), phi=_phi(query))
 
     def show(self, uid: str, query: Mapping[str, str]) -> dict[str, Any]:
         """Raises NoSuchStep."""
-        with closing(self._connect()) as connection:
+        with look_into(self._folder) as connection:
             step = records.load(connection, uid)
             if step is None:
                 raise NoSuchStep(uid)
@@ -78,9 +76,6 @@ class StoppedSteps:
             rows = self._spool.queue(Selection(message_ids=ids), limit=_MOST) if ids else []
             instances = self._spool.instances([one.sop_instance_uid for one in references(step.data_set())])
             return shown(step, messages, rows, instances, notices_of(connection, uid), phi=_phi(query))
-
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)
 
 
 def _page(query: Mapping[str, str]) -> "partial[list[records.Step]]":

@@ -11,7 +11,7 @@ import click
 
 from router.cli.configuration import config_option, faults_in_words
 from router.cli.failing import EXIT_CONFIGURATION
-from router.cli.output import count, say, say_json
+from router.cli.output import count, json_option, say, say_json
 from router.config import Config, ConfigError, Fault
 from router.services import load_config
 
@@ -19,7 +19,7 @@ _HERE = frozenset({"127.0.0.1", "::1", "localhost", "0.0.0.0", "::"})
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@json_option
 @config_option
 @click.pass_context
 def check(ctx: click.Context, config_path: Path, as_json: bool) -> None:

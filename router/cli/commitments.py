@@ -9,15 +9,13 @@ import click
 
 from router.admin.selecting import LIMIT, LIMIT_MAX
 from router.cli.configuration import config_option
-from router.cli.output import count, moment, say, say_json, say_table
+from router.cli.output import count, json_option, moment, say, say_json, say_table
 from router.cli.sources import admin_option, reading
 from router.config import Endpoint
 from router.services.commitment.looking import COLUMNS, summary
 
 _EVENTS: Final = {None: "", 1: "all committed", 2: "failures"}
 _TIMES: Final = ("received", "acknowledged", "committed")
-
-_json_option = click.option("--json", "as_json", is_flag=True, help="For machines.")
 
 
 @click.group()
@@ -31,7 +29,7 @@ def commitments(ctx: click.Context, config_path: Path) -> None:
 @commitments.command("list")
 @click.option("--limit", type=click.IntRange(1, LIMIT_MAX), default=LIMIT, show_default=True)
 @click.option("--before", metavar="ID", type=click.IntRange(1), help="Go on before this transaction.")
-@_json_option
+@json_option
 @admin_option
 @config_option
 def list_(limit: int, before: int | None, as_json: bool, config_path: Path, admin: Endpoint | None) -> None:
@@ -70,7 +68,7 @@ def _archive_words(archive: dict[str, Any]) -> str:
 
 @commitments.command()
 @click.argument("uid", metavar="UID|ID")
-@_json_option
+@json_option
 @admin_option
 @config_option
 def show(uid: str, as_json: bool, config_path: Path, admin: Endpoint | None) -> None:

@@ -12,7 +12,7 @@ from router.association.words import uid_name
 from router.cli.addressing import ae_options, target
 from router.cli.configuration import config_option, read_if_there
 from router.cli.failing import EXIT_FAILED, CommandError
-from router.cli.output import say, say_json
+from router.cli.output import json_option, say, say_json
 from router.config import Timeouts
 from router.dimse import Command, CommandField, Status, describe
 from router.services.verification import UNCOMPRESSED, VERIFICATION
@@ -21,7 +21,7 @@ from router.services.verification import UNCOMPRESSED, VERIFICATION
 @click.command()
 @click.argument("who", metavar="NAME|HOST:PORT")
 @ae_options
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@json_option
 @config_option
 @click.pass_context
 def echo(

@@ -13,7 +13,7 @@ from attrs import evolve
 
 from router.cli.configuration import config_option, read
 from router.cli.failing import EXIT_FAILED
-from router.cli.output import say, say_json
+from router.cli.output import json_option, say, say_json
 from router.config import Config, name_of
 from router.part10 import NotDICOM
 from router.routing import Facts, MalformedDataSet, RoutingTable
@@ -34,7 +34,7 @@ def _ip_address(ctx: click.Context, parameter: click.Parameter, value: str) -> s
 @click.option("--called", metavar="AE", help="The AE title that it calls; ours unless told.")
 @click.option("--peer", metavar="IP", default="127.0.0.1", show_default=True, callback=_ip_address)
 @click.option("--service", type=click.Choice(ROUTED), default="storage", show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@json_option
 @config_option
 @click.pass_context
 def explain(

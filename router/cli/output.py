@@ -18,6 +18,10 @@ _NO_TERMINAL_WIDTH: Final = 4096
 """Columns where no terminal sets them: nothing is wrapped in a file or a pipe."""
 
 
+json_option: Final = click.option("--json", "as_json", is_flag=True, help="For machines.")
+"""Of every command that shows something."""
+
+
 def console() -> Console:
     """Standard output, as a place for tables and progress."""
     width = None if sys.stdout.isatty() else _NO_TERMINAL_WIDTH

@@ -13,7 +13,7 @@ import click
 from router.admin.selecting import LIMIT, LIMIT_MAX
 from router.cli.configuration import config_option
 from router.cli.failing import EXIT_FAILED, CommandError
-from router.cli.output import count, moment, say, say_json, say_table, size
+from router.cli.output import count, json_option, moment, say, say_json, say_table, size
 from router.cli.sources import admin_option, reading, running
 from router.config import Endpoint, name_of
 
@@ -22,8 +22,6 @@ _UNFINISHED: Final = ("waiting", "held")
 _PAST: Final = {"retry": "to be tried again", "hold": "held", "release": "released", "discard": "discarded"}
 _GOES: Final = ("retry", "release")
 """Actions by which what no route wanted can be sent on its way."""
-
-_json_option = click.option("--json", "as_json", is_flag=True, help="For machines.")
 
 
 @click.group()
@@ -45,7 +43,7 @@ def queue(ctx: click.Context, config_path: Path) -> None:
 @click.option("--destination", metavar="NAME", help='Only to this peer; "" for what no route wanted.')
 @click.option("--limit", type=click.IntRange(1, LIMIT_MAX), default=LIMIT, show_default=True)
 @click.option("--after", metavar="ID", type=click.IntRange(0), help="Go on behind this message.")
-@_json_option
+@json_option
 @admin_option
 @config_option
 def list_(
@@ -96,7 +94,7 @@ def _show_page(page: dict[str, Any]) -> None:
 
 @queue.command()
 @click.argument("message_id", metavar="ID", type=click.IntRange(1))
-@_json_option
+@json_option
 @admin_option
 @config_option
 def show(message_id: int, as_json: bool, config_path: Path, admin: Endpoint | None) -> None:
@@ -158,7 +156,7 @@ def _change(action: str, words: str) -> None:
     @click.option("--state", "states", multiple=True, type=click.Choice(_UNFINISHED), help="Deliveries in this state.")
     @click.option("--all", "everything", is_flag=True, help="The whole queue.")
     @click.option("--to", metavar="NAME", help="Where to send what no route wanted.", hidden=action not in _GOES)
-    @_json_option
+    @json_option
     @admin_option
     @config_option
     @click.pass_context

@@ -6,14 +6,14 @@ from typing import Any
 import click
 
 from router.cli.configuration import config_option
-from router.cli.output import count, say, say_json, say_table, size
+from router.cli.output import count, json_option, say, say_json, say_table, size
 from router.cli.sources import admin_option, reading
 from router.config import Endpoint
 
 
 @click.command()
 @admin_option
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@json_option
 @config_option
 def status(config_path: Path, admin: Endpoint | None, as_json: bool) -> None:
     """Show the destinations with their deliveries, the open associations and the spool."""

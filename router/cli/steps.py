@@ -10,13 +10,12 @@ import click
 
 from router.admin.selecting import LIMIT, LIMIT_MAX
 from router.cli.configuration import config_option
-from router.cli.output import count, moment, say, say_json, say_table
+from router.cli.output import count, json_option, moment, say, say_json, say_table
 from router.cli.sources import admin_option, reading
 from router.config import Endpoint
 
 _STAGES: Final = {"in-progress": "IN PROGRESS", "completed": "COMPLETED", "discontinued": "DISCONTINUED"}
 
-_json_option = click.option("--json", "as_json", is_flag=True, help="For machines.")
 _phi_option = click.option("--phi", is_flag=True, help="Show the patient and the accession number too.")
 
 
@@ -32,7 +31,7 @@ def steps(ctx: click.Context, config_path: Path) -> None:
 @click.option("--stage", type=click.Choice(list(_STAGES)), help="Only steps that are there.")
 @click.option("--limit", type=click.IntRange(1, LIMIT_MAX), default=LIMIT, show_default=True)
 @_phi_option
-@_json_option
+@json_option
 @admin_option
 @config_option
 def list_(stage: str | None, limit: int, phi: bool, as_json: bool, config_path: Path, admin: Endpoint | None) -> None:
@@ -74,7 +73,7 @@ def _row(step: dict[str, Any]) -> tuple[object, ...]:
 @steps.command()
 @click.argument("uid", metavar="UID")
 @_phi_option
-@_json_option
+@json_option
 @admin_option
 @config_option
 def show(uid: str, phi: bool, as_json: bool, config_path: Path, admin: Endpoint | None) -> None:
