@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Protocol, Self, assert_never
+from typing import Protocol, Self, assert_never
 
 import structlog
 import trio
@@ -108,11 +108,11 @@ class Requestor:
             Rejected: A-ASSOCIATE-RJ.
             Aborted: the peer aborted instead of answering.
         """
-        sock = await _connect(target, timeouts.connect)
+        sock = await connect(target, timeouts.connect)
         upper_layer = UpperLayer(role=Role.REQUESTOR, maximum_length=target.maximum_pdu_length)
         requestor = cls(target, Transport(KernelSocket(sock), upper_layer, timeouts), timeouts, host)
         try:
-            await requestor._associate(_associate_rq(target, contexts, roles))
+            await requestor._associate(associate_rq(target, contexts, roles))
         except BaseException:
             requestor._transport.close()
             raise
@@ -352,7 +352,8 @@ class Requestor:
         return self._arrived.pop(0)
 
 
-async def _connect(target: Target, patience: float) -> Any:
+async def connect(target: Target, patience: float) -> trio.socket.SocketType:
+    """A connection within `patience` seconds. Raises NotConnected."""
     try:
         with trio.fail_after(patience):
             stream = await trio.open_tcp_stream(target.host, target.port)
@@ -371,9 +372,10 @@ def _cause(error: OSError) -> str:
     return ", ".join(words) or error.strerror or str(error)
 
 
-def _associate_rq(
-    target: Target, contexts: Sequence[PresentationContext], roles: Sequence[RoleSelection]
+def associate_rq(
+    target: Target, contexts: Sequence[PresentationContext], roles: Sequence[RoleSelection] = ()
 ) -> AssociateRQ:
+    """The A-ASSOCIATE-RQ of who we are towards the target."""
     return AssociateRQ(
         called_ae_title=target.called_ae,
         calling_ae_title=target.calling_ae,

@@ -4,18 +4,14 @@ Messages are framed when the association stands (`framed`), and a response is re
 status stand (`layout`).
 """
 
-import os
+import socket
 from contextlib import suppress
 from typing import Final, NamedTuple
-
-import trio
 
 from pdu import (
     Abort,
     AbortIndication,
     AssociateConfirm,
-    AssociateRQ,
-    AsynchronousOperationsWindow,
     Fragment,
     Indication,
     ProviderAbort,
@@ -23,16 +19,16 @@ from pdu import (
     ReleaseConfirm,
     Role,
     UpperLayer,
-    UserInformation,
     accepted_contexts,
 )
 from router.association import Aborted, NotConnected, Rejected, Target, plan_contexts
+from router.association.requestor import associate_rq, connect
+from router.association.transport import KernelSocket, Transport
 from router.association.words import abort_words
 from router.bench.framed import Framed
 from router.bench.layout import ResponseLayout
 from router.bench.templates import Template
 from router.bench.uids import Uids
-from router.bench.wire import Wire
 from router.config import Timeouts
 from router.dimse import CommandField, InvalidCommandSet, decode
 
@@ -49,8 +45,8 @@ class Answer(NamedTuple):
 class Caller:
     """One association, driven by the one task that owns it."""
 
-    def __init__(self, wire: Wire, timeouts: Timeouts, *, nagle: bool) -> None:
-        self._wire = wire
+    def __init__(self, transport: Transport, timeouts: Timeouts, *, nagle: bool) -> None:
+        self._transport = transport
         self._timeouts = timeouts
         self._nagle = nagle
         self._gathered = bytearray()
@@ -72,18 +68,11 @@ class Caller:
         Raises:
             AssociationError: it could not be had.
         """
-        try:
-            with trio.fail_after(timeouts.connect):
-                stream = await trio.open_tcp_stream(target.host, target.port)
-        except trio.TooSlowError:
-            raise NotConnected(f"no connection within {timeouts.connect:g} s") from None
-        except OSError as error:
-            cause = error.__cause__
-            first = cause.exceptions[0] if isinstance(cause, ExceptionGroup) else cause
-            words = os.strerror(first.errno) if isinstance(first, OSError) and first.errno else str(error)
-            raise NotConnected(f"no connection: {words}") from None
         upper_layer = UpperLayer(role=Role.REQUESTOR, maximum_length=target.maximum_pdu_length)
-        caller = cls(Wire(stream, upper_layer, nagle=nagle), timeouts, nagle=nagle)
+        sock = KernelSocket(await connect(target, timeouts.connect))
+        caller = cls(Transport(sock, upper_layer, timeouts), timeouts, nagle=nagle)
+        if nagle:
+            sock.set_option(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
         try:
             await caller._associate(target, templates, uids)
         except BaseException:
@@ -92,16 +81,16 @@ class Caller:
         return caller
 
     async def _associate(self, target: Target, templates: tuple[Template, ...], uids: Uids) -> None:
-        request = _associate_rq(target, templates)
-        upper_layer = self._wire.upper_layer
-        await self._wire.tell(upper_layer.associate, request)
-        await self._wire.tell(upper_layer.transport_connected)
+        request = associate_rq(target, plan_contexts([template.pair for template in templates]))
+        upper_layer = self._transport.upper_layer
+        await self._transport.tell(upper_layer.associate, request)
+        await self._transport.tell(upper_layer.transport_connected)
         indications: list[Indication] = []
         while not indications:
-            if not self._wire.is_open:
+            if not self._transport.is_open:
                 raise Aborted("the connection ended before the association stood")
             try:
-                indications = await self._wire.read(self._timeouts.association)
+                indications = await self._transport.read(self._timeouts.association)
             except TimeoutError:
                 raise NotConnected("no answer to A-ASSOCIATE-RQ") from None
         match indications[0]:
@@ -135,9 +124,9 @@ class Caller:
         framed.number(number, message_id)
         if self._nagle:
             for at in range(0, len(framed.buffers), 2):  # a header and what it heads
-                await self._wire.send(framed.buffers[at : at + 2])
+                await self._transport.send(framed.buffers[at : at + 2])
         else:
-            await self._wire.send(framed.buffers)
+            await self._transport.send(framed.buffers)
         return message_id
 
     async def answers(self, patience: float) -> list[Answer]:
@@ -147,10 +136,10 @@ class Caller:
             TimeoutError: nothing came for `patience` seconds.
             Aborted: the association is over.
         """
-        if not self._wire.is_open:
+        if not self._transport.is_open:
             raise Aborted("the connection ended")
         found = []
-        for indication in await self._wire.read(patience):
+        for indication in await self._transport.read(patience):
             if not isinstance(indication, Fragment):
                 raise Aborted(_words(indication))
             if not indication.is_command:
@@ -163,7 +152,7 @@ class Caller:
                 self._gathered.clear()
                 found.append(self._read(encoded))
         if not found and not self._nagle:  # half a response: a peer with Nagle's algorithm on waits with the other half
-            self._wire.acknowledge()
+            self._transport.acknowledge()
         return found
 
     def _read(self, encoded: bytes) -> Answer:
@@ -183,30 +172,17 @@ class Caller:
 
     async def release(self) -> None:
         """A-RELEASE, and wait for the answer; a peer that has none is left."""
-        wire, patience = self._wire, self._timeouts.release
-        await wire.tell(wire.upper_layer.release)
+        transport, patience = self._transport, self._timeouts.release
+        await transport.tell(transport.upper_layer.release)
         with suppress(TimeoutError):
-            while wire.is_open and not any(isinstance(one, ReleaseConfirm) for one in await wire.read(patience)):
+            while transport.is_open and not any(
+                isinstance(one, ReleaseConfirm) for one in await transport.read(patience)
+            ):
                 pass
         self.close()
 
     def close(self) -> None:
-        self._wire.close()
-
-
-def _associate_rq(target: Target, templates: tuple[Template, ...]) -> AssociateRQ:
-    window = AsynchronousOperationsWindow(invoked=target.window, performed=1) if target.window > 1 else None
-    return AssociateRQ(
-        called_ae_title=target.called_ae,
-        calling_ae_title=target.calling_ae,
-        presentation_contexts=plan_contexts([template.pair for template in templates]),
-        user_information=UserInformation(
-            maximum_length=target.maximum_pdu_length,
-            implementation_class_uid=target.implementation_class_uid,
-            implementation_version_name=target.implementation_version_name,
-            asynchronous_operations_window=window,
-        ),
-    )
+        self._transport.close()
 
 
 def _words(indication: Indication) -> str:

@@ -10,9 +10,9 @@ import trio
 from attrs import define
 
 from pdu import AcceptedContext, Fragment
+from router.association.transport import Transport
 from router.bench.layout import RequestLayout, ResponseForm
 from router.bench.records import took
-from router.bench.wire import Wire
 from router.config import Config
 from router.dimse import AssemblyError, Command, CommandField, InvalidCommandSet, Status, decode, encode, response_to
 from router.part10 import encode_head
@@ -40,8 +40,8 @@ class _Message:
 class Reception:
     """Fed with the fragments of one association."""
 
-    def __init__(self, sink: "Sink", wire: Wire) -> None:
-        self._sink, self._wire = sink, wire
+    def __init__(self, sink: "Sink", transport: Transport) -> None:
+        self._sink, self._transport = sink, transport
         self._behaviour = sink.behaviour
         self._gathered = bytearray()
         self._message: _Message | None = None
@@ -110,7 +110,7 @@ class Reception:
         behaviour, sink = self._behaviour, self._sink
         if sink.aborts_now():
             sink.aborted += 1
-            await self._wire.tell(self._wire.upper_layer.abort)
+            await self._transport.tell(self._transport.upper_layer.abort)
             return
         if behaviour.delay:
             await trio.sleep(behaviour.delay)
@@ -131,7 +131,7 @@ class Reception:
         return form.encoded
 
     async def _respond(self, context_id: int, response: bytes | bytearray) -> None:
-        await self._wire.send(self._wire.upper_layer.send_data(context_id, response, command=True, last=True))
+        await self._transport.send(self._transport.upper_layer.send_data(context_id, response, command=True, last=True))
 
     def drop(self) -> None:
         """Close the file of the message, if it has one that is open."""

@@ -31,9 +31,9 @@ from pdu import (
     accepted_contexts,
     negotiate,
 )
+from router.association.transport import KernelSocket, Transport
 from router.bench.reception import Reception
-from router.bench.wire import Wire
-from router.config import Config
+from router.config import Config, Timeouts
 from router.dimse import AssemblyError, Status
 
 HOST: Final = "127.0.0.1"
@@ -121,30 +121,30 @@ class Sink:
 
     async def _associate(self, stream: trio.SocketStream) -> None:
         upper_layer = UpperLayer(role=Role.ACCEPTOR, maximum_length=MAXIMUM_LENGTH, buffer_size=BUFFER)
-        wire = Wire(stream, upper_layer)
-        reception = Reception(self, wire)
+        transport = Transport(KernelSocket(stream.socket), upper_layer, Timeouts())
+        reception = Reception(self, transport)
         self.associations += 1
         self.open += 1
         try:
-            await wire.perform(upper_layer.transport_connected())
-            while wire.is_open:
-                for indication in await wire.read(SILENCE):
+            await transport.perform(upper_layer.transport_connected())
+            while transport.is_open:
+                for indication in await transport.read(SILENCE):
                     match indication:
                         case Fragment() if upper_layer.state is State.STA6:  # not behind an abort of our own
                             await reception.take(indication)
                         case AssociateIndication(request=request):
                             accept = self._acceptance(request)
                             reception.contexts = accepted_contexts(request, accept)
-                            await wire.tell(upper_layer.accept, accept)
+                            await transport.tell(upper_layer.accept, accept)
                         case ReleaseIndication():
-                            await wire.tell(upper_layer.respond_release)
+                            await transport.tell(upper_layer.respond_release)
                 if reception.in_message:
-                    wire.acknowledge()
+                    transport.acknowledge()
         except (TimeoutError, AssemblyError):
-            await wire.tell(upper_layer.abort)
+            await transport.tell(upper_layer.abort)
         finally:
             reception.drop()
-            wire.close()
+            transport.close()
             self.open -= 1
             self._news.unpark_all()
 
