@@ -134,8 +134,8 @@ class Database:
     def close(self) -> None:
         self.connection.close()
 
-    def count(self, destination: str, before: int, after: int) -> None:
-        """One delivery went from one state to another."""
+    def count(self, destination: str, before: int, after: int, count: int = 1) -> None:
+        """So many deliveries went from one state to another."""
         if before != after:
-            self.deltas[destination, before] -= 1
-            self.deltas[destination, after] += 1
+            self.deltas[destination, before] -= count
+            self.deltas[destination, after] += count

@@ -5,7 +5,7 @@ length, CRC and then the bytes. Large ones are not compared here, for that would
 them back to their own task.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from attrs import define, evolve, frozen
 
@@ -13,7 +13,7 @@ from router.messages import Address, Envelope
 from router.spool.errors import DamagedMessage, DuplicateRefused
 from router.spool.incoming import Incoming
 from router.spool.jobs import Commit, Unsure
-from router.spool.ledger import Ledger
+from router.spool.ledger import Known, Ledger
 from router.spool.store import Store
 from router.spool.values import Place
 
@@ -41,22 +41,32 @@ class Planned:
     incoming: Incoming
 
 
-def judge(commit: Commit, ledger: Ledger, store: Store, batch: Sequence[Planned], policy: str) -> Verdict | Unsure:
-    """`batch`: what comes before it in the batch under the same SOP Instance UID. Raises DuplicateRefused."""
+def instances_of(commits: Iterable[Commit], ledger: Ledger) -> dict[str, list[Known]]:
+    """By SOP Instance UID, what the ledger has of the instances that come now."""
+    uids = {commit.envelope.sop_instance_uid for commit in commits if _may_repeat(commit.envelope)}
+    return ledger.unfinished_of(list(uids), C_STORE)
+
+
+def _may_repeat(envelope: Envelope) -> bool:
+    return envelope.kind == C_STORE and bool(envelope.sop_instance_uid)
+
+
+def judge(
+    commit: Commit, known: Sequence[Known], ledger: Ledger, store: Store, batch: Sequence[Planned], policy: str
+) -> Verdict | Unsure:
+    """`known`: what the ledger has of the instance; `batch`: what comes before it in the batch under the same SOP
+    Instance UID. Raises DuplicateRefused."""
     envelope = commit.envelope
     wanted = _once(envelope.deliveries) or (Address(destination=""),)
     hold = "" if envelope.deliveries else NO_ROUTE
-    if envelope.kind != C_STORE or not envelope.sop_instance_uid:
+    if not _may_repeat(envelope):
         return Verdict(wanted, hold)
-    found = _already_going(commit, ledger, store, batch)
+    found = _already_going(commit, known, ledger, store, batch)
     if isinstance(found, Unsure):
         return found
     going, conflict = found
     left = tuple(address for address in wanted if address.destination not in going)
-    if not left or policy == "forward":
-        return Verdict(left, hold)
-    incoming, uid = commit.incoming, envelope.sop_instance_uid
-    if not conflict and not ledger.has_other_bytes(uid, incoming.size, incoming.crc, C_STORE):
+    if not left or not conflict or policy == "forward":
         return Verdict(left, hold)
     if policy == "refuse":
         raise DuplicateRefused(CONFLICT)
@@ -64,10 +74,10 @@ def judge(commit: Commit, ledger: Ledger, store: Store, batch: Sequence[Planned]
 
 
 def _already_going(
-    commit: Commit, ledger: Ledger, store: Store, batch: Sequence[Planned]
+    commit: Commit, known: Sequence[Known], ledger: Ledger, store: Store, batch: Sequence[Planned]
 ) -> tuple[set[str], bool] | Unsure:
-    """The destinations that wait for the same bytes, and whether other bytes have come to light on the way."""
-    incoming, uid = commit.incoming, commit.envelope.sop_instance_uid
+    """The destinations that wait for the same bytes, and whether a message with other bytes is unfinished."""
+    incoming = commit.incoming
     size, crc = incoming.size, incoming.crc
     going: set[str] = set()
     conflict = False
@@ -82,7 +92,11 @@ def _already_going(
             going.update(address.destination for address in planned.envelope.deliveries)
         else:
             conflict = True
-    for message_id, place in ledger.alike(uid, size, crc, C_STORE):
+    for one in known:
+        message_id, place = one.message_id, one.place
+        if (place.data_length, place.data_crc) != (size, crc):
+            conflict = True
+            continue
         large = incoming.file or place.file
         same = commit.compared.get(message_id) if large else is_same(store, place, incoming)
         if same is None:

@@ -4,15 +4,16 @@ Promises: a commit gets its receipt only when its record, and those before it in
 refused leaves nothing behind. The order in the segment is the order of the commits. Used by the writer's thread.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from attrs import define
 
 from router.messages import SpoolSettings
-from router.spool.duplicates import Planned, judge, with_deliveries
+from router.spool.duplicates import Planned, instances_of, judge, with_deliveries
 from router.spool.errors import DuplicateRefused, OutOfSpace
 from router.spool.jobs import Commit, Unsure
-from router.spool.ledger import Entry, Ledger
+from router.spool.ledger import Entry, Known, Ledger
 from router.spool.record import StoredEnvelope, encode_envelope
 from router.spool.segments import Draft, Segments
 from router.spool.store import Store
@@ -48,10 +49,12 @@ class GroupCommit:
         batch: list[_Planned] = []
         by_uid: dict[str, list[Planned]] = {}
         drafts: list[Draft] = []
+        known = instances_of(commits, self._ledger)
         for commit in commits:
-            same_uid = by_uid.setdefault(commit.envelope.sop_instance_uid, [])
+            uid = commit.envelope.sop_instance_uid
+            same_uid = by_uid.setdefault(uid, [])
             try:
-                planned = self._plan(commit, same_uid, len(drafts))
+                planned = self._plan(commit, known.get(uid, ()), same_uid, len(drafts))
             except (DuplicateRefused, ValueError) as error:
                 refuse(commit, error)
                 continue
@@ -75,9 +78,9 @@ class GroupCommit:
                 entries.append(self._accept(planned, planned.draft))
         return entries
 
-    def _plan(self, commit: Commit, same_uid: list[Planned], drafts: int) -> _Planned | None:
+    def _plan(self, commit: Commit, known: Sequence[Known], same_uid: list[Planned], drafts: int) -> _Planned | None:
         """What to write for a commit; None where it is answered already: it must be compared first."""
-        verdict = judge(commit, self._ledger, self._store, same_uid, self._policy)
+        verdict = judge(commit, known, self._ledger, self._store, same_uid, self._policy)
         if isinstance(verdict, Unsure):
             commit.unsure = True
             commit.answer.give(verdict)

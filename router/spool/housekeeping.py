@@ -62,17 +62,15 @@ class Housekeeping:
 
     def finished(self, messages: Iterable[Finished]) -> None:
         """The ledger says so; it need not be durable yet."""
-        for message in messages:
-            place = message.place
-            if place.file:
-                self._unneeded.append(place.file)
-            if not place.segment:
+        for some in messages:
+            self._unneeded += some.files
+            if not some.segment:
                 self._lost_finished = True
-            segment = self._segments.known.get(place.segment)
+            segment = self._segments.known.get(some.segment)
             if segment is not None:
-                segment.live -= 1
-                segment.live_bytes -= place.length
-                self._touched.add(place.segment)
+                segment.live -= some.count
+                segment.live_bytes -= some.length
+                self._touched.add(some.segment)
 
     @property
     def has_work(self) -> bool:

@@ -6,18 +6,25 @@ writer's thread alone. Not here: the schema (database.py), what people ask (quer
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, groupby
+from operator import attrgetter
+from typing import Any, Final, TypeVar
 
 from attrs import frozen
 
 from router.messages import Envelope, Result, Settlement, Waiting
-from router.spool.database import DELIVERED, DISCARDED, HELD, WAITING, Database
+from router.spool.database import DELIVERED, HELD, WAITING, Database
 from router.spool.values import Place, Row
 
-_ADD_MESSAGE = "INSERT INTO messages VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
-_ADD_DELIVERY = (
-    "INSERT INTO deliveries (message_id, destination, lane, state, born, reason, changed) VALUES (?,?,?,?,?,?,?)"
-)
+T = TypeVar("T")
+
+_AT_ONCE: Final = (1, 8, 64)
+"""How many rows a statement is for. One statement for many rows lets the event loop run beside it, where one for each
+would stop it each time; and of few sizes, SQLite has compiled them all already."""
+_ADD_MESSAGES = "INSERT INTO messages VALUES"
+_ADD_DELIVERIES = "INSERT INTO deliveries (message_id, destination, lane, state, born, reason, changed) VALUES"
+_UNFINISHED = f"destination = ? AND state IN ({WAITING}, {HELD}) AND message_id IN"
 PLACE = "m.segment, m.offset, m.length, m.data_length, m.data_crc, m.file"
 WAITING_ROW = (
     "SELECT d.message_id, d.destination, d.lane, d.attempts, d.born, m.service, m.kind, m.abstract_syntax,"
@@ -27,7 +34,7 @@ NOT_BLOCKED = (
     f"(d.lane = '' OR NOT EXISTS (SELECT 1 FROM deliveries h WHERE h.state = {HELD}"
     " AND h.destination = d.destination AND h.lane = d.lane AND h.message_id < d.message_id))"
 )
-OF_INSTANCE = "(SELECT * FROM messages WHERE sop_instance_uid = ? ORDER BY id DESC LIMIT 64)"
+LOOKED_AT: Final = 64
 """The last messages of one instance: however often it came, looking is quick."""
 
 
@@ -81,7 +88,19 @@ class Outcome:
 
 @frozen(kw_only=True)
 class Finished:
-    """A message whose last delivery is finished."""
+    """Messages of one segment whose last delivery is finished."""
+
+    segment: int
+    count: int
+    length: int
+    """Bytes of their records."""
+    files: tuple[str, ...]
+    """In `large/`."""
+
+
+@frozen(kw_only=True)
+class Known:
+    """An unfinished message of an instance that has come again."""
 
     message_id: int
     place: Place
@@ -105,47 +124,60 @@ class Ledger(Database):
                     (entry.message_id, address.destination, address.key, state, entry.born, entry.hold, now)
                 )
                 self.deltas[address.destination, state] += 1
-        self.connection.executemany(_ADD_MESSAGE, messages)
-        self.connection.executemany(_ADD_DELIVERY, deliveries)
+        self._insert(_ADD_MESSAGES, messages)
+        self._insert(_ADD_DELIVERIES, deliveries)
+
+    def _insert(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        at = 0
+        for size in reversed(_AT_ONCE):
+            while len(rows) - at >= size:
+                marks = f"({','.join('?' * len(rows[at]))})"
+                some = rows[at : at + size]
+                self.execute(f"{statement} {','.join([marks] * size)}", tuple(chain.from_iterable(some)))
+                at += size
 
     def settle(self, outcomes: Iterable[Outcome]) -> tuple[list[Finished], list[tuple[str, str]]]:
         """Write outcomes down. Returns the messages that are finished by it, and the lanes (destination, key) that
         a held delivery no longer blocks. An outcome of what is finished or gone already changes nothing."""
         finished: list[Finished] = []
         freed: list[tuple[str, str]] = []
-        now = time.time()
-        for outcome in outcomes:
-            message_id, destination, settlement = outcome.message_id, outcome.destination, outcome.settlement
-            row = self.execute(
-                "SELECT state, lane FROM deliveries WHERE message_id = ? AND destination = ?",
-                (message_id, destination),
-            ).fetchone()
-            if row is None or row[0] in (DELIVERED, DISCARDED):
-                continue
-            before, lane = row
-            after = {Result.DELIVERED: DELIVERED, Result.HELD: HELD, Result.RETRY: before}[settlement.result]
-            self.execute(
-                "UPDATE deliveries SET state = ?, attempts = attempts + 1, reason = ?,"
-                " changed = ? WHERE message_id = ? AND destination = ?",
-                (after, settlement.reason, now, message_id, destination),
+        for (destination, settlement), message_ids in _runs(outcomes):
+            some = _padded(message_ids)
+            condition, values = f"{_UNFINISHED} ({','.join('?' * len(some))})", (destination, *some)
+            before = dict(
+                self.execute(f"SELECT state, count(*) FROM deliveries WHERE {condition} GROUP BY state", values)
             )
-            self.count(destination, before, after)
-            if before == HELD and after == DELIVERED and lane:
-                freed.append((destination, lane))
-            if after == DELIVERED:
-                finished += self.finish_one(message_id)
+            after = {Result.DELIVERED: DELIVERED, Result.HELD: HELD, Result.RETRY: None}[settlement.result]
+            if after == DELIVERED and before:
+                if HELD in before:
+                    lanes = self.execute(
+                        f"SELECT DISTINCT lane FROM deliveries WHERE {condition} AND state = {HELD} AND lane <> ''",
+                        values,
+                    )
+                    freed += [(destination, lane) for (lane,) in lanes]
+                finished += self.finish(f"SELECT message_id FROM deliveries WHERE {condition}", values)
+            self.execute(
+                "UPDATE deliveries SET state = coalesce(?, state), attempts = attempts + 1, reason = ?, changed = ?"
+                f" WHERE {condition}",
+                (after, settlement.reason, time.time(), *values),
+            )
+            for state, count in before.items():
+                self.count(destination, state, state if after is None else after, count)
         return finished, freed
 
-    def finish_one(self, message_id: int) -> list[Finished]:
-        """One delivery of the message is finished; the message, if it was the last."""
-        row = self.execute(
-            "UPDATE messages SET unfinished = unfinished - 1 WHERE id = ?"
-            " RETURNING unfinished, segment, offset, length, data_length, data_crc, file",
-            (message_id,),
-        ).fetchone()
-        if row[0] > 0:
-            return []
-        return [Finished(message_id=message_id, place=place_of(row[1:]))]
+    def finish(self, which: str, values: Sequence[object]) -> list[Finished]:
+        """One delivery of each of the messages is finished; those for which it was the last. `which`: a query for
+        their ids."""
+        self.execute(f"UPDATE messages SET unfinished = unfinished - 1 WHERE id IN ({which})", values)
+        rows = self.execute(
+            "SELECT segment, count(*), sum(length), group_concat(nullif(file, '')) FROM messages"
+            f" WHERE id IN ({which}) AND unfinished <= 0 GROUP BY segment",
+            values,
+        )
+        return [
+            Finished(segment=segment, count=count, length=length, files=tuple(files.split(",")) if files else ())
+            for segment, count, length, files in rows
+        ]
 
     def know(self, number: int, nonce: bytes, known: int) -> None:
         """All records of a segment before the offset `known` are in the ledger."""
@@ -181,23 +213,21 @@ class Ledger(Database):
         row = self.execute(f"SELECT {PLACE} FROM messages m WHERE m.id = ?", (message_id,)).fetchone()
         return place_of(row) if row else None
 
-    def alike(self, uid: str, length: int, crc: int, kind: str) -> list[tuple[int, Place]]:
-        """Unfinished messages that may be the same object: same kind, UID, length and CRC. At most 16."""
-        rows = self.execute(
-            f"SELECT m.id, {PLACE} FROM {OF_INSTANCE} m WHERE m.unfinished > 0"
-            " AND m.data_length = ? AND m.data_crc = ? AND m.kind = ? ORDER BY m.id DESC LIMIT 16",
-            (uid, length, crc, kind),
-        )
-        return [(row[0], place_of(row[1:])) for row in rows]
-
-    def has_other_bytes(self, uid: str, length: int, crc: int, kind: str) -> bool:
-        """Whether an unfinished message has the UID and certainly other bytes."""
-        row = self.execute(
-            f"SELECT 1 FROM {OF_INSTANCE} WHERE unfinished > 0"
-            " AND (data_length <> ? OR data_crc <> ?) AND kind = ? LIMIT 1",
-            (uid, length, crc, kind),
-        ).fetchone()
-        return row is not None
+    def unfinished_of(self, uids: Sequence[str], kind: str) -> dict[str, list[Known]]:
+        """By SOP Instance UID: its unfinished messages of that kind, the newest first."""
+        found: dict[str, list[Known]] = {}
+        for some in _cut(uids):
+            values = _padded(some)
+            marks = ",".join(["(?)"] * len(values))
+            rows = self.execute(
+                f"SELECT m.sop_instance_uid, m.id, {PLACE} FROM (VALUES {marks}) AS u CROSS JOIN messages m ON m.id IN"
+                f" (SELECT id FROM messages WHERE sop_instance_uid = u.column1 ORDER BY id DESC LIMIT {LOOKED_AT})"
+                " WHERE m.unfinished > 0 AND m.kind = ? ORDER BY m.id DESC",
+                (*values, kind),
+            )
+            for row in rows:
+                found.setdefault(row[0], []).append(Known(message_id=row[1], place=place_of(row[2:])))
+        return found
 
     def unfinished_destinations(self, message_id: int) -> set[str]:
         rows = self.execute(
@@ -205,6 +235,32 @@ class Ledger(Database):
             (message_id,),
         )
         return {row[0] for row in rows}
+
+
+def _runs(outcomes: Iterable[Outcome]) -> Iterator[tuple[tuple[str, Settlement], list[int]]]:
+    """The ids of messages that came to the same at the same destination, in order there; none twice in a run, and no
+    more than one statement takes."""
+    by_destination = sorted(outcomes, key=attrgetter("destination"))
+    for key, run in groupby(by_destination, key=lambda outcome: (outcome.destination, outcome.settlement)):
+        ids: dict[int, None] = {}
+        for outcome in run:
+            if len(ids) == _AT_ONCE[-1] or outcome.message_id in ids:
+                yield key, list(ids)
+                ids.clear()
+            ids[outcome.message_id] = None
+        yield key, list(ids)
+
+
+def _cut(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    """In parts, each no more than one statement takes."""
+    for at in range(0, len(values), _AT_ONCE[-1]):
+        yield values[at : at + _AT_ONCE[-1]]
+
+
+def _padded(values: Sequence[T]) -> list[T]:
+    """As many as one of the statements is for, the last one several times; no more than the largest takes."""
+    size = next(size for size in _AT_ONCE if size >= len(values))
+    return [*values, *[values[-1]] * (size - len(values))]
 
 
 def place_of(row: tuple[int, int, int, int, int, str]) -> Place:

@@ -13,7 +13,7 @@ from attrs import frozen
 from router.messages import PIN, DeliveryState
 from router.spool.database import DISCARDED, HELD, STATES, WAITING
 from router.spool.duplicates import C_STORE
-from router.spool.ledger import OF_INSTANCE, Finished, Ledger
+from router.spool.ledger import LOOKED_AT, Finished, Ledger
 from router.spool.values import Action, InstanceDelivery, QueueRow, Selection, Totals
 
 _COLUMNS = (
@@ -96,7 +96,9 @@ def instances(connection: sqlite3.Connection, uids: Sequence[str]) -> dict[str, 
     """By SOP Instance UID, the newest C-STORE delivery to each destination, of the last messages of the instance."""
     statement = (
         "SELECT d.message_id, d.destination, d.state, d.reason, d.changed, m.service, m.kind, m.sop_class_uid,"
-        f" m.calling_ae, m.received FROM {OF_INSTANCE} m JOIN deliveries d ON d.message_id = m.id"
+        " m.calling_ae, m.received FROM"
+        f" (SELECT * FROM messages WHERE sop_instance_uid = ? ORDER BY id DESC LIMIT {LOOKED_AT}) m"
+        " JOIN deliveries d ON d.message_id = m.id"
         f" WHERE m.kind = ? AND d.destination NOT LIKE '%{PIN}' ORDER BY m.id"
     )
     found = {}
@@ -164,7 +166,7 @@ def _change_one(ledger: Ledger, action: Action, message_id: int, destination: st
         (after, after == WAITING, ledger.clock(), _BY_HAND[action], time.time(), message_id, destination),
     )
     ledger.count(destination, state, after)
-    return ledger.finish_one(message_id) if after == DISCARDED else []
+    return ledger.finish("?", (message_id,)) if after == DISCARDED else []
 
 
 def _reroute(ledger: Ledger, message_id: int, target: str) -> None:

@@ -6,7 +6,7 @@ waits for the disk there; the work is the writer's (writer.py). Not here: the on
 
 import sqlite3
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -111,8 +111,17 @@ class Spool(Desk):
         token = trio.lowlevel.current_trio_token()
         ended = trio.Event()
 
+        told: deque[Callable[[], None]] = deque()
+
         def tell(function: Callable[..., None], *arguments: Any) -> None:
-            token.run_sync_soon(function, *arguments)
+            """Have it called in the event loop's thread, which is woken once for all that it has not heard of yet."""
+            told.append(partial(function, *arguments))
+            if len(told) == 1:
+                token.run_sync_soon(hear)
+
+        def hear() -> None:
+            while told:
+                told.popleft()()
 
         def host() -> None:
             self._writer.run()
