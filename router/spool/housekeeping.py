@@ -23,6 +23,8 @@ from router.spool.values import Damage, Place
 
 _SPARSE = 4
 """A sealed segment with less than one part in so many unfinished is compacted."""
+_RIPE = 10.0
+"""...when it has been sealed for so many seconds: of one that was written just now, the rest is on its way."""
 _COPIED = 4 << 20
 """Bytes moved in one step, at least one record."""
 _BUSY = 1.0
@@ -36,6 +38,7 @@ _NO_ROOM = 30.0
 class Housekeeping:
     def __init__(self, store: Store, segments: Segments, ledger: Ledger, history: float) -> None:
         """`history`: seconds for which the ledger remembers what is finished and gone."""
+        self.ripe = _RIPE
         self.damaged = 0
         self.on_damage: Callable[[Damage], None] = lambda damage: None
         """Called in the writer's thread."""
@@ -118,10 +121,12 @@ class Housekeeping:
         return [segment for segment in self._sealed() if not segment.live]
 
     def _sparse_segment(self) -> Segment | None:
+        ripe = time.monotonic() - self.ripe
         for segment in self._sealed():
-            if segment.live_bytes * _SPARSE < segment.end:
+            if segment.live_bytes * _SPARSE >= segment.end:
+                self._touched.discard(segment.number)
+            elif segment.sealed <= ripe:
                 return segment
-            self._touched.discard(segment.number)
         return None
 
     def _delete(self) -> None:
@@ -134,9 +139,7 @@ class Housekeeping:
             for segment in segments:
                 upkeep.drop_segment(self._ledger, segment.number)
         for segment in segments:
-            with suppress(FileNotFoundError):
-                self._files.remove_large(self._store.segments, segment_name(segment.number))
-            del self._segments.known[segment.number]
+            self._segments.retire(segment.number)
             self._touched.discard(segment.number)
         if segments:
             self._files.sync_directory(self._store.segments)
@@ -158,6 +161,7 @@ class Housekeeping:
         """Move some of its unfinished records to the current segment."""
         moving: list[tuple[Draft, Place]] = []
         size = 0
+        segment.left = True
         self._touched.discard(segment.number)
         for message_id, place in upkeep.unfinished_in(self._ledger, segment.number):
             if moving and size + place.length > _COPIED:

@@ -31,6 +31,8 @@ _TRAILER_CHECKED = struct.Struct("<16sQQI")
 SEGMENT_HEADER_LENGTH = _SEGMENT.size + _CRC.size
 HEADER_LENGTH = _HEADER.size + _CRC.size
 TRAILER_LENGTH = _TRAILER.size
+END = bytes(HEADER_LENGTH)
+"""What is written behind the last record, where the next one's header will be."""
 ENVELOPE_CAP = 1 << 24
 """Bytes. More than a command set at its cap and a thousand deliveries ever need; less than a broken length says."""
 

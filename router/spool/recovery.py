@@ -32,7 +32,7 @@ class Recovery:
 
     def __init__(self, store: Store, segment_size: int, progress: Progress | None) -> None:
         """Does it all. SpoolUnusable; OSError or sqlite3.Error where the disk is at fault."""
-        self.segments = Segments(store.files, store.segments, segment_size)
+        self.segments = Segments(store.files, store.segments, store.spare, segment_size)
         self.unneeded: list[str] = []
         self._store = store
         self._files = store.files
@@ -55,6 +55,8 @@ class Recovery:
     def _recover(self) -> int:
         """Bytes of segments read."""
         self.unneeded = []
+        for name in self._files.names(self._store.spare):
+            self._files.remove(self._store.spare, name)
         self._findings = Findings(self.ledger, upkeep.next_id(self.ledger))
         known: _Known = upkeep.segments(self.ledger)
         for number in [number for number, (_, _, dropped) in known.items() if dropped]:

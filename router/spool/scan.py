@@ -49,22 +49,32 @@ class Scan:
         self._start = 0
 
     def run(self, offset: int) -> Iterator[Found | Broken]:
-        """From an offset where a record begins, or should. Zeros to the end of the file are the end."""
+        """From an offset where a record begins, or should. Zeros where a header should be are the end, unless a record
+        follows after all; what stands behind them is of an earlier use of the file."""
         while offset < self.size:
             found = self._record(offset)
             if isinstance(found, Found):
                 yield found
                 offset += found.header.length
                 continue
-            end = self._next_marker(offset + 1)
-            length = self._without_zeros(offset, end) - offset
-            if length and (end < self.size or found.header is not None):
-                length = min(end - offset, found.header.length if found.header else end - offset)
+            end = self._next_header(offset + 1)
+            if end == self.size and not self._read(offset, record.HEADER_LENGTH).strip(b"\0"):
+                return
+            length = self._length(found, offset, end)
             if length:
                 yield Broken(
                     offset=offset, length=length, reason=found.reason, header=found.header, stored=found.stored
                 )
             offset = end
+
+    def _length(self, broken: Broken, offset: int, end: int) -> int:
+        """Of what is broken: as much as its header says, else up to the next record; at the end of the file up to the
+        zeros, or to a record of an earlier use."""
+        if broken.header is not None:
+            return min(end - offset, broken.header.length)
+        if end == self.size:
+            return self._without_zeros(offset, self._find(record.RECORD_MAGIC, offset + 1)) - offset
+        return end - offset if self._without_zeros(offset, end) > offset else 0
 
     def is_zero(self) -> bool:
         """Whether there is not one byte in the file that is not zero."""
@@ -111,20 +121,23 @@ class Scan:
             offset += len(piece)
         return crc
 
-    def _next_marker(self, offset: int) -> int:
+    def _next_header(self, offset: int) -> int:
         """Where the next readable header of this segment stands; the end of the file if nowhere. The nonce makes it
         certain that it is one of ours and not the image of one inside a data set."""
-        marker = record.RECORD_MAGIC + self._nonce
+        while (offset := self._find(record.RECORD_MAGIC + self._nonce, offset)) < self.size:
+            if record.decode_header(self._read(offset, record.HEADER_LENGTH), self._nonce) is not None:
+                break
+            offset += 1
+        return offset
+
+    def _find(self, marker: bytes, offset: int) -> int:
+        """Where these bytes stand next; the end of the file if nowhere."""
         while offset < self.size:
             piece = self._files.read(self._fd, _WINDOW, offset)
             at = piece.find(marker)
-            if at < 0:
-                offset += max(len(piece) - len(marker) + 1, 1)
-                continue
-            offset += at
-            if record.decode_header(self._read(offset, record.HEADER_LENGTH), self._nonce) is not None:
-                return offset
-            offset += 1
+            if at >= 0:
+                return offset + at
+            offset += max(len(piece) - len(marker) + 1, 1)
         return self.size
 
     def _without_zeros(self, offset: int, end: int) -> int:

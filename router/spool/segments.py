@@ -1,12 +1,15 @@
 """The segments: preallocated files that records are appended to, and how much of each is still needed.
 
-Promises: `append` returns only when what it says is durable; after it raised or fell short, nothing of what failed
-can be found in a segment later. Owned by the writer's thread. Not here: what a record means (record.py), when a
-segment may go (housekeeping.py), reading (reader.py, scan.py).
+A file whose records are all finished is used again: its blocks are there, and to overwrite them is quicker than to
+give them back and take new ones. Promises: `append` returns only when what it says is durable; after it raised or
+fell short, nothing of what failed can be found in a segment later, nor anything that the file held in an earlier use.
+Owned by the writer's thread. Not here: what a record means (record.py), when a segment may go (housekeeping.py),
+reading (reader.py, scan.py).
 """
 
 import contextlib
 import os
+import time
 from collections.abc import Sequence
 
 from attrs import define, field
@@ -18,6 +21,8 @@ from router.spool.files import FileSystem, is_no_room
 _SMALL = 256 << 10
 """Bytes of a batch below which it is worth the while to write zeros ahead of it."""
 _ZEROS = bytes(1 << 20)
+_MOST_SPARE = 2
+"""Files kept to be used again; more are not needed, for as much is finished as comes in."""
 
 
 @define(eq=False)
@@ -56,8 +61,12 @@ class Segment:
     """Open for appending; only the current one is."""
     size: int = 0
     """Its length while it is appended to."""
-    zeroed: int = 0
+    written: int = 0
     """Up to here, blocks have been written: to overwrite them changes nothing but their bytes, and syncs faster."""
+    sealed: float = float("-inf")
+    """Since when nothing is appended, by the monotonic clock; for ever where an earlier run wrote it."""
+    left: bool = False
+    """Some of its records were moved elsewhere; somebody may still be reading them here."""
 
 
 def segment_name(number: int) -> str:
@@ -67,12 +76,15 @@ def segment_name(number: int) -> str:
 class Segments:
     """All segments there are; the last one made is appended to."""
 
-    def __init__(self, files: FileSystem, directory: int, segment_size: int) -> None:
+    def __init__(self, files: FileSystem, directory: int, spare: int, segment_size: int) -> None:
+        """`directory` and `spare`: where segments are, and where those wait that are to be used again."""
         self.directory = directory
         self.known: dict[int, Segment] = {}
         self.current: Segment | None = None
         self.syncs = 0
         self._files = files
+        self._spare = spare
+        self._spares: list[str] = []
         self._segment_size = segment_size
         self._next_number = 1
 
@@ -102,11 +114,23 @@ class Segments:
             done += len(group)
         return done
 
+    def retire(self, number: int) -> None:
+        """Nothing in this segment is needed any more: its name is gone, its file kept or not. The directory is to be
+        synced then."""
+        segment, name = self.known.pop(number), segment_name(number)
+        with contextlib.suppress(FileNotFoundError):
+            if segment.left or segment.end > self._segment_size or len(self._spares) == _MOST_SPARE:
+                self._files.remove_large(self.directory, name)
+            else:
+                self._files.move(self.directory, name, self._spare, name)
+                self._spares.append(name)
+
     def seal(self) -> None:
         """Append no more to the current segment; give back what of it was not used."""
         segment, self.current = self.current, None
         if segment is not None and segment.fd is not None:
             fd, segment.fd = segment.fd, None
+            segment.sealed = time.monotonic()
             try:
                 self._files.truncate(fd, segment.end)
             finally:
@@ -120,18 +144,29 @@ class Segments:
         return self._begin(max(self._segment_size, record.SEGMENT_HEADER_LENGTH + length))
 
     def _begin(self, size: int) -> Segment:
+        """In a file that was used before it takes its name last: until then no recovery looks at it."""
         number, fd = self._create()
         nonce = os.urandom(record.NONCE_LENGTH)
+        spare, written = "", 0
         try:
+            if self._spares and size == self._segment_size:
+                self._files.close(fd)
+                spare = self._spares.pop()
+                fd = self._files.open(self._spare, spare, write=True)
+                written = self._files.size(fd)
             self._files.allocate(fd, size)
-            self._files.write(fd, [record.encode_segment_header(number, nonce)], 0)
+            self._files.write(fd, [record.encode_segment_header(number, nonce), record.END], 0)
             self._files.sync(fd)
+            if spare:
+                self._files.move(self._spare, spare, self.directory, segment_name(number))
             self._files.sync_directory(self.directory)
         except OSError:
             self._files.close(fd)
             self._files.remove(self.directory, segment_name(number))
             raise
-        segment = Segment(number=number, nonce=nonce, end=record.SEGMENT_HEADER_LENGTH, fd=fd, size=size)
+        segment = Segment(
+            number=number, nonce=nonce, end=record.SEGMENT_HEADER_LENGTH, fd=fd, size=size, written=written
+        )
         self.known[number] = segment
         self.current = segment
         return segment
@@ -166,9 +201,11 @@ class Segments:
             buffers.append(record.encode_trailer(nonce, draft.message_id, length, draft.crc))
             draft.segment, draft.offset = segment.number, end
             end += length
-        if end - batch < _SMALL and end > segment.zeroed:
-            segment.zeroed = min(end + len(_ZEROS), segment.size)
-            buffers.append(_ZEROS[: segment.zeroed - end])
+        if end - batch < _SMALL and end > segment.written:
+            segment.written = min(end + len(_ZEROS), segment.size)
+            buffers.append(_ZEROS[: segment.written - end])
+        else:
+            buffers.append(record.END[: segment.size - end])
         self._files.write(segment.fd, buffers, batch)
         self._files.sync(segment.fd)
         self.syncs += 1

@@ -30,6 +30,7 @@ class Store:
     path: Path
     root: int
     segments: int
+    spare: int
     large: int
     damaged: int
     lock: int
@@ -57,6 +58,7 @@ class Store:
                 root=root,
                 lock=lock,
                 segments=kept(files.directory(path / "segments")),
+                spare=kept(files.directory(path / "spare")),
                 large=kept(files.directory(path / "large")),
                 damaged=kept(files.directory(path / "damaged")),
             )
@@ -69,7 +71,7 @@ class Store:
 
     def close(self) -> None:
         """The lock last."""
-        self._close_all(self.files, [self.segments, self.large, self.damaged, self.root, self.lock])
+        self._close_all(self.files, [self.segments, self.spare, self.large, self.damaged, self.root, self.lock])
 
     @staticmethod
     def _close_all(files: FileSystem, descriptors: list[int]) -> None:

@@ -72,6 +72,7 @@ class Driver:
         self.files = files
         self.rows: list[Waiting] = []
         self.writer.on_rows = lambda rows: self.rows.extend(row.waiting for row in rows)
+        self.writer.housekeeping.ripe = 0.0
         self.writer.on_answers = self._answered
 
     @property

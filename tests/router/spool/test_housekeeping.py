@@ -67,7 +67,7 @@ def test_the_fact_is_durable_before_the_bytes_go() -> None:
     states: list[int] = []
 
     def look(call: str) -> None:
-        if call == "remove":
+        if call == "move":
             states.append(len(files.ledger_states))
 
     files.fails = look
@@ -121,6 +121,70 @@ def test_a_sparse_segment_is_compacted_so_that_one_stuck_message_does_not_pin_it
     files.ledger_states = [None]
     again = Driver(files)
     assert again.data(stuck) == content(stuck - 1, 900)
+
+
+def test_a_segment_that_was_written_just_now_is_not_compacted_but_waited_for() -> None:
+    files, driver = filled()
+    driver.writer.housekeeping.ripe = 3600.0
+    first = in_segment(driver, 1)
+    finish(driver, first[1:])
+    assert driver.place(first[0]).segment == 1
+    driver.writer.housekeeping.ripe = 0.0
+    driver.tidy()
+    assert driver.place(first[0]).segment != 1
+    second = in_segment(driver, 2)
+    driver.writer.housekeeping.ripe = 3600.0
+    finish(driver, second[1:])
+    finish(driver, second[:1])
+    assert list(files.files_in("/spare")) == ["00000002"]
+
+
+def test_what_an_earlier_run_left_sparse_is_compacted_at_once() -> None:
+    files, driver = filled()
+    driver.writer.housekeeping.ripe = 3600.0
+    first = in_segment(driver, 1)
+    finish(driver, first[1:])
+    driver.stop()
+    again = Driver(files)
+    again.writer.housekeeping.ripe = 3600.0
+    again.tidy()
+    assert again.place(first[0]).segment != 1
+
+
+def test_who_reads_what_is_compacted_meanwhile_reads_it_to_its_end() -> None:
+    """Its file is not used again, whatever comes in."""
+    files, driver = filled()
+    first = in_segment(driver, 1)
+    stuck = first[3]
+    place = driver.place(stuck)
+    with driver.spool._store.segment(place.segment) as reading:
+        before = files.read(reading, place.length, place.offset)
+        finish(driver, [message_id for message_id in first if message_id != stuck])
+        for number in range(100, 200):
+            driver.commit(content(number, 900), envelope(f"1.2.{number}"))
+        assert "00000001" not in files.files_in("/segments")
+        assert files.read(reading, place.length, place.offset) == before
+
+
+def test_a_file_whose_messages_are_all_finished_is_used_again() -> None:
+    files, driver = filled()
+    file = files.files_in("/segments")["00000001"]
+    finish(driver, in_segment(driver, 1))
+    assert list(files.files_in("/spare")) == ["00000001"]
+    for number in range(100, 120):
+        driver.commit(content(number, 900), envelope(f"1.2.{number}"))
+    (name,) = [name for name, one in files.files_in("/segments").items() if one is file]
+    assert not files.files_in("/spare")
+    assert driver.data(in_segment(driver, int(name))[0])
+
+
+def test_no_more_files_are_kept_than_are_used_again() -> None:
+    files, driver = filled(100)
+    finish(driver, [number for segment in range(1, 7) for number in in_segment(driver, segment)])
+    assert len(files.files_in("/spare")) == 2
+    driver.stop()
+    assert not Driver(files).report.damaged
+    assert not files.files_in("/spare")
 
 
 def test_a_segment_that_is_half_full_is_not_compacted() -> None:

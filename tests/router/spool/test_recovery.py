@@ -72,6 +72,30 @@ def test_a_ledger_that_is_missing_is_rebuilt(tmp_path: Path) -> None:
     again.stop()
 
 
+@pytest.mark.parametrize("messages", range(4))
+def test_what_a_file_held_in_an_earlier_use_is_nobodys_business(messages: int) -> None:
+    """The process is killed, with so many new messages behind the header of a file that is used again."""
+    files = FragileFiles()
+    driver = Driver(files)
+    old = 0
+    while len(driver.writer.segments.known) < 2:
+        old = driver.commit(content(old, 900), envelope(f"1.2.{old}")).message_id
+    for number in range(1, old):
+        driver.settle(number, "pacs", delivered())
+    driver.tidy()
+    driver.writer.segments.seal()
+    used_again = driver.writer.segments._begin(SETTINGS.segment_size)
+    assert not files.files_in("/spare")
+    for number in range(messages):
+        driver.commit(content(1000 + number, 700 + number), envelope(f"1.3.{number}"))
+    end = used_again.end
+    files.ledger_states = files.ledger_states[-1:] if messages % 2 else [None]
+    again = Driver(files)
+    assert again.report.damaged == ()
+    assert len(again.waiting("pacs")) == 1 + messages
+    assert again.writer.segments.known[used_again.number].end == end
+
+
 @pytest.mark.parametrize("at", [0, 30, 4096])
 def test_a_ledger_that_is_corrupt_is_set_aside_and_rebuilt(tmp_path: Path, at: int) -> None:
     driver = reopen(tmp_path)
