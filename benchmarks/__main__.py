@@ -29,7 +29,7 @@ RESULTS: Final = Path(__file__).parent / "results"
 @click.option("--quick", is_flag=True, help="A few objects, one round, nothing written: to see that all of it runs.")
 @click.option("--only", multiple=True, type=click.Choice(list(CASES)), help="This case; may be repeated.")
 @click.option("--rounds", type=click.IntRange(1), help="How often each side is measured. [default: 5; quick: 1]")
-@click.option("--backlog", type=click.IntRange(0), default=100_000, show_default=True, help="The most that waits.")
+@click.option("--backlog", type=click.IntRange(0), default=1_000_000, show_default=True, help="The most that waits.")
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False, exists=True), help="On the disk to measure.")
 @click.option("--results", type=click.Path(path_type=Path, file_okay=False), help="Write the results here.")
 def main(

@@ -8,6 +8,7 @@ from attrs import frozen
 from benchmarks.measuring import Series
 
 ROUTER: Final = "router"
+NONE_WAITING: Final = "router with none waiting"
 STORESCP: Final = "storescp"
 STORESCP_FORK: Final = "storescp --fork"
 PYNETDICOM: Final = "pynetdicom relay"
@@ -17,6 +18,8 @@ TCP: Final = "raw TCP relay"
 STORESCU: Final = "storescu"
 
 OBJECTS: Final = "objects/s"
+ACKNOWLEDGED: Final = "objects/s acknowledged"
+DELIVERED: Final = "objects/s delivered"
 MEGABYTES: Final = "MB/s"
 P50: Final = "p50 ms"
 P99: Final = "p99 ms"
@@ -74,6 +77,8 @@ AIMS: Final = (
     _more("end to end, 525 kB", "end-to-end", "525 kB", MEGABYTES, TCP, 0.6),
     _more("end to end, 240 MB", "end-to-end", "240 MB", MEGABYTES, TCP, 0.8),
     _more("50 ms round trip, 12 kB, two routers", "link", "12 kB, 50 ms round trip", OBJECTS, STORESCU, 20),
+    _more("acceptance, 1,000,000 waiting", "backlog", "1,000,000 waiting", ACKNOWLEDGED, NONE_WAITING, 0.9),
+    _more("delivery, 1,000,000 waiting", "backlog", "1,000,000 waiting", DELIVERED, NONE_WAITING, 0.9),
     _most("peak RSS, objects of 12 kB", "memory", "12 kB", ABOVE_IDLE, 64),
     _most("peak RSS, objects of 525 kB", "memory", "525 kB", ABOVE_IDLE, 64),
     _most("peak RSS, objects of 240 MB", "memory", "240 MB", ABOVE_IDLE, 64),

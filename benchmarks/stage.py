@@ -34,7 +34,7 @@ class Stage:
     quick: bool
     tell: Callable[[str], None]
     """For the one who waits."""
-    backlog: int = 100_000
+    backlog: int = 1_000_000
     """The most deliveries that are made to wait."""
 
     def scaled(self, count: int) -> int:

@@ -168,11 +168,11 @@ def black_hole() -> Iterator[int]:
 
 
 @contextmanager
-def closed_port() -> Iterator[int]:
+def closed_port(port: int = 0) -> Iterator[int]:
     """A port that refuses connections, and that nobody is given while the block lasts."""
     with socket.socket() as reserved:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reserved.bind((HOST, own_port()))
+        reserved.bind((HOST, port or own_port()))
         yield reserved.getsockname()[1]
 
 

@@ -10,29 +10,23 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Protocol, Self, assert_never
+from typing import Protocol, Self
 
 import structlog
 import trio
 
 from pdu import (
-    Abort,
-    AbortIndication,
     AcceptedContext,
     AssociateAC,
     AssociateConfirm,
-    AssociateIndication,
     AssociateRQ,
     AsynchronousOperationsWindow,
     Fragment,
     Indication,
     Overtaken,
     PresentationContext,
-    ProviderAbort,
     RejectIndication,
-    ReleaseConfirm,
     ReleaseIndication,
-    RequestRefused,
     Role,
     RoleSelection,
     TransportClosed,
@@ -45,7 +39,7 @@ from router.association.errors import Aborted, AssociationError, NoResponse, Not
 from router.association.operation import Host, Operation, send_response
 from router.association.target import Target
 from router.association.transport import Buffer, KernelSocket, Transport
-from router.association.words import abort_words, context_words
+from router.association.words import context_words, end_words
 from router.config import Timeouts
 from router.dimse import AssemblyError, Command, DataSetPiece, MessageAssembler, MessageBegin, Response, encode
 
@@ -150,7 +144,7 @@ class Requestor:
             case RejectIndication(rejection=rejection):
                 raise Rejected(rejection.words, rejection)
             case _:
-                raise Aborted(f"{_end_words(answer)} instead of an answer to A-ASSOCIATE-RQ")
+                raise Aborted(f"{end_words(answer)} instead of an answer to A-ASSOCIATE-RQ")
 
     def _learn(self, request: AssociateRQ, accept: AssociateAC) -> None:
         """Sort the presentation contexts into those that can be used and those that cannot, and why."""
@@ -205,7 +199,7 @@ class Requestor:
             except TimeoutError as error:
                 raise NoResponse(f"no response to {self._answers.due}: {error}") from error
             if not isinstance(indication, Fragment):
-                raise Aborted(f"{_end_words(indication)} while a response was due")
+                raise Aborted(f"{end_words(indication)} while a response was due")
             self._due = trio.current_time() + self._timeouts.dimse
             await self._on_fragment(indication)
         return self._answers.pop()
@@ -403,22 +397,6 @@ async def _fill(data: DataSource, buffer: memoryview, offset: int) -> int:
             raise EOFError(f"the data set ends {len(buffer) - filled} bytes early")
         filled += size
     return filled
-
-
-def _end_words(indication: Indication) -> str:
-    match indication:
-        case AbortIndication(source=source, reason=reason):
-            return abort_words(Abort(source=source, reason=reason))
-        case ProviderAbort(error=error):
-            return f"the connection was aborted: {error}"
-        case TransportClosed():
-            return "the peer closed the connection"
-        case ReleaseIndication() | ReleaseConfirm():
-            return "the peer released the association"
-        case Fragment() | AssociateConfirm() | RejectIndication() | AssociateIndication() | RequestRefused():
-            return f"the peer sent an unexpected {type(indication).__name__}"
-        case _:
-            assert_never(indication)
 
 
 def plan_contexts(pairs: Sequence[tuple[str, str]]) -> tuple[PresentationContext, ...]:

@@ -1,10 +1,27 @@
 """PDUs and presentation contexts in an integration engineer's words, for the log."""
 
 from collections.abc import Sequence
+from typing import assert_never
 
 from pydicom._uid_dict import UID_dictionary
 
-from pdu import Abort, ContextResult, PresentationContext, PresentationContextResult
+from pdu import (
+    Abort,
+    AbortIndication,
+    AssociateConfirm,
+    AssociateIndication,
+    ContextResult,
+    Fragment,
+    Indication,
+    PresentationContext,
+    PresentationContextResult,
+    ProviderAbort,
+    RejectIndication,
+    ReleaseConfirm,
+    ReleaseIndication,
+    RequestRefused,
+    TransportClosed,
+)
 from router.logs import escaped
 
 _RESULTS = {
@@ -43,3 +60,20 @@ def abort_words(abort: Abort) -> str:
         getattr(value, "name", str(value)).replace("_", " ").lower() for value in (abort.source, abort.reason)
     )
     return f"aborted by the peer ({source}: {reason})"
+
+
+def end_words(indication: Indication) -> str:
+    """What came where something else was due, or nothing was."""
+    match indication:
+        case AbortIndication(source=source, reason=reason):
+            return abort_words(Abort(source=source, reason=reason))
+        case ProviderAbort(error=error):
+            return f"the connection was aborted: {error}"
+        case TransportClosed():
+            return "the peer closed the connection"
+        case ReleaseIndication() | ReleaseConfirm():
+            return "the peer released the association"
+        case Fragment() | AssociateConfirm() | RejectIndication() | AssociateIndication() | RequestRefused():
+            return f"the peer sent an unexpected {type(indication).__name__}"
+        case _:
+            assert_never(indication)

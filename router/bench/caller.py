@@ -9,12 +9,9 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from pdu import (
-    Abort,
-    AbortIndication,
     AssociateConfirm,
     Fragment,
     Indication,
-    ProviderAbort,
     RejectIndication,
     ReleaseConfirm,
     Role,
@@ -24,7 +21,7 @@ from pdu import (
 from router.association import Aborted, NotConnected, Rejected, Target, plan_contexts
 from router.association.requestor import associate_rq, connect
 from router.association.transport import KernelSocket, Transport
-from router.association.words import abort_words
+from router.association.words import end_words
 from router.bench.framed import Framed
 from router.bench.layout import ResponseLayout
 from router.bench.templates import Template
@@ -103,7 +100,7 @@ class Caller:
             case RejectIndication(rejection=rejection):
                 raise Rejected(rejection.words, rejection)
             case other:
-                raise Aborted(_words(other))
+                raise Aborted(end_words(other))
         if granted is not None and target.window > 1:
             self.window = min(granted.invoked or target.window, target.window)
         for index, template in enumerate(templates):
@@ -141,7 +138,7 @@ class Caller:
         found = []
         for indication in await self._transport.read(patience):
             if not isinstance(indication, Fragment):
-                raise Aborted(_words(indication))
+                raise Aborted(end_words(indication))
             if not indication.is_command:
                 raise Aborted("the peer sent a data set where a C-STORE response was due")
             self._gathered += indication.data
@@ -183,13 +180,3 @@ class Caller:
 
     def close(self) -> None:
         self._transport.close()
-
-
-def _words(indication: Indication) -> str:
-    match indication:
-        case AbortIndication(source=source, reason=reason):
-            return abort_words(Abort(source=source, reason=reason))
-        case ProviderAbort(error=error):
-            return f"aborted: {error}"
-        case _:
-            return "the peer ended the association"

@@ -175,6 +175,12 @@ class Spool(Desk):
         """
         return await self._admission.commit(incoming, envelope)
 
+    async def commit_bytes(self, data: bytes, envelope: Envelope) -> Receipt:
+        """`commit` of a data set that is at hand whole."""
+        async with self.incoming() as incoming:
+            await incoming.write(data)
+            return await self.commit(incoming, envelope)
+
     @property
     def accepting(self) -> bool:
         """False below the free-space floor. Looked at once a second at most."""

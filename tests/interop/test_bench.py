@@ -12,25 +12,12 @@ from typing import Any
 
 import pydicom
 import pytest
-from attrs import frozen
 
-from benchmarks.peers.processes import own_port
+from benchmarks.peers.processes import There, own_port
 from tests.interop.archive import PynetdicomArchive
 from tests.interop.ports import HOST
 from tests.interop.router_process import RouterProcess, configuration
 from tests.objects import ct
-
-
-@frozen
-class There:
-    """Where a sink is going to be."""
-
-    port: int
-    ae_title: str = "SINK"
-
-    @property
-    def address(self) -> str:
-        return f"{HOST}:{self.port}"
 
 
 def bench(*arguments: object, code: int = 0) -> dict[str, Any]:

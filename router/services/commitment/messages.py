@@ -77,10 +77,7 @@ async def _send(
         received=time.time(),
         deliveries=(Address(destination=to),),
     )
-    incoming = spool.incoming()
-    await incoming.write(data_set)
-    await incoming.finish()
-    await spool.commit(incoming, envelope)
+    await spool.commit_bytes(data_set, envelope)
 
 
 def selection(uid: str, to: str) -> Selection:

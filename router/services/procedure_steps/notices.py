@@ -189,10 +189,7 @@ class Notices:
             said("no availability told of: nothing is there", **facts)
             return
         said("instance availability", **facts)
-        incoming = self._house.spool.incoming()
-        await incoming.write(content)
-        await incoming.finish()
-        await self._house.spool.commit(incoming, envelope_of(notification, step.calling_ae, step.peer, to))
+        await self._house.spool.commit_bytes(content, envelope_of(notification, step.calling_ae, step.peer, to))
 
 
 def is_there(deliveries: Sequence[InstanceDelivery]) -> bool:

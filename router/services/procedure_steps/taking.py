@@ -221,7 +221,7 @@ class Intake:
         if step.notify:
             event = UPDATED if step.updates and not step.stage.is_final else EVENTS[step.stage]
             event_message = event_report(step.uid, event, step.calling_ae, step.peer, step.notify)
-            await spool.commit(spool.incoming(), event_message)
+            await spool.commit_bytes(b"", event_message)
         kept = StepMessage(message_id=message_id, uid=step.uid, kind=command.name, stage=step.stage)
 
         def work(connection: sqlite3.Connection) -> None:
