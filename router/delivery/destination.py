@@ -124,7 +124,9 @@ class Destination:
         else:
             self._caught_up = False
             self._cursor = min(self._cursor, deliveries[0].message_id - 1)  # it may have been behind a held one
-        self._tell()
+        self._news.unpark_all()
+        if not self._associations or self._is_short or self._wants_association():  # else those who carry see to it
+            self._work.unpark_all()
 
     def rescan(self) -> None:
         """A person has changed the queue: read it anew from its beginning, and try at once."""

@@ -9,15 +9,13 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, groupby
 from operator import attrgetter
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from attrs import frozen
 
 from router.messages import Envelope, Result, Settlement, Waiting
 from router.spool.database import DELIVERED, HELD, WAITING, Database
 from router.spool.values import Place, Row
-
-T = TypeVar("T")
 
 _AT_ONCE: Final = (1, 8, 64)
 """How many rows a statement is for. One statement for many rows lets the event loop run beside it, where one for each
@@ -257,10 +255,10 @@ def _cut(values: Sequence[str]) -> Iterator[Sequence[str]]:
         yield values[at : at + _AT_ONCE[-1]]
 
 
-def _padded(values: Sequence[T]) -> list[T]:
-    """As many as one of the statements is for, the last one several times; no more than the largest takes."""
+def _padded(values: Sequence[object]) -> list[object]:
+    """As many as one of the statements is for, with NULLs, which are equal to nothing."""
     size = next(size for size in _AT_ONCE if size >= len(values))
-    return [*values, *[values[-1]] * (size - len(values))]
+    return [*values, *[None] * (size - len(values))]
 
 
 def place_of(row: tuple[int, int, int, int, int, str]) -> Place:

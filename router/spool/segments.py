@@ -149,10 +149,9 @@ class Segments:
         nonce = os.urandom(record.NONCE_LENGTH)
         spare, written = "", 0
         try:
-            if self._spares and size == self._segment_size:
+            if size == self._segment_size and (found := self._take_spare()):
                 self._files.close(fd)
-                spare = self._spares.pop()
-                fd = self._files.open(self._spare, spare, write=True)
+                spare, fd = found
                 written = self._files.size(fd)
             self._files.allocate(fd, size)
             self._files.write(fd, [record.encode_segment_header(number, nonce), record.END], 0)
@@ -163,6 +162,9 @@ class Segments:
         except OSError:
             self._files.close(fd)
             self._files.remove(self.directory, segment_name(number))
+            if spare:
+                with contextlib.suppress(FileNotFoundError):  # it has its new name already
+                    self._files.remove(self._spare, spare)
             raise
         segment = Segment(
             number=number, nonce=nonce, end=record.SEGMENT_HEADER_LENGTH, fd=fd, size=size, written=written
@@ -170,6 +172,14 @@ class Segments:
         self.known[number] = segment
         self.current = segment
         return segment
+
+    def _take_spare(self) -> tuple[str, int] | None:
+        """Name and descriptor of a file to be used again, if there is one."""
+        while self._spares:
+            name = self._spares.pop()
+            with contextlib.suppress(FileNotFoundError):
+                return name, self._files.open(self._spare, name, write=True)
+        return None
 
     def _create(self) -> tuple[int, int]:
         """Number and descriptor of a new file. A name that is taken, whatever by, is passed over."""

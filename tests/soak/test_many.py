@@ -2,6 +2,7 @@
 
 import resource
 import socket
+import zlib
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from benchmarks.peers.processes import memory_of
+from benchmarks.peers.processes import There, closed_port, memory_of
 from pdu import AssociateRJ, Rejection
 from router.association import Rejected, Requestor, plan_contexts
 from router.bench import Behaviour, Sink
@@ -24,6 +25,7 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]
 
 ASSOCIATIONS = 500
 SOCKETS = 1000
+DESTINATIONS = 50
 OBJECTS = 500
 DESCRIPTORS = 100
 """Open files that a router is allowed that is to run out of them."""
@@ -73,6 +75,40 @@ async def test_so_many_associations_as_allowed_are_served_and_one_more_is_told_s
         print(
             f"\n{ASSOCIATIONS} associations: {(before - idle) / MIB:.0f} MiB above idle when open, "
             f"{(after - idle) / MIB:.0f} MiB after an object on each at the same time"
+        )
+
+
+async def test_so_many_destinations_each_get_everything_once_though_one_of_them_is_dead(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sinks = [Sink(f"SINK{number}", behaviour=Behaviour(checks=True)) for number in range(DESTINATIONS)]
+    with closed_port() as dead:
+        async with AsyncExitStack() as serving:
+            for sink in sinks:
+                await serving.enter_async_context(sink.serving())
+            archives = {f"archive{number}": sink for number, sink in enumerate(sinks)}
+            content = configuration(archives | {"dead": There(dead, "DEAD")})
+            router = FragileRouter(RouterProcess(tmp_path / "router", content))
+            async with router.running():
+                idle = memory_of(router.process.pid)["VmRSS"]
+                objects = [ct(SMALL) for _ in range(OBJECTS)]
+                started = trio.current_time()
+                await Modality(router).send(objects)
+                taken = trio.current_time() - started
+                with trio.fail_after(180):
+                    for sink in sinks:
+                        await sink.holds(OBJECTS)
+                seconds = trio.current_time() - started
+                used = memory_of(router.process.pid)["VmHWM"]
+    expected = {one.sop_instance_uid: zlib.crc32(one.data) for one in objects}
+    for sink in sinks:
+        assert len(sink.arrivals) == OBJECTS
+        assert {one.sop_instance_uid: one.crc for one in sink.arrivals} == expected
+    with capsys.disabled():
+        print(
+            f"\n{OBJECTS} objects to {DESTINATIONS} destinations and a dead one: taken in {taken:.1f} s, all delivered "
+            f"after {seconds:.1f} s ({OBJECTS * DESTINATIONS / seconds:,.0f} deliveries/s), "
+            f"{(used - idle) / MIB:.0f} MiB above idle"
         )
 
 

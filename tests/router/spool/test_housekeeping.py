@@ -1,15 +1,16 @@
 """When bytes may go, and when they move: docs/spool.md, "Deletion and compaction"."""
 
+import pytest
 from attrs import evolve
 
 from router.messages import DeliveryState
-from router.spool import Action, Damage, Selection
+from router.spool import Action, Damage, OutOfSpace, Selection
 from router.spool.jobs import Settle
 from router.spool.ledger import Outcome
 from router.spool.queries import START, change, instances, list_rows, totals
 from router.spool.upkeep import gone_segments
 from tests.router.spool.driver import SETTINGS, Driver, content, delivered, envelope, held, retry
-from tests.router.spool.power_cut import FragileFiles
+from tests.router.spool.power_cut import FragileFiles, full
 
 
 def filled(messages: int = 40) -> tuple[FragileFiles, Driver]:
@@ -176,6 +177,38 @@ def test_a_file_whose_messages_are_all_finished_is_used_again() -> None:
     (name,) = [name for name, one in files.files_in("/segments").items() if one is file]
     assert not files.files_in("/spare")
     assert driver.data(in_segment(driver, int(name))[0])
+
+
+def test_a_spare_file_that_somebody_removed_is_not_missed() -> None:
+    files, driver = filled()
+    first = in_segment(driver, 1)
+    finish(driver, first)
+    files.files_in("/spare").clear()
+    for number in range(100, 120):
+        driver.commit(content(number, 900), envelope(f"1.2.{number}"))
+    assert len(driver.waiting("pacs")) == 60 - len(first)
+
+
+@pytest.mark.parametrize("call", ["allocate", "write", "sync", "move"])
+def test_a_spare_file_is_not_left_behind_where_the_disk_is_full(call: str) -> None:
+    files, driver = filled()
+    finish(driver, in_segment(driver, 1))
+    driver.writer.segments.seal()
+    said = 0
+
+    def no_room_once(name: str) -> OSError | None:
+        nonlocal said
+        said += name == call
+        return full() if name == call and said == 1 else None
+
+    files.fails = no_room_once
+    with pytest.raises(OutOfSpace):
+        driver.commit(content(100, 900), envelope("1.2.100"))
+    assert not files.files_in("/spare")
+    assert all(files.files_in("/segments").values())
+    receipt = driver.commit(content(100, 900), envelope("1.2.100"))
+    assert driver.data(receipt.message_id) == content(100, 900)
+    assert files.open_files == 2  # the lock and the segment
 
 
 def test_no_more_files_are_kept_than_are_used_again() -> None:

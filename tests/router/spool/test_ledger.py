@@ -140,7 +140,7 @@ def test_an_instance_is_found_however_many_others_there_are_and_however_often_it
             real.add([entry(number, uid=uid) for number, uid in enumerate(uids, start=1)])
             real.add([entry(number, uid="1.2.0") for number in range(151, 351)])
             real.settle([told(2, Result.DELIVERED)])
-        found = real.unfinished_of([*uids, "9.9"], "C-STORE-RQ")
+        found = real.unfinished_of(["9.9", *uids], "C-STORE-RQ")
         assert real.unfinished_of(uids, "N-SET-RQ") == real.unfinished_of([], "C-STORE-RQ") == {}
     assert found.keys() == {*uids} - {"1.2.1"}
     assert [one.message_id for one in found["1.2.0"]] == list(range(350, 286, -1))
