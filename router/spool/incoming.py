@@ -7,7 +7,8 @@ the disk, at the disk's pace. Not here: the record and the ledger; only `Spool.c
 
 import contextlib
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Self
 
@@ -140,17 +141,13 @@ class Incoming:
         if self._filled:
             await trio.to_thread.run_sync(self.spill, b"")
 
-    @contextlib.contextmanager
-    def view(self) -> Iterator[memoryview]:
+    def view(self) -> AbstractContextManager[memoryview]:
         """The whole data set; a large one is paged in from its file as it is looked at. Call `finish` first."""
         if self._fd is None:
-            with memoryview(self.data).toreadonly() as view:
-                yield view
-            return
+            return memoryview(self.data).toreadonly()
         if self._filled:
             self.spill(b"")
-        with self._large.files.mapped(self._fd, self.size) as view:
-            yield view
+        return self._large.files.mapped(self._fd, self.size)
 
     async def discard(self) -> None:
         """Leave no trace. Does nothing after `Spool.commit` was called: from then on the data set is the spool's."""
