@@ -91,5 +91,5 @@ def _change(
     selection: Selection, action: Action, target: str | None, after: queries.Cursor, writer: Writer
 ) -> queries.Changed:
     step = queries.change(writer.ledger, selection, action, target, after, _CHANGED_AT_ONCE)
-    writer.housekeeping.finished(step.finished)
+    writer.housekeeping.finished(step.finished, by_hand=True)
     return step

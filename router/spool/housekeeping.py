@@ -63,8 +63,8 @@ class Housekeeping:
         self._touched.update(self._segments.known)
         self._unneeded.extend(unneeded)
 
-    def finished(self, messages: Iterable[Finished]) -> None:
-        """The ledger says so; it need not be durable yet."""
+    def finished(self, messages: Iterable[Finished], *, by_hand: bool = False) -> None:
+        """The ledger says so; it need not be durable yet. What is finished `by_hand` may be on its way nevertheless."""
         for some in messages:
             self._unneeded += some.files
             if not some.segment:
@@ -73,6 +73,7 @@ class Housekeeping:
             if segment is not None:
                 segment.live -= some.count
                 segment.live_bytes -= some.length
+                segment.not_again |= by_hand
                 self._touched.add(some.segment)
 
     @property
@@ -161,7 +162,7 @@ class Housekeeping:
         """Move some of its unfinished records to the current segment."""
         moving: list[tuple[Draft, Place]] = []
         size = 0
-        segment.left = True
+        segment.not_again = True
         self._touched.discard(segment.number)
         for message_id, place in upkeep.unfinished_in(self._ledger, segment.number):
             if moving and size + place.length > _COPIED:

@@ -65,8 +65,8 @@ class Segment:
     """Up to here, blocks have been written: to overwrite them changes nothing but their bytes, and syncs faster."""
     sealed: float = float("-inf")
     """Since when nothing is appended, by the monotonic clock; for ever where an earlier run wrote it."""
-    left: bool = False
-    """Some of its records were moved elsewhere; somebody may still be reading them here."""
+    not_again: bool = False
+    """Its file is not to be used again: somebody may still be reading what was moved out of it, or discarded."""
 
 
 def segment_name(number: int) -> str:
@@ -119,7 +119,7 @@ class Segments:
         synced then."""
         segment, name = self.known.pop(number), segment_name(number)
         with contextlib.suppress(FileNotFoundError):
-            if segment.left or segment.end > self._segment_size or len(self._spares) == _MOST_SPARE:
+            if segment.not_again or segment.end > self._segment_size or len(self._spares) == _MOST_SPARE:
                 self._files.remove_large(self.directory, name)
             else:
                 self._files.move(self.directory, name, self._spare, name)

@@ -1,10 +1,13 @@
 """When bytes may go, and when they move: docs/spool.md, "Deletion and compaction"."""
 
+from functools import partial
+
 import pytest
 from attrs import evolve
 
 from router.messages import DeliveryState
 from router.spool import Action, Damage, OutOfSpace, Selection
+from router.spool.desk import _change
 from router.spool.jobs import Settle
 from router.spool.ledger import Outcome
 from router.spool.queries import START, change, instances, list_rows, totals
@@ -161,6 +164,20 @@ def test_who_reads_what_is_compacted_meanwhile_reads_it_to_its_end() -> None:
     with driver.spool._store.segment(place.segment) as reading:
         before = files.read(reading, place.length, place.offset)
         finish(driver, [message_id for message_id in first if message_id != stuck])
+        for number in range(100, 200):
+            driver.commit(content(number, 900), envelope(f"1.2.{number}"))
+        assert "00000001" not in files.files_in("/segments")
+        assert files.read(reading, place.length, place.offset) == before
+
+
+def test_who_reads_what_is_discarded_meanwhile_reads_it_to_its_end() -> None:
+    files, driver = filled()
+    first = in_segment(driver, 1)
+    place = driver.place(first[0])
+    with driver.spool._store.segment(place.segment) as reading:
+        before = files.read(reading, place.length, place.offset)
+        driver.ask(partial(_change, Selection(message_ids=(first[0],)), Action.DISCARD, None, START))
+        finish(driver, first[1:])
         for number in range(100, 200):
             driver.commit(content(number, 900), envelope(f"1.2.{number}"))
         assert "00000001" not in files.files_in("/segments")
