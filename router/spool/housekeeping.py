@@ -27,7 +27,7 @@ _RIPE = 10.0
 """...when it has been sealed for so many seconds: of one that was written just now, the rest is on its way."""
 _COPIED = 4 << 20
 """Bytes moved in one step, at least one record."""
-_BUSY = 1.0
+_BUSY = 0.2
 """Seconds between two deletions while commits keep coming."""
 _FORGOTTEN = 2000
 """Messages that the ledger forgets in one step."""
