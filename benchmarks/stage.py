@@ -95,7 +95,8 @@ def _bench(*arguments: object) -> dict[str, Any]:
         env=os.environ | {"PYTHONPATH": str(_SOURCE)},
     )
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command[3:])} failed:\n{_why(done.stdout)}{done.stderr[-2000:]}")
+        what = f"{' '.join(command[3:])} failed with exit code {done.returncode}"
+        raise RuntimeError(f"{what}:\n{_why(done.stdout)}{done.stderr[-2000:]}")
     return dict(json.loads(done.stdout))
 
 
