@@ -115,6 +115,20 @@ def test_equal_checksums_are_not_taken_for_equal_bytes() -> None:
     assert receipt.held
 
 
+def test_no_more_than_sixteen_are_compared_however_many_look_alike() -> None:
+    """A sender that forges checksums cannot hold up the others for long."""
+    driver = driver_with("forward")
+    files = driver.files
+    assert isinstance(files, FragileFiles)
+    for number in range(20):
+        job = driver.put(content(number, 600), envelope())
+        job.incoming.crc = 7
+        opened = files.calls.count("open")
+        driver.writer.turn([job])
+        assert files.calls.count("open") - opened == min(number, 16)
+    assert len(driver.waiting("pacs")) == 20
+
+
 def test_a_message_of_another_kind_is_never_a_duplicate() -> None:
     driver = driver_with("refuse")
     driver.commit(A, envelope(kind="N-SET-RQ"))
