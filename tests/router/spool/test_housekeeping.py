@@ -1,5 +1,7 @@
 """When bytes may go, and when they move: docs/spool.md, "Deletion and compaction"."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
@@ -155,33 +157,35 @@ def test_what_an_earlier_run_left_sparse_is_compacted_at_once() -> None:
     assert again.place(first[0]).segment != 1
 
 
+@contextmanager
+def being_read(files: FragileFiles, driver: Driver, message_id: int) -> Iterator[None]:
+    """Somebody has the message's file open. After the block, and whatever comes in then, the same bytes are there,
+    though the segment is gone."""
+    place = driver.place(message_id)
+    with driver.spool._store.segment(place.segment) as reading:
+        before = files.read(reading, place.length, place.offset)
+        yield
+        for number in range(100, 200):
+            driver.commit(content(number, 900), envelope(f"1.2.{number}"))
+        assert "00000001" not in files.files_in("/segments")
+        assert files.read(reading, place.length, place.offset) == before
+
+
 def test_who_reads_what_is_compacted_meanwhile_reads_it_to_its_end() -> None:
     """Its file is not used again, whatever comes in."""
     files, driver = filled()
     first = in_segment(driver, 1)
     stuck = first[3]
-    place = driver.place(stuck)
-    with driver.spool._store.segment(place.segment) as reading:
-        before = files.read(reading, place.length, place.offset)
+    with being_read(files, driver, stuck):
         finish(driver, [message_id for message_id in first if message_id != stuck])
-        for number in range(100, 200):
-            driver.commit(content(number, 900), envelope(f"1.2.{number}"))
-        assert "00000001" not in files.files_in("/segments")
-        assert files.read(reading, place.length, place.offset) == before
 
 
 def test_who_reads_what_is_discarded_meanwhile_reads_it_to_its_end() -> None:
     files, driver = filled()
     first = in_segment(driver, 1)
-    place = driver.place(first[0])
-    with driver.spool._store.segment(place.segment) as reading:
-        before = files.read(reading, place.length, place.offset)
+    with being_read(files, driver, first[0]):
         driver.ask(partial(_change, Selection(message_ids=(first[0],)), Action.DISCARD, None, START))
         finish(driver, first[1:])
-        for number in range(100, 200):
-            driver.commit(content(number, 900), envelope(f"1.2.{number}"))
-        assert "00000001" not in files.files_in("/segments")
-        assert files.read(reading, place.length, place.offset) == before
 
 
 def test_a_file_whose_messages_are_all_finished_is_used_again() -> None:
