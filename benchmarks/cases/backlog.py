@@ -44,7 +44,8 @@ def backlog(stage: Stage) -> Iterator[Reading | Curve]:
                 for reading in _in_turn(stage, f"{size:,} waiting", {ROUTER: full, NONE_WAITING: empty}, live):
                     yield reading
                     courses.setdefault((reading.quantity, reading.side), {}).setdefault(size, []).append(reading.value)
-        yield from _afterwards(stage, folder / "with", content, waiting, dead)
+        if waiting:
+            yield from _afterwards(stage, folder / "with", content, waiting, dead)
     for (quantity, side), values in courses.items():
         points = tuple((size, median(rates)) for size, rates in values.items())
         if quantity in _CURVES:
