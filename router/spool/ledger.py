@@ -14,7 +14,8 @@ from typing import Any, Final
 from attrs import frozen
 
 from router.messages import Envelope, Result, Settlement, Waiting
-from router.spool.database import DELIVERED, HELD, WAITING, Database
+from router.spool.database import Database
+from router.spool.schema import DELIVERED, HELD, WAITING
 from router.spool.values import Place, Row
 
 _AT_ONCE: Final = (1, 8, 64)

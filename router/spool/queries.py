@@ -11,9 +11,9 @@ from pathlib import Path
 from attrs import frozen
 
 from router.messages import PIN, DeliveryState
-from router.spool.database import DISCARDED, HELD, STATES, WAITING
 from router.spool.duplicates import C_STORE
 from router.spool.ledger import LOOKED_AT, Finished, Ledger
+from router.spool.schema import DISCARDED, HELD, STATES, WAITING
 from router.spool.values import Action, InstanceDelivery, QueueRow, Selection, Totals
 
 _COLUMNS = (

@@ -14,6 +14,7 @@ import trio
 from router.messages import Address, Envelope
 from router.spool import queries
 from router.spool.errors import SpoolUnusable, UnknownMessage
+from router.spool.schema import SCHEMA_VERSION, refuse_newer
 from router.spool.values import InstanceDelivery, MessageDetail, QueueRow, Selection, Totals
 
 T = TypeVar("T")
@@ -25,9 +26,16 @@ class ReadOnlySpool:
     def __init__(self, ledger: Path) -> None:
         try:
             self._connection = queries.connect_read_only(ledger)
-            self._connection.execute("SELECT next_id FROM facts").fetchone()
+            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         except sqlite3.Error as error:
             raise SpoolUnusable(f"{ledger} cannot be read: {error}") from error
+        if version != SCHEMA_VERSION:
+            self._connection.close()
+            refuse_newer(ledger, version)
+            raise SpoolUnusable(
+                f"{ledger} was written by an earlier version of the router (schema number {version}, this version"
+                f" reads {SCHEMA_VERSION}): start the router, which brings it up to date"
+            )
 
     def queue(self, selection: Selection, after: int = 0, limit: int = 100) -> list[QueueRow]:
         """As `Spool.queue`."""

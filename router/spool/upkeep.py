@@ -7,8 +7,8 @@ import time
 
 from attrs import evolve
 
-from router.spool.database import HELD, WAITING
 from router.spool.ledger import PLACE, Ledger, place_of
+from router.spool.schema import HELD, WAITING
 from router.spool.values import Place
 
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.messages import DeliveryState, Result, Settlement
-from router.spool.database import HELD, STATES, WAITING
 from router.spool.ledger import Entry, Finished, Ledger, Outcome
 from router.spool.queries import totals
+from router.spool.schema import HELD, STATES, WAITING
 from router.spool.values import Place
 from tests.router.spool.driver import PATH, envelope
 from tests.router.spool.power_cut import FragileFiles

@@ -1,6 +1,5 @@
 """What a start makes of a spool that something happened to: docs/spool.md, "Recovery"."""
 
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -109,19 +108,6 @@ def test_a_ledger_that_is_corrupt_is_set_aside_and_rebuilt(tmp_path: Path, at: i
     assert again.report.ledger != "intact"
     assert again.report.waiting == 6
     assert (tmp_path / "damaged" / "ledger-1.sqlite").exists()
-    again.stop()
-
-
-def test_a_ledger_of_another_schema_is_rebuilt(tmp_path: Path) -> None:
-    driver = reopen(tmp_path)
-    three(driver)
-    driver.stop()
-    with sqlite3.connect(tmp_path / "ledger.sqlite") as connection:
-        connection.execute("PRAGMA user_version = 99")
-    connection.close()
-    again = reopen(tmp_path)
-    assert "schema is number 99" in again.report.ledger
-    assert again.report.recovered == 3
     again.stop()
 
 

@@ -1,0 +1,104 @@
+"""The ledger's schema, and the steps that bring an older one up to date.
+
+A ledger that is rebuilt has forgotten what was finished, held and discarded, so an upgrade never rebuilds it: each
+schema knows how to become the next. Not here: the connection and its transactions (database.py).
+"""
+
+import sqlite3
+from pathlib import Path
+
+from router.messages import DeliveryState
+from router.spool.errors import SpoolUnusable
+
+SCHEMA_VERSION = 3
+OLDEST_VERSION = 2
+"""The oldest schema that can be brought up to date."""
+STATES = (DeliveryState.WAITING, DeliveryState.DELIVERED, DeliveryState.HELD, DeliveryState.DISCARDED)
+"""A state is stored as its index here."""
+WAITING, DELIVERED, HELD, DISCARDED = range(4)
+
+SCHEMA = f"""
+CREATE TABLE facts (next_id INTEGER NOT NULL, synced INTEGER NOT NULL, clock REAL NOT NULL);
+INSERT INTO facts VALUES (1, 0, 0);
+CREATE TABLE segments (
+    number INTEGER PRIMARY KEY, nonce BLOB NOT NULL, known INTEGER NOT NULL, dropped INTEGER NOT NULL DEFAULT 0,
+    gone REAL
+);
+CREATE TABLE messages (
+    id INTEGER PRIMARY KEY, segment INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,
+    data_length INTEGER NOT NULL, data_crc INTEGER NOT NULL, file TEXT NOT NULL, unfinished INTEGER NOT NULL,
+    kind TEXT NOT NULL, service TEXT NOT NULL, abstract_syntax TEXT NOT NULL, transfer_syntax TEXT NOT NULL,
+    sop_class_uid TEXT NOT NULL, sop_instance_uid TEXT NOT NULL,
+    calling_ae TEXT NOT NULL, called_ae TEXT NOT NULL, peer TEXT NOT NULL, received REAL NOT NULL
+);
+CREATE INDEX messages_segment ON messages (segment);
+CREATE INDEX messages_instance ON messages (sop_instance_uid);
+CREATE INDEX messages_file ON messages (file) WHERE file <> '';
+CREATE TABLE deliveries (
+    message_id INTEGER NOT NULL, destination TEXT NOT NULL, lane TEXT NOT NULL,
+    state INTEGER NOT NULL CHECK (state BETWEEN 0 AND 3), attempts INTEGER NOT NULL DEFAULT 0,
+    born REAL NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '', changed REAL NOT NULL,
+    purpose INTEGER NOT NULL DEFAULT 0, due REAL NOT NULL DEFAULT 0, status INTEGER,
+    cause TEXT NOT NULL DEFAULT '', crashes INTEGER NOT NULL DEFAULT 0, unanswered INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (message_id, destination)
+) WITHOUT ROWID;
+CREATE INDEX deliveries_waiting ON deliveries (destination, message_id) WHERE state = {WAITING};
+CREATE INDEX deliveries_held ON deliveries (destination, lane, message_id) WHERE state = {HELD};
+CREATE TABLE totals (
+    destination TEXT NOT NULL, state INTEGER NOT NULL, count INTEGER NOT NULL,
+    PRIMARY KEY (destination, state)
+) WITHOUT ROWID;
+PRAGMA user_version = {SCHEMA_VERSION};
+"""
+"""Of `deliveries`: `purpose` is 0 to send, 1 to retain the message until its destination has committed to it; `due`
+is on the ledger's clock, 0 for at once; `status` is the last DIMSE status, NULL where no response came; `crashes`
+and `unanswered` count attempts that ended in an exception of our own, and those that ended without a response after
+the data set had been sent."""
+
+_FROM_2_TO_3 = """
+ALTER TABLE deliveries ADD COLUMN purpose INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE deliveries ADD COLUMN due REAL NOT NULL DEFAULT 0;
+ALTER TABLE deliveries ADD COLUMN status INTEGER;
+ALTER TABLE deliveries ADD COLUMN cause TEXT NOT NULL DEFAULT '';
+ALTER TABLE deliveries ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE deliveries ADD COLUMN unanswered INTEGER NOT NULL DEFAULT 0;
+PRAGMA user_version = 3;
+"""
+_MIGRATIONS = {2: _FROM_2_TO_3}
+"""By the version that each of them starts from."""
+
+
+def make(connection: sqlite3.Connection) -> None:
+    """Create the tables of a new ledger, all or none."""
+    _run(connection, SCHEMA)
+
+
+def migrate(connection: sqlite3.Connection, version: int) -> None:
+    """Bring a ledger of an older schema up to date, one version in one transaction.
+
+    A crash leaves a ledger of one schema or the next, whole.
+    """
+    for older in range(version, SCHEMA_VERSION):
+        _run(connection, _MIGRATIONS[older])
+
+
+def refuse_newer(path: Path, version: int) -> None:
+    """Raises SpoolUnusable, with what to do, where a later version of the router wrote the ledger."""
+    if version > SCHEMA_VERSION:
+        raise SpoolUnusable(
+            f"{path} was written by a later version of the router: its schema is number {version}, this version"
+            f" reads up to {SCHEMA_VERSION}. Nothing was changed. Start the later version again, or let it deliver"
+            " what waits and use an empty spool"
+        )
+
+
+def _run(connection: sqlite3.Connection, statements: str) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in statements.split(";"):
+            connection.execute(statement)
+        connection.commit()
+    except sqlite3.Error:
+        if connection.in_transaction:
+            connection.rollback()
+        raise
