@@ -15,6 +15,7 @@ from typing import Any, Final, Generic, Self, TypeVar
 import structlog
 import trio
 
+from router.concurrency import STATE
 from router.spool import OutOfSpace, SpoolFailure
 from router.spool.files import is_no_room
 
@@ -84,13 +85,13 @@ class State:
             async with self._turn:
                 if not change.done:
                     together, self._wanted = self._wanted, []
-                    await trio.to_thread.run_sync(self._transact, together)
+                    await trio.to_thread.run_sync(self._transact, together, limiter=STATE)
         return change.result()
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """What is there at one moment, in a worker's thread."""
         async with self._reader:
-            return await trio.to_thread.run_sync(self._snapshot, work)
+            return await trio.to_thread.run_sync(self._snapshot, work, limiter=STATE)
 
     def read_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """The same in the caller's thread, for a look at a row: each statement sees what is there by then."""

@@ -18,6 +18,7 @@ from attrs import asdict, evolve
 from router import __version__
 from router.admin import Controls, serve_admin
 from router.association import Acceptor, Doors, Reception, ask
+from router.concurrency import COMPUTING
 from router.config import Config, ConfigError, Listener
 from router.delivery import Dispatcher, restarts
 from router.dimse import Response
@@ -250,7 +251,7 @@ async def _obey_signals(
                 router.stop()
             elif config.path is not None:
                 try:
-                    fresh = await trio.to_thread.run_sync(load_config, config.path)
+                    fresh = await trio.to_thread.run_sync(load_config, config.path, limiter=COMPUTING)
                 except ConfigError as error:
                     log.error("not reloaded: the configuration has faults", faults=[str(f) for f in error.faults])
                 else:

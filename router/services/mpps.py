@@ -15,6 +15,7 @@ import structlog
 import trio
 
 from pdu import ContextResult, PresentationContext, prefer
+from router.concurrency import COMPUTING
 from router.config import Config
 from router.dimse import (
     DATA_SET,
@@ -203,7 +204,7 @@ async def _whole(request: Request, data: Incoming) -> Message:
         tree = read(encoded, request.transfer_syntax)
         return Message(request=request, incoming=data, encoded=encoded, data_set=tree, fingerprint=fingerprint(tree))
 
-    return work() if len(encoded) <= AT_ONCE else await trio.to_thread.run_sync(work)
+    return work() if len(encoded) <= AT_ONCE else await trio.to_thread.run_sync(work, limiter=COMPUTING)
 
 
 def _failure(request: Request, status: Status, words: str) -> Command:

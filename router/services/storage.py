@@ -15,6 +15,7 @@ import trio
 from pydicom._uid_dict import UID_dictionary
 
 from pdu import ContextResult, PresentationContext, prefer
+from router.concurrency import COMPUTING
 from router.config import Config
 from router.dimse import Command, CommandField, Response, Status, StatusClass, describe, response_to, status_class
 from router.logs import escaped
@@ -108,7 +109,7 @@ class Storage(BaseService):
             if data.file is None:
                 elements = self._scan(data, request.transfer_syntax)
             else:  # pages of its file may have to be read
-                elements = await trio.to_thread.run_sync(self._scan, data, request.transfer_syntax)
+                elements = await trio.to_thread.run_sync(self._scan, data, request.transfer_syntax, limiter=COMPUTING)
         except MalformedDataSet as error:
             return _failure(request, Status.CANNOT_UNDERSTAND, str(error))
         if words := _disagreement(command, elements):

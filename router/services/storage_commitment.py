@@ -16,6 +16,7 @@ import trio
 from attrs import evolve
 
 from pdu import ContextResult, PresentationContext, RoleSelection, prefer
+from router.concurrency import COMPUTING
 from router.config import Config, Peer
 from router.dimse import Command, CommandField, Response, Status, describe, response_to
 from router.logs import escaped
@@ -141,7 +142,7 @@ class StorageCommitment(BaseService):
     async def _asked(self, request: Request, encoded: bytes) -> Command:
         """An N-ACTION of a modality."""
         work = partial(content.read_request, encoded, request.transfer_syntax)
-        asked = work() if len(encoded) <= _AT_ONCE else await trio.to_thread.run_sync(work)
+        asked = work() if len(encoded) <= _AT_ONCE else await trio.to_thread.run_sync(work, limiter=COMPUTING)
         fresh, archives = self._commitment(request, asked)
         take = partial(records.take, commitment=fresh, references=asked.references, archives=archives)
         known, is_new = await self._state.change(take)
@@ -205,7 +206,7 @@ class StorageCommitment(BaseService):
         command, title = request.command, request.sender.calling_ae
         event_type = command.event_type_id or 0
         work = partial(content.read_report, encoded, request.transfer_syntax, event_type)
-        report = work() if len(encoded) <= _AT_ONCE else await trio.to_thread.run_sync(work)
+        report = work() if len(encoded) <= _AT_ONCE else await trio.to_thread.run_sync(work, limiter=COMPUTING)
         whose = await self._state.read(partial(records.inquiry, uid=report.transaction_uid))
         if whose is None:
             words = "this router has no such transaction with you"

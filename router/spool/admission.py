@@ -10,6 +10,7 @@ from functools import partial
 
 import trio
 
+from router.concurrency import DISK_IN, DISK_OUT
 from router.messages import Envelope, SpoolSettings
 from router.spool.duplicates import is_same
 from router.spool.errors import OutOfSpace, SpoolFailure
@@ -57,7 +58,7 @@ class Admission:
             if not self.accepting:
                 raise OutOfSpace("the free space is below free_space_floor")
             if incoming.file is not None:
-                await trio.to_thread.run_sync(incoming.make_durable)
+                await trio.to_thread.run_sync(incoming.make_durable, limiter=DISK_IN)
             compared: dict[int, bool] = {}
             while True:
                 await trio.lowlevel.checkpoint_if_cancelled()
@@ -90,7 +91,7 @@ class Admission:
             self._writer.jobs.put(ask)
             place = await ask.answer.wait()
             compared[message_id] = place is not None and await trio.to_thread.run_sync(
-                is_same, self._store, place, incoming
+                is_same, self._store, place, incoming, limiter=DISK_OUT
             )
 
     async def _take_back(self, incoming: Incoming) -> None:
@@ -98,7 +99,7 @@ class Admission:
         if incoming.file is not None:
             with trio.CancelScope(shield=True):
                 await incoming.settle()
-                await trio.to_thread.run_sync(incoming.remove_file)
+                await trio.to_thread.run_sync(incoming.remove_file, limiter=DISK_IN)
         incoming.release_memory()
 
     def _large_file_failed(self, failure: SpoolFailure) -> None:

@@ -15,6 +15,7 @@ from typing import Self
 import trio
 from isal.isal_zlib import crc32
 
+from router.concurrency import DISK_IN
 from router.spool.errors import OutOfSpace, SpoolFailure
 from router.spool.files import FileSystem, is_no_room
 from router.spool.record import OwnFile
@@ -114,17 +115,17 @@ class Incoming:
         if self.take(view):
             return
         if not self._pieces:
-            await trio.to_thread.run_sync(self.spill, view)
+            await trio.to_thread.run_sync(self.spill, view, limiter=DISK_IN)
             self._forget_data()
             return
         await _ended(self._writing)
         self.check()
-        self._write_behind()
+        await self._write_behind()
         if len(view) <= _PIECE:
             self._fill(view)
         else:
             await _ended(self._writing)
-            await trio.to_thread.run_sync(self.spill, view)
+            await trio.to_thread.run_sync(self.spill, view, limiter=DISK_IN)
 
     @property
     def file(self) -> OwnFile | None:
@@ -139,7 +140,7 @@ class Incoming:
         await self.settle()
         self.check()
         if self._filled:
-            await trio.to_thread.run_sync(self.spill, b"")
+            await trio.to_thread.run_sync(self.spill, b"", limiter=DISK_IN)
 
     def view(self) -> AbstractContextManager[memoryview]:
         """The whole data set; a large one is paged in from its file as it is looked at. Call `finish` first."""
@@ -157,7 +158,7 @@ class Incoming:
         if self._fd is not None:
             with trio.CancelScope(shield=True):
                 await self.settle()
-                await trio.to_thread.run_sync(self.remove_file)
+                await trio.to_thread.run_sync(self.remove_file, limiter=DISK_IN)
         self.release_memory()
 
     async def settle(self) -> None:
@@ -175,20 +176,28 @@ class Incoming:
 
     # While more comes in.
 
-    def _write_behind(self) -> None:
-        """Begin to write what was gathered, and make the other piece the one to fill."""
+    async def _write_behind(self) -> None:
+        """Begin to write what was gathered, and make the other piece the one to fill. Waits for a thread."""
+        await DISK_IN.acquire_on_behalf_of(writing := object())
         count, self._filled = self._filled, 0
         piece, other = self._pieces
         self._pieces = [other, piece]
-        self._writing = _in_a_thread(lambda: self._append([memoryview(piece)[:count]]), self._go_on_syncing)
+        self._writing = _in_a_thread(
+            lambda: self._append([memoryview(piece)[:count]]), borrower=writing, then=self._go_on_syncing
+        )
 
     def _go_on_syncing(self) -> None:
-        """Sync every now and then, beside the writing, so that the last sync, which the sender waits for, is short."""
+        """Sync every now and then, beside the writing, so that the last sync, which the sender waits for, is short.
+        Where no thread is free, the next piece tries again."""
         if self._written - self._synced < _UNSYNCED or self._error is not None:
             return
         if self._syncing is None or self._syncing.is_set():
+            try:
+                DISK_IN.acquire_on_behalf_of_nowait(syncing := object())
+            except trio.WouldBlock:
+                return
             self._synced = self._written
-            self._syncing = _in_a_thread(self._sync)
+            self._syncing = _in_a_thread(self._sync, borrower=syncing)
 
     # The spool's side. What waits for the disk runs in a worker's thread.
 
@@ -300,12 +309,14 @@ async def _ended(event: trio.Event | None) -> None:
         await event.wait()
 
 
-def _in_a_thread(work: Callable[[], None], then: Callable[[], None] = lambda: None) -> trio.Event:
-    """Begin the work, whose errors it keeps itself; when it has ended, the event is set and `then` called, here."""
+def _in_a_thread(work: Callable[[], None], *, borrower: object, then: Callable[[], None] = lambda: None) -> trio.Event:
+    """Begin the work, whose errors it keeps itself, on the place in `DISK_IN` that the borrower has; when it has
+    ended, the place is given back, the event is set and `then` called, here."""
     ended = trio.Event()
     token = trio.lowlevel.current_trio_token()
 
     def back() -> None:
+        DISK_IN.release_on_behalf_of(borrower)
         ended.set()
         then()
 

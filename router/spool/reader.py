@@ -14,6 +14,7 @@ from typing import Self
 import trio
 from isal.isal_zlib import crc32
 
+from router.concurrency import DISK_OUT
 from router.messages import Envelope
 from router.spool import record
 from router.spool.errors import DamagedMessage, OutOfSpace
@@ -173,4 +174,4 @@ async def read_patiently(files: FileSystem, fd: int, buffer: memoryview, offset:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
             raise
         count = 0
-    return count or await trio.to_thread.run_sync(files.read_into, fd, buffer, offset)
+    return count or await trio.to_thread.run_sync(files.read_into, fd, buffer, offset, limiter=DISK_OUT)

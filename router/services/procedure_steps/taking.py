@@ -16,6 +16,7 @@ import trio
 from attrs import evolve, frozen
 from pydicom.uid import generate_uid
 
+from router.concurrency import COMPUTING
 from router.config import Config
 from router.dimse import (
     Command,
@@ -125,7 +126,7 @@ class Intake:
         found = self._house.state.read_now(partial(records.load, uid=uid))
         rules = Rules(strict=found is not None and found.strict, retransmissions=self._settings.retransmissions)
         work = partial(_changed, found, message, rules)
-        verdict, step = await trio.to_thread.run_sync(work) if message.is_large else work()
+        verdict, step = await trio.to_thread.run_sync(work, limiter=COMPUTING) if message.is_large else work()
         if not isinstance(verdict, Accepted):
             return self._not_taken(message, verdict, uid)
         assert step is not None, "the machine lets no N-SET of an unknown step through"

@@ -1,0 +1,25 @@
+"""Lanes for what waits in worker threads: each kind of waiting has a bounded number of threads of its own.
+
+A slow disk then keeps no procedure step from being answered, and a data set that takes long to parse keeps none from
+being written. Every `trio.to_thread.run_sync` of the running router names its lane as `limiter`; looking up host
+names has its own limits beside the requestor. Not here: the threads that live as long as the router (the spool's
+writer, the log's).
+"""
+
+from typing import Final
+
+import trio
+
+DISK_IN: Final = trio.CapacityLimiter(16)
+"""Writing and syncing the files of large data sets, and removing them. The memory that the spool has by default
+lets 8 large data sets write at a time; each may write and sync at the same time."""
+
+DISK_OUT: Final = trio.CapacityLimiter(16)
+"""Reading stored messages that are not in the page cache: for deliveries, and to compare duplicates."""
+
+STATE: Final = trio.CapacityLimiter(4)
+"""SQLite: the services' state has one writer and one reader at a time. The ledger has a thread of its own."""
+
+COMPUTING: Final = trio.CapacityLimiter(2)
+"""Scanning and parsing data sets that are too large for the event loop. The interpreter runs one thread at a time:
+more of them would not be done sooner, and would take more turns from the event loop."""
