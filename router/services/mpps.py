@@ -7,6 +7,7 @@ destination that has forgotten a step's N-CREATE gets it once more. Not here: wh
 (`procedure_steps.machine`), how a message is taken (`procedure_steps.taking`).
 """
 
+import sqlite3
 from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar, Final
@@ -31,12 +32,11 @@ from router.dimse import (
 from router.logs import escaped
 from router.messages import Result, Waiting
 from router.routing import MalformedDataSet
-from router.services.procedure_steps import records
+from router.services.procedure_steps import owed, records
 from router.services.procedure_steps.content import MPPS
 from router.services.procedure_steps.data_sets import EXPLICIT_LE, TRANSFER_SYNTAXES, read, write
 from router.services.procedure_steps.machine import MAY_NOT_BE_UPDATED, MAY_NOT_BE_UPDATED_WORDS, fingerprint
 from router.services.procedure_steps.notices import Notices
-from router.services.procedure_steps.owed import forget_orphans
 from router.services.procedure_steps.plan import RELAY
 from router.services.procedure_steps.taking import AT_ONCE, Intake, Message
 from router.services.service import BaseService, House, Prelude, Request
@@ -76,9 +76,20 @@ class MPPSHub(BaseService):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._notices.run)
             while True:
-                await self._state.change(partial(records.forget, keep=self._settings.keep))
-                await self._state.change(forget_orphans)
+                await self._forget()
                 await trio.sleep(_SWEEP)
+
+    async def _forget(self) -> None:
+        """Delete the steps that are old enough, and what is owed about them."""
+        keep = self._settings.keep
+
+        def work(connection: sqlite3.Connection) -> int:
+            uids = records.forget(connection, keep)
+            owed.remove(connection, uids)
+            return len(uids)
+
+        while await self._state.change(work) == records.FORGOTTEN_AT_ONCE:
+            pass
 
     # As SCP
 

@@ -69,8 +69,14 @@ class StorageCommitment(BaseService):
             nursery.start_soon(self._actors.run)
             nursery.start_soon(self._proactive.run)
             while True:
-                await self._state.change(partial(records.forget, keep=self._settings.keep))
+                await self._forget()
                 await trio.sleep(_SWEEP)
+
+    async def _forget(self) -> None:
+        """Delete the transactions that are old enough."""
+        work = partial(records.forget, keep=self._settings.keep)
+        while await self._state.change(work) == records.FORGOTTEN_AT_ONCE:
+            pass
 
     def _begin(self, commitment: Commitment) -> None:
         self._actors.start(commitment)

@@ -15,8 +15,8 @@ from router.messages import PIN, DeliveryState
 from router.services.commitment import records
 from router.services.commitment.records import Commitment, Inquiry
 from router.services.commitment.transaction import COMMITTED
+from router.services.procedure_steps import records as steps
 from router.services.procedure_steps.content import references
-from router.services.procedure_steps.records import load
 from router.spool import InstanceDelivery, QueueRow
 
 COLUMNS: Final = (
@@ -89,9 +89,7 @@ def _word(reason: int) -> str:
 
 def of_study(connection: sqlite3.Connection, study: str) -> list[str]:
     """The instances of a study, as far as the procedure steps of modalities have named them."""
-    steps = connection.execute("SELECT uid FROM procedure_steps WHERE study_uid = ?", (study,)).fetchall()
-    found = (load(connection, uid) for (uid,) in steps)
-    named = (one.sop_instance_uid for step in found if step is not None for one in references(step.data_set()))
+    named = (one.sop_instance_uid for step in steps.of_study(connection, study) for one in references(step.data_set()))
     return list(dict.fromkeys(named))
 
 

@@ -52,6 +52,8 @@ CREATE TABLE IF NOT EXISTS commitment_words (
     retrieve_ae TEXT NOT NULL, said REAL NOT NULL, PRIMARY KEY (commitment, archive, sop_instance_uid)
 ) WITHOUT ROWID;
 """
+FORGOTTEN_AT_ONCE: Final = 1000
+"""Transactions that one transaction of the database deletes for their age."""
 
 
 class Stage(IntEnum):
@@ -325,9 +327,11 @@ def advance(connection: sqlite3.Connection, number: int, stage: Stage) -> None:
 
 
 def forget(connection: sqlite3.Connection, keep: float) -> int:
-    """Forget what was finished more than `keep` seconds ago, at most 1,000; how many were."""
+    """Delete up to `FORGOTTEN_AT_ONCE` transactions that were finished more than `keep` seconds ago; return how many
+    were."""
     found = connection.execute(
-        "SELECT id FROM commitments WHERE stage = ? AND decided < ? LIMIT 1000", (Stage.FINISHED, time.time() - keep)
+        f"SELECT id FROM commitments WHERE stage = ? AND decided < ? LIMIT {FORGOTTEN_AT_ONCE}",
+        (Stage.FINISHED, time.time() - keep),
     ).fetchall()
     for table in ("references", "archives", "words"):
         connection.executemany(f"DELETE FROM commitment_{table} WHERE commitment = ?", found)

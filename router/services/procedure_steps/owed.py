@@ -104,11 +104,10 @@ def mark_told(connection: sqlite3.Connection, uid: str, destinations: Sequence[s
 
 def settle(connection: sqlite3.Connection, uid: str) -> None:
     """Everybody has been told of everything."""
-    connection.execute("DELETE FROM availability_notices WHERE uid = ?", (uid,))
-    connection.execute("DELETE FROM availability_missing WHERE uid = ?", (uid,))
+    remove(connection, [uid])
 
 
-def forget_orphans(connection: sqlite3.Connection) -> None:
-    """What is owed about steps that are no longer remembered."""
+def remove(connection: sqlite3.Connection, uids: Sequence[str]) -> None:
+    """Delete all that is owed about steps."""
     for table in ("availability_notices", "availability_missing"):
-        connection.execute(f"DELETE FROM {table} WHERE uid NOT IN (SELECT uid FROM procedure_steps)")
+        connection.executemany(f"DELETE FROM {table} WHERE uid = ?", [(uid,) for uid in uids])

@@ -39,6 +39,8 @@ CREATE TABLE IF NOT EXISTS procedure_step_questions (uid TEXT NOT NULL, fingerpr
 
 Names = tuple[str, ...]
 """Of peers."""
+FORGOTTEN_AT_ONCE: Final = 1000
+"""Steps that one transaction deletes for their age."""
 
 
 @frozen(kw_only=True)
@@ -174,13 +176,26 @@ def forget_question(connection: sqlite3.Connection, uid: str, fingerprint: bytes
     connection.execute("DELETE FROM procedure_step_questions WHERE uid = ? AND fingerprint = ?", (uid, fingerprint))
 
 
-def forget(connection: sqlite3.Connection, keep: float) -> int:
-    """Steps that have not changed for `keep` seconds, and all about them; how many they were."""
+def of_study(connection: sqlite3.Connection, study_uid: str) -> list[Step]:
+    """Return the steps that name a study."""
+    query = f"SELECT {', '.join(_COLUMNS)} FROM procedure_steps WHERE study_uid = ?"
+    return [_step(row) for row in connection.execute(query, (study_uid,))]
+
+
+def forget(connection: sqlite3.Connection, keep: float) -> list[str]:
+    """Delete up to `FORGOTTEN_AT_ONCE` steps that have not changed for `keep` seconds; return their UIDs."""
     before = time.time() - keep
-    old = "(SELECT uid FROM procedure_steps WHERE changed < ?)"
-    connection.execute(f"DELETE FROM procedure_step_messages WHERE uid IN {old}", (before,))
     connection.execute("DELETE FROM procedure_step_questions WHERE asked < ?", (before,))
-    return connection.execute("DELETE FROM procedure_steps WHERE changed < ?", (before,)).rowcount
+    query = f"SELECT uid FROM procedure_steps WHERE changed < ? LIMIT {FORGOTTEN_AT_ONCE}"
+    uids = [uid for (uid,) in connection.execute(query, (before,))]
+    remove(connection, uids)
+    return uids
+
+
+def remove(connection: sqlite3.Connection, uids: Sequence[str]) -> None:
+    """Delete steps, their messages and the questions about them."""
+    for table in ("procedure_step_messages", "procedure_step_questions", "procedure_steps"):
+        connection.executemany(f"DELETE FROM {table} WHERE uid = ?", [(uid,) for uid in uids])
 
 
 def _one(connection: sqlite3.Connection, condition: str, *values: Any) -> Step | None:
