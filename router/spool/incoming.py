@@ -104,7 +104,7 @@ class Incoming:
         self._synced = 0
         self._taken = 0
         self._ended = False
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         self._writing: trio.Event | None = None
         self._syncing: trio.Event | None = None
 
@@ -183,7 +183,10 @@ class Incoming:
         piece, other = self._pieces
         self._pieces = [other, piece]
         self._writing = _in_a_thread(
-            lambda: self._append([memoryview(piece)[:count]]), borrower=writing, then=self._go_on_syncing
+            lambda: self._append([memoryview(piece)[:count]]),
+            borrower=writing,
+            failed=self._failed,
+            then=self._go_on_syncing,
         )
 
     def _go_on_syncing(self) -> None:
@@ -197,7 +200,7 @@ class Incoming:
             except trio.WouldBlock:
                 return
             self._synced = self._written
-            self._syncing = _in_a_thread(self._sync, borrower=syncing)
+            self._syncing = _in_a_thread(self._sync, borrower=syncing, failed=self._failed)
 
     # The spool's side. What waits for the disk runs in a worker's thread.
 
@@ -211,6 +214,10 @@ class Incoming:
         """Raise what a write raised: the data set is not whole."""
         if self._error is not None:
             raise self._error
+
+    def _failed(self, error: BaseException) -> None:
+        """Keep what ended a write or a sync in a thread, for `check` to raise."""
+        self._error = self._error or error
 
     def take(self, view: Buffer) -> bool:
         """Count the next bytes, and keep a copy in memory where there is room for it; else `spill` is to be called."""
@@ -309,16 +316,28 @@ async def _ended(event: trio.Event | None) -> None:
         await event.wait()
 
 
-def _in_a_thread(work: Callable[[], None], *, borrower: object, then: Callable[[], None] = lambda: None) -> trio.Event:
-    """Begin the work, whose errors it keeps itself, on the place in `DISK_IN` that the borrower has; when it has
-    ended, the place is given back, the event is set and `then` called, here."""
+def _in_a_thread(
+    work: Callable[[], None],
+    *,
+    borrower: object,
+    failed: Callable[[BaseException], None],
+    then: Callable[[], None] = lambda: None,
+) -> trio.Event:
+    """Begin the work on the place in `DISK_IN` that the borrower has; `failed` is called in the thread with whatever
+    it raises. When it has ended, the place is given back, the event is set and `then` called, here."""
     ended = trio.Event()
     token = trio.lowlevel.current_trio_token()
+
+    def carry_out() -> None:
+        try:
+            work()
+        except BaseException as error:
+            failed(error)
 
     def back() -> None:
         DISK_IN.release_on_behalf_of(borrower)
         ended.set()
         then()
 
-    trio.lowlevel.start_thread_soon(work, lambda _: token.run_sync_soon(back))
+    trio.lowlevel.start_thread_soon(carry_out, lambda _: token.run_sync_soon(back))
     return ended

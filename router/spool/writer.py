@@ -80,6 +80,7 @@ class Writer:
         """One round. Raises SpoolFailure; whoever has no answer by then gets it too (`run`)."""
         commits: list[Commit] = []
         asks: list[Ask[Any]] = []
+        failure: Exception | None = None
         if not self._is_behind:
             self._due = time.monotonic() + _LAG
         with self._answered(commits, asks):
@@ -92,9 +93,11 @@ class Writer:
                     case Ask():
                         asks.append(job)
                     case Fail():
-                        raise job.error
+                        failure = failure or job.error
                     case Stop():
                         self._stopping = True
+            if failure is not None:  # only now: the jobs behind it in this turn are answered too
+                raise failure
             if commits:
                 self._commit(commits)
             if asks or self._stopping or self._is_due:

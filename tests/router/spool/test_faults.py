@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from router.spool import OutOfSpace, SpoolFailure
-from router.spool.jobs import Commit, Fail, Stop
+from router.spool.jobs import Ask, Commit, Fail, Stop
 from router.spool.writer import Writer
 from tests.router.spool.driver import Driver, content, delivered, envelope
 from tests.router.spool.power_cut import FragileFiles, broken, full, ledger_full
@@ -218,3 +218,15 @@ def test_the_words_of_a_failure_handed_in_from_outside_are_kept() -> None:
     driver.writer.jobs.put(Fail(SpoolFailure("the other disk")))
     driver.writer.run()
     assert str(driver.writer.failure) == "the other disk"
+
+
+def test_a_failure_handed_in_from_outside_answers_every_job_of_its_turn() -> None:
+    driver = Driver(FragileFiles())
+    before, behind = driver.put(SMALL, envelope("1.2.1")), driver.put(SMALL, envelope("1.2.2"))
+    ask = Ask(lambda writer: None)
+    for job in (before, Fail(SpoolFailure("the other disk")), behind, ask):
+        driver.writer.jobs.put(job)
+    driver.writer.run()
+    for answer in (before.answer, behind.answer, ask.answer):
+        with pytest.raises(SpoolFailure, match="the other disk"):
+            _ = answer.value

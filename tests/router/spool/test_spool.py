@@ -4,7 +4,7 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -307,6 +307,38 @@ async def test_a_large_object_is_never_in_memory(tmp_path: Path) -> None:
         spool.settle(receipt.message_id, "pacs", delivered())
         await spool.totals()
     assert not list((tmp_path / "large").iterdir())
+
+
+@pytest.mark.parametrize("call", ["write", "sync"])
+async def test_whatever_a_write_or_a_sync_in_a_thread_raises_ends_that_data_set_alone(
+    tmp_path: Path, call: str
+) -> None:
+    class Buggy(FileSystem):
+        armed = False
+
+        def write(self, fd: int, buffers: Sequence[bytes | bytearray | memoryview], offset: int) -> None:
+            self.raise_for("write")
+            super().write(fd, buffers, offset)
+
+        def sync(self, fd: int) -> None:
+            self.raise_for("sync")
+            super().sync(fd)
+
+        def raise_for(self, what: str) -> None:
+            if self.armed and what == call:
+                self.armed = False
+                raise ZeroDivisionError
+
+    files = Buggy()
+    async with running(tmp_path, SpoolSettings(free_space_floor=0), files) as spool:
+        async with spool.incoming() as incoming:
+            with pytest.raises(ZeroDivisionError):
+                for number in range(256):
+                    await incoming.write(content(number, 1 << 17))
+                    files.armed |= number == 100
+                await incoming.finish()
+        assert not list((tmp_path / "large").iterdir())
+        assert await store(spool, b"the next")
 
 
 @pytest.mark.parametrize("size", [5, 100_000])
