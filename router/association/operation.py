@@ -1,18 +1,34 @@
 """One operation that the peer invokes: from its command set to its response (PS3.7 7.5).
 
-It is judged by its command set alone, then its data set goes to the spool's memory or to a file as it comes in, then
-its service performs it. What was not committed leaves no trace. The same for an association that we accepted and for
-one that we opened. Not here: reading and answering, which the association's actor does.
+Its service judges it by its command set alone: refuses it, or says how much of a data set it may bring. So much goes
+to the spool's memory or to a file as it comes in; what is refused, or longer, is dropped, and the association goes on.
+Then the service performs it. What was not committed leaves no trace. The same for an association that we accepted and
+for one that we opened. Not here: reading and answering, which the association's actor does.
 """
 
+import structlog
 from attrs import evolve, frozen
 
 from pdu import AcceptedContext, PresentationContext
 from router.association.target import Target
 from router.association.transport import Transport
-from router.dimse import DATA_SET, Command, DataSetPiece, MessageBegin, Response, Status, encode, response_to
-from router.services import Request, Sender, Service
-from router.spool import Incoming, OutOfSpace, Spool
+from router.dimse import (
+    DATA_SET,
+    Command,
+    CommandField,
+    DataSetPiece,
+    MessageBegin,
+    Response,
+    Status,
+    describe,
+    encode,
+    response_to,
+)
+from router.logs import escaped
+from router.services import Allowance, Request, Sender, Service
+from router.spool import Incoming, OutOfSpace, Spool, TooLarge
+
+log = structlog.get_logger()
 
 
 @frozen
@@ -41,10 +57,13 @@ class Operation:
         self.service = service
         self.request = request
         self.context_id = context_id
-        self._refusal = self._repeated() if is_repeated else self._judge()
+        self._refusal: Command | None = None
         self._data: Incoming | None = None
-        if request.command.has_data_set and self._refusal is None:
-            self._data = spool.incoming()
+        match self._repeated() if is_repeated else self._judge():
+            case Command() as refusal:
+                self._refusal = refusal
+            case Allowance(largest=largest) if request.command.has_data_set and largest != 0:
+                self._data = spool.incoming(largest=largest)
 
     @classmethod
     def begin(
@@ -73,15 +92,15 @@ class Operation:
         words = "an operation with this Message ID is under way"
         return response_to(self.request.command, Status.DUPLICATE_INVOCATION, error_comment=words)
 
-    def _judge(self) -> Command | None:
+    def _judge(self) -> Command | Allowance:
         command = self.request.command
         if command.field in self.service.requests:
-            return self.service.refuse(self.request)
+            return self.service.admit(self.request)
         words = f"{command.name} is no operation of {self.service.name}"
         return response_to(command, Status.UNRECOGNIZED_OPERATION, error_comment=words)
 
     async def take(self, piece: DataSetPiece) -> None:
-        """The next bytes of the data set; of one that is refused already they are dropped."""
+        """Take the next bytes of the data set. Where it is refused, or not wanted, they are dropped."""
         if self._data is None:
             return
         try:
@@ -89,9 +108,25 @@ class Operation:
             if piece.is_last:
                 await self._data.finish()
         except OutOfSpace:
-            words = "the router's disk is full, try again later"
-            self._refusal = response_to(self.request.command, Status.OUT_OF_RESOURCES, error_comment=words)
-            await self.drop()
+            await self._refuse("the router's disk is full, try again later")
+        except TooLarge as error:
+            await self._refuse(str(error))
+
+    async def _refuse(self, words: str) -> None:
+        """Take no more of the data set, and leave no trace of what is here."""
+        command, sender = self.request.command, self.request.sender
+        status = out_of_resources(command)
+        log.warning(
+            "refused",
+            calling_ae=escaped(sender.calling_ae),
+            peer=sender.peer,
+            command=command.name,
+            sop_instance_uid=escaped(command.sop_instance_uid),
+            status=describe(status, self.service.name),
+            why=words,
+        )
+        self._refusal = response_to(command, status, error_comment=words)
+        await self.drop()
 
     async def perform(self) -> Response:
         """The message is whole: have it performed. Nothing of what was not committed is left afterwards."""
@@ -107,6 +142,12 @@ class Operation:
         data, self._data = self._data, None
         if data is not None:
             await data.discard()
+
+
+def out_of_resources(command: Command) -> Status:
+    """The status for want of room: 0213H of an N-service (PS3.7 10.1), else A700H (PS3.4 B.2.3, C.4)."""
+    is_n_service = command.field >= CommandField.N_EVENT_REPORT_RQ
+    return Status.RESOURCE_LIMITATION if is_n_service else Status.OUT_OF_RESOURCES
 
 
 async def send_response(transport: Transport, context_id: int, response: Response) -> None:

@@ -94,8 +94,8 @@ class Requestor:
         roles: Sequence[RoleSelection] = (),
         host: Host | None = None,
     ) -> "Requestor":
-        """Connect and negotiate. `host` performs what the peer asks for on this association; without one it is
-        answered with 0211H.
+        """Connect and negotiate. `host` performs what the peer asks for on this association; without one,
+        and where no service of its proposed that the peer ask anything, a request of the peer's aborts it.
 
         Raises:
             NotConnected: no connection, or no answer in time.

@@ -54,8 +54,8 @@ def wait(value: object) -> float:
 
 
 def size(value: object) -> int:
-    """Bytes from "64KiB", "12MB" or "1GiB": KB, MB, GB, TB are powers of 1000, KiB, MiB, GiB, TiB of 1024."""
-    return math.floor(_quantity(value, BYTES, "64MiB"))
+    """Bytes from "64KiB", "12MB", "1GiB" or "0": KB, MB, GB, TB are powers of 1000, KiB, MiB, GiB, TiB of 1024."""
+    return 0 if value == "0" else math.floor(_quantity(value, BYTES, "64MiB"))
 
 
 def size_between(least: str, most: str) -> Callable[[object], int]:

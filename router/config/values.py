@@ -97,6 +97,7 @@ class Limits:
     associations_per_peer: Annotated[int, One(number.between(1, 100_000))] = 100
     window: Annotated[int, One(number.between(1, 1000))] = 32
     command_set: Annotated[int, One(number.size_between("1KiB", "16MiB"))] = 64 << 10
+    object_size: Annotated[int, One(number.size)] = 0
 
 
 @frozen(kw_only=True)

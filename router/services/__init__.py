@@ -8,7 +8,17 @@ from router.services.instance_availability import InstanceAvailability
 from router.services.mpps import MPPSHub
 from router.services.mpps_notification import MPPSNotification
 from router.services.mpps_retrieve import MPPSRetrieve
-from router.services.service import BaseService, House, Prelude, Question, Request, Sender, Service, Unanswered
+from router.services.service import (
+    Allowance,
+    BaseService,
+    House,
+    Prelude,
+    Question,
+    Request,
+    Sender,
+    Service,
+    Unanswered,
+)
 from router.services.storage import Storage
 from router.services.storage_commitment import StorageCommitment
 from router.services.verification import VERIFICATION, Verification
@@ -16,6 +26,7 @@ from router.services.verification import VERIFICATION, Verification
 __all__ = [
     "ROUTED",
     "VERIFICATION",
+    "Allowance",
     "BaseService",
     "House",
     "Prelude",

@@ -39,7 +39,7 @@ from router.services.procedure_steps.machine import MAY_NOT_BE_UPDATED, MAY_NOT_
 from router.services.procedure_steps.notices import Notices
 from router.services.procedure_steps.plan import RELAY
 from router.services.procedure_steps.taking import AT_ONCE, Intake, Message
-from router.services.service import BaseService, House, Prelude, Request
+from router.services.service import Allowance, BaseService, House, Prelude, Request
 from router.services.storage import is_uid
 from router.spool import Incoming, OutOfSpace
 
@@ -65,10 +65,10 @@ class MPPSHub(BaseService):
         self._notices = Notices(house)
         self._intake = Intake(house, self._notices)
         self._started = self._spool.clock()
-        self._settings = house.config.mpps
+        self._settings, self._allowance = house.config.mpps, _allowance(house.config)
 
     def reload(self, config: Config) -> None:
-        self._settings = config.mpps
+        self._settings, self._allowance = config.mpps, _allowance(config)
         self._notices.reload(config)
         self._intake.reload(config)
 
@@ -99,7 +99,7 @@ class MPPSHub(BaseService):
         chosen = prefer(context.transfer_syntaxes, TRANSFER_SYNTAXES.__contains__, TRANSFER_SYNTAXES)
         return chosen or ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
 
-    def refuse(self, request: Request) -> Command | None:
+    def admit(self, request: Request) -> Command | Allowance:
         command, creates = request.command, request.command.field == CommandField.N_CREATE_RQ
         sop_class = command.affected_sop_class_uid if creates else command.requested_sop_class_uid
         uid = (command.affected_sop_instance_uid if creates else command.requested_sop_instance_uid) or ""
@@ -113,12 +113,10 @@ class MPPSHub(BaseService):
             return _failure(request, Status.PROCESSING_FAILURE, f"{command.name} without a data set")
         if not self._spool.accepting:
             return _failure(request, Status.RESOURCE_LIMITATION, "the router's disk is full, try again later")
-        return None
+        return self._allowance
 
     async def perform(self, request: Request, data: Incoming | None) -> Response:
-        assert data is not None, "refuse() lets no message without a data set through"
-        if data.size > LARGEST:
-            return Response(_failure(request, Status.RESOURCE_LIMITATION, f"a data set of more than {LARGEST} bytes"))
+        assert data is not None, "admit() lets no message without a data set through"
         try:
             message = await _whole(request, data)
         except MalformedDataSet as error:
@@ -204,6 +202,10 @@ class MPPSHub(BaseService):
 
     def settled(self, delivery: Waiting, result: Result, reason: str) -> None:
         self._notices.settled(delivery, result)
+
+
+def _allowance(config: Config) -> Allowance:
+    return Allowance(largest=min(LARGEST, config.limits.object_size or LARGEST))
 
 
 async def _whole(request: Request, data: Incoming) -> Message:

@@ -14,7 +14,7 @@ from router.messages import Result, Waiting
 from router.services.procedure_steps import records
 from router.services.procedure_steps.content import MPPS_RETRIEVE
 from router.services.procedure_steps.data_sets import SPECIFIC_CHARACTER_SET, TRANSFER_SYNTAXES, write
-from router.services.service import BaseService, House, Request
+from router.services.service import NO_DATA_SET, Allowance, BaseService, House, Request
 from router.spool import Incoming
 
 NOT_ALL_SUPPORTED: Final = 0x0001
@@ -44,13 +44,13 @@ class MPPSRetrieve(BaseService):
         chosen = prefer(context.transfer_syntaxes, TRANSFER_SYNTAXES.__contains__, TRANSFER_SYNTAXES)
         return chosen or ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
 
-    def refuse(self, request: Request) -> Command | None:
+    def admit(self, request: Request) -> Command | Allowance:
         command = request.command
         if not self._settings.retrieve_ae.matches(request.sender.calling_ae):
             return _failure(request, Status.NOT_AUTHORIZED, "you may not retrieve procedure steps here")
         if command.requested_sop_class_uid != MPPS_RETRIEVE:
             return _failure(request, Status.NO_SUCH_SOP_CLASS, "SOP class is not the presentation context's")
-        return None
+        return NO_DATA_SET
 
     async def perform(self, request: Request, data: Incoming | None) -> Response:
         uid = request.command.requested_sop_instance_uid or ""

@@ -1,12 +1,13 @@
 """What a service class is to the rest of the house.
 
 A service is one file beside this one and one line in `router/services/__init__.py`. As SCP it says which
-presentation contexts are its own, may refuse a request by its command set alone, and performs the rest. As SCU it
-says what the peer's answer means for the delivery. It never sees a socket; what it accepts, it gives to the spool.
+presentation contexts are its own, refuses a request by its command set alone or says how much of a data set it may
+bring, and performs the rest. As SCU it says what the peer's
+answer means for the delivery. It never sees a socket; what it accepts, it gives to the spool.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
 import trio
 from attrs import frozen
@@ -41,6 +42,18 @@ class Request:
     transfer_syntax: str
     command: Command
     command_bytes: bytes
+
+
+@frozen(kw_only=True)
+class Allowance:
+    """How much of a request's data set is read before the service performs the request."""
+
+    largest: int | None
+    """Bytes. A longer data set is refused, and dropped from there on. 0: whatever comes is dropped, and the request
+    is performed without it. None: as long as the disk has room."""
+
+
+NO_DATA_SET: Final = Allowance(largest=0)
 
 
 class Unanswered(Exception):
@@ -101,11 +114,13 @@ class Service(Protocol):
     def roles(self, abstract_syntax: str) -> tuple[bool, bool]:
         """(SCU, SCP): the roles that whoever opens an association to us may take (PS3.7 D.3.3.4)."""
 
-    def refuse(self, request: Request) -> Command | None:
-        """The response, where the command set alone says no. The data set is then read and dropped."""
+    def admit(self, request: Request) -> Command | Allowance:
+        """Judge a request by its command set, before the first byte of its data set: the response that refuses it, or
+        how much of a data set it may bring."""
 
     async def perform(self, request: Request, data: Incoming | None) -> Response:
-        """Do what is asked, and give the response. `data` is whole; what is not committed is discarded for it."""
+        """Do what is asked, and give the response. `data` is whole, and None where the request has none or `admit`
+        allowed none; what is not committed is discarded for it."""
 
     def proposes(self, abstract_syntax: str) -> RoleSelection | None:
         """The role selection to propose where we open an association for a delivery of this service; None is the
@@ -136,8 +151,8 @@ class BaseService:
     def roles(self, abstract_syntax: str) -> tuple[bool, bool]:
         return True, False
 
-    def refuse(self, request: Request) -> Command | None:
-        return None
+    def admit(self, request: Request) -> Command | Allowance:
+        return NO_DATA_SET
 
     def proposes(self, abstract_syntax: str) -> RoleSelection | None:
         return None

@@ -21,7 +21,7 @@ from router.dimse import Command, CommandField, Response, Status, StatusClass, d
 from router.logs import escaped
 from router.messages import Address, Envelope, Result, Waiting, pin_of
 from router.routing import Facts, MalformedDataSet, RoutingTable, scan
-from router.services.service import BaseService, House, Request
+from router.services.service import Allowance, BaseService, House, Request
 from router.spool import DuplicateRefused, Incoming, OutOfSpace
 
 SOP_CLASS_UID: Final = 0x00080016
@@ -66,6 +66,7 @@ class Storage(BaseService):
 
     def reload(self, config: Config) -> None:
         self._settings = config.storage
+        self._allowance = Allowance(largest=config.limits.object_size or None)
         self._holds_unrouted = config.router.unrouted == "hold"
         self._table = RoutingTable(config.routes)
         self._pins = {peer.name: pin_of(peer.name) for peer in config.peers.values() if peer.commit}
@@ -82,7 +83,7 @@ class Storage(BaseService):
     def _accepts_transfer_syntax(self, uid: str) -> bool:
         return is_uid(uid) and self._settings.transfer_syntaxes.matches(uid)
 
-    def refuse(self, request: Request) -> Command | None:
+    def admit(self, request: Request) -> Command | Allowance:
         command, sender = request.command, request.sender
         if not self._settings.calling_ae.matches(sender.calling_ae):
             return _failure(request, Status.NOT_AUTHORIZED, f"{sender.calling_ae} may not store here")
@@ -97,13 +98,13 @@ class Storage(BaseService):
             return _failure(request, Status.CANNOT_UNDERSTAND, "C-STORE-RQ without a data set")
         if not self._spool.accepting:
             return _failure(request, Status.OUT_OF_RESOURCES, "the router's disk is full, try again later")
-        return None
+        return self._allowance
 
     async def perform(self, request: Request, data: Incoming | None) -> Response:
         return Response(await self._store(request, data))
 
     async def _store(self, request: Request, data: Incoming | None) -> Command:
-        assert data is not None, "refuse() lets no C-STORE-RQ without a data set through"
+        assert data is not None, "admit() lets no C-STORE-RQ without a data set through"
         command = request.command
         try:
             if data.file is None:

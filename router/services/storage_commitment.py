@@ -30,7 +30,7 @@ from router.services.commitment.proactive import Proactive
 from router.services.commitment.records import Commitment, Stage
 from router.services.commitment.transaction import COMMITTED, Report, Word
 from router.services.procedure_steps.data_sets import IMPLICIT_LE, TRANSFER_SYNTAXES
-from router.services.service import BaseService, House, Request
+from router.services.service import Allowance, BaseService, House, Request
 from router.spool import Incoming, OutOfSpace
 
 LARGEST: Final = 64 << 20
@@ -60,6 +60,7 @@ class StorageCommitment(BaseService):
 
     def reload(self, config: Config) -> None:
         self._settings = config.commitment
+        self._allowance = Allowance(largest=min(LARGEST, config.limits.object_size or LARGEST))
         self._peers = config.peers
         self._planner = Planner(config.routes, config.commitment)
         self._proactive.reload(config)
@@ -100,7 +101,7 @@ class StorageCommitment(BaseService):
 
     # As SCP of requests, and as SCU that is reported to
 
-    def refuse(self, request: Request) -> Command | None:
+    def admit(self, request: Request) -> Command | Allowance:
         command = request.command
         if command.sop_class_uid != content.STORAGE_COMMITMENT:
             return _failure(request, Status.NO_SUCH_SOP_CLASS, "this is not Storage Commitment Push Model")
@@ -117,7 +118,7 @@ class StorageCommitment(BaseService):
             return _failure(request, Status.MISSING_ATTRIBUTE_VALUE, f"{command.name} without a data set")
         if not self._spool.accepting:
             return _failure(request, Status.RESOURCE_LIMITATION, "the router's disk is full, try again later")
-        return None
+        return self._allowance
 
     def _stranger(self, title: str) -> str:
         """Why somebody may not ask; "" where he may."""
@@ -131,9 +132,7 @@ class StorageCommitment(BaseService):
         return next((peer for peer in found if peer.address is not None), found[0] if found else None)
 
     async def perform(self, request: Request, data: Incoming | None) -> Response:
-        assert data is not None, "refuse() lets no message without a data set through"
-        if data.size > LARGEST:
-            return Response(_failure(request, Status.RESOURCE_LIMITATION, f"a data set of more than {LARGEST} bytes"))
+        assert data is not None, "admit() lets no message without a data set through"
         with data.view() as view:
             encoded = bytes(view)
         perform = self._asked if request.command.field == CommandField.N_ACTION_RQ else self._reported
@@ -176,7 +175,7 @@ class StorageCommitment(BaseService):
         """As it is to be written down, and the archives, where a route names them."""
         sender = request.sender
         peer = self._peer_of(sender.calling_ae)
-        assert peer is not None, "refuse() lets no stranger through"
+        assert peer is not None, "admit() lets no stranger through"
         terms = self._planner.terms(
             Facts(
                 service=self.name,

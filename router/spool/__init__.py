@@ -12,6 +12,7 @@ from router.spool.errors import (
     SpoolFailure,
     SpoolLocked,
     SpoolUnusable,
+    TooLarge,
     UnknownMessage,
 )
 from router.spool.incoming import Incoming
@@ -53,6 +54,7 @@ __all__ = [
     "SpoolStatistics",
     "SpoolUnusable",
     "StoredMessage",
+    "TooLarge",
     "Totals",
     "UnknownMessage",
     "read_only",

@@ -37,8 +37,8 @@ class Admission:
         self._writer = writer
         self._check = check
 
-    def incoming(self) -> Incoming:
-        return Incoming(self.memory, self.large, self._settings.large_object)
+    def incoming(self, largest: int | None) -> Incoming:
+        return Incoming(self.memory, self.large, self._settings.large_object, largest)
 
     @property
     def accepting(self) -> bool:

@@ -27,6 +27,10 @@ class OutOfSpace(SpoolError):
     this is A700H (PS3.4 B.2.3)."""
 
 
+class TooLarge(SpoolError):
+    """A data set is longer than its service allows. Nothing of it is kept."""
+
+
 class DuplicateRefused(SpoolError):
     """Other bytes under the same SOP Instance UID are still unfinished, and the policy is "refuse"."""
 

@@ -16,7 +16,7 @@ import trio
 from isal.isal_zlib import crc32
 
 from router.concurrency import DISK_IN
-from router.spool.errors import OutOfSpace, SpoolFailure
+from router.spool.errors import OutOfSpace, SpoolFailure, TooLarge
 from router.spool.files import FileSystem, is_no_room
 from router.spool.record import OwnFile
 
@@ -86,7 +86,8 @@ class Incoming:
     by threads while more of it comes in: one piece is filled as the one before it is written.
     """
 
-    def __init__(self, memory: Memory, large: LargeFiles, large_object: int) -> None:
+    def __init__(self, memory: Memory, large: LargeFiles, large_object: int, largest: int | None = None) -> None:
+        """`large_object`: bytes past which it goes to a file; `largest`: bytes past which it is refused."""
         self.size = 0
         """Bytes received so far."""
         self.crc = 0
@@ -95,7 +96,8 @@ class Incoming:
         """All of them; where there is a file, none."""
         self._memory = memory
         self._large = large
-        self._large_object = large_object
+        self._largest = largest
+        self._most_in_memory = large_object if largest is None else min(large_object, largest)
         self._fd: int | None = None
         self._name = ""
         self._pieces: list[bytearray] = []
@@ -111,9 +113,15 @@ class Incoming:
     async def write(self, view: Buffer) -> None:
         """Take a copy of the next bytes. No checkpoint while there is memory for them.
 
-        OutOfSpace, SpoolFailure: as from `Spool.commit`; `discard` is still the caller's to call."""
+        Raises:
+            TooLarge: these are more bytes than were allowed.
+            OutOfSpace, SpoolFailure: as from `Spool.commit`.
+
+        After any of them, `discard` is still the caller's to call.
+        """
         if self.take(view):
             return
+        self._check_length()
         if not self._pieces:
             await trio.to_thread.run_sync(self.spill, view, limiter=DISK_IN)
             self._forget_data()
@@ -137,6 +145,7 @@ class Incoming:
     async def finish(self) -> None:
         """After the last byte and before `view`: bring what is left of a large data set to its file. Not durable
         yet. Errors as of `write`."""
+        self._check_length()
         await self.settle()
         self.check()
         if self._filled:
@@ -175,6 +184,10 @@ class Incoming:
         await self.discard()
 
     # While more comes in.
+
+    def _check_length(self) -> None:
+        if self._largest is not None and self.size > self._largest:
+            raise TooLarge(f"data set of more than {self._largest} bytes")
 
     async def _write_behind(self) -> None:
         """Begin to write what was gathered, and make the other piece the one to fill. Waits for a thread."""
@@ -228,7 +241,7 @@ class Incoming:
                 return False
             self._fill(view)
             return True
-        if self.size > self._large_object or not self._memory.take(count):
+        if self.size > self._most_in_memory or not self._memory.take(count):
             return False
         self._taken += count
         self.data += view

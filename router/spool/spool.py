@@ -163,9 +163,9 @@ class Spool(Desk):
 
     # Coming in.
 
-    def incoming(self) -> Incoming:
-        """A data set that is going to be received."""
-        return self._admission.incoming()
+    def incoming(self, *, largest: int | None = None) -> Incoming:
+        """A data set that is going to be received, of at most `largest` bytes."""
+        return self._admission.incoming(largest)
 
     async def commit(self, incoming: Incoming, envelope: Envelope) -> Receipt:
         """Make the message durable. From the call on the data set is the spool's, whatever comes of it.
