@@ -3,17 +3,19 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup peers demo test check coverage bench soak fuzz lock clean
+.PHONY: help setup peers demo test check format coverage bench soak fuzz lock clean
 
 help: ## show the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 setup: .venv/.ready ## make .venv with the pinned dependencies
 
+# --no-deps: the lock is complete, so pip resolves nothing and newer versions on the index change nothing.
 .venv/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip check --disable-pip-version-check
 	@touch $@
 
 peers: ## install DCMTK and Orthanc from the distribution where root allows it
@@ -32,6 +34,10 @@ check: setup peers ## format, lint, strict types, import contract, tests
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
+format: setup ## format the code and mend what the linter can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
 coverage: setup peers ## lines and branches of pdu/ and router/ that the tests reach
 	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term
 
@@ -44,8 +50,8 @@ soak: setup peers ## long runs: kills under load, large objects, a dead destinat
 fuzz: setup ## long runs of the property tests and the parsers' fuzz targets
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -m fuzz --timeout=1800
 
-lock: ## write requirements.lock anew (needs uv)
-	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url --no-header -q -o requirements.lock
+lock: ## write requirements.lock again, present pins kept (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-strip-extras --no-emit-index-url --no-header -q -o requirements.lock
 
 clean: ## remove what the commands made
 	rm -rf .venv .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
