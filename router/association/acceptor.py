@@ -53,7 +53,7 @@ from router.association.operation import Operation, send_response
 from router.association.transport import Interrupted, KernelSocket, Transport
 from router.association.visit import Visit
 from router.association.words import abort_words, context_words
-from router.config import Config, Listener
+from router.config import STANDARD_STATUSES, Config, Listener
 from router.dimse import AssemblyError, Command, CommandField, DataSetPiece, MessageAssembler, MessageBegin, describe
 from router.logs import escaped
 from router.services import Sender, Service
@@ -89,6 +89,7 @@ class Acceptor:
         self._services: dict[int, Service] = {}
         self._abstract_syntaxes: dict[str, Service] = {}
         self._sender: Sender | None = None
+        self._refusals = STANDARD_STATUSES
         self._operation: Operation | None = None
         self._visit: Visit | None = None
         self._window = 1
@@ -221,6 +222,7 @@ class Acceptor:
             self._end_association(rejection.words)
             await self._transport.tell(self._upper_layer.reject, rejection)
             return
+        self._refusals = self._config.statuses.towards(request.calling_ae_title)
         self._sender = Sender(calling_ae=request.calling_ae_title, called_ae=request.called_ae_title, peer=self._peer)
         accept = self._acceptance(request)
         self._log.debug(
@@ -341,6 +343,7 @@ class Acceptor:
             context,
             service,
             self._reception.spool,
+            statuses=self._refusals,
             is_repeated=begin.command.message_id in self._performing,
         )
 

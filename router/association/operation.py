@@ -6,29 +6,16 @@ Then the service performs it. What was not committed leaves no trace. The same f
 for one that we opened. Not here: reading and answering, which the association's actor does.
 """
 
-import structlog
 from attrs import evolve, frozen
 
 from pdu import AcceptedContext, PresentationContext
 from router.association.target import Target
 from router.association.transport import Transport
-from router.dimse import (
-    DATA_SET,
-    Command,
-    CommandField,
-    DataSetPiece,
-    MessageBegin,
-    Response,
-    Status,
-    describe,
-    encode,
-    response_to,
-)
-from router.logs import escaped
+from router.config import STANDARD_STATUSES, Statuses
+from router.dimse import DATA_SET, Command, DataSetPiece, MessageBegin, Response, Status, encode
 from router.services import Allowance, Request, Sender, Service
+from router.services.refusal import refuse, refuse_for_space
 from router.spool import Incoming, OutOfSpace, Spool, TooLarge
-
-log = structlog.get_logger()
 
 
 @frozen
@@ -75,6 +62,7 @@ class Operation:
         service: Service,
         spool: Spool,
         *,
+        statuses: Statuses = STANDARD_STATUSES,
         is_repeated: bool = False,
     ) -> "Operation":
         """The command set is in. `is_repeated`: another operation with its Message ID is under way."""
@@ -85,19 +73,20 @@ class Operation:
             transfer_syntax=context.transfer_syntax,
             command=begin.command,
             command_bytes=begin.command_bytes,
+            statuses=statuses,
         )
         return cls(service, request, begin.context_id, spool, is_repeated=is_repeated)
 
     def _repeated(self) -> Command:
         words = "an operation with this Message ID is under way"
-        return response_to(self.request.command, Status.DUPLICATE_INVOCATION, error_comment=words)
+        return refuse(self.request, Status.DUPLICATE_INVOCATION, words)
 
     def _judge(self) -> Command | Allowance:
         command = self.request.command
         if command.field in self.service.requests:
             return self.service.admit(self.request)
         words = f"{command.name} is no operation of {self.service.name}"
-        return response_to(command, Status.UNRECOGNIZED_OPERATION, error_comment=words)
+        return refuse(self.request, Status.UNRECOGNIZED_OPERATION, words)
 
     async def take(self, piece: DataSetPiece) -> None:
         """Take the next bytes of the data set. Where it is refused, or not wanted, they are dropped."""
@@ -108,24 +97,13 @@ class Operation:
             if piece.is_last:
                 await self._data.finish()
         except OutOfSpace:
-            await self._refuse("the router's disk is full, try again later")
+            await self._refuse(refuse_for_space(self.request))
         except TooLarge as error:
-            await self._refuse(str(error))
+            await self._refuse(refuse_for_space(self.request, str(error)))
 
-    async def _refuse(self, words: str) -> None:
+    async def _refuse(self, refusal: Command) -> None:
         """Take no more of the data set, and leave no trace of what is here."""
-        command, sender = self.request.command, self.request.sender
-        status = out_of_resources(command)
-        log.warning(
-            "refused",
-            calling_ae=escaped(sender.calling_ae),
-            peer=sender.peer,
-            command=command.name,
-            sop_instance_uid=escaped(command.sop_instance_uid),
-            status=describe(status, self.service.name),
-            why=words,
-        )
-        self._refusal = response_to(command, status, error_comment=words)
+        self._refusal = refusal
         await self.drop()
 
     async def perform(self) -> Response:
@@ -142,12 +120,6 @@ class Operation:
         data, self._data = self._data, None
         if data is not None:
             await data.discard()
-
-
-def out_of_resources(command: Command) -> Status:
-    """The status for want of room: 0213H of an N-service (PS3.7 10.1), else A700H (PS3.4 B.2.3, C.4)."""
-    is_n_service = command.field >= CommandField.N_EVENT_REPORT_RQ
-    return Status.RESOURCE_LIMITATION if is_n_service else Status.OUT_OF_RESOURCES
 
 
 async def send_response(transport: Transport, context_id: int, response: Response) -> None:

@@ -6,6 +6,8 @@ from router.config.load import load, parse
 from router.config.patterns import Globs, Kind, Networks, UIDs, name_of, parse_address
 from router.config.reading import ConfigError, Fault
 from router.config.require import Require
+from router.config.statuses import STANDARD as STANDARD_STATUSES
+from router.config.statuses import Statuses
 from router.config.values import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
@@ -22,12 +24,14 @@ from router.config.values import (
     Router,
     Storage,
     Timeouts,
+    Verification,
 )
 
 __all__ = [
     "IMPLEMENTATION_CLASS_UID",
     "IMPLEMENTATION_VERSION_NAME",
     "SERVICES",
+    "STANDARD_STATUSES",
     "Access",
     "Admin",
     "Commitment",
@@ -46,9 +50,11 @@ __all__ = [
     "Retry",
     "Route",
     "Router",
+    "Statuses",
     "Storage",
     "Timeouts",
     "UIDs",
+    "Verification",
     "element_tag",
     "load",
     "name_of",

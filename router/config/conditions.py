@@ -10,6 +10,7 @@ from collections.abc import Callable
 from attrs import frozen
 from pydicom.datadict import dictionary_has_tag, dictionary_keyword, dictionary_VR, keyword_dict, tag_for_keyword
 
+from router.config.identifiers import text
 from router.config.patterns import glob, network, sop_class, suggestion, transfer_syntax
 from router.config.quantities import shown
 
@@ -75,6 +76,17 @@ def condition_key(key: object) -> int | None:
         raise ValueError("the router reads a data set up to the pixel data, not into or beyond it")
     if dictionary_has_tag(tag) and WITHOUT_TEXT & set(dictionary_VR(tag).split(" or ")):
         raise ValueError(f"cannot be compared: its value representation is {dictionary_VR(tag)}")
+    return tag
+
+
+def required_element(value: object) -> int:
+    """The tag of an element whose value has to be there, from its keyword or tag: one that a condition can be about.
+
+    Raises `ValueError` in words.
+    """
+    tag = condition_key(text(value))
+    if tag is None:
+        raise ValueError(f"must be a DICOM keyword or a (gggg,eeee), not {shown(value)}")
     return tag
 
 

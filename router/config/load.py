@@ -14,9 +14,10 @@ from typing import Any
 import attrs
 
 from router.config.identifiers import peer_name
-from router.config.patterns import suggestion
+from router.config.patterns import Globs, glob, suggestion
 from router.config.quantities import shown
 from router.config.reading import ConfigError, Fault, Reading, T, Table
+from router.config.statuses import Statuses
 from router.config.values import (
     MPPS,
     ROUTE_KEYS,
@@ -33,6 +34,7 @@ from router.config.values import (
     Spool,
     Storage,
     Timeouts,
+    Verification,
 )
 from router.messages import SpoolSettings
 
@@ -42,6 +44,8 @@ TABLES = (
     "timeouts",
     "limits",
     "access",
+    "statuses",
+    "verification",
     "storage",
     "commitment",
     "mpps",
@@ -83,6 +87,8 @@ def parse(content: str, base: Path, *, services: Collection[str] = SERVICES) -> 
         timeouts=_section(reading, Timeouts, document, "timeouts"),
         limits=_section(reading, Limits, document, "limits"),
         access=_section(reading, Access, document, "access"),
+        statuses=_statuses(reading, document),
+        verification=_section(reading, Verification, document, "verification"),
         storage=storage,
         commitment=_section(reading, Commitment, document, "commitment"),
         mpps=_section(reading, MPPS, document, "mpps"),
@@ -128,6 +134,26 @@ def _listeners(reading: Reading, document: Table, router: Router) -> tuple[Liste
         if times > 1 and address.port:
             reading.fault("router.listen", f"{shown(str(address))} is listened on {times} times")
     return tuple(listeners)
+
+
+def _statuses(reading: Reading, document: Table) -> Statuses:
+    """[statuses]; the table of a calling AE title needs to say only what differs from it."""
+    given = document.get("statuses", {})
+    if not isinstance(given, dict):
+        return _section(reading, Statuses, document, "statuses")
+    tables = given.get("by_calling_ae", {})
+    common = {key: value for key, value in given.items() if key != "by_calling_ae"}
+    statuses = _section(reading, Statuses, {"statuses": common}, "statuses")
+    if not isinstance(tables, dict):
+        reading.fault("statuses.by_calling_ae", 'must be tables, such as [statuses.by_calling_ae."CT*"]')
+        return statuses
+    by_calling_ae = []
+    for pattern, table in tables.items():
+        path = f"statuses.by_calling_ae.{shown(pattern)}"
+        known = attrs.asdict(statuses, filter=lambda key, _: key.name != "by_calling_ae")
+        for title in reading.one(glob, pattern, path):
+            by_calling_ae += [(Globs((title,)), special) for special in reading.table(Statuses, table, path, **known)]
+    return attrs.evolve(statuses, by_calling_ae=tuple(by_calling_ae))
 
 
 def _spool(reading: Reading, document: Table, storage: Storage) -> SpoolSettings:

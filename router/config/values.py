@@ -14,11 +14,12 @@ from router import __version__
 from router.config import identifiers as text
 from router.config import patterns
 from router.config import quantities as number
-from router.config.conditions import Condition, condition, condition_key, condition_value
+from router.config.conditions import Condition, condition, condition_key, condition_value, required_element
 from router.config.identifiers import Endpoint
 from router.config.patterns import Globs, Networks, UIDs
 from router.config.reading import Each, Entries, One
 from router.config.require import Require, requirement
+from router.config.statuses import STANDARD, Statuses
 from router.messages import SpoolSettings
 
 IMPLEMENTATION_CLASS_UID = "2.25.38507084909942000972300432763954023573"
@@ -120,6 +121,14 @@ class Storage:
     duplicates: Annotated[Literal["forward", "hold", "refuse"], One(text.one_of("forward", "hold", "refuse"))] = (
         "forward"
     )
+    require: Annotated[tuple[int, ...], Each(required_element)] = ()
+
+
+@frozen(kw_only=True)
+class Verification:
+    """[verification]: who may ask whether the router is there."""
+
+    calling_ae: Patterns = ANYTHING
 
 
 @frozen(kw_only=True)
@@ -227,6 +236,8 @@ class Config:
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
     access: Access = Access()
+    statuses: Statuses = STANDARD
+    verification: Verification = Verification()
     storage: Storage = Storage()
     commitment: Commitment = Commitment()
     mpps: MPPS = MPPS()

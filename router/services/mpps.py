@@ -26,10 +26,8 @@ from router.dimse import (
     Status,
     StatusClass,
     describe,
-    response_to,
     status_class,
 )
-from router.logs import escaped
 from router.messages import Result, Waiting
 from router.routing import MalformedDataSet
 from router.services.procedure_steps import owed, records
@@ -39,6 +37,7 @@ from router.services.procedure_steps.machine import MAY_NOT_BE_UPDATED, MAY_NOT_
 from router.services.procedure_steps.notices import Notices
 from router.services.procedure_steps.plan import RELAY
 from router.services.procedure_steps.taking import AT_ONCE, Intake, Message
+from router.services.refusal import refuse, refuse_for_space
 from router.services.service import Allowance, BaseService, House, Prelude, Request
 from router.services.storage import is_uid
 from router.spool import Incoming, OutOfSpace
@@ -104,15 +103,15 @@ class MPPSHub(BaseService):
         sop_class = command.affected_sop_class_uid if creates else command.requested_sop_class_uid
         uid = (command.affected_sop_instance_uid if creates else command.requested_sop_instance_uid) or ""
         if not self._settings.calling_ae.matches(request.sender.calling_ae):
-            return _failure(request, Status.NOT_AUTHORIZED, "you may not report procedure steps here")
+            return refuse(request, Status.NOT_AUTHORIZED, "you may not report procedure steps here")
         if sop_class != MPPS:
-            return _failure(request, Status.NO_SUCH_SOP_CLASS, "SOP class is not the presentation context's")
+            return refuse(request, Status.NO_SUCH_SOP_CLASS, "SOP class is not the presentation context's")
         if not is_uid(uid) and not (creates and not uid):
-            return _failure(request, Status.INVALID_SOP_INSTANCE, "the SOP Instance UID is no UID")
+            return refuse(request, Status.INVALID_SOP_INSTANCE, "the SOP Instance UID is no UID")
         if not command.has_data_set:
-            return _failure(request, Status.PROCESSING_FAILURE, f"{command.name} without a data set")
+            return refuse(request, Status.PROCESSING_FAILURE, f"{command.name} without a data set")
         if not self._spool.accepting:
-            return _failure(request, Status.RESOURCE_LIMITATION, "the router's disk is full, try again later")
+            return refuse_for_space(request)
         return self._allowance
 
     async def perform(self, request: Request, data: Incoming | None) -> Response:
@@ -120,11 +119,11 @@ class MPPSHub(BaseService):
         try:
             message = await _whole(request, data)
         except MalformedDataSet as error:
-            return Response(_failure(request, Status.PROCESSING_FAILURE, str(error)))
+            return Response(refuse(request, Status.PROCESSING_FAILURE, str(error)))
         try:
             return await self._intake.take(message)
         except OutOfSpace:
-            return Response(_failure(request, Status.RESOURCE_LIMITATION, "the router's disk is full, try again later"))
+            return Response(refuse_for_space(request))
 
     # As SCU
 
@@ -218,16 +217,3 @@ async def _whole(request: Request, data: Incoming) -> Message:
         return Message(request=request, incoming=data, encoded=encoded, data_set=tree, fingerprint=fingerprint(tree))
 
     return work() if len(encoded) <= AT_ONCE else await trio.to_thread.run_sync(work, limiter=COMPUTING)
-
-
-def _failure(request: Request, status: Status, words: str) -> Command:
-    log.warning(
-        "refused",
-        calling_ae=escaped(request.sender.calling_ae),
-        peer=request.sender.peer,
-        sop_instance_uid=escaped(request.command.sop_instance_uid),
-        command=request.command.name,
-        status=describe(status, RELAY),
-        why=words,
-    )
-    return response_to(request.command, status, error_comment=words)

@@ -8,12 +8,12 @@ import structlog
 
 from pdu import ContextResult, PresentationContext, prefer
 from router.config import Config
-from router.dimse import Command, CommandField, Response, Status, describe, response_to
-from router.logs import escaped
+from router.dimse import Command, CommandField, Response, Status, response_to
 from router.messages import Result, Waiting
 from router.services.procedure_steps import records
 from router.services.procedure_steps.content import MPPS_RETRIEVE
 from router.services.procedure_steps.data_sets import SPECIFIC_CHARACTER_SET, TRANSFER_SYNTAXES, write
+from router.services.refusal import refuse
 from router.services.service import NO_DATA_SET, Allowance, BaseService, House, Request
 from router.spool import Incoming
 
@@ -47,16 +47,16 @@ class MPPSRetrieve(BaseService):
     def admit(self, request: Request) -> Command | Allowance:
         command = request.command
         if not self._settings.retrieve_ae.matches(request.sender.calling_ae):
-            return _failure(request, Status.NOT_AUTHORIZED, "you may not retrieve procedure steps here")
+            return refuse(request, Status.NOT_AUTHORIZED, "you may not retrieve procedure steps here")
         if command.requested_sop_class_uid != MPPS_RETRIEVE:
-            return _failure(request, Status.NO_SUCH_SOP_CLASS, "SOP class is not the presentation context's")
+            return refuse(request, Status.NO_SUCH_SOP_CLASS, "SOP class is not the presentation context's")
         return NO_DATA_SET
 
     async def perform(self, request: Request, data: Incoming | None) -> Response:
         uid = request.command.requested_sop_instance_uid or ""
         step = await self._state.read(partial(records.load, uid=uid))
         if step is None:
-            return Response(_failure(request, Status.NO_SUCH_SOP_INSTANCE, "there is no such step"))
+            return Response(refuse(request, Status.NO_SUCH_SOP_INSTANCE, "there is no such step"))
         held = step.data_set()
         wanted = request.command.attribute_identifier_list
         if not wanted:
@@ -73,15 +73,3 @@ class MPPSRetrieve(BaseService):
 
 def _answer(request: Request, status: int, data_set: bytes) -> Response:
     return Response(response_to(request.command, status), data_set)
-
-
-def _failure(request: Request, status: Status, words: str) -> Command:
-    log.warning(
-        "refused",
-        calling_ae=request.sender.calling_ae,
-        peer=request.sender.peer,
-        sop_instance_uid=escaped(request.command.sop_instance_uid),
-        status=describe(status, "mpps"),
-        why=words,
-    )
-    return response_to(request.command, status, error_comment=words)

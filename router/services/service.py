@@ -13,7 +13,7 @@ import trio
 from attrs import frozen
 
 from pdu import ContextResult, PresentationContext, RoleSelection
-from router.config import Config
+from router.config import STANDARD_STATUSES, Config, Statuses
 from router.dimse import Command, Response
 from router.messages import Result, Waiting
 from router.spool import Incoming, Spool
@@ -42,6 +42,8 @@ class Request:
     transfer_syntax: str
     command: Command
     command_bytes: bytes
+    statuses: Statuses = STANDARD_STATUSES
+    """The codes that refusals have towards this sender."""
 
 
 @frozen(kw_only=True)

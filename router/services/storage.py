@@ -8,19 +8,18 @@ routing table needs, the destinations are frozen into the envelope, and the spoo
 import re
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
-import structlog
 import trio
 from pydicom._uid_dict import UID_dictionary
 
 from pdu import ContextResult, PresentationContext, prefer
 from router.concurrency import COMPUTING
-from router.config import Config
-from router.dimse import Command, CommandField, Response, Status, StatusClass, describe, response_to, status_class
-from router.logs import escaped
+from router.config import Config, tag_name
+from router.dimse import Command, CommandField, Response, Status, StatusClass, response_to, status_class
 from router.messages import Address, Envelope, Result, Waiting, pin_of
 from router.routing import Facts, MalformedDataSet, RoutingTable, scan
+from router.services.refusal import refuse, refuse_for_space
 from router.services.service import Allowance, BaseService, House, Request
 from router.spool import DuplicateRefused, Incoming, OutOfSpace
 
@@ -32,8 +31,6 @@ _NOT_STORAGE: Final = ("StorageCommitment", "StorageService", "MediaStorageDirec
 _STORED_TOO: Final = ("PresentationLUT",)
 """Archives take objects of these SOP classes by C-STORE, although the standard means them for other services."""
 _TRANSIENT: Final = range(0xA700, 0xA800)
-
-log = structlog.get_logger()
 
 
 def is_storage_sop_class(uid: str) -> bool:
@@ -70,7 +67,7 @@ class Storage(BaseService):
         self._holds_unrouted = config.router.unrouted == "hold"
         self._table = RoutingTable(config.routes)
         self._pins = {peer.name: pin_of(peer.name) for peer in config.peers.values() if peer.commit}
-        self._wanted = self._table.elements | {SOP_CLASS_UID, SOP_INSTANCE_UID}
+        self._wanted = self._table.elements | {SOP_CLASS_UID, SOP_INSTANCE_UID, *self._settings.require}
 
     def judge(self, context: PresentationContext) -> str | ContextResult | None:
         if not is_storage_sop_class(context.abstract_syntax):
@@ -86,18 +83,18 @@ class Storage(BaseService):
     def admit(self, request: Request) -> Command | Allowance:
         command, sender = request.command, request.sender
         if not self._settings.calling_ae.matches(sender.calling_ae):
-            return _failure(request, Status.NOT_AUTHORIZED, f"{sender.calling_ae} may not store here")
+            return refuse(request, Status.NOT_AUTHORIZED, f"{sender.calling_ae} may not store here")
         if missing := [name for name in command.missing() if name.startswith("affected")]:
             words = ", ".join(name.replace("_", " ") for name in missing)
-            return _failure(request, Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS, f"command set without {words}")
+            return refuse(request, Status.DATA_SET_DOES_NOT_MATCH, f"command set without {words}")
         if command.affected_sop_class_uid != request.abstract_syntax:
-            return _failure(request, Status.SOP_CLASS_NOT_SUPPORTED, "SOP class is not the presentation context's")
+            return refuse(request, Status.SOP_CLASS_NOT_SUPPORTED, "SOP class is not the presentation context's")
         if not is_uid(command.sop_instance_uid):
-            return _failure(request, Status.INVALID_SOP_INSTANCE, "the SOP Instance UID is no UID")
+            return refuse(request, Status.INVALID_SOP_INSTANCE, "the SOP Instance UID is no UID")
         if not command.has_data_set:
-            return _failure(request, Status.CANNOT_UNDERSTAND, "C-STORE-RQ without a data set")
+            return refuse(request, Status.CANNOT_UNDERSTAND, "C-STORE-RQ without a data set")
         if not self._spool.accepting:
-            return _failure(request, Status.OUT_OF_RESOURCES, "the router's disk is full, try again later")
+            return refuse_for_space(request)
         return self._allowance
 
     async def perform(self, request: Request, data: Incoming | None) -> Response:
@@ -112,12 +109,17 @@ class Storage(BaseService):
             else:  # pages of its file may have to be read
                 elements = await trio.to_thread.run_sync(self._scan, data, request.transfer_syntax, limiter=COMPUTING)
         except MalformedDataSet as error:
-            return _failure(request, Status.CANNOT_UNDERSTAND, str(error))
+            return refuse(request, Status.CANNOT_UNDERSTAND, str(error))
         if words := _disagreement(command, elements):
-            return _failure(request, Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS, words, SOP_INSTANCE_UID)
+            return refuse(request, Status.DATA_SET_DOES_NOT_MATCH, words, offending_element=(SOP_INSTANCE_UID,))
+        if missing := [tag for tag in self._settings.require if not any(elements.get(tag, ()))]:
+            words = f"the data set has no {', '.join(map(tag_name, missing))}"
+            return refuse(request, Status.DATA_SET_DOES_NOT_MATCH, words, offending_element=tuple(missing))
         destinations = self._table.match(self._facts(request, elements)).destinations
         if not destinations and not self._holds_unrouted:
-            return _failure(request, Status.CANNOT_UNDERSTAND, "no route of this router takes the object")
+            return refuse(
+                request, Status.CANNOT_UNDERSTAND, "no route of this router takes the object", named="unrouted"
+            )
         return await self._commit(request, data, destinations)
 
     def _scan(self, data: Incoming, transfer_syntax: str) -> Mapping[int, tuple[str, ...]]:
@@ -154,9 +156,14 @@ class Storage(BaseService):
         try:
             await self._spool.commit(data, envelope)
         except OutOfSpace:
-            return _failure(request, Status.OUT_OF_RESOURCES, "the router's disk is full, try again later")
+            return refuse_for_space(request)
         except DuplicateRefused:
-            return _failure(request, Status.CANNOT_UNDERSTAND, "another object with this SOP Instance UID is waiting")
+            return refuse(
+                request,
+                Status.CANNOT_UNDERSTAND,
+                "another object with this SOP Instance UID is waiting",
+                named="duplicate",
+            )
         return response_to(command, Status.SUCCESS)
 
     def _deliveries(self, destinations: Sequence[str]) -> tuple[Address, ...]:
@@ -186,17 +193,3 @@ def _disagreement(command: Command, elements: Mapping[int, tuple[str, ...]]) -> 
         if found != (expected,):
             return f"{name} differs between command and data set"
     return ""
-
-
-def _failure(request: Request, status: int, comment: str, *offending: int) -> Command:
-    """A refusal in words, on the wire (cut to 64 characters) and in the log."""
-    log.warning(
-        "refused",
-        calling_ae=request.sender.calling_ae,
-        peer=request.sender.peer,
-        sop_instance_uid=escaped(request.command.sop_instance_uid),
-        status=describe(status, "storage"),
-        why=comment,
-    )
-    details: dict[str, Any] = {"offending_element": offending} if offending else {}
-    return response_to(request.command, status, error_comment=comment, **details)

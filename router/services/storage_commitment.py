@@ -18,8 +18,7 @@ from attrs import evolve
 from pdu import ContextResult, PresentationContext, RoleSelection, prefer
 from router.concurrency import COMPUTING
 from router.config import Config, Peer
-from router.dimse import Command, CommandField, Response, Status, describe, response_to
-from router.logs import escaped
+from router.dimse import Command, CommandField, Response, Status, response_to
 from router.messages import Result, Waiting
 from router.routing import Facts
 from router.services.commitment import content, messages, records
@@ -30,6 +29,7 @@ from router.services.commitment.proactive import Proactive
 from router.services.commitment.records import Commitment, Stage
 from router.services.commitment.transaction import COMMITTED, Report, Word
 from router.services.procedure_steps.data_sets import IMPLICIT_LE, TRANSFER_SYNTAXES
+from router.services.refusal import refuse, refuse_for_space
 from router.services.service import Allowance, BaseService, House, Request
 from router.spool import Incoming, OutOfSpace
 
@@ -104,20 +104,20 @@ class StorageCommitment(BaseService):
     def admit(self, request: Request) -> Command | Allowance:
         command = request.command
         if command.sop_class_uid != content.STORAGE_COMMITMENT:
-            return _failure(request, Status.NO_SUCH_SOP_CLASS, "this is not Storage Commitment Push Model")
+            return refuse(request, Status.NO_SUCH_SOP_CLASS, "this is not Storage Commitment Push Model")
         if command.sop_instance_uid != content.WELL_KNOWN_INSTANCE:
             other = command.sop_instance_uid.startswith(_STANDARD)
             status = Status.CLASS_INSTANCE_CONFLICT if other else Status.NO_SUCH_SOP_INSTANCE
-            return _failure(request, status, "this is not the well-known instance of Storage Commitment")
+            return refuse(request, status, "this is not the well-known instance of Storage Commitment")
         if command.field == CommandField.N_ACTION_RQ:
             if command.action_type_id != content.REQUEST_ACTION:
-                return _failure(request, Status.NO_SUCH_ACTION, "Request Storage Commitment is action type 1")
+                return refuse(request, Status.NO_SUCH_ACTION, "Request Storage Commitment is action type 1")
             if words := self._stranger(request.sender.calling_ae):
-                return _failure(request, Status.NOT_AUTHORIZED, words)
+                return refuse(request, Status.NOT_AUTHORIZED, words)
         if not command.has_data_set:
-            return _failure(request, Status.MISSING_ATTRIBUTE_VALUE, f"{command.name} without a data set")
+            return refuse(request, Status.MISSING_ATTRIBUTE_VALUE, f"{command.name} without a data set")
         if not self._spool.accepting:
-            return _failure(request, Status.RESOURCE_LIMITATION, "the router's disk is full, try again later")
+            return refuse_for_space(request)
         return self._allowance
 
     def _stranger(self, title: str) -> str:
@@ -140,9 +140,9 @@ class StorageCommitment(BaseService):
             return Response(await perform(request, encoded))
         except Unacceptable as error:
             elements: dict[str, Any] = {"offending_element": error.elements} if error.elements else {}
-            return Response(_failure(request, error.status, error.words, **elements))
+            return Response(refuse(request, error.status, error.words, **elements))
         except OutOfSpace:
-            return Response(_failure(request, Status.RESOURCE_LIMITATION, "the router's disk is full, try again later"))
+            return Response(refuse_for_space(request))
 
     async def _asked(self, request: Request, encoded: bytes) -> Command:
         """An N-ACTION of a modality."""
@@ -257,15 +257,3 @@ def _fingerprint(asked: CommitmentRequest) -> bytes:
     """The same for the same instances, in whatever order."""
     pairs = sorted((one.sop_class_uid, one.sop_instance_uid) for one in asked.references)
     return hashlib.sha256(repr(pairs).encode()).digest()
-
-
-def _failure(request: Request, status: int, words: str, **details: Any) -> Command:
-    log.warning(
-        "refused",
-        calling_ae=escaped(request.sender.calling_ae),
-        peer=request.sender.peer,
-        command=request.command.name,
-        status=describe(status, SERVICE),
-        why=words,
-    )
-    return response_to(request.command, status, error_comment=words, **details)

@@ -3,9 +3,11 @@
 from typing import ClassVar, Final
 
 from pdu import ContextResult, PresentationContext
-from router.dimse import CommandField, Response, Status, StatusClass, response_to, status_class
+from router.config import Config
+from router.dimse import Command, CommandField, Response, Status, StatusClass, response_to, status_class
 from router.messages import Result, Waiting
-from router.services.service import BaseService, House, Request
+from router.services.refusal import refuse
+from router.services.service import NO_DATA_SET, Allowance, BaseService, House, Request
 from router.spool import Incoming
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
@@ -14,14 +16,17 @@ UNCOMPRESSED: Final = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.1000
 
 
 class Verification(BaseService):
-    """Answers 0000H to everyone who may open an association."""
+    """Answers 0000H to every calling AE title that `verification.calling_ae` names."""
 
     name: ClassVar[str] = "verification"
     routed: ClassVar[bool] = False
     requests: ClassVar[frozenset[int]] = frozenset({CommandField.C_ECHO_RQ})
 
     def __init__(self, house: House) -> None:
-        pass
+        self.reload(house.config)
+
+    def reload(self, config: Config) -> None:
+        self._settings = config.verification
 
     def judge(self, context: PresentationContext) -> str | ContextResult | None:
         if context.abstract_syntax != VERIFICATION:
@@ -30,6 +35,11 @@ class Verification(BaseService):
             if transfer_syntax in UNCOMPRESSED:
                 return transfer_syntax
         return ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
+
+    def admit(self, request: Request) -> Command | Allowance:
+        if self._settings.calling_ae.matches(request.sender.calling_ae):
+            return NO_DATA_SET
+        return refuse(request, Status.NOT_AUTHORIZED, f"{request.sender.calling_ae} may not verify this router")
 
     async def perform(self, request: Request, data: Incoming | None) -> Response:
         return Response(response_to(request.command, Status.SUCCESS))

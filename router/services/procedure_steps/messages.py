@@ -25,7 +25,12 @@ def relayed(command: Command, uid: str) -> Command:
 
 def answer(command: Command, uid: str, status: int, **details: Any) -> Command:
     """The response to a modality's request about this step."""
-    return response_to(command, status, **({"affected_sop_instance_uid": uid} if uid else {}), **details)
+    return response_to(command, status, **of_step(uid), **details)
+
+
+def of_step(uid: str) -> dict[str, str]:
+    """What a response says of which step it is about: nothing where there is none."""
+    return {"affected_sop_instance_uid": uid} if uid else {}
 
 
 def passed_on(command: Command, uid: str, answered: Response) -> Response:
@@ -59,7 +64,7 @@ def envelope(request: Request, command: Command, uid: str, relay: Sequence[str])
 
 
 def report(request: Request, uid: str, status: str, words: str) -> None:
-    """A refusal, for the log."""
+    """The refusal of the peer that answers for the router, for the log."""
     sender = request.sender
     log.warning(
         "refused",

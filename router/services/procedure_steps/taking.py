@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import Final, assert_never
+from typing import Any, Final, assert_never
 
 import structlog
 import trio
@@ -43,11 +43,12 @@ from router.services.procedure_steps.machine import (
     judge_create,
     judge_set,
 )
-from router.services.procedure_steps.messages import answer, envelope, passed_on, relayed, report
+from router.services.procedure_steps.messages import answer, envelope, of_step, passed_on, relayed, report
 from router.services.procedure_steps.notices import Notices
 from router.services.procedure_steps.plan import RELAY, Plan, Planner
 from router.services.procedure_steps.records import Step, StepMessage
 from router.services.procedure_steps.turns import Turns
+from router.services.refusal import refuse
 from router.services.service import House, Request
 from router.spool import Incoming
 
@@ -244,14 +245,13 @@ class Intake:
                 log.info("procedure step repeated", sop_instance_uid=escaped(uid), command=command.name)
                 return Response(answer(command, uid, Status.SUCCESS))
             case Refused():
-                report(message.request, uid, describe(verdict.status, RELAY), verdict.words)
-                details = {
-                    "error_comment": verdict.words,
+                details: dict[str, Any] = {
                     "error_id": verdict.error_id,
                     "attribute_identifier_list": verdict.elements or None,
                 }
                 attributes = write(verdict.attributes, syntax) if verdict.attributes else b""
-                return Response(answer(command, uid, verdict.status, **details), attributes)
+                refusal = refuse(message.request, verdict.status, verdict.words, **of_step(uid), **details)
+                return Response(refusal, attributes)
             case Accepted():
                 raise AssertionError("what was accepted is carried out")
             case _:
