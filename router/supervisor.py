@@ -15,7 +15,7 @@ import structlog
 import trio
 from attrs import asdict, evolve
 
-from router import __version__
+from router import __version__, logs
 from router.admin import Controls, serve_admin
 from router.association import Acceptor, Doors, Reception, ask
 from router.concurrency import COMPUTING
@@ -97,6 +97,7 @@ class Router:
             "doors": asdict(self._reception.doors.statistics()),
             "associations": [acceptor.statistics() for acceptor in self._acceptors],
             "spool": asdict(self._spool.statistics()),
+            "log": {"dropped_lines": logs.dropped()},
             "destinations": destinations,
         }
 

@@ -39,10 +39,12 @@ log = structlog.get_logger()
     show_default=True,
     help="debug shows every presentation context in words.",
 )
+@click.option("--phi", is_flag=True, help="Log the Error Comments of peers too: archives put patient names there.")
 @click.pass_context
-def run(ctx: click.Context, config_path: Path, log_format: logs.Format | None, log_level: str) -> None:
+def run(ctx: click.Context, config_path: Path, log_format: logs.Format | None, log_level: str, phi: bool) -> None:
     """Run the router until SIGTERM or SIGINT. SIGHUP reads the configuration anew."""
-    logs.configure(log_format, level=log_level)
+    logs.configure(log_format, level=log_level, phi=phi)
+    logs.adopt_standard_error()
     try:
         config = load_config(config_path)
     except ConfigError as error:

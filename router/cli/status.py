@@ -26,6 +26,8 @@ def status(config_path: Path, admin: Endpoint | None, as_json: bool) -> None:
     _show_associations(now.get("associations", []))
     if spool := now.get("spool"):
         _show_spool(spool)
+    if dropped := now.get("log", {}).get("dropped_lines"):
+        say(f"log: {count(dropped, 'line')} dropped, for standard error failed or was not read")
 
 
 def _show_router(now: dict[str, Any]) -> None:
