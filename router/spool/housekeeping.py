@@ -51,6 +51,8 @@ class Housekeeping:
         """Segments in which something was finished since the last look."""
         self._unneeded: list[str] = []
         """Large files whose message is finished."""
+        self._retired: list[int] = []
+        """Segments that are gone from the disk, and of which the ledger does not know it yet."""
         self._lost_finished = False
         """A message that lay nowhere is finished: its rows may go."""
         self._history = history
@@ -84,7 +86,7 @@ class Housekeeping:
 
     @property
     def _has_deletions(self) -> bool:
-        return bool(self._unneeded or self._lost_finished or self._finished_segments())
+        return bool(self._unneeded or self._retired or self._lost_finished or self._finished_segments())
 
     @property
     def _is_old(self) -> bool:
@@ -132,31 +134,35 @@ class Housekeeping:
 
     def _delete(self) -> None:
         """Through the gate: the fact first, durably, and then the bytes."""
-        segments, files = self._finished_segments(), self._unneeded
+        segments = self._finished_segments()
         with self._ledger.transaction(durable=True):
             if self._lost_finished:
                 while not upkeep.forget(self._ledger, 0, _FORGOTTEN):
                     pass
             for segment in segments:
                 upkeep.drop_segment(self._ledger, segment.number)
+        self._lost_finished = False
         for segment in segments:
             self._segments.retire(segment.number)
             self._touched.discard(segment.number)
-        if segments:
+            self._retired.append(segment.number)
+        if self._retired:
             self._files.sync_directory(self._store.segments)
             with self._ledger.transaction():
-                since = [(segment.number, upkeep.segment_is_gone(self._ledger, segment.number)) for segment in segments]
+                since = [(number, upkeep.segment_is_gone(self._ledger, number)) for number in self._retired]
             self._gone.extend(since)
-        self._unneeded, self._lost_finished = [], False
-        for name in files:
+            self._retired = []
+        while self._unneeded:
             with suppress(FileNotFoundError):
-                self._files.remove_large(self._store.large, name)
+                self._files.remove_large(self._store.large, self._unneeded[-1])
+            self._unneeded.pop()
 
     def _forget(self) -> None:
         """A part of the oldest history. Nothing is lost where this itself is lost."""
         with self._ledger.transaction():
-            if upkeep.forget(self._ledger, self._gone[0][0], _FORGOTTEN):
-                self._gone.popleft()
+            is_all = upkeep.forget(self._ledger, self._gone[0][0], _FORGOTTEN)
+        if is_all:
+            self._gone.popleft()
 
     def _compact(self, segment: Segment) -> None:
         """Move some of its unfinished records to the current segment."""

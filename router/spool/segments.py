@@ -117,13 +117,24 @@ class Segments:
     def retire(self, number: int) -> None:
         """Nothing in this segment is needed any more: its name is gone, its file kept or not. The directory is to be
         synced then."""
-        segment, name = self.known.pop(number), segment_name(number)
+        segment, name = self.known[number], segment_name(number)
         with contextlib.suppress(FileNotFoundError):
-            if segment.not_again or segment.end > self._segment_size or len(self._spares) == _MOST_SPARE:
+            if not self._is_kept(segment, name):
                 self._files.remove_large(self.directory, name)
-            else:
-                self._files.move(self.directory, name, self._spare, name)
-                self._spares.append(name)
+        del self.known[number]
+
+    def _is_kept(self, segment: Segment, name: str) -> bool:
+        """Put the file where those are that are used again, if it may be and there is room for its name."""
+        if segment.not_again or segment.end > self._segment_size or len(self._spares) == _MOST_SPARE:
+            return False
+        try:
+            self._files.move(self.directory, name, self._spare, name)
+        except OSError as error:
+            if is_no_room(error):
+                return False
+            raise
+        self._spares.append(name)
+        return True
 
     def seal(self) -> None:
         """Append no more to the current segment; give back what of it was not used."""

@@ -32,6 +32,8 @@ _LAG = 0.02
 """Seconds that the ledger may be behind the segments, so that many messages share one transaction..."""
 _MOST_BEHIND = 256
 """...and messages and outcomes."""
+_NO_ROOM = 1.0
+"""Seconds between two attempts to bring the ledger up to date where it had no room and no job comes."""
 
 
 class Writer:
@@ -104,8 +106,14 @@ class Writer:
                 self.write_down()
             for ask in asks:
                 self._reply(ask)
-        if self.housekeeping.is_time(busy=not self.jobs.empty()) and self.write_down():
+        if self._is_time_to_tidy and self.write_down():
             self.housekeeping.step()  # it moves and deletes by what the ledger knows: that has to be all
+
+    @property
+    def _is_time_to_tidy(self) -> bool:
+        if self._no_room and time.monotonic() < self._due:
+            return False
+        return self.housekeeping.is_time(busy=not self.jobs.empty())
 
     @contextmanager
     def _answered(self, commits: list[Commit], asks: list[Ask[Any]]) -> Iterator[None]:
@@ -138,7 +146,7 @@ class Writer:
 
     def _patience(self) -> float:
         """Seconds for which there is nothing to do but jobs."""
-        if self.housekeeping.has_work:
+        if self.housekeeping.has_work and not self._no_room:  # it cannot begin before the ledger is up to date
             return 0.0
         return max(0.0, self._due - time.monotonic()) if self._is_behind else _TICK
 
@@ -150,7 +158,8 @@ class Writer:
     def _is_due(self) -> bool:
         """Whether to bring the ledger up to date now. Those that wait for an acknowledgement come first."""
         behind = len(self._entries) + len(self._outcomes)
-        return behind >= _MOST_BEHIND or (behind > 0 and time.monotonic() >= self._due)
+        is_time = behind > 0 and time.monotonic() >= self._due
+        return is_time or (behind >= _MOST_BEHIND and not self._no_room)
 
     def _tick(self) -> None:
         """Nothing has happened for a while: write down at least that the time has passed."""
@@ -193,7 +202,7 @@ class Writer:
         except sqlite3.Error as error:
             if is_no_room(error):
                 self._no_room = True
-                self._due = time.monotonic() + _LAG
+                self._due = time.monotonic() + _NO_ROOM
                 return False
             raise SpoolFailure(f"writing to the ledger failed: {error}") from error
         rows: list[Row] = []

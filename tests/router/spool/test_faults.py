@@ -203,6 +203,83 @@ def test_a_full_disk_puts_tidying_off_and_loses_nothing() -> None:
     driver.stop()
 
 
+def test_the_writer_waits_between_two_attempts_while_the_ledger_has_no_room_and_housekeeping_has_work() -> None:
+    files = FragileFiles()
+    driver = Driver(files)
+    driver.commit(LARGE, envelope("1.2.1"))
+    driver.writer.housekeeping._not_before = float("inf")
+    driver.settle(1, "pacs", delivered())
+    driver.writer.write_down()
+    driver.writer.housekeeping._not_before = 0.0
+    driver.writer._commit([driver.put(SMALL, envelope("1.2.2"))])
+    files.fails = lambda call: ledger_full() if call == "commit" else None
+    assert not driver.writer.write_down()
+    assert driver.writer.housekeeping.has_work
+    files.calls.clear()
+    for _ in range(100):
+        assert 0 < driver.writer._patience() <= 1
+        driver.writer.turn([])
+    assert "commit" not in files.calls
+    files.fails = lambda call: None
+    driver.writer._due = 0.0  # the pause is over
+    driver.writer.turn([])
+    driver.tidy()
+    assert not files.files_in("/large")
+    driver.stop()
+
+
+def finished_segments(driver: Driver, count: int) -> None:
+    """Fill so many segments with messages that are delivered, and tidy nothing yet."""
+    driver.writer.housekeeping._not_before = float("inf")
+    number = 0
+    while len(driver.writer.segments.known) <= count:
+        number += 1
+        driver.settle(driver.commit(content(number, 3000), envelope(f"1.2.{number}")).message_id, "pacs", delivered())
+    driver.writer.write_down()
+    driver.writer.housekeeping._not_before = 0.0
+
+
+def test_a_finished_segment_that_cannot_be_put_aside_on_a_full_disk_is_deleted() -> None:
+    files = FragileFiles()
+    driver = Driver(files)
+    finished_segments(driver, 2)
+    files.fails = lambda call: full() if call == "move" else None
+    driver.tidy()
+    assert not files.files_in("/spare")
+    assert sorted(files.files_in("/segments")) == [f"{number:08d}" for number in driver.writer.segments.known]
+    assert len(driver.writer.segments.known) == 1
+    driver.stop()
+
+
+@pytest.mark.parametrize("call", ["move", "remove", "sync_directory", "commit"])
+@pytest.mark.parametrize("which", range(4))
+def test_deletion_that_a_full_disk_cuts_short_anywhere_is_finished_later(call: str, which: int) -> None:
+    files = FragileFiles()
+    driver = Driver(files)
+    driver.settle(driver.commit(LARGE, envelope("1.3.1")).message_id, "pacs", delivered())
+    finished_segments(driver, 3)
+    left = iter(range(1 << 30))
+
+    def fails(name: str) -> OSError | sqlite3.Error | None:
+        if name != call or next(left) != which:
+            return None
+        return ledger_full() if call == "commit" else full()
+
+    files.fails = fails
+    driver.tidy()
+    files.fails = lambda name: None
+    driver.writer.housekeeping._not_before = 0.0
+    driver.tidy()
+    assert sorted(files.files_in("/segments")) == [f"{number:08d}" for number in driver.writer.segments.known]
+    assert not files.files_in("/large")
+    assert len(driver.writer.segments.known) == 1
+    kept = driver.ledger.execute("SELECT number FROM segments WHERE gone IS NULL").fetchall()
+    assert [number for (number,) in kept] == list(driver.writer.segments.known)
+    rows = driver.ledger.execute("SELECT DISTINCT segment FROM messages").fetchall()
+    assert [number for (number,) in rows] == list(driver.writer.segments.known)  # the history of the others is over
+    driver.stop()
+
+
 def test_a_start_on_a_full_disk_works_where_there_is_nothing_to_recover() -> None:
     files = FragileFiles()
     driver = Driver(files)
