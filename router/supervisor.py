@@ -17,7 +17,7 @@ from attrs import asdict, evolve
 
 from router import __version__, logs
 from router.admin import Controls, serve_admin
-from router.association import Acceptor, Doors, Reception, ask
+from router.association import Acceptor, Doors, NameLookup, Reception, ask
 from router.concurrency import COMPUTING
 from router.config import Config, ConfigError, Listener
 from router.delivery import Dispatcher, restarts
@@ -110,6 +110,7 @@ class Router:
             SpoolFailure: the disk did not keep its word; nothing was acknowledged that it may have lost.
             OSError: an address could not be bound.
         """
+        trio.socket.set_custom_hostname_resolver(NameLookup())
         try:
             await self._run(task_status)
         finally:

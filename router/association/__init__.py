@@ -4,6 +4,7 @@ from router.association.acceptor import Acceptor, Reception
 from router.association.asking import InMemory, ask
 from router.association.doors import Doors
 from router.association.errors import Aborted, AssociationError, NoResponse, NotConnected, Rejected
+from router.association.names import NameLookup
 from router.association.operation import Host
 from router.association.requestor import DataSource, Requestor, plan_contexts
 from router.association.target import Target
@@ -17,6 +18,7 @@ __all__ = [
     "Doors",
     "Host",
     "InMemory",
+    "NameLookup",
     "NoResponse",
     "NotConnected",
     "Reception",

@@ -347,7 +347,11 @@ class Requestor:
 
 
 async def connect(target: Target, patience: float) -> trio.socket.SocketType:
-    """A connection within `patience` seconds. Raises NotConnected."""
+    """Connect within `patience` seconds, the look-up of a host name included.
+
+    Raises:
+        NotConnected: no such host, no answer, or a refusal.
+    """
     try:
         with trio.fail_after(patience):
             stream = await trio.open_tcp_stream(target.host, target.port)
@@ -355,6 +359,8 @@ async def connect(target: Target, patience: float) -> trio.socket.SocketType:
         raise NotConnected(f"no connection to {target.host}:{target.port} within {patience:g} s") from error
     except OSError as error:
         raise NotConnected(f"no connection to {target.host}:{target.port}: {_cause(error)}") from error
+    except UnicodeError as error:
+        raise NotConnected(f"no connection: {target.host!r} cannot be a host name: {error}") from error
     return stream.socket
 
 

@@ -110,7 +110,21 @@ def listening(value: object) -> Endpoint:
         raise ValueError(f'must be written "host:port", or "[host]:port" for an IPv6 address, not {shown(value)}')
     if int(found[3]) > 65535:
         raise ValueError(f"{shown(value)} has a port over 65535")
+    if found[1] is None:
+        _judge_host_name(found[2])
     return Endpoint(host=found[1] or found[2], port=int(found[3]))
+
+
+def _judge_host_name(name: str) -> None:
+    """Raises ValueError where no name server can know it (RFC 1123 2.1, RFC 5890)."""
+    try:
+        encoded = name.encode("idna")
+    except UnicodeError as error:
+        raise ValueError(
+            f"{shown(name)} cannot be a host name: its parts between dots must have 1 to 63 characters each ({error})"
+        ) from error
+    if len(encoded) > 253:
+        raise ValueError(f"{shown(name)} cannot be a host name: it has more than 253 characters")
 
 
 def connecting(value: object) -> Endpoint:

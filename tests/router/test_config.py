@@ -258,6 +258,18 @@ def test_what_is_no_address_is_refused(text: str) -> None:
     assert "admin.listen" in faults(f'[admin]\nlisten = "{text}"')
 
 
+@pytest.mark.parametrize("host", ["pacs..local", ".pacs", "a" * 64, "a." * 127 + "bc", "ä" * 63])
+def test_what_can_be_no_host_name_is_refused(host: str) -> None:
+    text = f'[peers.pacs]\nae_title = "PACS"\naddress = "{host}:104"'
+    assert "cannot be a host name" in faults(text)["peers.pacs.address"]
+
+
+@pytest.mark.parametrize("host", ["my_pacs", "pacs.local.", "bücher.example", "a" * 63])
+def test_unusual_host_names_are_allowed(host: str) -> None:
+    address = read(f'[peers.pacs]\nae_title = "PACS"\naddress = "{host}:104"').peers["pacs"].address
+    assert address == Endpoint(host=host, port=104)
+
+
 # --- where tables meet ---
 
 
