@@ -6,19 +6,20 @@ schema (schema.py) and the statements (ledger.py, upkeep.py, queries.py).
 
 import contextlib
 import sqlite3
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
 from router.spool import schema
+from router.spool.counters import Counters
 from router.spool.errors import SpoolUnusable
 from router.spool.files import FileSystem
 
 _COUNT = (
     "INSERT INTO totals VALUES (?,?,?) ON CONFLICT (destination, state) DO UPDATE SET count = count + excluded.count"
 )
+_COUNTERS = "SELECT clock, max(next_id, (SELECT coalesce(max(id), 0) + 1 FROM messages)) FROM facts"
 
 
 class LedgerUnusable(Exception):
@@ -28,15 +29,18 @@ class LedgerUnusable(Exception):
 class Database:
     """The connection, its transactions, and the totals that each of them keeps."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, counters: Counters) -> None:
+        """Raise the counters to what the ledger says of them."""
         self.connection = connection
         self.execute = connection.execute
         self.deltas: Counter[tuple[str, int]] = Counter()
-        ran: float = connection.execute("SELECT clock FROM facts").fetchone()[0]
-        self._clock_offset = ran - time.monotonic()
+        self.clock = counters.clock
+        self._counters = counters
+        clock, next_id = connection.execute(_COUNTERS).fetchone()
+        counters.raise_to(clock=clock, next_id=next_id)
 
     @classmethod
-    def open(cls, files: FileSystem, path: Path) -> Self:
+    def open(cls, files: FileSystem, path: Path, counters: Counters) -> Self:
         """Open the ledger, make it where it is missing, and bring an older schema up to date in place.
 
         Raises:
@@ -68,7 +72,7 @@ class Database:
             if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
                 raise LedgerUnusable(f"SQLite cannot read it: {error}") from error
             raise
-        return cls(connection)
+        return cls(connection, counters)
 
     @contextlib.contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[None]:
@@ -82,7 +86,7 @@ class Database:
                 yield
                 if durable:  # what was committed before is synced with it, but only if there is something to write
                     self.execute("UPDATE facts SET synced = synced + 1")
-                self.execute("UPDATE facts SET clock = ?", (self.clock(),))
+                self.execute("UPDATE facts SET clock = ?, next_id = ?", (self.clock(), self._counters.next_id))
                 if self.deltas:
                     counts = [(name, state, count) for (name, state), count in self.deltas.items() if count]
                     self.connection.executemany(_COUNT, counts)
@@ -95,10 +99,6 @@ class Database:
             self.deltas.clear()
             if durable:
                 self.execute("PRAGMA synchronous = NORMAL")
-
-    def clock(self) -> float:
-        """Seconds that routers have been running with this ledger. From any thread."""
-        return self._clock_offset + time.monotonic()
 
     def close(self) -> None:
         self.connection.close()

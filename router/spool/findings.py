@@ -5,6 +5,7 @@ from pathlib import Path
 from attrs import define, field
 
 from router.spool import upkeep
+from router.spool.counters import Counters
 from router.spool.ledger import Ledger
 from router.spool.values import Damage
 
@@ -12,8 +13,7 @@ from router.spool.values import Damage
 @define(eq=False)
 class Findings:
     ledger: Ledger
-    next_id: int
-    """Lowest message id that was never used, as far as is known."""
+    counters: Counters
     recovered: int = 0
     """Messages."""
     removed: int = 0
@@ -26,7 +26,7 @@ class Findings:
     """Something that was acknowledged cannot be read: a file that no record names may belong to it."""
 
     def use_id(self, message_id: int) -> None:
-        self.next_id = max(self.next_id, message_id + 1)
+        self.counters.raise_to(next_id=message_id + 1)
 
     def report(
         self,

@@ -33,13 +33,13 @@ class _Planned(Planned):
 
 
 class GroupCommit:
-    def __init__(self, store: Store, segments: Segments, ledger: Ledger, settings: SpoolSettings, next_id: int) -> None:
-        self.next_id = next_id
+    def __init__(self, store: Store, segments: Segments, ledger: Ledger, settings: SpoolSettings) -> None:
         self.commits = 0
         """Answered with a receipt, or for want of space, since the start."""
         self.largest = 0
         """Records in one batch."""
         self._store = store
+        self._counters = store.counters
         self._segments = segments
         self._ledger = ledger
         self._policy = settings.duplicates
@@ -92,8 +92,8 @@ class GroupCommit:
         own_file = incoming.file
         packed = encode_envelope(StoredEnvelope(envelope=envelope, hold=hold, file=own_file))
         data, crc = (b"", 0) if own_file else (incoming.data, incoming.crc)
-        draft = Draft(self.next_id, packed, data, crc)
-        self.next_id += 1
+        draft = Draft(self._counters.next_id, packed, data, crc)
+        self._counters.next_id += 1
         return _Planned(draft.message_id, envelope, incoming, commit, draft, hold, drafts + 1)
 
     def _accept(self, planned: _Planned, draft: Draft) -> Entry:

@@ -135,6 +135,8 @@ class Housekeeping:
     def _delete(self) -> None:
         """Through the gate: the fact first, durably, and then the bytes."""
         segments = self._finished_segments()
+        if segments:  # the message ids in them must stay used, whatever becomes of the ledger
+            self._store.counters_file.save()
         with self._ledger.transaction(durable=True):
             if self._lost_finished:
                 while not upkeep.forget(self._ledger, 0, _FORGOTTEN):

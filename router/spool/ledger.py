@@ -187,10 +187,6 @@ class Ledger(Database):
             (number, nonce, known),
         )
 
-    def reserve(self, next_id: int) -> None:
-        """Message ids below this one are taken."""
-        self.execute("UPDATE facts SET next_id = max(next_id, ?)", (next_id,))
-
     def waiting(self, destination: str, after: int, limit: int) -> list[Row]:
         rows = self.execute(
             f"{WAITING_ROW} WHERE d.state = {WAITING} AND d.destination = ? AND d.message_id > ?"

@@ -21,7 +21,7 @@ def open_ledger(store: Store) -> tuple[Ledger, str]:
         why = "it was missing" if store.files.names(store.segments) else "new"
     else:
         try:
-            return Ledger.open(store.files, store.ledger), "intact"
+            return Ledger.open(store.files, store.ledger, store.counters), "intact"
         except LedgerUnusable as error:
             why = str(error)
     return replace_ledger(store), why
@@ -35,7 +35,7 @@ def replace_ledger(store: Store) -> Ledger:
         if name.startswith(NAME):
             store.files.move(store.root, name, store.damaged, name.replace("ledger", f"ledger-{turn}"))
     try:
-        ledger = Ledger.open(store.files, store.ledger)
+        ledger = Ledger.open(store.files, store.ledger, store.counters)
     except LedgerUnusable as error:
         raise SpoolUnusable(f"{store.ledger} cannot be made: {error}") from error
     store.files.sync_directory(store.root)

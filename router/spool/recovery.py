@@ -27,7 +27,7 @@ _Known = dict[int, tuple[bytes, int, bool]]
 
 
 class Recovery:
-    """One start. Made by it: `ledger`, `segments`, `next_id`, and `unneeded`, large files whose message is
+    """One start. Made by it: `ledger`, `segments`, and `unneeded`, large files whose message is
     finished; and the `report`."""
 
     def __init__(self, store: Store, segment_size: int, progress: Progress | None) -> None:
@@ -47,7 +47,7 @@ class Recovery:
             why = f"SQLite cannot read it: {error}"
             self.ledger = replace_ledger(store)
             scanned = self._recover()
-        self.next_id = self._findings.next_id
+        store.counters_file.save_if_room()
         self.report = self._reported(why, scanned)
 
     ledger: Ledger
@@ -57,7 +57,7 @@ class Recovery:
         self.unneeded = []
         for name in self._files.names(self._store.spare):
             self._files.remove(self._store.spare, name)
-        self._findings = Findings(self.ledger, upkeep.next_id(self.ledger))
+        self._findings = Findings(self.ledger, self._store.counters)
         known: _Known = upkeep.segments(self.ledger)
         for number in [number for number, (_, _, dropped) in known.items() if dropped]:
             self._finish_dropping(number)
@@ -74,7 +74,6 @@ class Recovery:
         self._check_large_files()
         if self._findings.is_changed:  # else a full disk is no reason not to start
             with self.ledger.transaction(durable=True):
-                self.ledger.reserve(self._findings.next_id)
                 upkeep.recount(self.ledger)
         for number, (count, size) in upkeep.live(self.ledger).items():
             if number in self.segments.known:

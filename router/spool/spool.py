@@ -16,6 +16,7 @@ import structlog
 import trio
 
 from router.messages import Envelope, Settlement, SpoolSettings, Waiting
+from router.spool import upkeep
 from router.spool.admission import Admission
 from router.spool.desk import Desk
 from router.spool.errors import DamagedMessage, SpoolClosed, SpoolUnusable, UnknownMessage
@@ -66,7 +67,6 @@ class Spool(Desk):
             ledger=recovery.ledger,
             housekeeping=housekeeping,
             settings=settings,
-            next_id=recovery.next_id,
         )
         self._admission = Admission(store, settings, self._writer, self._check)
         self._reader = Reader(store.ledger)
@@ -204,7 +204,24 @@ class Spool(Desk):
     def clock(self) -> float:
         """Seconds that routers have been running with this spool, summed up over restarts: what `Waiting.born` is
         told in. The time of day has no part in it."""
-        return self._writer.ledger.clock()
+        return self._store.counters.clock()
+
+    @property
+    def next_id(self) -> int:
+        """Lowest message id that was never given out."""
+        return self._store.counters.next_id
+
+    def raise_counters(self, *, clock: float, next_id: int) -> None:
+        """Before `run`: be no lower than what services measured and wrote down. What a start has just found without
+        its ledger was dated by a clock that may have been behind.
+
+        Raises:
+            sqlite3.Error: the ledger cannot be written.
+        """
+        behind = clock - self.clock()
+        self._store.counters.raise_to(clock=clock, next_id=next_id)
+        if behind > 0 and self.recovery.ledger != "intact":
+            upkeep.postdate(self._writer.ledger, behind)
 
     def settle(self, message_id: int, destination: str, result: Settlement) -> None:
         """Say what became of an attempt. Written a little later, and before any later question is answered;

@@ -12,6 +12,7 @@ from typing import Self
 
 from attrs import frozen
 
+from router.spool.counters import Counters, CountersFile
 from router.spool.errors import DamagedMessage, SpoolLocked, SpoolUnusable
 from router.spool.files import FileSystem
 from router.spool.record import TRAILER_LENGTH
@@ -34,6 +35,8 @@ class Store:
     large: int
     damaged: int
     lock: int
+    counters: Counters
+    counters_file: CountersFile
 
     @classmethod
     def open(cls, path: Path, files: FileSystem) -> Self:
@@ -52,8 +55,11 @@ class Store:
             if holder is not None:
                 by = holder.decode("ascii", "replace").strip() or "unknown"
                 raise SpoolLocked(f"the spool {path} is in use by another router (process {by})")
+            counters = Counters()
             return cls(
                 files=files,
+                counters=counters,
+                counters_file=CountersFile(files, root, counters),
                 path=path,
                 root=root,
                 lock=lock,

@@ -99,13 +99,6 @@ def is_file_known(ledger: Ledger, name: str) -> bool:
     return ledger.execute("SELECT 1 FROM messages WHERE file = ? LIMIT 1", (name,)).fetchone() is not None
 
 
-def next_id(ledger: Ledger) -> int:
-    """The lowest message id that was never used."""
-    (reserved,) = ledger.execute("SELECT next_id FROM facts").fetchone()
-    (used,) = ledger.execute("SELECT coalesce(max(id), 0) FROM messages").fetchone()
-    return max(int(reserved), int(used) + 1)
-
-
 def recount(ledger: Ledger) -> None:
     """After a rebuild, or whenever in doubt: bring `totals` of what is unfinished in line with the rows."""
     ledger.execute(f"DELETE FROM totals WHERE state IN ({WAITING}, {HELD})")
@@ -113,3 +106,9 @@ def recount(ledger: Ledger) -> None:
         "INSERT INTO totals SELECT destination, state, count(*) FROM deliveries"
         f" WHERE state IN ({WAITING}, {HELD}) GROUP BY destination, state"
     )
+
+
+def postdate(ledger: Ledger, seconds: float) -> None:
+    """All deliveries came so much later."""
+    with ledger.transaction():
+        ledger.execute("UPDATE deliveries SET born = born + ?", (seconds,))

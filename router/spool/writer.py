@@ -24,8 +24,8 @@ from router.spool.segments import Segments
 from router.spool.store import Store
 from router.spool.values import Row
 
-_TICK = 60.0
-"""Seconds without a job after which the ledger's clock is written down."""
+_TICK = 30.0
+"""Seconds between two times that the counters are made durable."""
 _MOST_JOBS = 4096
 """In one turn; the others wait for the next."""
 _LAG = 0.02
@@ -45,18 +45,19 @@ class Writer:
         ledger: Ledger,
         housekeeping: Housekeeping,
         settings: SpoolSettings,
-        next_id: int,
     ) -> None:
         self.jobs: SimpleQueue[Job] = SimpleQueue()
         self.segments = segments
         self.ledger = ledger
         self.housekeeping = housekeeping
-        self.group = GroupCommit(store, segments, ledger, settings, next_id)
+        self.group = GroupCommit(store, segments, ledger, settings)
         self.failure: SpoolFailure | None = None
         self.on_rows: Callable[[list[Row]], None] = lambda rows: None
         """Called in this thread when the ledger has new waiting deliveries."""
         self.on_answers: Callable[[list[Commit | Ask[Any]]], None] = lambda jobs: None
         """Called in this thread when jobs have their answers."""
+        self._counters = store.counters_file
+        self._saved = time.monotonic()
         self._stopping = False
         self._entries: list[Entry] = []
         self._outcomes: list[Outcome] = []
@@ -108,6 +109,8 @@ class Writer:
                 self._reply(ask)
         if self._is_time_to_tidy and self.write_down():
             self.housekeeping.step()  # it moves and deletes by what the ledger knows: that has to be all
+        if time.monotonic() - self._saved >= _TICK:
+            self._save_counters()
 
     @property
     def _is_time_to_tidy(self) -> bool:
@@ -140,8 +143,6 @@ class Writer:
             jobs.append(self.jobs.get(block=patience > 0, timeout=patience))
             while len(jobs) < _MOST_JOBS:
                 jobs.append(self.jobs.get_nowait())
-        if patience == _TICK and not jobs:
-            self._tick()
         return jobs
 
     def _patience(self) -> float:
@@ -161,10 +162,12 @@ class Writer:
         is_time = behind > 0 and time.monotonic() >= self._due
         return is_time or (behind >= _MOST_BEHIND and not self._no_room)
 
-    def _tick(self) -> None:
-        """Nothing has happened for a while: write down at least that the time has passed."""
-        with suppress(sqlite3.Error), self.ledger.transaction():
-            pass
+    def _save_counters(self) -> None:
+        self._saved = time.monotonic()
+        try:
+            self._counters.save_if_room()
+        except OSError as error:
+            raise SpoolFailure(f"writing the counters failed: {error}") from error
 
     def _commit(self, commits: list[Commit]) -> None:
         """Write, sync, answer. The deliveries may begin at once: the ledger hears of the message before it hears of
@@ -226,7 +229,6 @@ class Writer:
         for number in numbers:
             segment = self.segments.known[number]
             self.ledger.know(number, segment.nonce, segment.end)
-        self.ledger.reserve(self.group.next_id)
 
     def _reply(self, ask: Ask[Any]) -> None:
         try:
@@ -244,6 +246,7 @@ class Writer:
 
     def _finish(self) -> None:
         self.write_down()
+        self._save_counters()
         try:
             self.segments.seal()
         except OSError as error:

@@ -138,9 +138,10 @@ def test_a_sync_that_fails_is_never_tried_again(data: bytes) -> None:
     files.calls.clear()
     files.fails = lambda call: broken() if call == "sync" else None
     with pytest.raises(SpoolFailure):
-        driver.commit(data, envelope("1.2.1"))
-    driver.writer.jobs.put(Stop())
-    driver.writer.run()
+        driver.writer.jobs.put(driver.put(data, envelope("1.2.1")))
+        driver.writer.jobs.put(Stop())
+        driver.writer.run()
+        raise driver.writer.failure or AssertionError
     assert files.calls.count("sync") == 1
 
 

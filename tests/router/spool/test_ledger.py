@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.messages import DeliveryState, Result, Settlement
+from router.spool.counters import Counters
 from router.spool.ledger import Entry, Finished, Ledger, Outcome
 from router.spool.queries import totals
 from router.spool.schema import HELD, STATES, WAITING
@@ -35,7 +36,7 @@ outcomes = st.builds(
 
 @contextmanager
 def ledger() -> Iterator[Ledger]:
-    opened = Ledger.open(FragileFiles(), PATH)
+    opened = Ledger.open(FragileFiles(), PATH, Counters())
     try:
         yield opened
     finally:

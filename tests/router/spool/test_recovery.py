@@ -383,7 +383,7 @@ def test_a_segment_that_cannot_be_read_is_reported_and_the_others_are_recovered(
     driver.stop()
     files.ledger_states = [None]
     reads = iter(range(1000))
-    files.fails = lambda call: OSError(5, "Input/output error") if call == "read" and next(reads) == 2 else None
+    files.fails = lambda call: OSError(5, "Input/output error") if call == "read" and next(reads) == 4 else None
     again = Driver(files)
     assert [damage.reason for damage in again.report.damaged] == ["cannot be read: Input/output error"]
     assert again.report.recovered == 1

@@ -7,6 +7,7 @@ import pytest
 
 from router.messages import DeliveryState
 from router.spool import Spool, SpoolUnusable
+from router.spool.counters import Counters
 from router.spool.database import Database
 from router.spool.files import REAL
 from router.spool.ledger import Ledger, Outcome
@@ -85,7 +86,7 @@ def old(path: Path) -> Path:
 
 
 def test_a_ledger_of_schema_2_keeps_every_row_total_and_its_clock(tmp_path: Path) -> None:
-    ledger = Ledger.open(REAL, old(tmp_path))
+    ledger = Ledger.open(REAL, old(tmp_path), Counters())
     assert ledger.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
     assert rows_of(ledger) == ROWS
     assert totals(ledger.connection) == TOTALS
@@ -98,7 +99,7 @@ def test_a_ledger_of_schema_2_keeps_every_row_total_and_its_clock(tmp_path: Path
 
 def test_a_ledger_that_was_brought_up_to_date_works_on_and_opens_again(tmp_path: Path) -> None:
     path = old(tmp_path)
-    ledger = Ledger.open(REAL, path)
+    ledger = Ledger.open(REAL, path, Counters())
     with ledger.transaction():
         ledger.add([entry(5, ("pacs", "vna"))])
         ledger.settle(
@@ -108,7 +109,7 @@ def test_a_ledger_that_was_brought_up_to_date_works_on_and_opens_again(tmp_path:
             ]
         )
     ledger.close()
-    ledger = Ledger.open(REAL, path)
+    ledger = Ledger.open(REAL, path, Counters())
     assert totals(ledger.connection) == {
         "pacs": Totals(waiting=1, delivered=1, held=1, discarded=17),
         "vna": Totals(delivered=901, held=1),
@@ -124,7 +125,7 @@ def test_a_ledger_brought_up_to_date_has_the_schema_of_a_new_one(tmp_path: Path)
         ).fetchall()
         return [[ledger.execute(f"PRAGMA table_xinfo({name})").fetchall() for (name,) in tables], tables, indexes]
 
-    migrated, new = Ledger.open(REAL, old(tmp_path)), Ledger.open(REAL, tmp_path / "new.sqlite")
+    migrated, new = Ledger.open(REAL, old(tmp_path), Counters()), Ledger.open(REAL, tmp_path / "new.sqlite", Counters())
     assert described(migrated) == described(new)
     migrated.close()
     new.close()
@@ -141,11 +142,11 @@ def test_a_power_cut_while_it_is_brought_up_to_date_leaves_it_whole() -> None:
         files.ledger_states = [image]
         files.cut_after = cut
         try:
-            Ledger.open(files, PATH).close()
+            Ledger.open(files, PATH, Counters()).close()
         except PowerCut:
             cuts += 1
         files.power_on(cut)
-        ledger = Ledger.open(files, PATH)
+        ledger = Ledger.open(files, PATH, Counters())
         assert rows_of(ledger) == ROWS
         ledger.close()
     assert cuts == 3  # opening it, and both sides of the one commit
@@ -158,7 +159,7 @@ def test_a_newer_schema_is_refused_in_words_and_nothing_is_changed(tmp_path: Pat
     connection.close()
     before = ledger.read_bytes()
     for opened in (
-        lambda: Ledger.open(REAL, ledger),
+        lambda: Ledger.open(REAL, ledger, Counters()),
         lambda: read_only(tmp_path),
         lambda: Spool.open(tmp_path, SETTINGS),
     ):
