@@ -87,7 +87,8 @@ class CountersFile:
             fd, is_new = self._files.create(self._directory, NAME), True
         try:
             slot = _SLOT.pack(_MAGIC, self._counters.clock(), self._counters.next_id)
-            self._files.write(fd, [slot, _CRC.pack(crc32(slot))], _OFFSETS[self._next])
+            for offset in _OFFSETS if is_new else [_OFFSETS[self._next]]:  # both, so that no later save needs room
+                self._files.write(fd, [slot, _CRC.pack(crc32(slot))], offset)
             self._files.sync(fd)
         finally:
             self._files.close(fd)
