@@ -135,6 +135,11 @@ def connecting(value: object) -> Endpoint:
     return endpoint
 
 
+def optional_connecting(value: object) -> Endpoint | None:
+    """An address to connect to, or "" for none."""
+    return connecting(value) if value != "" else None
+
+
 def folder(value: object) -> Path:
     """A path; a relative one is meant from the folder of the configuration file."""
     if not text(value) or "\0" in text(value):

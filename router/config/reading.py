@@ -7,6 +7,7 @@ default, so that the walk goes on. Not here: which tables there are, and what th
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cache, partial
+from types import MappingProxyType
 from typing import Any, TypeVar, get_type_hints
 
 import attrs
@@ -90,7 +91,7 @@ class Reading:
             self.fault(path, f"must be a table, not {shown(given)}")
             return ()
         keys = readable(cls)
-        self.unknown(given, keys, path)
+        self.unknown(given, keys, path, getattr(cls, "RENAMED", {}))
         values = dict(known)
         for key in keys:
             if key in given:
@@ -143,8 +144,11 @@ class Reading:
                 found.append(mark.gather(key, known, self.each(read, values, where)))
         return tuple(found)
 
-    def unknown(self, given: Table, known: Collection[str], path: str) -> None:
-        """A fault for every key that is none."""
+    def unknown(
+        self, given: Table, known: Collection[str], path: str, renamed: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """A fault for every key that is none; `renamed` gives the names that former keys have now."""
         for key in given:
             if key not in known:
-                self.fault(f"{path}.{key}" if path else key, f"there is no such key{suggestion(key, known)}")
+                now = f": its name is {renamed[key]} now" if key in renamed else suggestion(key, known)
+                self.fault(f"{path}.{key}" if path else key, f"there is no such key{now}")

@@ -6,9 +6,9 @@ are seconds and sizes are bytes here, whatever the file wrote. Not here: the wal
 
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from router import __version__
 from router.config import identifiers as text
@@ -25,11 +25,12 @@ from router.messages import SpoolSettings
 IMPLEMENTATION_CLASS_UID = "2.25.38507084909942000972300432763954023573"
 IMPLEMENTATION_VERSION_NAME = f"DICOM_ROUTER_{__version__}"[:16]
 
-SERVICES = ("storage", "storage-commitment", "mpps", "mpps-notification", "instance-availability")
+COMMITMENT = "storage-commitment"
+SERVICES = ("storage", COMMITMENT, "mpps", "mpps-notification", "instance-availability")
 """The service classes that a route can be for."""
 
 ROUTE_KEYS = {
-    "storage-commitment": ("require", "deadline", "grace"),
+    COMMITMENT: ("require", "deadline", "grace"),
     "mpps": ("answer", "validation"),
     "instance-availability": ("patience", "missing"),
 }
@@ -184,11 +185,38 @@ class Retry:
 
 
 @frozen(kw_only=True)
+class PeerCommitment:
+    """peers.NAME.commitment: storage commitment with this peer, as archive and as modality.
+
+    `request` and the numbers are for the router's own requests; `ae_title` and `address` name the AE that does storage
+    commitment where the peer's system has one of its own for it.
+    """
+
+    request: Annotated[bool, One(text.flag)] = False
+    batch: Annotated[int, One(number.between(1, 10_000))] = 500
+    after: Wait = 300.0
+    within: Wait = 86400.0
+    attempts: Annotated[int, One(number.between(1, 1000))] = 5
+    reply: Annotated[Literal["new", "same"], One(text.one_of("new", "same"))] = "new"
+    ae_title: Annotated[str, One(text.optional_ae_title)] = ""
+    address: Annotated[Endpoint | None, One(text.optional_connecting)] = None
+
+
+@frozen(kw_only=True)
 class Peer:
     """[peers.NAME]: one remote AE. Without an address it can only send.
 
     In a file, `calling_ae` and the length are those of [router] where the table does not say otherwise.
     """
+
+    RENAMED: ClassVar = {
+        "commit": "commitment.request",
+        "commit_batch": "commitment.batch",
+        "commit_after": "commitment.after",
+        "commit_within": "commitment.within",
+        "commit_attempts": "commitment.attempts",
+        "commitment_reply": "commitment.reply",
+    }
 
     name: str
     ae_title: AETitle
@@ -199,13 +227,22 @@ class Peer:
     calling_ae: AETitle = "ROUTER"
     maximum_pdu_length: PDULength = 131072
     retry: Retry = Retry()
-    commitment_reply: Annotated[Literal["new", "same"], One(text.one_of("new", "same"))] = "new"
+    commitment: PeerCommitment = PeerCommitment()
     retrieve_ae: Annotated[str, One(text.optional_ae_title)] = ""
-    commit: Annotated[bool, One(text.flag)] = False
-    commit_batch: Annotated[int, One(number.between(1, 10_000))] = 500
-    commit_after: Wait = 300.0
-    commit_within: Wait = 86400.0
-    commit_attempts: Annotated[int, One(number.between(1, 1000))] = 5
+
+    @property
+    def retrieve_title(self) -> str:
+        """The AE title that its instances can be retrieved from: `retrieve_ae`, by default its own."""
+        return self.retrieve_ae or self.ae_title
+
+    @property
+    def commitment_ae(self) -> "Peer":
+        """The AE that storage commitment goes to: this peer, or another AE of the same system as a peer of its own."""
+        ae_title = self.commitment.ae_title or self.ae_title
+        address = self.commitment.address or self.address
+        if (ae_title, address) == (self.ae_title, self.address):
+            return self
+        return evolve(self, name=f"{self.name}:{COMMITMENT}", ae_title=ae_title, address=address)
 
 
 @frozen(kw_only=True)
@@ -247,3 +284,8 @@ class Config:
     routes: tuple[Route, ...] = ()
     path: Path | None = None
     """The file this came from."""
+
+    @property
+    def destinations(self) -> dict[str, Peer]:
+        """All that deliveries go to, by name: the peers, and their AEs for storage commitment."""
+        return {one.name: one for peer in self.peers.values() for one in (peer, peer.commitment_ae)}

@@ -216,7 +216,7 @@ class Destination:
 
     def is_visited_as(self, title: str) -> bool:
         """Whether what waits goes out on associations that the peer of this AE title opens to us."""
-        return self._peer.ae_title == title and (self._target is None or self._peer.commitment_reply == "same")
+        return self._peer.ae_title == title and (self._target is None or self._peer.commitment.reply == "same")
 
     async def visited(self, visit: Visit) -> None:
         """Use an association that the peer has opened, until it has ended."""

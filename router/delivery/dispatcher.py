@@ -24,7 +24,7 @@ class Dispatcher:
     """The actors of all destinations of one router."""
 
     def __init__(self, config: Config, spool: Spool, services: Sequence[Service]) -> None:
-        self._config = config
+        self._config, self._peers = config, config.destinations
         self._spool = spool
         self._services: Mapping[str, Service] = {service.name: service for service in services}
         self._destinations: dict[str, Destination] = {}
@@ -41,7 +41,7 @@ class Dispatcher:
         return {
             name: destination.statistics()
             for name, destination in self._destinations.items()
-            if self._config.peers[name].address is not None
+            if self._peers[name].address is not None
         }
 
     def rescan(self) -> None:
@@ -70,17 +70,18 @@ class Dispatcher:
     def reload(self, config: Config) -> None:
         """Start, exchange and stop actors so that they are those of `config`. What an actor had in its window is in
         the ledger; its successor, which starts when it has ended, finds it there."""
+        peers = config.destinations
         for name, destination in list(self._destinations.items()):
-            if self._config.peers[name] != config.peers.get(name) or _shared(self._config) != _shared(config):
+            if self._peers[name] != peers.get(name) or _shared(self._config) != _shared(config):
                 self._leaving[name] = self._destinations.pop(name)
                 destination.drain()
-        self._config = config
+        self._config, self._peers = config, peers
         self._start()
 
     def _start(self) -> None:
         """Start an actor for every peer that lacks one, each after its predecessor."""
         assert self._nursery is not None
-        for peer in self._config.peers.values():
+        for peer in self._peers.values():
             if peer.name not in self._destinations:
                 destination = self._destinations[peer.name] = self._actor(peer)
                 self._nursery.start_soon(self._supervise, peer, destination, self._leaving.pop(peer.name, None))

@@ -66,7 +66,7 @@ class Storage(BaseService):
         self._allowance = Allowance(largest=config.limits.object_size or None)
         self._holds_unrouted = config.router.unrouted == "hold"
         self._table = RoutingTable(config.routes)
-        self._pins = {peer.name: pin_of(peer.name) for peer in config.peers.values() if peer.commit}
+        self._pins = {peer.name: pin_of(peer.name) for peer in config.peers.values() if peer.commitment.request}
         self._wanted = self._table.elements | {SOP_CLASS_UID, SOP_INSTANCE_UID, *self._settings.require}
 
     def judge(self, context: PresentationContext) -> str | ContextResult | None:

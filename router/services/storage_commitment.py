@@ -55,7 +55,7 @@ class StorageCommitment(BaseService):
         self._spool, self._state = house.spool, house.state
         self._state.define(records.SCHEMA)
         self._proactive = Proactive(house.config, house.spool, house.state, self._begin)
-        self._actors = Actors(house.spool, house.state, self._proactive.conclude)
+        self._actors = Actors(house.spool, house.state, self._destination_of, self._proactive.conclude)
         self.reload(house.config)
 
     def reload(self, config: Config) -> None:
@@ -127,9 +127,19 @@ class StorageCommitment(BaseService):
         return "" if self._peer_of(title) else f"no peer has the title {title}, so nobody could be told"
 
     def _peer_of(self, title: str) -> Peer | None:
-        """The peer of an AE title; one with an address, where there are several."""
-        found = [peer for peer in self._peers.values() if peer.ae_title == title]
+        """Return the AE that reports to a requestor go to, by the title that it calls under.
+
+        The title may be that of a peer or that of the peer's AE for storage commitment. Of several peers, one with an
+        address is preferred.
+        """
+        found = [
+            peer.commitment_ae for peer in self._peers.values() if title in (peer.ae_title, peer.commitment_ae.ae_title)
+        ]
         return next((peer for peer in found if peer.address is not None), found[0] if found else None)
+
+    def _destination_of(self, archive: str) -> str:
+        peer = self._peers.get(archive)
+        return archive if peer is None else peer.commitment_ae.name
 
     async def perform(self, request: Request, data: Incoming | None) -> Response:
         assert data is not None, "admit() lets no message without a data set through"
@@ -186,7 +196,7 @@ class StorageCommitment(BaseService):
                 transfer_syntax=request.transfer_syntax,
             )
         )
-        elsewhere = peer.address is not None and peer.commitment_reply == "new"
+        elsewhere = peer.address is not None and peer.commitment.reply == "new"
         commitment = Commitment(
             uid=asked.transaction_uid,
             fingerprint=_fingerprint(asked),
@@ -218,7 +228,7 @@ class StorageCommitment(BaseService):
             raise Unacceptable(Status.INVALID_ARGUMENT_VALUE, words, content.TRANSACTION_UID)
         number, archive = whose
         peer = self._peers.get(archive)
-        if peer is None or peer.ae_title != title:
+        if peer is None or peer.commitment_ae.ae_title != title:
             raise Unacceptable(Status.NOT_AUTHORIZED, f"{title} was not asked in this transaction")
         heard = Report(archive=archive, words={uid: _titled(word, peer) for uid, word in report.words.items()})
         await self._state.change(partial(records.hear, number=number, report=heard))
@@ -250,7 +260,7 @@ class StorageCommitment(BaseService):
 
 def _titled(word: Word, peer: Peer) -> Word:
     """With the Retrieve AE Title that is configured, where the archive gave none."""
-    return word if word.reason != COMMITTED or word.retrieve_ae else Word(COMMITTED, peer.retrieve_ae)
+    return word if word.reason != COMMITTED or word.retrieve_ae else Word(COMMITTED, peer.retrieve_title)
 
 
 def _fingerprint(asked: CommitmentRequest) -> bytes:

@@ -171,7 +171,7 @@ def routed(
 ) -> Iterator[RouterProcess]:
     """A router on a port that everybody knows."""
     content = configuration(archives, router={"listen": [f"{HOST}:{port}"]}, peers=peers)
-    known = {"ae_title": modality.ae_title, "linger": "200ms", "commitment_reply": "same" if same else "new"}
+    known = {"ae_title": modality.ae_title, "linger": "200ms", "commitment": {"reply": "same" if same else "new"}}
     known |= {"address": modality.address} if address else {}
     content["peers"]["modality"] = {**known, "retry": {"first": "200ms", "max": "1s"}}
     content["routes"].append(
@@ -268,7 +268,7 @@ def test_storescp_cannot_promise_and_is_excused_or_not(tmp_path: Path, require: 
 def test_the_router_itself_asks_orthanc_and_sends_again_what_it_has_lost(tmp_path: Path) -> None:
     port, sent = own_port(), [ct() for _ in range(20)]
     with CommittingModality() as modality, orthanc(tmp_path / "orthanc", port) as archive:
-        pinned = {"commit": True, "commit_after": "2s"}
+        pinned = {"commitment": {"request": True, "after": "2s"}}
         with routed(tmp_path / "router", port, modality, {"orthanc": archive}, orthanc=pinned) as router:
             store_all(HOST, port, sent, calling_ae="MODALITY")
             until(lambda: len(archive.instances()) == 20, "Orthanc has all of it")

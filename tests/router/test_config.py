@@ -72,6 +72,42 @@ def test_an_empty_file_is_a_configuration() -> None:
     assert [str(listener.address) for listener in config.listeners] == ["0.0.0.0:11112"]
 
 
+# --- former names ---
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("commit = true", "commitment.request"),
+        ("commit_batch = 10", "commitment.batch"),
+        ('commit_after = "1m"', "commitment.after"),
+        ('commit_within = "1h"', "commitment.within"),
+        ("commit_attempts = 2", "commitment.attempts"),
+        ('commitment_reply = "same"', "commitment.reply"),
+    ],
+)
+def test_a_former_key_of_commitment_is_refused_with_the_name_that_it_has_now(line: str, name: str) -> None:
+    assert faults(f"{PACS}{line}\n") == {
+        f"peers.pacs.{line.split()[0]}": f"there is no such key: its name is {name} now"
+    }
+
+
+def test_storage_commitment_may_be_another_ae_of_the_same_system() -> None:
+    config = read(
+        PACS
+        + 'commitment = { ae_title = "PACS_SC", address = "pacs:105" }\n'
+        + '[peers.vna]\nae_title = "VNA"\naddress = "vna:104"\ncommitment = { ae_title = "VNA", address = "" }\n'
+        + '[peers.mr]\nae_title = "MR"\ncommitment.ae_title = "MR_SC"\n'
+    )
+    assert {name: (one.ae_title, one.address and str(one.address)) for name, one in config.destinations.items()} == {
+        "pacs": ("PACS", "pacs:104"),
+        "pacs:storage-commitment": ("PACS_SC", "pacs:105"),
+        "vna": ("VNA", "vna:104"),
+        "mr": ("MR", None),
+        "mr:storage-commitment": ("MR_SC", None),
+    }
+
+
 # --- every fault at once ---
 
 

@@ -15,6 +15,7 @@ from router.config import (
     Limits,
     Listener,
     Peer,
+    PeerCommitment,
     Retry,
     Route,
     Router,
@@ -49,9 +50,12 @@ CLASSES: dict[str, type[attrs.AttrsInstance]] = {
     "[admin]": Admin,
     "[peers.NAME]": Peer,
     "retry": Retry,
+    "commitment": PeerCommitment,
     "[[routes]]": Route,
 }
 """Every table of a configuration, by its heading in the documentation."""
+OF_A_PEER = ("retry", "commitment")
+"""Tables within [peers.NAME]."""
 
 BY_THE_VERSION = "implementation_version_name"
 """The one key that stands in the reference as a comment, because its default changes with every version."""
@@ -74,7 +78,7 @@ def without(config: Config) -> Config:
 
 
 def test_every_table_of_a_configuration_is_looked_at_here() -> None:
-    assert {re.split(r"[\]\[.]+", heading)[1] for heading in CLASSES if heading != "retry"} == set(TABLES)
+    assert {re.split(r"[\]\[.]+", heading)[1] for heading in CLASSES if heading not in OF_A_PEER} == set(TABLES)
 
 
 def test_the_reference_is_loaded() -> None:
@@ -93,8 +97,8 @@ def test_the_reference_says_the_defaults() -> None:
 def test_every_key_stands_in_the_reference(heading: str, key: str) -> None:
     content = REFERENCE.read_text(encoding="utf-8").replace(f"# {BY_THE_VERSION}", BY_THE_VERSION)
     document = tomllib.loads(content)
-    if heading == "retry":
-        tables = [peer.get("retry", {}) for peer in document["peers"].values()]
+    if heading in OF_A_PEER:
+        tables = [peer.get(heading, {}) for peer in document["peers"].values()]
     else:
         found = document[re.split(r"[\]\[.]+", heading)[1]]
         tables = found if isinstance(found, list) else list(found.values()) if "NAME" in heading else [found]
@@ -123,7 +127,8 @@ def test_the_documented_defaults_are_the_defaults() -> None:
         defaults = {key: text[1:-1] for key, text in documented()[heading].items() if text.startswith("`")}
         if heading in ("[[listeners]]", "[[routes]]"):
             continue
-        name = {"[peers.NAME]": "[peers.x]\nae_title = 'X'", "retry": "[peers.x.retry]"}.get(heading, heading)
+        name = "[peers.x]\nae_title = 'X'" if heading == "[peers.NAME]" else heading
+        name = f"[peers.x.{heading}]" if heading in OF_A_PEER else name
         lines += [name, *(f"{key} = {text}" for key, text in defaults.items())]
     config = parse("\n".join(lines), TOP)
     assert without(config) == parse("", TOP)

@@ -211,7 +211,7 @@ async def test_an_archive_that_forgets_what_it_acknowledged_has_everything_at_th
     ):
         archive.doomed = instances(objects)[7].sop_instance_uid
         settings = content(modality, {"one": archive.port})
-        settings["peers"]["one"] |= {"commit": True, "commit_after": "300ms", "commit_batch": 200}
+        settings["peers"]["one"] |= {"commitment": {"request": True, "after": "300ms", "batch": 200}}
         settings["routes"].append({"name": "images", "service": "storage", "to": ["one"]})
         process = RouterProcess(tmp_path / "router", settings)
         router = FragileRouter(process)

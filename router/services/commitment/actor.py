@@ -86,6 +86,8 @@ class Surroundings:
     watch: Watch
     turns: trio.CapacityLimiter
     """So many actors at a time have their instances in memory."""
+    destination_of: Callable[[str], str]
+    """The destination of an archive's N-ACTIONs: the archive, or the AE of its system that does storage commitment."""
     conclude: Conclude
     """What becomes of a transaction of the router's own."""
 
@@ -185,7 +187,7 @@ class Actor:
             if inquiry.asked is None or inquiry.reported or inquiry.refused:
                 continue
             self._watch.ask(self, inquiry.archive, inquiry.uid)
-            rows = await self._spool.queue(messages.selection(inquiry.uid, inquiry.archive), limit=1)
+            rows = await self._spool.queue(messages.selection(inquiry.uid), limit=1)
             if rows and rows[0].state is DeliveryState.HELD:
                 self._held[inquiry.archive] = rows[0].reason
 
@@ -263,8 +265,9 @@ class Actor:
             steps=read_steps(self._commitment.steps),
         )
         data_set = write_request(request, IMPLICIT_LE)
+        destination = self._around.destination_of(inquiry.archive)
         self._watch.ask(self, inquiry.archive, inquiry.uid)
-        await messages.send_request(self._spool, self._commitment, inquiry.archive, inquiry.uid, data_set)
+        await messages.send_request(self._spool, self._commitment, destination, inquiry.uid, data_set)
         number = self._commitment.id
         await self._state.change(partial(records.mark, number=number, archive=inquiry.archive, moment="asked"))
         self._log.info("archive asked to commit", archive=inquiry.archive, instances=len(asked))

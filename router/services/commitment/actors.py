@@ -3,7 +3,7 @@
 Not here: what one of them does (`actor`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -29,11 +29,18 @@ log = structlog.get_logger()
 class Actors:
     """Told by the service; they tell nobody but the spool."""
 
-    def __init__(self, spool: Spool, state: State, conclude: Conclude) -> None:
+    def __init__(self, spool: Spool, state: State, destination_of: Callable[[str], str], conclude: Conclude) -> None:
         self._state = state
         self._watch = Watch()
         turns = trio.CapacityLimiter(_TURNS)
-        self._around = Surroundings(spool=spool, state=state, watch=self._watch, turns=turns, conclude=conclude)
+        self._around = Surroundings(
+            spool=spool,
+            state=state,
+            watch=self._watch,
+            turns=turns,
+            destination_of=destination_of,
+            conclude=conclude,
+        )
         self._actors: dict[int, Actor] = {}
         self._nursery: trio.Nursery | None = None
         spool.subscribe(self._arrived)

@@ -80,8 +80,8 @@ async def _send(
     await spool.commit_bytes(data_set, envelope)
 
 
-def selection(uid: str, to: str) -> Selection:
-    """The message of a transaction to a peer."""
+def selection(uid: str, to: str | None = None) -> Selection:
+    """Select the messages of a transaction: all, or those to one destination."""
     return Selection(service=SERVICE, sop_instance_uid=uid, destination=to)
 
 

@@ -1,10 +1,10 @@
-"""The router's own requests: what was delivered to a peer with `commit = true` stays until that peer has committed.
+"""The router's own requests: what went to a peer with `commitment.request` stays until that peer has committed.
 
 Each such object has a second delivery beside the one to the peer, to a destination that is nobody (`pin_of`): while
 that waits, the spool keeps the object, whatever happens. Only the peer's own report settles it. What the peer says it
 does not have is sent again, as a message of its own. Asked for in batches, one transaction at a time for each peer;
-what is refused `commit_attempts` times is held for a person. Nothing here needs to survive a crash: what is owed, the
-ledger knows. Not here: asking and hearing (`actor`), pinning (`router.services.storage`).
+what is refused `commitment.attempts` times is held for an operator. Nothing here needs to survive a crash: what is
+owed, the ledger knows. Not here: asking and hearing (`actor`), pinning (`router.services.storage`).
 """
 
 import time
@@ -58,7 +58,7 @@ class Proactive:
 
     def reload(self, config: Config) -> None:
         self._title = config.router.ae_title
-        self._peers = {peer.name: peer for peer in config.peers.values() if peer.commit}
+        self._peers = {peer.name: peer for peer in config.peers.values() if peer.commitment.request}
         self._news.set()
 
     def settled(self, delivery: Waiting, result: Result) -> None:
@@ -66,9 +66,9 @@ class Proactive:
         peer = self._peers.get(delivery.destination)
         if peer is None or result is not Result.DELIVERED or delivery.kind != _C_STORE:
             return
-        due = self._due.setdefault(peer.name, _Due(trio.current_time() + peer.commit_after))
+        due = self._due.setdefault(peer.name, _Due(trio.current_time() + peer.commitment.after))
         due.delivered += 1
-        if due.delivered >= peer.commit_batch:
+        if due.delivered >= peer.commitment.batch:
             due.at = 0.0
         self._news.set()
 
@@ -89,7 +89,7 @@ class Proactive:
                 await self._news.wait()
 
     def _later(self, peer: Peer) -> None:
-        self._due.setdefault(peer.name, _Due(trio.current_time() + peer.commit_after))
+        self._due.setdefault(peer.name, _Due(trio.current_time() + peer.commitment.after))
 
     async def _ask(self, peer: Peer) -> None:
         """Begin a transaction for what the peer has been given."""
@@ -110,7 +110,7 @@ class Proactive:
             received=time.time(),
             born=self._spool.clock(),
             grace=0.0,
-            deadline=peer.commit_within,
+            deadline=peer.commitment.within,
             policies=((Clause((peer.name,), 1),),),
             count=len(references),
         )
@@ -128,9 +128,10 @@ class Proactive:
         """The next batch, and whether anything else waits for a commitment."""
         references: dict[str, Reference] = {}
         after, left = 0, False
+        batch = peer.commitment.batch
         selection = Selection(destination=pin_of(peer.name), states=frozenset({DeliveryState.WAITING}))
         for _ in range(_PAGES):
-            rows = await self._spool.queue(selection, after=after, limit=peer.commit_batch)
+            rows = await self._spool.queue(selection, after=after, limit=batch)
             found = await self._spool.instances([row.sop_instance_uid for row in rows])
             for row in rows:
                 after = row.message_id
@@ -138,11 +139,11 @@ class Proactive:
                 state = states.get(peer.name, DeliveryState.DISCARDED)
                 if state is DeliveryState.DISCARDED:
                     await self._let_go(row)
-                elif state is DeliveryState.DELIVERED and _rested(row, peer) and len(references) < peer.commit_batch:
+                elif state is DeliveryState.DELIVERED and _rested(row, peer) and len(references) < batch:
                     references[row.sop_instance_uid] = Reference(row.sop_class_uid, row.sop_instance_uid)
                 else:
                     left = True
-            if len(rows) < peer.commit_batch or len(references) >= peer.commit_batch:
+            if len(rows) < batch or len(references) >= batch:
                 break
         return list(references.values()), left
 
@@ -178,7 +179,7 @@ class Proactive:
         result, words = Result.DELIVERED, "committed"
         if said.reason != COMMITTED:
             result, words = Result.RETRY, f"not committed: {describe(said.reason)}"
-            if peer is not None and row.attempts + 1 >= peer.commit_attempts:
+            if peer is not None and row.attempts + 1 >= peer.commitment.attempts:
                 result, words = Result.HELD, f"{words}, {row.attempts + 1} times"
             elif said.reason == FailureReason.NO_SUCH_OBJECT_INSTANCE:
                 words = f"{words}; {await self._send_again(row, archive)}"
@@ -215,4 +216,4 @@ class Proactive:
 
 def _rested(row: QueueRow, peer: Peer) -> bool:
     """Whether a pin that was refused before may be asked for once more."""
-    return row.attempts == 0 or abs(time.time() - row.changed) >= peer.commit_after
+    return row.attempts == 0 or abs(time.time() - row.changed) >= peer.commitment.after

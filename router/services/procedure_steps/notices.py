@@ -165,20 +165,20 @@ class Notices:
         await self._house.state.change(partial(work, uid=uid))
 
     async def _archives(self, named: Sequence[Reference]) -> dict[str, tuple[str, ...]]:
-        """By SOP Instance UID, the AE titles of where it is."""
+        """By SOP Instance UID, the AE titles that it can be retrieved from."""
         found: dict[str, tuple[str, ...]] = {}
         for start in range(0, len(named), _AT_ONCE):
             uids = [reference.sop_instance_uid for reference in named[start : start + _AT_ONCE]]
             for uid, deliveries in (await self._house.spool.instances(uids)).items():
                 if is_there(deliveries):
-                    found[uid] = tuple(self._ae_titles(deliveries))
+                    found[uid] = tuple(dict.fromkeys(self._retrieve_titles(deliveries)))
         return found
 
-    def _ae_titles(self, deliveries: Iterable[InstanceDelivery]) -> Iterable[str]:
+    def _retrieve_titles(self, deliveries: Iterable[InstanceDelivery]) -> Iterable[str]:
         for delivery in deliveries:
             if delivery.state is DeliveryState.DELIVERED:
                 peer = self._peers.get(delivery.destination)
-                yield peer.ae_title if peer is not None else delivery.destination[:16]
+                yield peer.retrieve_title if peer is not None else delivery.destination[:16]
 
     async def _commit(self, notification: Notification, step: Step, to: Sequence[str]) -> None:
         absent = sum(one.sop_instance_uid not in notification.archives for one in notification.references)

@@ -1,4 +1,4 @@
-"""`commit = true` at a peer: the spool lets go only when the peer has promised."""
+"""`commitment.request` at a peer: the spool lets go only when the peer has promised."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -30,11 +30,7 @@ ae_title = "PACS"
 address = "127.0.0.1:{pacs.port}"
 linger = "50ms"
 retry = {{ first = "20ms", max = "100ms" }}
-commit = true
-commit_batch = {batch}
-commit_after = "100ms"
-commit_within = "500ms"
-commit_attempts = {attempts}
+commitment = {{ request = true, batch = {batch}, after = "100ms", within = "500ms", attempts = {attempts} }}
 """
         async with running_router(configuration(tmp_path, peer + STORAGE)) as running:
             pacs.router = running.port

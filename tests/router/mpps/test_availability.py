@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
+from attrs import evolve
 
 from router.dimse import Status
 from router.services.instance_availability import (
@@ -103,6 +104,20 @@ async def test_a_step_whose_images_came_first_is_told_of_when_it_ends(tmp_path: 
     (step,) = items(tree, REFERENCED_STEP_SEQUENCE)
     assert text(step, content.REFERENCED_SOP_INSTANCE_UID) == UID
     assert not {tag for tag in tree if tag >> 16 == 0x0010}
+
+
+async def test_the_retrieve_ae_of_the_archives_is_told_once(tmp_path: Path) -> None:
+    async with Archive().serving() as one, Archive().serving() as other, RIS().serving() as ris:
+        both = 'service = "storage"\nto = ["one", "other"]'
+        config = hub(tmp_path, both, STEPS, INFORM, one=one.port, other=other.port, ris=ris.port)
+        peers = {
+            name: evolve(peer, retrieve_ae="PACS_QR") if name != "ris" else peer for name, peer in config.peers.items()
+        }
+        async with running_router(evolve(config, peers=peers)) as router:
+            await store(router, ["1.2.3.1"])
+            await end(router, ["1.2.3.1"])
+            (notice,) = await heard(ris, 1)
+    assert told(notice) == {"1.2.3.1": ("ONLINE", "PACS_QR")}
 
 
 async def test_a_step_whose_images_come_later_is_told_of_when_the_last_is_delivered(tmp_path: Path) -> None:
