@@ -5,7 +5,7 @@ actor sees it; a `Settlement` is what became of an attempt. None of them holds d
 or a file.
 """
 
-from enum import Enum
+from enum import Enum, IntEnum
 
 from attrs import frozen
 
@@ -21,6 +21,16 @@ class DeliveryState(Enum):
     DISCARDED = "discarded"
 
 
+class Purpose(IntEnum):
+    """What a delivery is for; the numbers are those of the ledger and of the records."""
+
+    SEND = 0
+    """To send the message to its destination."""
+    RETAIN = 1
+    """To retain the message in the spool until its destination has committed to the instance (PS3.4 Annex J).
+    Nothing is sent for it."""
+
+
 @frozen(kw_only=True)
 class Address:
     """One destination of a message, by its peer name, and the lane it travels in there.
@@ -30,15 +40,7 @@ class Address:
 
     destination: str
     key: str = ""
-
-
-PIN = " (commitment)"
-"""Behind a peer's name: a destination that is nobody, and that keeps an object in the spool until that peer has
-committed to it. It cannot be the name of a peer."""
-
-
-def pin_of(peer: str) -> str:
-    return peer + PIN
+    purpose: Purpose = Purpose.SEND
 
 
 @frozen(kw_only=True)

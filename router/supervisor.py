@@ -17,20 +17,21 @@ from attrs import asdict, evolve
 
 from router import __version__, logs
 from router.admin import Controls, serve_admin
+from router.admin.shapes import named, shown_name
 from router.association import Acceptor, Doors, NameLookup, Reception, ask
 from router.concurrency import COMPUTING
 from router.config import Config, ConfigError, Listener
 from router.delivery import Dispatcher, restarts
 from router.dimse import Response
-from router.messages import PIN, pin_of
+from router.messages import Purpose
 from router.services import House, Question, Service, load_config, services_of
 from router.spool import Spool, SpoolClosed, SpoolFailure, Totals
 from router.state import State
 
 log = structlog.get_logger()
 
-_STAGES = ("not configured", "waits for commitment")
-"""Of a destination without an actor: whether it is there for the sake of what a peer has not committed to."""
+_STAGES = {Purpose.SEND: "not configured", Purpose.RETAIN: "waits for commitment"}
+"""Of what no actor carries."""
 _BACKLOG = 1024
 """Connections that the kernel keeps for us while all tasks are busy."""
 
@@ -79,15 +80,14 @@ class Router:
 
     async def status(self) -> dict[str, Any]:
         """What `dicom-router status` shows."""
-        totals = await self._spool.totals()
+        sent, retained = [await self._spool.totals(purpose) for purpose in Purpose]
+        totals = sent | {shown_name(name, Purpose.RETAIN): numbers for name, numbers in retained.items()}
         actors = self._dispatcher.statistics()
         destinations = {}
         for name in sorted(totals.keys() | actors.keys()):
             numbers = asdict(totals[name]) if name in totals else {}
-            actor = asdict(actors[name]) if name in actors else {"stage": _STAGES[name.endswith(PIN)]}
-            promised = (
-                _promised(totals[name], totals[pin_of(name)]) if pin_of(name) in totals and name in totals else {}
-            )
+            actor = asdict(actors[name]) if name in actors else {"stage": _STAGES[named(name)[1]]}
+            promised = _promised(sent[name], retained[name]) if name in sent and name in retained else {}
             destinations[name] = _account(numbers, actor) | promised
         return {
             "version": __version__,
@@ -227,11 +227,11 @@ def _account(numbers: dict[str, int], actor: dict[str, Any]) -> dict[str, Any]:
     return five | {"accepted": sum(five.values())} | {f"actor_{key}": value for key, value in actor.items()}
 
 
-def _promised(sent: Totals, pinned: Totals) -> dict[str, int]:
+def _promised(sent: Totals, retained: Totals) -> dict[str, int]:
     """Of a destination that has to commit: how many objects it has promised to keep, and of how many that it was
-    given it has not. Each object that it does not have yet is pinned too."""
-    gap = pinned.waiting + pinned.held - sent.waiting - sent.held
-    return {"committed": pinned.delivered, "gap": max(0, gap)}
+    given it has not. Each object that it does not have yet is retained too."""
+    gap = retained.waiting + retained.held - sent.waiting - sent.held
+    return {"committed": retained.delivered, "gap": max(0, gap)}
 
 
 async def serve(config: Config, spool: Spool) -> None:

@@ -6,7 +6,8 @@ A change without any condition would be about the whole queue, so that it has to
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from router.messages import DeliveryState
+from router.admin.shapes import named
+from router.messages import DeliveryState, Purpose
 from router.spool import Selection
 
 LIMIT: Final = 100
@@ -36,7 +37,7 @@ def chosen(body: Any) -> Selection:
     states = body.get("state", [])
     return Selection(
         message_ids=_ids(body["ids"]) if "ids" in body else (),
-        destination=_destination(body.get("destination")),
+        **_destination(body.get("destination")),
         states=_states([states] if isinstance(states, str) else states),
     )
 
@@ -52,10 +53,14 @@ def _ids(ids: Any) -> tuple[int, ...]:
     return tuple(ids)
 
 
-def _destination(destination: Any) -> str | None:
-    if destination is not None and not isinstance(destination, str):
+def _destination(shown: Any) -> dict[str, Any]:
+    """The part of a selection that a destination's name stands for."""
+    if shown is None:
+        return {}
+    if not isinstance(shown, str):
         raise BadRequest('destination must be the name of a peer, or "" for what no route wanted')
-    return destination
+    destination, purpose = named(shown)
+    return {"destination": destination, "purpose": purpose}
 
 
 def _states(states: Any) -> frozenset[DeliveryState]:
@@ -74,12 +79,14 @@ def rerouted(body: Any) -> str | None:
     to = body.get("to")
     if to is not None and (not isinstance(to, str) or not to):
         raise BadRequest("to must be the name of a peer")
+    if to is not None and named(to)[1] is not Purpose.SEND:
+        raise BadRequest(f"{to!r} is no peer that deliveries can go to")
     return to
 
 
 def asked(query: Mapping[str, str], states: Sequence[str]) -> Selection:
     """The selection of a list, from ?destination= and any number of ?state=."""
-    return Selection(destination=query.get("destination"), states=_states(states))
+    return Selection(**_destination(query.get("destination")), states=_states(states))
 
 
 def number(query: Mapping[str, str], key: str, default: int, least: int, most: int) -> int:

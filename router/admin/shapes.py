@@ -5,17 +5,33 @@ UIDs, AE titles, states and reasons: no element of a data set but the SOP Class 
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 from attrs import asdict
 
-from router.messages import DeliveryState
+from router.messages import DeliveryState, Purpose
 from router.spool import MessageDetail, QueueRow, Selection
+
+_COMMITMENT: Final = " (commitment)"
+
+
+def shown_name(destination: str, purpose: Purpose) -> str:
+    """A destination as users see it: "pacs", or "pacs (commitment)" for what is retained until pacs has committed."""
+    return destination + _COMMITMENT if purpose is Purpose.RETAIN else destination
+
+
+def named(shown: str) -> tuple[str, Purpose]:
+    """The destination and the purpose that a shown name stands for."""
+    if shown.endswith(_COMMITMENT):
+        return shown.removesuffix(_COMMITMENT), Purpose.RETAIN
+    return shown, Purpose.SEND
 
 
 def delivery(row: QueueRow) -> dict[str, Any]:
     """One delivery of one message."""
-    return {name: value.value if isinstance(value, Enum) else value for name, value in asdict(row).items()}
+    values = asdict(row)
+    values["destination"] = shown_name(row.destination, values.pop("purpose"))
+    return {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
 
 
 def lane(detail: MessageDetail) -> Selection | None:

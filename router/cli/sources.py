@@ -23,6 +23,7 @@ from router.cli.configuration import read, read_if_there
 from router.cli.failing import CommandError
 from router.config import Config, Endpoint
 from router.config.identifiers import connecting
+from router.messages import Purpose
 from router.spool import Spool, SpoolError, UnknownMessage, read_only
 
 _PATIENCE: Final = 60.0
@@ -190,7 +191,11 @@ class Stopped:
             raise CommandError(str(error)) from None
 
     def status(self) -> Any:
-        totals = self._spool.totals()
+        totals = {
+            shapes.shown_name(name, purpose): numbers
+            for purpose in Purpose
+            for name, numbers in self._spool.totals(purpose).items()
+        }
         return {
             "running": False,
             "ae_title": self._config.router.ae_title,

@@ -17,7 +17,7 @@ from pdu import ContextResult, PresentationContext, prefer
 from router.concurrency import COMPUTING
 from router.config import Config, tag_name
 from router.dimse import Command, CommandField, Response, Status, StatusClass, response_to, status_class
-from router.messages import Address, Envelope, Result, Waiting, pin_of
+from router.messages import Address, Envelope, Purpose, Result, Waiting
 from router.routing import Facts, MalformedDataSet, RoutingTable, scan
 from router.services.refusal import refuse, refuse_for_space
 from router.services.service import Allowance, BaseService, House, Request
@@ -66,7 +66,7 @@ class Storage(BaseService):
         self._allowance = Allowance(largest=config.limits.object_size or None)
         self._holds_unrouted = config.router.unrouted == "hold"
         self._table = RoutingTable(config.routes)
-        self._pins = {peer.name: pin_of(peer.name) for peer in config.peers.values() if peer.commitment.request}
+        self._committing = {peer.name for peer in config.peers.values() if peer.commitment.request}
         self._wanted = self._table.elements | {SOP_CLASS_UID, SOP_INSTANCE_UID, *self._settings.require}
 
     def judge(self, context: PresentationContext) -> str | ContextResult | None:
@@ -168,8 +168,11 @@ class Storage(BaseService):
 
     def _deliveries(self, destinations: Sequence[str]) -> tuple[Address, ...]:
         """One to each destination; and one more, which only its commitment settles, where it has to commit."""
-        pins = [self._pins[name] for name in destinations if name in self._pins]
-        return tuple(Address(destination=name) for name in (*destinations, *pins))
+        sent = (Address(destination=name) for name in destinations)
+        retained = (
+            Address(destination=name, purpose=Purpose.RETAIN) for name in destinations if name in self._committing
+        )
+        return (*sent, *retained)
 
     def outcome(self, delivery: Waiting, response: Response) -> Result:
         """PS3.4 B.2.3: warnings have stored the object; A7xx and 0213H pass; everything else needs a person."""

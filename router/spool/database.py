@@ -17,7 +17,8 @@ from router.spool.errors import SpoolUnusable
 from router.spool.files import FileSystem
 
 _COUNT = (
-    "INSERT INTO totals VALUES (?,?,?) ON CONFLICT (destination, state) DO UPDATE SET count = count + excluded.count"
+    "INSERT INTO totals VALUES (?,?,?,?)"
+    " ON CONFLICT (destination, purpose, state) DO UPDATE SET count = count + excluded.count"
 )
 _COUNTERS = "SELECT clock, max(next_id, (SELECT coalesce(max(id), 0) + 1 FROM messages)) FROM facts"
 
@@ -33,7 +34,7 @@ class Database:
         """Raise the counters to what the ledger says of them."""
         self.connection = connection
         self.execute = connection.execute
-        self.deltas: Counter[tuple[str, int]] = Counter()
+        self.deltas: Counter[tuple[str, int, int]] = Counter()
         self.clock = counters.clock
         self._counters = counters
         clock, next_id = connection.execute(_COUNTERS).fetchone()
@@ -88,7 +89,7 @@ class Database:
                     self.execute("UPDATE facts SET synced = synced + 1")
                 self.execute("UPDATE facts SET clock = ?, next_id = ?", (self.clock(), self._counters.next_id))
                 if self.deltas:
-                    counts = [(name, state, count) for (name, state), count in self.deltas.items() if count]
+                    counts = [(*key, count) for key, count in self.deltas.items() if count]
                     self.connection.executemany(_COUNT, counts)
                 self.connection.commit()
             except BaseException:
@@ -103,8 +104,8 @@ class Database:
     def close(self) -> None:
         self.connection.close()
 
-    def count(self, destination: str, before: int, after: int, count: int = 1) -> None:
-        """So many deliveries went from one state to another."""
+    def count(self, destination: str, purpose: int, before: int, after: int, count: int = 1) -> None:
+        """Note for `totals` that `count` deliveries went from one state to another."""
         if before != after:
-            self.deltas[destination, before] -= count
-            self.deltas[destination, after] += count
+            self.deltas[destination, purpose, before] -= count
+            self.deltas[destination, purpose, after] += count

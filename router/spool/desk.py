@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from attrs import evolve
 
+from router.messages import Purpose
 from router.spool import queries
 from router.spool.errors import DamagedMessage, UnknownMessage
 from router.spool.jobs import Ask
@@ -75,9 +76,9 @@ class Desk(ABC):
             cursor = step.cursor
         return count
 
-    async def totals(self) -> dict[str, Totals]:
-        """By destination; "" is what no route wanted."""
-        return await self._ask(lambda writer: queries.totals(writer.ledger.connection))
+    async def totals(self, purpose: Purpose = Purpose.SEND) -> dict[str, Totals]:
+        """By destination, of one purpose; "" is what no route wanted."""
+        return await self._ask(lambda writer: queries.totals(writer.ledger.connection, purpose))
 
     async def _ask(self, question: Callable[[Writer], T]) -> T:
         self._check()

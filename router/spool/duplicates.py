@@ -67,7 +67,7 @@ def judge(
     if isinstance(found, Unsure):
         return found
     going, conflict = found
-    left = tuple(address for address in wanted if address.destination not in going)
+    left = _left(wanted, going)
     if not left or not conflict or policy == "forward":
         return Verdict(left, hold)
     if policy == "refuse":
@@ -77,11 +77,11 @@ def judge(
 
 def _already_going(
     commit: Commit, known: Sequence[Known], ledger: Ledger, store: Store, batch: Sequence[Planned]
-) -> tuple[set[str], bool] | Unsure:
-    """The destinations that wait for the same bytes, and whether a message with other bytes is unfinished."""
+) -> tuple[set[tuple[str, int]], bool] | Unsure:
+    """Destinations and purposes for which the same bytes are unfinished, and whether a message with other bytes is."""
     incoming = commit.incoming
     size, crc = incoming.size, incoming.crc
-    going: set[str] = set()
+    going: set[tuple[str, int]] = set()
     conflict = False
     unsure: list[int] = []
     alike = 0
@@ -92,7 +92,7 @@ def _already_going(
         elif incoming.file or other.file:
             unsure.append(planned.message_id)
         elif other.data == incoming.data:
-            going.update(address.destination for address in planned.envelope.deliveries)
+            going.update((address.destination, address.purpose) for address in planned.envelope.deliveries)
         else:
             conflict = True
     for one in known:
@@ -108,7 +108,7 @@ def _already_going(
         if same is None:
             unsure.append(message_id)
         elif same:
-            going |= ledger.unfinished_destinations(message_id)
+            going |= ledger.unfinished_deliveries(message_id)
         else:
             conflict = True
     if unsure:
@@ -132,13 +132,20 @@ def is_same(store: Store, place: Place, incoming: Incoming) -> bool:
 
 
 def _once(deliveries: tuple[Address, ...]) -> tuple[Address, ...]:
-    """A destination is never taken twice."""
+    """A destination is never taken twice for the same purpose."""
     if len(deliveries) < 2:
         return deliveries
-    seen: dict[str, Address] = {}
+    seen: dict[tuple[str, int], Address] = {}
     for address in deliveries:
-        seen.setdefault(address.destination, address)
+        seen.setdefault((address.destination, address.purpose), address)
     return tuple(seen.values())
+
+
+def _left(wanted: tuple[Address, ...], going: set[tuple[str, int]]) -> tuple[Address, ...]:
+    """What is not going yet. What is retained for a destination stays in one message with what is sent to it, since
+    the delivery of that message tells when the destination may be asked to commit."""
+    left = {address.destination for address in wanted if (address.destination, address.purpose) not in going}
+    return tuple(address for address in wanted if address.destination in left)
 
 
 def with_deliveries(envelope: Envelope, deliveries: tuple[Address, ...]) -> Envelope:

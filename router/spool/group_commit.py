@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from attrs import define
 
-from router.messages import SpoolSettings
+from router.messages import Purpose, SpoolSettings
 from router.spool.duplicates import Planned, instances_of, judge, with_deliveries
 from router.spool.errors import DuplicateRefused, OutOfSpace
 from router.spool.jobs import Commit, Unsure
@@ -108,7 +108,7 @@ class GroupCommit:
             file=incoming.file.name if incoming.file else "",
         )
         incoming.keep_file()
-        destinations = tuple(address.destination for address in envelope.deliveries)
+        destinations = tuple(a.destination for a in envelope.deliveries if a.purpose is Purpose.SEND)
         planned.commit.answer.give(Receipt(message_id=draft.message_id, destinations=destinations, held=planned.hold))
         return Entry(
             message_id=draft.message_id,

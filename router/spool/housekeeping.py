@@ -227,7 +227,7 @@ class Housekeeping:
         """The message's bytes are broken: keep a copy for a person, hold its deliveries, need its place no more.
         Where no copy can be made, the bytes stay where they are as long as this run lasts."""
         place = self._ledger.place(message_id)
-        if place is None or not place.segment or not self._ledger.unfinished_destinations(message_id):
+        if place is None or not place.segment or not self._ledger.unfinished_deliveries(message_id):
             return
         segment = self._segments.known.get(place.segment)
         copy, stays = self._copy_out(place, f"message-{message_id}")

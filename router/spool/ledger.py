@@ -13,17 +13,17 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from router.messages import Envelope, Result, Settlement, Waiting
+from router.messages import Envelope, Purpose, Result, Settlement, Waiting
 from router.spool.database import Database
-from router.spool.schema import DELIVERED, HELD, WAITING
+from router.spool.schema import DELIVERED, HELD, SEND, WAITING
 from router.spool.values import Place, Row
 
 _AT_ONCE: Final = (1, 8, 64)
 """How many rows a statement is for. One statement for many rows lets the event loop run beside it, where one for each
 would stop it each time; and of few sizes, SQLite has compiled them all already."""
 _ADD_MESSAGES = "INSERT INTO messages VALUES"
-_ADD_DELIVERIES = "INSERT INTO deliveries (message_id, destination, lane, state, born, reason, changed) VALUES"
-_UNFINISHED = f"destination = ? AND state IN ({WAITING}, {HELD}) AND message_id IN"
+_ADD_DELIVERIES = "INSERT INTO deliveries (message_id, destination, purpose, lane, state, born, reason, changed) VALUES"
+_UNFINISHED = f"destination = ? AND purpose = ? AND state IN ({WAITING}, {HELD}) AND message_id IN"
 PLACE = "m.segment, m.offset, m.length, m.data_length, m.data_crc, m.file"
 WAITING_ROW = (
     "SELECT d.message_id, d.destination, d.lane, d.attempts, d.born, m.service, m.kind, m.abstract_syntax,"
@@ -51,7 +51,7 @@ class Entry:
     """Why all deliveries begin held; empty where they begin waiting."""
 
     def rows(self) -> list[Row]:
-        """As the destinations' actors see it; nothing of one that is held."""
+        """As the destinations' actors see it; nothing of one that is held, nor of what is only retained."""
         if self.hold:
             return []
         envelope = self.envelope
@@ -73,6 +73,7 @@ class Entry:
                 self.place,
             )
             for address in envelope.deliveries
+            if address.purpose is Purpose.SEND
         ]
 
 
@@ -82,6 +83,7 @@ class Outcome:
 
     message_id: int
     destination: str
+    purpose: Purpose = Purpose.SEND
     settlement: Settlement
 
 
@@ -119,10 +121,9 @@ class Ledger(Database):
             origin = (e.calling_ae, e.called_ae, e.peer, e.received)
             messages.append((entry.message_id, *location, len(e.deliveries), *kind, *origin))
             for address in e.deliveries:
-                deliveries.append(
-                    (entry.message_id, address.destination, address.key, state, entry.born, entry.hold, now)
-                )
-                self.deltas[address.destination, state] += 1
+                to = (address.destination, int(address.purpose))
+                deliveries.append((entry.message_id, *to, address.key, state, entry.born, entry.hold, now))
+                self.deltas[*to, state] += 1
         self._insert(_ADD_MESSAGES, messages)
         self._insert(_ADD_DELIVERIES, deliveries)
 
@@ -140,9 +141,9 @@ class Ledger(Database):
         a held delivery no longer blocks. An outcome of what is finished or gone already changes nothing."""
         finished: list[Finished] = []
         freed: list[tuple[str, str]] = []
-        for (destination, settlement), message_ids in _runs(outcomes):
+        for (destination, purpose, settlement), message_ids in _runs(outcomes):
             some = _padded(message_ids)
-            condition, values = f"{_UNFINISHED} ({','.join('?' * len(some))})", (destination, *some)
+            condition, values = f"{_UNFINISHED} ({','.join('?' * len(some))})", (destination, purpose, *some)
             before = dict(
                 self.execute(f"SELECT state, count(*) FROM deliveries WHERE {condition} GROUP BY state", values)
             )
@@ -161,7 +162,7 @@ class Ledger(Database):
                 (after, settlement.reason, time.time(), *values),
             )
             for state, count in before.items():
-                self.count(destination, state, state if after is None else after, count)
+                self.count(destination, purpose, state, state if after is None else after, count)
         return finished, freed
 
     def finish(self, which: str, values: Sequence[object]) -> list[Finished]:
@@ -189,7 +190,7 @@ class Ledger(Database):
 
     def waiting(self, destination: str, after: int, limit: int) -> list[Row]:
         rows = self.execute(
-            f"{WAITING_ROW} WHERE d.state = {WAITING} AND d.destination = ? AND d.message_id > ?"
+            f"{WAITING_ROW} WHERE d.state = {WAITING} AND d.purpose = {SEND} AND d.destination = ? AND d.message_id > ?"
             f" AND {NOT_BLOCKED} ORDER BY d.message_id LIMIT ?",
             (destination, after, limit),
         )
@@ -198,7 +199,7 @@ class Ledger(Database):
     def waiting_in_lane(self, destination: str, lane: str) -> list[Row]:
         """What of a lane may go now, at most 1000."""
         rows = self.execute(
-            f"{WAITING_ROW} WHERE d.state = {WAITING} AND d.destination = ? AND d.lane = ?"
+            f"{WAITING_ROW} WHERE d.state = {WAITING} AND d.purpose = {SEND} AND d.destination = ? AND d.lane = ?"
             f" AND {NOT_BLOCKED} ORDER BY d.message_id LIMIT 1000",
             (destination, lane),
         )
@@ -224,19 +225,20 @@ class Ledger(Database):
                 found.setdefault(row[0], []).append(Known(message_id=row[1], place=place_of(row[2:])))
         return found
 
-    def unfinished_destinations(self, message_id: int) -> set[str]:
+    def unfinished_deliveries(self, message_id: int) -> set[tuple[str, int]]:
+        """Destinations and purposes of what of a message waits or is held."""
         rows = self.execute(
-            f"SELECT destination FROM deliveries WHERE message_id = ? AND state IN ({WAITING}, {HELD})",
+            f"SELECT destination, purpose FROM deliveries WHERE message_id = ? AND state IN ({WAITING}, {HELD})",
             (message_id,),
         )
-        return {row[0] for row in rows}
+        return set(rows)
 
 
-def _runs(outcomes: Iterable[Outcome]) -> Iterator[tuple[tuple[str, Settlement], list[int]]]:
+def _runs(outcomes: Iterable[Outcome]) -> Iterator[tuple[tuple[str, int, Settlement], list[int]]]:
     """The ids of messages that came to the same at the same destination, in order there; none twice in a run, and no
     more than one statement takes."""
     by_destination = sorted(outcomes, key=attrgetter("destination"))
-    for key, run in groupby(by_destination, key=lambda outcome: (outcome.destination, outcome.settlement)):
+    for key, run in groupby(by_destination, key=attrgetter("destination", "purpose", "settlement")):
         ids: dict[int, None] = {}
         for outcome in run:
             if len(ids) == _AT_ONCE[-1] or outcome.message_id in ids:

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from attrs import frozen
 
-from router.messages import PIN, DeliveryState
+from router.messages import DeliveryState, Purpose
 from router.spool.duplicates import C_STORE
 from router.spool.ledger import LOOKED_AT, Finished, Ledger
-from router.spool.schema import DISCARDED, HELD, STATES, WAITING
+from router.spool.schema import DISCARDED, HELD, SEND, STATES, WAITING
 from router.spool.values import Action, InstanceDelivery, QueueRow, Selection, Totals
 
 _COLUMNS = (
-    "d.message_id, d.destination, d.lane, d.state, d.attempts, d.reason, d.changed, m.kind, m.service,"
+    "d.message_id, d.destination, d.purpose, d.lane, d.state, d.attempts, d.reason, d.changed, m.kind, m.service,"
     " m.sop_class_uid, m.sop_instance_uid, m.transfer_syntax, m.calling_ae, m.called_ae, m.peer, m.received,"
     " m.data_length"
 )
@@ -35,9 +35,9 @@ _BY_HAND = {
     Action.DISCARD: "discarded by hand",
 }
 
-Cursor = tuple[int, str]
-"""(message id, destination): changes go in this order, each step from behind the last of the one before."""
-START: Cursor = (0, "")
+Cursor = tuple[int, str, int]
+"""(message id, destination, purpose): changes go in this order, each step from behind the last of the one before."""
+START: Cursor = (0, "", 0)
 
 
 @frozen
@@ -61,6 +61,7 @@ def where(selection: Selection) -> tuple[str, list[object]]:
         terms.append(f"d.state IN ({', '.join(str(STATES.index(state)) for state in states)})")
     for term, value in (
         ("d.destination = ?", selection.destination),
+        ("d.purpose = ?", selection.purpose),
         ("m.service = ?", selection.service),
         ("m.sop_instance_uid = ?", selection.sop_instance_uid),
         ("m.calling_ae = ?", selection.calling_ae),
@@ -79,15 +80,15 @@ def list_rows(connection: sqlite3.Connection, selection: Selection, after: int, 
     condition, values = where(selection)
     found = connection.execute(
         f"SELECT {_COLUMNS} {_FROM} WHERE {condition} AND d.message_id > ?"
-        " ORDER BY d.message_id, d.destination LIMIT ?",
+        " ORDER BY d.message_id, d.destination, d.purpose LIMIT ?",
         (*values, after, limit),
     ).fetchall()
     if found and len(found) == limit:
         last = found[-1]
         found += connection.execute(
-            f"SELECT {_COLUMNS} {_FROM} WHERE {condition} AND d.message_id = ? AND d.destination > ?"
-            " ORDER BY d.destination",
-            (*values, last[0], last[1]),
+            f"SELECT {_COLUMNS} {_FROM} WHERE {condition} AND d.message_id = ?"
+            " AND (d.destination, d.purpose) > (?, ?) ORDER BY d.destination, d.purpose",
+            (*values, *last[:3]),
         )
     return [_queue_row(row) for row in found]
 
@@ -99,7 +100,7 @@ def instances(connection: sqlite3.Connection, uids: Sequence[str]) -> dict[str, 
         " m.calling_ae, m.received FROM"
         f" (SELECT * FROM messages WHERE sop_instance_uid = ? ORDER BY id DESC LIMIT {LOOKED_AT}) m"
         " JOIN deliveries d ON d.message_id = m.id"
-        f" WHERE m.kind = ? AND d.destination NOT LIKE '%{PIN}' ORDER BY m.id"
+        f" WHERE m.kind = ? AND d.purpose = {SEND} ORDER BY m.id"
     )
     found = {}
     for uid in uids:
@@ -123,10 +124,11 @@ def instances(connection: sqlite3.Connection, uids: Sequence[str]) -> dict[str, 
     return found
 
 
-def totals(connection: sqlite3.Connection) -> dict[str, Totals]:
-    """By destination."""
+def totals(connection: sqlite3.Connection, purpose: Purpose = Purpose.SEND) -> dict[str, Totals]:
+    """By destination, of one purpose."""
     found: dict[str, dict[str, int]] = {}
-    for destination, state, count in connection.execute("SELECT destination, state, count FROM totals"):
+    rows = connection.execute("SELECT destination, state, count FROM totals WHERE purpose = ?", (purpose,))
+    for destination, state, count in rows:
         found.setdefault(destination, {})[STATES[state].value] = count
     return {destination: Totals(**counts) for destination, counts in found.items()}
 
@@ -138,34 +140,36 @@ def change(
     condition, values = where(selection)
     states = ", ".join(map(str, _FROM_STATES[action]))
     found = ledger.execute(
-        f"SELECT d.message_id, d.destination, d.state {_FROM} WHERE {condition}"
-        f" AND d.state IN ({states}) AND (d.message_id, d.destination) > (?, ?)"
-        " ORDER BY d.message_id, d.destination LIMIT ?",
+        f"SELECT d.message_id, d.destination, d.purpose, d.state {_FROM} WHERE {condition}"
+        f" AND d.state IN ({states}) AND (d.message_id, d.destination, d.purpose) > (?, ?, ?)"
+        " ORDER BY d.message_id, d.destination, d.purpose LIMIT ?",
         (*values, *after, limit),
     ).fetchall()
     finished: list[Finished] = []
     count = 0
     with ledger.transaction(durable=True):
-        for message_id, destination, state in found:
+        for message_id, destination, purpose, state in found:
             if destination or action in (Action.HOLD, Action.DISCARD):
-                finished += _change_one(ledger, action, message_id, destination, state)
+                finished += _change_one(ledger, action, message_id, destination, purpose, state)
             elif target:
                 _reroute(ledger, message_id, target)
             else:
                 continue  # what no route wanted has nowhere to go, unless somebody says where
             count += 1
-    cursor = (found[-1][0], found[-1][1]) if len(found) == limit else None
+    cursor = found[-1][:3] if len(found) == limit else None
     return Changed(count, cursor, finished)
 
 
-def _change_one(ledger: Ledger, action: Action, message_id: int, destination: str, state: int) -> list[Finished]:
+def _change_one(
+    ledger: Ledger, action: Action, message_id: int, destination: str, purpose: int, state: int
+) -> list[Finished]:
     after = {Action.HOLD: HELD, Action.DISCARD: DISCARDED}.get(action, WAITING)
     ledger.execute(  # what waits again is owed as if it had just come
         "UPDATE deliveries SET state = ?, born = iif(?, ?, born), reason = ?, changed = ?"
-        " WHERE message_id = ? AND destination = ?",
-        (after, after == WAITING, ledger.clock(), _BY_HAND[action], time.time(), message_id, destination),
+        " WHERE message_id = ? AND destination = ? AND purpose = ?",
+        (after, after == WAITING, ledger.clock(), _BY_HAND[action], time.time(), message_id, destination, purpose),
     )
-    ledger.count(destination, state, after)
+    ledger.count(destination, purpose, state, after)
     return ledger.finish("?", (message_id,)) if after == DISCARDED else []
 
 
@@ -176,31 +180,32 @@ def _reroute(ledger: Ledger, message_id: int, target: str) -> None:
         " WHERE message_id = ? AND destination = ''",
         (target, WAITING, ledger.clock(), _BY_HAND[Action.RELEASE], time.time(), message_id),
     )
-    ledger.deltas["", HELD] -= 1
-    ledger.deltas[target, WAITING] += 1
+    ledger.deltas["", SEND, HELD] -= 1
+    ledger.deltas[target, SEND, WAITING] += 1
 
 
 def _queue_row(
-    row: tuple[int, str, str, int, int, str, float, str, str, str, str, str, str, str, str, float, int],
+    row: tuple[int, str, int, str, int, int, str, float, str, str, str, str, str, str, str, str, float, int],
 ) -> QueueRow:
     return QueueRow(
         message_id=row[0],
         destination=row[1],
-        key=row[2],
-        state=STATES[row[3]],
-        attempts=row[4],
-        reason=row[5],
-        changed=row[6],
-        kind=row[7],
-        service=row[8],
-        sop_class_uid=row[9],
-        sop_instance_uid=row[10],
-        transfer_syntax=row[11],
-        calling_ae=row[12],
-        called_ae=row[13],
-        peer=row[14],
-        received=row[15],
-        data_length=row[16],
+        purpose=Purpose(row[2]),
+        key=row[3],
+        state=STATES[row[4]],
+        attempts=row[5],
+        reason=row[6],
+        changed=row[7],
+        kind=row[8],
+        service=row[9],
+        sop_class_uid=row[10],
+        sop_instance_uid=row[11],
+        transfer_syntax=row[12],
+        calling_ae=row[13],
+        called_ae=row[14],
+        peer=row[15],
+        received=row[16],
+        data_length=row[17],
     )
 
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import trio
 
-from router.messages import Address, Envelope
+from router.messages import Address, Envelope, Purpose
 from router.spool import queries
 from router.spool.errors import SpoolUnusable, UnknownMessage
 from router.spool.schema import SCHEMA_VERSION, refuse_newer
@@ -64,7 +64,9 @@ class ReadOnlySpool:
             called_ae=names[7],
             peer=names[8],
             received=received,
-            deliveries=tuple(Address(destination=row.destination, key=row.key) for row in deliveries),
+            deliveries=tuple(
+                Address(destination=row.destination, key=row.key, purpose=row.purpose) for row in deliveries
+            ),
         )
         where = f"large/{file}" if file else f"segments/{segment:08d} at {offset}" if segment else "damaged or gone"
         if unfinished <= 0 and (file or not self._is_there(segment)):
@@ -81,8 +83,9 @@ class ReadOnlySpool:
         """As `Spool.instances`."""
         return queries.instances(self._connection, uids)
 
-    def totals(self) -> dict[str, Totals]:
-        return queries.totals(self._connection)
+    def totals(self, purpose: Purpose = Purpose.SEND) -> dict[str, Totals]:
+        """As `Spool.totals`."""
+        return queries.totals(self._connection, purpose)
 
     def close(self) -> None:
         self._connection.close()

@@ -12,7 +12,7 @@ import msgpack
 from attrs import frozen
 from isal.isal_zlib import crc32
 
-from router.messages import Address, Envelope
+from router.messages import Address, Envelope, Purpose
 from router.spool.errors import DamagedMessage
 
 _pack: Callable[[dict[str, Any]], bytes] = msgpack.packb
@@ -33,6 +33,8 @@ HEADER_LENGTH = _HEADER.size + _CRC.size
 TRAILER_LENGTH = _TRAILER.size
 END = bytes(HEADER_LENGTH)
 """What is written behind the last record, where the next one's header will be."""
+_RETAINED = " (commitment)"
+"""Earlier records mark what is retained for a peer by this behind its name."""
 ENVELOPE_CAP = 1 << 24
 """Bytes. More than a command set at its cap and a thousand deliveries ever need; less than a broken length says."""
 
@@ -111,7 +113,7 @@ def encode_envelope(stored: StoredEnvelope) -> bytes:
         "called_ae": envelope.called_ae,
         "peer": envelope.peer,
         "received": envelope.received,
-        "deliveries": [(address.destination, address.key) for address in envelope.deliveries],
+        "deliveries": [_packed(address) for address in envelope.deliveries],
         "hold": stored.hold,
     }
     if stored.file is not None:
@@ -139,11 +141,22 @@ def decode_envelope(data: bytes) -> StoredEnvelope:
             called_ae=fields["called_ae"],
             peer=fields["peer"],
             received=fields["received"],
-            deliveries=tuple(Address(destination=name, key=key) for name, key in fields["deliveries"]),
+            deliveries=tuple(_address(*address) for address in fields["deliveries"]),
         ),
         hold=fields["hold"],
         file=OwnFile(name=own_file, length=fields["length"], crc=fields["crc"]) if own_file else None,
     )
+
+
+def _packed(address: Address) -> tuple[str, str] | tuple[str, str, int]:
+    pair = (address.destination, address.key)
+    return pair if address.purpose is Purpose.SEND else (*pair, int(address.purpose))
+
+
+def _address(destination: str, key: str, purpose: int = Purpose.SEND) -> Address:
+    if destination.endswith(_RETAINED):
+        destination, purpose = destination.removesuffix(_RETAINED), Purpose.RETAIN
+    return Address(destination=destination, key=key, purpose=Purpose(purpose))
 
 
 def encode_header(nonce: bytes, message_id: int, batch: int, data_length: int, envelope: bytes) -> bytes:

@@ -9,6 +9,7 @@ import contextlib
 import sqlite3
 from collections.abc import Callable
 
+from router.messages import Purpose
 from router.spool import queries, record, upkeep
 from router.spool.findings import Findings
 from router.spool.ledger import Ledger
@@ -82,7 +83,7 @@ class Recovery:
         return scanned
 
     def _reported(self, why: str, scanned: int) -> RecoveryReport:
-        totals = queries.totals(self.ledger.connection).values()
+        totals = [one for purpose in Purpose for one in queries.totals(self.ledger.connection, purpose).values()]
         return RecoveryReport(
             ledger=why,
             scanned=scanned,

@@ -7,7 +7,7 @@ schema knows how to become the next. Not here: the connection and its transactio
 import sqlite3
 from pathlib import Path
 
-from router.messages import DeliveryState
+from router.messages import DeliveryState, Purpose
 from router.spool.errors import SpoolUnusable
 
 SCHEMA_VERSION = 3
@@ -16,7 +16,28 @@ OLDEST_VERSION = 2
 STATES = (DeliveryState.WAITING, DeliveryState.DELIVERED, DeliveryState.HELD, DeliveryState.DISCARDED)
 """A state is stored as its index here."""
 WAITING, DELIVERED, HELD, DISCARDED = range(4)
+SEND, RETAIN = (int(purpose) for purpose in Purpose)
 
+_DELIVERIES = f"""
+CREATE TABLE deliveries (
+    message_id INTEGER NOT NULL, destination TEXT NOT NULL, purpose INTEGER NOT NULL DEFAULT 0, lane TEXT NOT NULL,
+    state INTEGER NOT NULL CHECK (state BETWEEN 0 AND 3), attempts INTEGER NOT NULL DEFAULT 0,
+    born REAL NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '', changed REAL NOT NULL,
+    due REAL NOT NULL DEFAULT 0, status INTEGER, cause TEXT NOT NULL DEFAULT '',
+    crashes INTEGER NOT NULL DEFAULT 0, unanswered INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (message_id, destination, purpose)
+) WITHOUT ROWID;
+CREATE INDEX deliveries_waiting ON deliveries (destination, message_id) WHERE state = {WAITING} AND purpose = {SEND};
+CREATE INDEX deliveries_retained ON deliveries (destination, message_id) WHERE state = {WAITING} AND purpose = {RETAIN};
+CREATE INDEX deliveries_held ON deliveries (destination, lane, message_id) WHERE state = {HELD};
+CREATE TABLE totals (
+    destination TEXT NOT NULL, purpose INTEGER NOT NULL, state INTEGER NOT NULL, count INTEGER NOT NULL,
+    PRIMARY KEY (destination, purpose, state)
+) WITHOUT ROWID;
+"""
+"""`purpose` is that of `router.messages.Purpose`; `due` is on the ledger's clock, 0 for at once; `status` is the last
+DIMSE status, NULL where no response came; `crashes` and `unanswered` count attempts that ended in an exception of our
+own, and those that ended without a response after the data set had been sent."""
 SCHEMA = f"""
 CREATE TABLE facts (next_id INTEGER NOT NULL, synced INTEGER NOT NULL, clock REAL NOT NULL);
 INSERT INTO facts VALUES (1, 0, 0);
@@ -34,34 +55,25 @@ CREATE TABLE messages (
 CREATE INDEX messages_segment ON messages (segment);
 CREATE INDEX messages_instance ON messages (sop_instance_uid);
 CREATE INDEX messages_file ON messages (file) WHERE file <> '';
-CREATE TABLE deliveries (
-    message_id INTEGER NOT NULL, destination TEXT NOT NULL, lane TEXT NOT NULL,
-    state INTEGER NOT NULL CHECK (state BETWEEN 0 AND 3), attempts INTEGER NOT NULL DEFAULT 0,
-    born REAL NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '', changed REAL NOT NULL,
-    purpose INTEGER NOT NULL DEFAULT 0, due REAL NOT NULL DEFAULT 0, status INTEGER,
-    cause TEXT NOT NULL DEFAULT '', crashes INTEGER NOT NULL DEFAULT 0, unanswered INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (message_id, destination)
-) WITHOUT ROWID;
-CREATE INDEX deliveries_waiting ON deliveries (destination, message_id) WHERE state = {WAITING};
-CREATE INDEX deliveries_held ON deliveries (destination, lane, message_id) WHERE state = {HELD};
-CREATE TABLE totals (
-    destination TEXT NOT NULL, state INTEGER NOT NULL, count INTEGER NOT NULL,
-    PRIMARY KEY (destination, state)
-) WITHOUT ROWID;
+{_DELIVERIES}
 PRAGMA user_version = {SCHEMA_VERSION};
 """
-"""Of `deliveries`: `purpose` is 0 to send, 1 to retain the message until its destination has committed to it; `due`
-is on the ledger's clock, 0 for at once; `status` is the last DIMSE status, NULL where no response came; `crashes`
-and `unanswered` count attempts that ended in an exception of our own, and those that ended without a response after
-the data set had been sent."""
 
-_FROM_2_TO_3 = """
-ALTER TABLE deliveries ADD COLUMN purpose INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE deliveries ADD COLUMN due REAL NOT NULL DEFAULT 0;
-ALTER TABLE deliveries ADD COLUMN status INTEGER;
-ALTER TABLE deliveries ADD COLUMN cause TEXT NOT NULL DEFAULT '';
-ALTER TABLE deliveries ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE deliveries ADD COLUMN unanswered INTEGER NOT NULL DEFAULT 0;
+_SUFFIX = " (commitment)"
+"""Schema 2 marked what is retained for a peer by this behind the peer's name."""
+_IS_RETAINED = f"destination LIKE '%{_SUFFIX}'"
+_PEER = f"iif({_IS_RETAINED}, substr(destination, 1, length(destination) - {len(_SUFFIX)}), destination)"
+_FROM_2_TO_3 = f"""
+DROP INDEX deliveries_waiting;
+DROP INDEX deliveries_held;
+ALTER TABLE deliveries RENAME TO old_deliveries;
+ALTER TABLE totals RENAME TO old_totals;
+{_DELIVERIES}
+INSERT INTO deliveries (message_id, destination, purpose, lane, state, attempts, born, reason, changed)
+    SELECT message_id, {_PEER}, {_IS_RETAINED}, lane, state, attempts, born, reason, changed FROM old_deliveries;
+INSERT INTO totals SELECT {_PEER}, {_IS_RETAINED}, state, count FROM old_totals;
+DROP TABLE old_deliveries;
+DROP TABLE old_totals;
 PRAGMA user_version = 3;
 """
 _MIGRATIONS = {2: _FROM_2_TO_3}

@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar
 import structlog
 import trio
 
-from router.messages import Envelope, Settlement, SpoolSettings, Waiting
+from router.messages import Envelope, Purpose, Settlement, SpoolSettings, Waiting
 from router.spool import upkeep
 from router.spool.admission import Admission
 from router.spool.desk import Desk
@@ -223,10 +223,10 @@ class Spool(Desk):
         if behind > 0 and self.recovery.ledger != "intact":
             upkeep.postdate(self._writer.ledger, behind)
 
-    def settle(self, message_id: int, destination: str, result: Settlement) -> None:
+    def settle(self, message_id: int, destination: str, result: Settlement, *, purpose: Purpose = Purpose.SEND) -> None:
         """Say what became of an attempt. Written a little later, and before any later question is answered;
         of a delivery that is finished already, forgotten."""
-        outcome = Outcome(message_id=message_id, destination=destination, settlement=result)
+        outcome = Outcome(message_id=message_id, destination=destination, purpose=purpose, settlement=result)
         if self._error is None:
             self._settled.append(Settle(outcome))
             self._news.set()
@@ -333,8 +333,8 @@ def _place(message_id: int, writer: Writer) -> Place | None:
     return writer.ledger.place(message_id)
 
 
-def _unfinished(message_id: int, writer: Writer) -> set[str]:
-    return writer.ledger.unfinished_destinations(message_id)
+def _unfinished(message_id: int, writer: Writer) -> set[tuple[str, int]]:
+    return writer.ledger.unfinished_deliveries(message_id)
 
 
 def _report(damage: Damage) -> None:

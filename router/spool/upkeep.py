@@ -32,15 +32,16 @@ def lose(ledger: Ledger, message_id: int, reason: str, *, keep_place: bool = Fal
     nothing in the spool belongs to it from now on."""
     now = time.time()
     rows = ledger.execute(
-        f"SELECT destination, state FROM deliveries WHERE message_id = ? AND state IN ({WAITING}, {HELD})",
+        f"SELECT destination, purpose, state FROM deliveries WHERE message_id = ? AND state IN ({WAITING}, {HELD})",
         (message_id,),
     ).fetchall()
-    for destination, state in rows:
+    for destination, purpose, state in rows:
         ledger.execute(
-            "UPDATE deliveries SET state = ?, reason = ?, changed = ? WHERE message_id = ? AND destination = ?",
-            (HELD, reason, now, message_id, destination),
+            "UPDATE deliveries SET state = ?, reason = ?, changed = ?"
+            " WHERE message_id = ? AND destination = ? AND purpose = ?",
+            (HELD, reason, now, message_id, destination, purpose),
         )
-        ledger.count(destination, state, HELD)
+        ledger.count(destination, purpose, state, HELD)
     if not keep_place:
         ledger.execute("UPDATE messages SET segment = 0, offset = 0, file = '' WHERE id = ?", (message_id,))
 
@@ -103,8 +104,8 @@ def recount(ledger: Ledger) -> None:
     """After a rebuild, or whenever in doubt: bring `totals` of what is unfinished in line with the rows."""
     ledger.execute(f"DELETE FROM totals WHERE state IN ({WAITING}, {HELD})")
     ledger.execute(
-        "INSERT INTO totals SELECT destination, state, count(*) FROM deliveries"
-        f" WHERE state IN ({WAITING}, {HELD}) GROUP BY destination, state"
+        "INSERT INTO totals SELECT destination, purpose, state, count(*) FROM deliveries"
+        f" WHERE state IN ({WAITING}, {HELD}) GROUP BY destination, purpose, state"
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from router.messages import DeliveryState, Envelope, Waiting
+from router.messages import DeliveryState, Envelope, Purpose, Waiting
 
 
 @frozen(kw_only=True)
@@ -110,6 +110,8 @@ class Selection:
     message_ids: tuple[int, ...] = ()
     destination: str | None = None
     """"" selects what no route wanted."""
+    purpose: Purpose | None = None
+    """None selects every purpose."""
     states: frozenset[DeliveryState] = frozenset()
     """`IN_FLIGHT` counts as `WAITING`: the ledger does not know the difference."""
     service: str | None = None
@@ -126,6 +128,7 @@ class QueueRow:
 
     message_id: int
     destination: str
+    purpose: Purpose
     key: str
     state: DeliveryState
     attempts: int

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from router.messages import SpoolSettings
+from router.messages import Purpose, SpoolSettings
 from router.spool.errors import OutOfSpace, SpoolClosed, SpoolError, SpoolFailure
 from router.spool.files import is_no_room
 from router.spool.group_commit import GroupCommit, refuse
@@ -210,7 +210,7 @@ class Writer:
             raise SpoolFailure(f"writing to the ledger failed: {error}") from error
         rows: list[Row] = []
         if self._no_room:  # who asked meanwhile did not hear of these
-            settled = {(outcome.message_id, outcome.destination) for outcome in outcomes}
+            settled = {(one.message_id, one.destination) for one in outcomes if one.purpose is Purpose.SEND}
             rows = [
                 row
                 for entry in entries

@@ -11,7 +11,7 @@ from typing import Any, Final
 from attrs import asdict
 
 from router.dimse import describe
-from router.messages import PIN, DeliveryState
+from router.messages import DeliveryState, Purpose
 from router.services.commitment import records
 from router.services.commitment.records import Commitment, Inquiry
 from router.services.commitment.transaction import COMMITTED
@@ -130,10 +130,10 @@ def as_delivery(row: QueueRow) -> InstanceDelivery:
 
 
 def by_instance(rows: Iterable[QueueRow]) -> dict[str, list[InstanceDelivery]]:
-    """A page of the queue, without what is there for the spool's own sake."""
+    """A page of the queue, without what is only retained."""
     found: dict[str, list[InstanceDelivery]] = {}
     for row in rows:
-        if row.kind == "C-STORE-RQ" and not row.destination.endswith(PIN):
+        if row.kind == "C-STORE-RQ" and row.purpose is Purpose.SEND:
             found.setdefault(row.sop_instance_uid, []).append(as_delivery(row))
     return found
 

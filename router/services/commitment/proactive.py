@@ -19,7 +19,7 @@ from pydicom.uid import generate_uid
 
 from router.config import Config, Peer
 from router.dimse import describe
-from router.messages import Address, DeliveryState, Result, Settlement, Waiting, pin_of
+from router.messages import Address, DeliveryState, Purpose, Result, Settlement, Waiting
 from router.services.commitment import records
 from router.services.commitment.records import Commitment, Stage
 from router.services.commitment.transaction import COMMITTED, Clause, FailureReason, Outcome, Reference
@@ -129,7 +129,7 @@ class Proactive:
         references: dict[str, Reference] = {}
         after, left = 0, False
         batch = peer.commitment.batch
-        selection = Selection(destination=pin_of(peer.name), states=frozenset({DeliveryState.WAITING}))
+        selection = Selection(destination=peer.name, purpose=Purpose.RETAIN, states=frozenset({DeliveryState.WAITING}))
         for _ in range(_PAGES):
             rows = await self._spool.queue(selection, after=after, limit=batch)
             found = await self._spool.instances([row.sop_instance_uid for row in rows])
@@ -149,7 +149,7 @@ class Proactive:
 
     async def _let_go(self, row: QueueRow) -> None:
         """A person said that the peer shall not have it."""
-        selection = Selection(message_ids=(row.message_id,), destination=row.destination)
+        selection = Selection(message_ids=(row.message_id,), destination=row.destination, purpose=Purpose.RETAIN)
         await self._spool.change(selection, Action.DISCARD)
 
     async def conclude(self, commitment: Commitment, outcome: Outcome) -> None:
@@ -158,7 +158,8 @@ class Proactive:
         peer = self._peers.get(inquiry.archive)
         for result in outcome.results:
             selection = Selection(
-                destination=pin_of(inquiry.archive),
+                destination=inquiry.archive,
+                purpose=Purpose.RETAIN,
                 sop_instance_uid=result.reference.sop_instance_uid,
                 states=frozenset({DeliveryState.WAITING}),
             )
@@ -190,7 +191,8 @@ class Proactive:
                 why=words,
                 attempt=row.attempts + 1,
             )
-        self._spool.settle(row.message_id, row.destination, Settlement(result=result, reason=words))
+        settlement = Settlement(result=result, reason=words)
+        self._spool.settle(row.message_id, row.destination, settlement, purpose=Purpose.RETAIN)
 
     async def _send_again(self, row: QueueRow, archive: str) -> str:
         """The object as a message of its own, to the archive alone; what came of it, in words."""

@@ -13,8 +13,10 @@ from click.testing import CliRunner
 
 from router import logs
 from router.cli import main
-from router.messages import pin_of
+from router.messages import Purpose
+from router.spool import Totals, read_only
 from tests.router.commitment.peers import UID, ask, instances
+from tests.router.commitment.test_proactive import PIN
 from tests.router.commitment.test_proactive import house as pinning
 from tests.router.commitment.test_service import ROUTE, STORAGE, house, store
 from tests.router.harness import RunningRouter
@@ -85,10 +87,35 @@ async def test_status_tells_delivered_committed_and_the_gap(tmp_path: Path) -> N
         await store(running.port, ONE, TWO)
         await running.until("pacs", gap=2)
         pacs.behaviour = "commits"
-        await running.until(pin_of("pacs"), delivered=2)
+        await running.until(PIN, delivered=2)
         totals = await running.totals("pacs")
         assert (totals["committed"], totals["gap"]) == (2, 0)
         assert "committed" in await of(running)("status")
+
+
+async def test_what_is_retained_is_listed_and_chosen_by_the_name_that_status_shows(tmp_path: Path) -> None:
+    async with pinning(tmp_path, behaviour="is silent") as (running, _):
+        await store(running.port, ONE, TWO)
+        await running.until("pacs", gap=2)
+        cli = of(running)
+        rows = json.loads(await cli("queue", "list", "--state", "all", "--json"))["deliveries"]
+        assert [(row["destination"], row["state"]) for row in rows] == 2 * [
+            ("pacs", "delivered"),
+            (PIN, "waiting"),
+        ]
+        assert "purpose" not in rows[0]
+        assert json.loads(await cli("queue", "list", "--destination", "pacs", "--json"))["deliveries"] == []
+        await cli("queue", "hold", "--destination", "pacs")
+        assert (await running.totals(PIN))["held"] == 0
+        await cli("queue", "hold", "--destination", PIN)
+        assert (await running.totals(PIN))["held"] == 2
+        result = await trio.to_thread.run_sync(
+            partial(CliRunner().invoke, main, ["queue", "retry", "--all", "--to", PIN, "--admin", running.admin])
+        )
+        assert "is no peer that deliveries can go to" in result.output
+    looking = read_only(running.config.router.spool)
+    assert looking.totals(Purpose.RETAIN) == {"pacs": Totals(held=2)}
+    looking.close()
 
 
 async def test_a_stopped_routers_spool_tells_the_same(tmp_path: Path) -> None:

@@ -7,13 +7,15 @@ from typing import Any
 
 import trio
 
-from router.messages import DeliveryState, pin_of
+from router.messages import DeliveryState, Purpose
 from router.spool import Action, Selection
 from tests.router.commitment.peers import CommittingArchive, instances
 from tests.router.commitment.test_service import STORAGE, asked, store
 from tests.router.harness import RunningRouter, configuration, eventually, running_router
 
-PIN = pin_of("pacs")
+PIN = "pacs (commitment)"
+"""As `status` shows what is retained for the peer."""
+RETAINED = Selection(destination="pacs", purpose=Purpose.RETAIN)
 
 
 @asynccontextmanager
@@ -85,11 +87,11 @@ async def test_what_is_refused_again_and_again_is_held_for_a_person(tmp_path: Pa
     async with house(tmp_path, attempts=2, misses=misses, reason=0x0110) as (running, pacs):
         await store(running.port, one)
         await running.until(PIN, held=1)
-        (row,) = await running.spool.queue(Selection(destination=PIN))
+        (row,) = await running.spool.queue(RETAINED)
         assert row.reason == "not committed: 0110H processing failure, 2 times"
         assert len(pacs.stored) == 1
         pacs.misses = frozenset()
-        await running.spool.change(Selection(destination=PIN), Action.RETRY)
+        await running.spool.change(RETAINED, Action.RETRY)
         await store(running.port, instances(2)[1])
         await running.until(PIN, delivered=2)
 
@@ -111,5 +113,5 @@ async def test_what_is_owed_is_asked_for_after_a_restart(tmp_path: Path) -> None
     async with house(tmp_path) as (running, pacs):
         await running.until(PIN, delivered=2)
         assert not pacs.stored
-        states = {row.state for row in await running.spool.queue(Selection(destination=PIN))}
+        states = {row.state for row in await running.spool.queue(RETAINED)}
         assert states <= {DeliveryState.DELIVERED}

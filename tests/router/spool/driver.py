@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from router.messages import Address, Envelope, Result, Settlement, SpoolSettings, Waiting
+from router.messages import Address, Envelope, Purpose, Result, Settlement, SpoolSettings, Waiting
 from router.spool import Spool, SpoolError
 from router.spool.files import FileSystem
 from router.spool.incoming import Incoming
@@ -29,6 +29,7 @@ def envelope(
     key: str = "",
     command: bytes = b"command",
     kind: str = "C-STORE-RQ",
+    retain: tuple[str, ...] = (),
 ) -> Envelope:
     return Envelope(
         kind=kind,
@@ -42,7 +43,10 @@ def envelope(
         called_ae="ROUTER",
         peer="127.0.0.1",
         received=time.time(),
-        deliveries=tuple(Address(destination=name, key=key) for name in destinations),
+        deliveries=(
+            *(Address(destination=name, key=key) for name in destinations),
+            *(Address(destination=name, purpose=Purpose.RETAIN) for name in retain),
+        ),
     )
 
 
@@ -126,8 +130,11 @@ class Driver:
         assert isinstance(receipt, Receipt)
         return receipt
 
-    def settle(self, message_id: int, destination: str, settlement: Settlement) -> None:
-        self.writer.turn([Settle(Outcome(message_id=message_id, destination=destination, settlement=settlement))])
+    def settle(
+        self, message_id: int, destination: str, settlement: Settlement, purpose: Purpose = Purpose.SEND
+    ) -> None:
+        outcome = Outcome(message_id=message_id, destination=destination, purpose=purpose, settlement=settlement)
+        self.writer.turn([Settle(outcome)])
 
     def ask(self, question: Callable[[Writer], T]) -> T:
         ask = Ask(question, Answer[T]())

@@ -3,7 +3,7 @@
 import pytest
 from attrs import evolve
 
-from router.messages import SpoolSettings
+from router.messages import Purpose, SpoolSettings
 from router.spool import DuplicateRefused
 from router.spool.duplicates import is_same
 from router.spool.jobs import Commit, Unsure
@@ -44,6 +44,33 @@ def test_a_held_delivery_still_counts_as_the_same() -> None:
     driver.commit(A, envelope())
     driver.settle(1, "pacs", held())
     assert driver.commit(A, envelope()).duplicate
+
+
+def test_what_is_retained_for_a_destination_stays_in_one_message_with_what_is_sent_to_it() -> None:
+    driver = driver_with("refuse")
+    driver.commit(A, envelope(retain=("pacs",)))
+    assert driver.commit(A, envelope(retain=("pacs",))).duplicate
+    driver.settle(1, "pacs", delivered())
+    assert driver.ledger.unfinished_deliveries(1) == {("pacs", Purpose.RETAIN)}
+    again = driver.commit(A, envelope(destinations=("pacs", "vna"), retain=("pacs",)))
+    assert driver.ledger.unfinished_deliveries(1) == {("pacs", Purpose.RETAIN)}
+    assert driver.ledger.unfinished_deliveries(again.message_id) == {
+        ("pacs", Purpose.SEND),
+        ("pacs", Purpose.RETAIN),
+        ("vna", Purpose.SEND),
+    }
+
+
+def test_what_is_only_retained_is_handed_to_no_destination_and_keeps_the_message() -> None:
+    driver = driver_with("refuse")
+    driver.commit(A, envelope(retain=("pacs",)))
+    assert len(driver.rows) == len(driver.waiting("pacs")) == 1
+    driver.settle(1, "pacs", delivered())
+    assert driver.waiting("pacs") == []
+    assert driver.writer.segments.known[1].live == 1
+    driver.settle(1, "pacs", delivered("committed"), Purpose.RETAIN)
+    assert driver.ledger.unfinished_deliveries(1) == set()
+    assert driver.writer.segments.known[1].live == 0
 
 
 def test_what_was_delivered_is_delivered_again() -> None:

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 from attrs import evolve
 
-from router.messages import DeliveryState
+from router.messages import DeliveryState, Purpose
 from router.spool import Action, Damage, OutOfSpace, Selection
 from router.spool.desk import _change
 from router.spool.jobs import Settle
@@ -122,7 +122,7 @@ def test_a_sparse_segment_is_compacted_so_that_one_stuck_message_does_not_pin_it
     assert "00000001" not in files.files_in("/segments")
     assert driver.place(stuck).segment == max(driver.writer.segments.known)
     assert driver.data(stuck) == content(stuck - 1, 900)
-    assert driver.ledger.unfinished_destinations(stuck) == {"pacs", "vna"}
+    assert driver.ledger.unfinished_deliveries(stuck) == {("pacs", Purpose.SEND), ("vna", Purpose.SEND)}
     driver.stop()
     files.ledger_states = [None]
     again = Driver(files)

@@ -130,7 +130,8 @@ class World:
         unfinished: dict[bytes, set[str]] = {}
         for (message_id,) in ledger.execute("SELECT id FROM messages WHERE unfinished > 0").fetchall():
             token = self.check_message(driver, message_id)
-            unfinished[token] = unfinished.get(token, set()) | ledger.unfinished_destinations(message_id)
+            left = {destination for destination, _ in ledger.unfinished_deliveries(message_id)}
+            unfinished[token] = unfinished.get(token, set()) | left
         for token, sent in self.sent.items():
             if sent.receipt is not None and not sent.receipt.duplicate:
                 assert set(sent.receipt.destinations) - sent.finished <= unfinished.get(token, set())

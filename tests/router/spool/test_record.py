@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.messages import Address, Envelope
+from router.messages import Address, Envelope, Purpose
 from router.spool import DamagedMessage, record
 from router.spool.record import OwnFile, StoredEnvelope
 from tests.router.spool.driver import envelope
@@ -14,7 +14,7 @@ from tests.router.spool.driver import envelope
 NONCE = bytes(range(16))
 
 text = st.text(st.characters(codec="utf-8"), max_size=20)
-addresses = st.builds(Address, destination=text, key=text)
+addresses = st.builds(Address, destination=text, key=text, purpose=st.sampled_from(Purpose))
 envelopes = st.builds(
     Envelope,
     kind=text,
@@ -36,6 +36,15 @@ files = st.builds(OwnFile, name=st.just("0" * 32), length=st.integers(0, 2**63),
 @given(st.builds(StoredEnvelope, envelope=envelopes, hold=text, file=st.none() | files))
 def test_an_envelope_survives_the_round_trip(stored: StoredEnvelope) -> None:
     assert record.decode_envelope(record.encode_envelope(stored)) == stored
+
+
+def test_an_earlier_record_says_by_a_suffix_what_is_retained() -> None:
+    stored = StoredEnvelope(envelope=envelope(destinations=("pacs", "pacs (commitment)")))
+    earlier = record.encode_envelope(stored)
+    assert record.decode_envelope(earlier).envelope.deliveries == (
+        Address(destination="pacs"),
+        Address(destination="pacs", purpose=Purpose.RETAIN),
+    )
 
 
 @given(st.integers(1, 2**63), st.integers(0, 2**63), st.integers(0, 2**40), st.binary(max_size=50))

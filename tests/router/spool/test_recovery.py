@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from router.messages import DeliveryState, SpoolSettings
+from router.messages import DeliveryState, Purpose, SpoolSettings
 from router.spool import DamagedMessage, Selection, record
 from router.spool.files import REAL
 from router.spool.queries import list_rows
@@ -65,7 +65,7 @@ def test_a_ledger_that_is_missing_is_rebuilt(tmp_path: Path) -> None:
     assert [again.data(row.message_id) for row in again.waiting("vna")] == data
     assert [(row.message_id, row.key) for row in again.waiting("pacs")] == [(1, ""), (2, ""), (3, ""), (4, "lane")]
     assert again.data(4) == large
-    assert again.ledger.unfinished_destinations(5) == {""}
+    assert again.ledger.unfinished_deliveries(5) == {("", Purpose.SEND)}
     assert again.report.held == 1
     assert again.commit(b"new", envelope("1.2.11")).message_id == 6
     again.stop()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from router.messages import DeliveryState
+from router.messages import DeliveryState, Purpose
 from router.spool import Spool, SpoolUnusable
 from router.spool.counters import Counters
 from router.spool.database import Database
@@ -49,31 +49,36 @@ CREATE TABLE totals (
     PRIMARY KEY (destination, state)
 ) WITHOUT ROWID;
 INSERT INTO messages VALUES
-    (1, 1, 64, 100, 10, 7, '', 1, 'C-STORE-RQ', 'storage', '1.2', '1.2.1', '1.2', '1.2.3', 'CT', 'R', '::1', 1e9),
+    (1, 1, 64, 100, 10, 7, '', 3, 'C-STORE-RQ', 'storage', '1.2', '1.2.1', '1.2', '1.2.3', 'CT', 'R', '::1', 1e9),
     (2, 1, 164, 100, 10, 7, '', 1, 'C-STORE-RQ', 'storage', '1.2', '1.2.1', '1.2', '1.2.4', 'CT', 'R', '::1', 1e9),
     (3, 1, 264, 100, 10, 7, '', 0, 'C-STORE-RQ', 'storage', '1.2', '1.2.1', '1.2', '1.2.5', 'CT', 'R', '::1', 1e9);
 INSERT INTO deliveries VALUES
     (1, 'pacs', '', 0, 4, 11.5, 'A700H', 1e9), (1, 'vna', '', 1, 1, 11.5, '0000H', 1e9),
+    (1, 'pacs (commitment)', '', 0, 0, 11.5, '', 1e9), (1, 'vna (commitment)', '', 2, 5, 11.5, 'not committed', 1e9),
     (2, 'pacs', 'lane', 2, 1, 12.5, 'C000H', 1e9), (3, 'pacs', '', 3, 0, 13.5, 'discarded by hand', 1e9);
-INSERT INTO totals VALUES ('pacs', 0, 1), ('vna', 1, 901), ('pacs', 2, 1), ('pacs', 3, 17);
+INSERT INTO totals VALUES ('pacs', 0, 1), ('vna', 1, 901), ('pacs', 2, 1), ('pacs', 3, 17),
+    ('pacs (commitment)', 0, 1), ('vna (commitment)', 2, 1), ('vna (commitment)', 1, 900);
 PRAGMA user_version = 2;
 """
 """As revision 6426320 made it, and what it may hold."""
 TOTALS = {"pacs": Totals(waiting=1, held=1, discarded=17), "vna": Totals(delivered=901)}
+RETAINED = {"pacs": Totals(waiting=1), "vna": Totals(held=1, delivered=900)}
 
 
 def rows_of(ledger: Database) -> list[tuple[object, ...]]:
     return [
-        (row.message_id, row.destination, row.key, row.state, row.attempts, row.reason)
+        (row.message_id, row.destination, row.purpose, row.key, row.state, row.attempts, row.reason)
         for row in list_rows(ledger.connection, Selection(), 0, 100)
     ]
 
 
 ROWS = [
-    (1, "pacs", "", DeliveryState.WAITING, 4, "A700H"),
-    (1, "vna", "", DeliveryState.DELIVERED, 1, "0000H"),
-    (2, "pacs", "lane", DeliveryState.HELD, 1, "C000H"),
-    (3, "pacs", "", DeliveryState.DISCARDED, 0, "discarded by hand"),
+    (1, "pacs", Purpose.SEND, "", DeliveryState.WAITING, 4, "A700H"),
+    (1, "pacs", Purpose.RETAIN, "", DeliveryState.WAITING, 0, ""),
+    (1, "vna", Purpose.SEND, "", DeliveryState.DELIVERED, 1, "0000H"),
+    (1, "vna", Purpose.RETAIN, "", DeliveryState.HELD, 5, "not committed"),
+    (2, "pacs", Purpose.SEND, "lane", DeliveryState.HELD, 1, "C000H"),
+    (3, "pacs", Purpose.SEND, "", DeliveryState.DISCARDED, 0, "discarded by hand"),
 ]
 
 
@@ -90,10 +95,11 @@ def test_a_ledger_of_schema_2_keeps_every_row_total_and_its_clock(tmp_path: Path
     assert ledger.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
     assert rows_of(ledger) == ROWS
     assert totals(ledger.connection) == TOTALS
+    assert totals(ledger.connection, Purpose.RETAIN) == RETAINED
     assert ledger.clock() >= 1234.5
     assert [row.waiting.born for row in ledger.waiting("pacs", 0, 10)] == [11.5]
-    added = ledger.execute("SELECT DISTINCT purpose, due, status, cause, crashes, unanswered FROM deliveries")
-    assert added.fetchall() == [(0, 0.0, None, "", 0, 0)]
+    added = ledger.execute("SELECT DISTINCT due, status, cause, crashes, unanswered FROM deliveries")
+    assert added.fetchall() == [(0.0, None, "", 0, 0)]
     ledger.close()
 
 
