@@ -21,6 +21,7 @@ from pdu.items import (
 from pdu.pdus import AssociateAC, AssociateRJ, AssociateRQ, Rejection
 from pdu.writer import SMALLEST_MAXIMUM_LENGTH
 
+_LONGEST_UID = 64
 _CLIMBS = re.compile(r"(^|/)\.\.(/|$)")
 
 
@@ -120,14 +121,15 @@ def negotiate(
 ) -> tuple[PresentationContextResult, ...]:
     """Judge every proposal, in order; `choose` gives the transfer syntax to use, or why there is none.
 
-    PS3.8 9.3.3.2: every proposal is answered. That none is accepted is no reason to reject the association.
+    PS3.8 9.3.3.2: every proposal is answered. That none is accepted is no reason to reject the association. Beside a
+    refusal stands the first transfer syntax, unless it is longer than a UID can be.
     """
     results: list[PresentationContextResult] = []
     for context in proposed:
         match choose(context):
             case ContextResult() as refusal:
-                transfer_syntax = context.transfer_syntaxes[0] if context.transfer_syntaxes else ""
-                result = refusal
+                first = context.transfer_syntaxes[0] if context.transfer_syntaxes else ""
+                transfer_syntax, result = first if len(first) <= _LONGEST_UID else "", refusal
             case chosen:
                 transfer_syntax, result = chosen, ContextResult.ACCEPTANCE
         results.append(PresentationContextResult(id=context.id, result=result, transfer_syntax=transfer_syntax))

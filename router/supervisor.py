@@ -186,16 +186,22 @@ class Router:
             if not admitted:
                 stream.socket.close()
                 return
-            acceptor = Acceptor(stream.socket, peer, listener, self._reception)
-            self._acceptors.add(acceptor)
             try:
-                await acceptor.run()
+                await self._serve_association(stream, peer, listener)
             except Exception:
                 log.exception("association crashed", peer=peer)
             finally:
-                self._acceptors.discard(acceptor)
-                if self._stopping.is_set() and not self._acceptors:
-                    self._nobody_left.set()
+                stream.socket.close()  # where no acceptor has taken its descriptor
+
+    async def _serve_association(self, stream: trio.SocketStream, peer: str, listener: Listener) -> None:
+        acceptor = Acceptor(stream.socket, peer, listener, self._reception)
+        self._acceptors.add(acceptor)
+        try:
+            await acceptor.run()
+        finally:
+            self._acceptors.discard(acceptor)
+            if self._stopping.is_set() and not self._acceptors:
+                self._nobody_left.set()
 
     async def _wind_down(self) -> None:
         """Let what is in flight come to its end, for `shutdown_grace` at the most."""

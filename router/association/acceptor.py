@@ -19,17 +19,13 @@ from pdu import (
     Abort,
     AbortIndication,
     AcceptedContext,
-    AssociateAC,
     AssociateConfirm,
     AssociateIndication,
     AssociateRJ,
     AssociateRQ,
-    AsynchronousOperationsWindow,
-    ContextResult,
     Fragment,
     Indication,
     Overtaken,
-    PresentationContext,
     ProviderAbort,
     RejectIndication,
     Rejection,
@@ -37,18 +33,13 @@ from pdu import (
     ReleaseIndication,
     RequestRefused,
     Role,
-    RoleSelection,
     State,
     TransportClosed,
     UpperLayer,
-    UserInformation,
-    accept_roles,
-    accept_window,
-    accepted_contexts,
-    negotiate,
 )
 from router.association.answers import Unexpected
 from router.association.doors import Doors, judge_access
+from router.association.negotiation import agree
 from router.association.operation import Operation, send_response
 from router.association.transport import Interrupted, KernelSocket, Transport
 from router.association.visit import Visit
@@ -87,7 +78,6 @@ class Acceptor:
         self._assembler = MessageAssembler(command_cap=self._config.limits.command_set)
         self._contexts: dict[int, AcceptedContext] = {}
         self._services: dict[int, Service] = {}
-        self._abstract_syntaxes: dict[str, Service] = {}
         self._sender: Sender | None = None
         self._refusals = STANDARD_STATUSES
         self._operation: Operation | None = None
@@ -209,8 +199,9 @@ class Acceptor:
 
     async def _abort(self, words: str) -> None:
         self._end_association(self._outcome or words)
-        if self._upper_layer.state is State.STA2:  # there is no association to abort yet
+        if self._upper_layer.state is State.STA2:  # there is no association to abort (PS3.8 table 9-10, Evt15)
             self._transport.close()
+            return
         await self._transport.tell(self._upper_layer.abort)
 
     # Association establishment
@@ -224,11 +215,11 @@ class Acceptor:
             return
         self._refusals = self._config.statuses.towards(request.calling_ae_title)
         self._sender = Sender(calling_ae=request.calling_ae_title, called_ae=request.called_ae_title, peer=self._peer)
-        accept = self._acceptance(request)
-        self._log.debug(
-            "presentation contexts", words=context_words(request.presentation_contexts, accept.presentation_contexts)
-        )
-        await self._transport.tell(self._upper_layer.accept, accept)
+        agreement = agree(request, self._config, self._listener, self._reception.services)
+        self._contexts, self._services, self._window = agreement.contexts, agreement.services, agreement.window
+        results = agreement.accept.presentation_contexts
+        self._log.debug("presentation contexts", words=context_words(request.presentation_contexts, results))
+        await self._transport.tell(self._upper_layer.accept, agreement.accept)
         self._begin_visit(request.calling_ae_title)
 
     def _begin_visit(self, title: str) -> None:
@@ -255,42 +246,6 @@ class Acceptor:
         if self._draining or not self._reception.spool.accepting:
             return AssociateRJ.because(Rejection.TEMPORARY_CONGESTION)
         return None
-
-    def _acceptance(self, request: AssociateRQ) -> AssociateAC:
-        router = self._config.router
-        accept = AssociateAC(
-            called_ae_title=request.called_ae_title,
-            calling_ae_title=request.calling_ae_title,
-            presentation_contexts=negotiate(request.presentation_contexts, self._choose),
-            user_information=UserInformation(
-                maximum_length=self._listener.maximum_pdu_length,
-                implementation_class_uid=router.implementation_class_uid,
-                implementation_version_name=router.implementation_version_name,
-                asynchronous_operations_window=accept_window(
-                    request.user_information.asynchronous_operations_window,
-                    AsynchronousOperationsWindow(invoked=self._config.limits.window, performed=1),
-                ),
-                roles=accept_roles(request.user_information.roles, self._roles),
-            ),
-        )
-        if window := accept.user_information.asynchronous_operations_window:
-            self._window = window.invoked
-        self._contexts = accepted_contexts(request, accept)
-        return accept
-
-    def _choose(self, context: PresentationContext) -> str | ContextResult:
-        """What the first service makes of it whose abstract syntax it is."""
-        for service in self._reception.services:
-            verdict = service.judge(context)
-            if verdict is not None:
-                self._services[context.id] = self._abstract_syntaxes[context.abstract_syntax] = service
-                return verdict
-        return ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED
-
-    def _roles(self, offer: RoleSelection) -> tuple[bool, bool]:
-        """The roles that the peer may take: as the service says whose abstract syntax it is."""
-        service = self._abstract_syntaxes.get(offer.sop_class_uid)
-        return service.roles(offer.sop_class_uid) if service else (True, False)
 
     # Messages
 

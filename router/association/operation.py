@@ -2,10 +2,12 @@
 
 Its service judges it by its command set alone: refuses it, or says how much of a data set it may bring. So much goes
 to the spool's memory or to a file as it comes in; what is refused, or longer, is dropped, and the association goes on.
-Then the service performs it. What was not committed leaves no trace. The same for an association that we accepted and
+Then the service performs it. Where its code raises, that is answered as a failure (0110H, or C001H to a C-STORE).
+What was not committed leaves no trace. The same for an association that we accepted and
 for one that we opened. Not here: reading and answering, which the association's actor does.
 """
 
+import structlog
 from attrs import evolve, frozen
 
 from pdu import AcceptedContext, PresentationContext
@@ -13,9 +15,12 @@ from router.association.target import Target
 from router.association.transport import Transport
 from router.config import STANDARD_STATUSES, Statuses
 from router.dimse import DATA_SET, Command, DataSetPiece, MessageBegin, Response, Status, encode
+from router.logs import escaped
 from router.services import Allowance, Request, Sender, Service
-from router.services.refusal import refuse, refuse_for_space
-from router.spool import Incoming, OutOfSpace, Spool, TooLarge
+from router.services.refusal import refuse, refuse_for_failure, refuse_for_space
+from router.spool import Incoming, OutOfSpace, Spool, SpoolClosed, SpoolFailure, TooLarge
+
+log = structlog.get_logger()
 
 
 @frozen
@@ -83,10 +88,13 @@ class Operation:
 
     def _judge(self) -> Command | Allowance:
         command = self.request.command
-        if command.field in self.service.requests:
+        if command.field not in self.service.requests:
+            words = f"{command.name} is no operation of {self.service.name}"
+            return refuse(self.request, Status.UNRECOGNIZED_OPERATION, words)
+        try:
             return self.service.admit(self.request)
-        words = f"{command.name} is no operation of {self.service.name}"
-        return refuse(self.request, Status.UNRECOGNIZED_OPERATION, words)
+        except Exception:
+            return self._failed()
 
     async def take(self, piece: DataSetPiece) -> None:
         """Take the next bytes of the data set. Where it is refused, or not wanted, they are dropped."""
@@ -112,8 +120,24 @@ class Operation:
             if self._refusal is not None:
                 return Response(self._refusal)
             return await self.service.perform(self.request, self._data)
+        except (SpoolFailure, SpoolClosed):
+            raise
+        except Exception:
+            return Response(self._failed())
         finally:
             await self.drop()
+
+    def _failed(self) -> Command:
+        """The response where our own code raised: the fault is the router's, the association goes on."""
+        request = self.request
+        log.exception(
+            "operation crashed",
+            association=request.association,
+            calling_ae=escaped(request.sender.calling_ae),
+            peer=request.sender.peer,
+            command=request.command.name,
+        )
+        return refuse_for_failure(request)
 
     async def drop(self) -> None:
         """Leave no trace of a data set that was not committed."""

@@ -115,7 +115,11 @@ class Transport:
         self._bytes_received = 0
         self._bytes_sent = 0
         self.upper_layer = upper_layer
-        tune(sock)
+        try:
+            tune(sock)
+        except BaseException:
+            sock.close()
+            raise
 
     def statistics(self) -> TransportStatistics:
         return TransportStatistics(bytes_received=self._bytes_received, bytes_sent=self._bytes_sent)

@@ -10,7 +10,7 @@ from typing import Final
 from attrs import frozen
 
 from router.routing import charset
-from router.services.procedure_steps.data_sets import SPECIFIC_CHARACTER_SET, DataSet, Element
+from router.services.procedure_steps.data_sets import SPECIFIC_CHARACTER_SET, DataSet, Element, character_set
 
 MPPS: Final = "1.2.840.10008.3.1.2.3.3"
 """Modality Performed Procedure Step (PS3.4 F.7)."""
@@ -64,9 +64,7 @@ def text(data_set: DataSet, tag: int) -> str:
     vr, value = data_set.get(tag, Element("", b""))
     if not isinstance(value, bytes):
         return ""
-    terms = data_set.get(SPECIFIC_CHARACTER_SET, Element("CS", b"")).value
-    assert isinstance(terms, bytes)
-    decoded = charset.decode(value, terms.decode("latin-1").strip("\0 "), name=vr == "PN")
+    decoded = charset.decode(value, character_set(data_set), name=vr == "PN")
     return decoded.partition("\\")[0].strip("\0 ")
 
 

@@ -170,7 +170,7 @@ def _little(vr: str, value: bytes, order: str) -> bytes:
 def overlaid(held: DataSet, update: DataSet) -> dict[int, Element]:
     """`held` with the elements of `update` in place of its own. Where their character sets differ, the text of both
     becomes UTF-8 (PS3.4 F.7.2.2.3: the later one does not replace the earlier)."""
-    before, after = _character_set(held), _character_set(update)
+    before, after = character_set(held), character_set(update)
     if before == after or not after:
         return {**held, **update} | ({SPECIFIC_CHARACTER_SET: held[SPECIFIC_CHARACTER_SET]} if before else {})
     if not before and _is_ascii(held):
@@ -178,7 +178,8 @@ def overlaid(held: DataSet, update: DataSet) -> dict[int, Element]:
     return {**_in_utf_8(held, before), **_in_utf_8(update, after)}
 
 
-def _character_set(data_set: DataSet) -> str:
+def character_set(data_set: DataSet) -> str:
+    """The terms of Specific Character Set (0008,0005); "" where there are none, or a sequence stands there."""
     value = data_set.get(SPECIFIC_CHARACTER_SET, Element("CS", b"")).value
     return value.decode("latin-1").strip("\0 ") if isinstance(value, bytes) else ""
 
@@ -192,7 +193,7 @@ def _is_ascii(data_set: DataSet) -> bool:
 
 
 def _in_utf_8(data_set: DataSet, terms: str, *, nested: bool = False) -> dict[int, Element]:
-    terms = _character_set(data_set) or terms
+    terms = character_set(data_set) or terms
     out: dict[int, Element] = {}
     for tag, (vr, value) in data_set.items():
         if not isinstance(value, bytes):

@@ -10,6 +10,8 @@ from router.services.procedure_steps.content import text
 from router.services.procedure_steps.data_sets import (
     EXPLICIT_LE,
     TRANSFER_SYNTAXES,
+    DataSet,
+    Element,
     overlaid,
     read,
     write,
@@ -107,3 +109,22 @@ def test_an_update_without_a_character_set_leaves_that_of_the_step() -> None:
 
     assert text(tree, 0x00080005) == "ISO_IR 100"
     assert text(tree, 0x00100010) == "Müller^Jörg"
+
+
+CHARACTER_SET = 0x00080005
+PATIENT_NAME = 0x00100010
+values = st.binary(max_size=12) | st.lists(
+    st.dictionaries(st.sampled_from([CHARACTER_SET, PATIENT_NAME]), st.builds(Element, st.just("CS"), st.binary())),
+    max_size=2,
+).map(tuple)
+
+
+@given(st.dictionaries(st.sampled_from([CHARACTER_SET, PATIENT_NAME]), st.builds(Element, st.just("PN"), values)))
+def test_the_text_of_any_tree_can_be_read_whatever_stands_for_its_character_set(tree: DataSet) -> None:
+    for tag in (CHARACTER_SET, PATIENT_NAME):
+        assert isinstance(text(tree, tag), str)
+
+
+def test_a_sequence_that_stands_for_the_character_set_is_none() -> None:
+    tree: DataSet = {CHARACTER_SET: Element("SQ", ({},)), PATIENT_NAME: Element("PN", b"Doe^Jane")}
+    assert text(tree, PATIENT_NAME) == "Doe^Jane"

@@ -13,8 +13,9 @@ from click.testing import CliRunner, Result
 from structlog.testing import capture_logs
 
 from router.cli import main
+from router.dimse import Status
 from tests.router.harness import Archive, RunningRouter, running_router
-from tests.router.mpps.messages import completed, in_progress
+from tests.router.mpps.messages import completed, encoded, in_progress, progress
 from tests.router.mpps.playing import RIS, Scanner, hub
 from tests.router.mpps.test_availability import store
 from tests.router.mpps.test_hub import UID
@@ -128,3 +129,16 @@ async def test_no_log_line_tells_who_the_patient_is(tmp_path: Path) -> None:
             pass
     assert UID in str(logs)
     assert not any(word in str(logs) for word in PHI)
+
+
+async def test_a_sequence_in_the_place_of_the_character_set_hides_no_step(tmp_path: Path) -> None:
+    nested = bytes.fromhex("08000500 5351 0000 00000000") + encoded(progress("on the way"))
+    async with RIS().serving() as ris, running_router(hub(tmp_path, ris=ris.port)) as router:
+        async with Scanner.connected(router.port) as scanner:
+            await scanner.tell(scanner.create_command(UID), nested)
+            assert (await scanner.hear()).status == Status.INVALID_ATTRIBUTE_VALUE, "the association stands"
+            await scanner.create(UID, in_progress())
+            await scanner.tell(scanner.set_command(UID), nested)
+            assert (await scanner.hear()).status == Status.SUCCESS
+        page = await asked("steps", "list", "--phi", "--admin", router.admin)
+    assert [one["uid"] for one in page["steps"]] == [UID]

@@ -1,0 +1,79 @@
+"""An error of the router's own is answered, and ends neither the association nor anything beside it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from router.dimse import Command, CommandField, Status, encode
+from router.routing import RoutingTable
+from router.services.procedure_steps.taking import Intake
+from router.services.verification import Verification
+from tests.router.harness import (
+    CT,
+    IMPLICIT,
+    VERIFICATION,
+    Archive,
+    Modality,
+    configuration,
+    data_set,
+    p_data,
+    running_router,
+    store_rq,
+)
+from tests.router.mpps.messages import in_progress
+from tests.router.mpps.playing import RIS, Scanner, hub
+
+UID = "1.2.840.99.1"
+
+
+def raising(*_: Any, **__: Any) -> Any:
+    raise ZeroDivisionError("a fault of the router")
+
+
+def crashes(logs: list[Any]) -> list[tuple[str, str]]:
+    return [(line["event"], line["command"]) for line in logs if line.get("exc_info") and line["log_level"] == "error"]
+
+
+async def test_an_error_while_an_object_is_taken_is_answered_c001h_and_the_association_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Archive().serving() as archive, running_router(configuration(tmp_path, pacs=archive.port)) as router:
+        async with Modality.connected(router.port) as modality:
+            await modality.associate()
+            with monkeypatch.context() as patch, capture_logs() as logs:
+                patch.setattr(RoutingTable, "match", raising)
+                answer = await modality.store(store_rq(UID), data_set(UID))
+            assert answer.status == Status.UNABLE_TO_PROCESS
+            assert "ZeroDivision" not in (answer.error_comment or "")
+            assert crashes(logs) == [("operation crashed", "C-STORE-RQ")]
+            assert (await modality.store(store_rq(UID), data_set(UID))).status == 0
+        assert len(await archive.received(1)) == 1
+
+
+@pytest.mark.parametrize("step", ["admit", "perform"])
+async def test_an_error_while_another_operation_is_performed_is_answered_0110h(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    echo = Command(field=CommandField.C_ECHO_RQ, message_id=7, affected_sop_class_uid=VERIFICATION)
+    async with running_router(configuration(tmp_path)) as router, Modality.connected(router.port) as modality:
+        await modality.associate((VERIFICATION, (IMPLICIT,)), (CT, (IMPLICIT,)))
+        with monkeypatch.context() as patch, capture_logs() as logs:
+            patch.setattr(Verification, step, raising)
+            await modality.say(p_data(1, encode(echo), command=True))
+            assert (await modality.response()).status == Status.PROCESSING_FAILURE
+        assert crashes(logs) == [("operation crashed", "C-ECHO-RQ")]
+        await modality.say(p_data(1, encode(echo), command=True))
+        assert (await modality.response()).status == 0
+
+
+async def test_an_error_while_a_step_is_taken_is_answered_0110h(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with RIS().serving() as ris, running_router(hub(tmp_path, ris=ris.port)) as router:
+        async with Scanner.connected(router.port) as scanner:
+            with monkeypatch.context() as patch:
+                patch.setattr(Intake, "take", raising)
+                assert (await scanner.create(UID, in_progress())).status == Status.PROCESSING_FAILURE
+            assert (await scanner.create(UID, in_progress())).status == Status.SUCCESS
