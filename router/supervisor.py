@@ -7,9 +7,10 @@ not acknowledged is not kept, what was not delivered is still in the spool), the
 
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import structlog
 import trio
@@ -53,6 +54,9 @@ class Router:
             visited=self._dispatcher.visited,
         )
         self._acceptors: set[Acceptor] = set()
+        self._started_with = config
+        self.ready: Final = trio.Event()
+        """Set when everything is up."""
         self._stopping = trio.Event()
         self._nobody_left = trio.Event()
         self._started = trio.current_time()
@@ -64,18 +68,25 @@ class Router:
         self._stopping.set()
 
     def reload(self, config: Config) -> None:
-        """Judge and deliver by `config` from now on. Open associations keep what they negotiated.
+        """Judge and deliver by `config` from now on, or by the old one as a whole where any part of it fails.
 
-        Listeners, limits, the spool and the admin API stay as they are: those need a restart, and the log says so.
+        Open associations keep what they negotiated. What needs a restart stays as it is, and the log says so. Nothing
+        is reloaded before the router is `ready` or while it stops. Never raises.
         """
-        for name in ("listeners", "spool", "admin", "limits"):
-            if getattr(config, name) != getattr(self._config, name):
-                log.warning("a change that needs a restart", section=name)
-        for service in self._reception.services:
-            service.reload(config)
-        self._reception.config = config
-        self._dispatcher.reload(config)
-        self._config = config
+        if self._stopping.is_set() or not self.ready.is_set():
+            log.warning("not reloaded: the router is stopping" if self.ready.is_set() else "not reloaded: not ready")
+            return
+        try:
+            changes = [service.prepare(config) for service in self._reception.services]
+            changes.append(self._dispatcher.prepare(config))
+        except Exception:
+            log.exception("not reloaded: this configuration makes the router fail, so the old one stays in force")
+            return
+        for change in changes:
+            change()
+        self._reception.config = self._config = config
+        self._reception.doors.limits = config.limits
+        _tell_restarts(self._started_with, config)
         log.info("reloaded", routes=len(config.routes), peers=len(config.peers))
 
     async def status(self) -> dict[str, Any]:
@@ -129,6 +140,7 @@ class Router:
                     admin = await serving.start(serve_admin, self._config.admin.listen, self._controls())
                     addresses = {"dicom": bound, "admin": admin}
                     log.info("ready", **addresses, spool=str(self._config.router.spool))
+                    self.ready.set()
                     task_status.started(addresses)
                     await self._stopping.wait()
                 await self._wind_down()
@@ -219,6 +231,15 @@ class Router:
             log.warning("cut off what was still in flight", associations=len(self._acceptors))
 
 
+def _tell_restarts(started_with: Config, config: Config) -> None:
+    """Log what has changed since the start and is not in force before the next one."""
+    changed = [name for name in ("listeners", "spool", "admin") if getattr(config, name) != getattr(started_with, name)]
+    if config.router.spool != started_with.router.spool:
+        changed.append("router.spool")
+    for section in changed:
+        log.warning("a change that needs a restart", section=section)
+
+
 def _account(numbers: dict[str, int], actor: dict[str, Any]) -> dict[str, Any]:
     """One destination's five numbers, which always add up to what was accepted for it, and its actor's state."""
     in_flight = actor.pop("in_flight", 0)
@@ -252,15 +273,28 @@ async def serve(config: Config, spool: Spool) -> None:
 async def _obey_signals(
     router: Router, config: Config, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-        task_status.started()
-        async for number in signals:
-            if number != signal.SIGHUP:
-                router.stop()
-            elif config.path is not None:
-                try:
-                    fresh = await trio.to_thread.run_sync(load_config, config.path, limiter=COMPUTING)
-                except ConfigError as error:
-                    log.error("not reloaded: the configuration has faults", faults=[str(f) for f in error.faults])
-                else:
-                    router.reload(fresh)
+    ask, asked = trio.open_memory_channel[Path](1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_reload, router, asked)
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            task_status.started()
+            async for number in signals:
+                if number != signal.SIGHUP:
+                    router.stop()
+                elif config.path is not None:
+                    with suppress(trio.WouldBlock):  # one is asked for already, and has yet to read the file
+                        ask.send_nowait(config.path)
+
+
+async def _reload(router: Router, asked: trio.MemoryReceiveChannel[Path]) -> None:
+    """Reload the file whenever that is asked for, from the moment on at which the router is ready."""
+    await router.ready.wait()
+    async for path in asked:
+        try:
+            config = await trio.to_thread.run_sync(load_config, path, limiter=COMPUTING)
+        except ConfigError as error:
+            log.error("not reloaded: the configuration has faults", faults=[str(f) for f in error.faults])
+        except Exception:
+            log.exception("not reloaded: the configuration could not be read", file=str(path))
+        else:
+            router.reload(config)

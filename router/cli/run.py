@@ -6,6 +6,7 @@ collects the log finds it there.
 
 import gc
 import resource
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -52,8 +53,14 @@ def run(ctx: click.Context, config_path: Path, log_format: logs.Format | None, l
             log.error("configuration fault", file=str(config_path), path=fault.path, fault=fault.message)
         ctx.exit(EXIT_CONFIGURATION)
     _allow_many_files()
+    signal.signal(signal.SIGHUP, _not_reloaded)
     if not _serve(config):
         ctx.exit(EXIT_FAILED)
+
+
+def _not_reloaded(*_: object) -> None:
+    """SIGHUP before the supervisor obeys it, and after: by itself it would end the process."""
+    log.warning("not reloaded: the router is starting or stopping")
 
 
 def _allow_many_files() -> None:

@@ -4,6 +4,7 @@ No destination ever waits for another: each has its own actor, window and associ
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import structlog
@@ -14,7 +15,7 @@ from router.config import Config, Peer
 from router.delivery.destination import Destination, DestinationStatistics
 from router.delivery.retry import restarts
 from router.messages import Waiting
-from router.services import Service
+from router.services import Change, Service
 from router.spool import Spool, SpoolClosed, SpoolFailure
 
 log = structlog.get_logger()
@@ -56,7 +57,7 @@ class Dispatcher:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve every peer, those without an address when they come, until `drain`ed or cancelled."""
         async with trio.open_nursery() as self._nursery:
-            self._start()
+            self.prepare(self._config)()
             task_status.started()
             await self._stopped.wait()
         self.drained.set()
@@ -67,24 +68,30 @@ class Dispatcher:
         for destination in self._destinations.values():
             destination.drain()
 
-    def reload(self, config: Config) -> None:
-        """Start, exchange and stop actors so that they are those of `config`. What an actor had in its window is in
-        the ledger; its successor, which starts when it has ended, finds it there."""
+    def prepare(self, config: Config) -> Change:
+        """Build the actors that `config` asks for and that do not run yet. The returned function exchanges them."""
         peers = config.destinations
-        for name, destination in list(self._destinations.items()):
-            if self._peers[name] != peers.get(name) or _shared(self._config) != _shared(config):
-                self._leaving[name] = self._destinations.pop(name)
-                destination.drain()
-        self._config, self._peers = config, peers
-        self._start()
+        same = _shared(self._config) == _shared(config)
+        actors = {
+            name: Destination(peer, config, self._spool, self._services)
+            for name, peer in peers.items()
+            if not (same and name in self._destinations and self._peers[name] == peer)
+        }
+        return partial(self._adopt, config, peers, actors)
 
-    def _start(self) -> None:
-        """Start an actor for every peer that lacks one, each after its predecessor."""
+    def _adopt(self, config: Config, peers: dict[str, Peer], actors: Mapping[str, Destination]) -> None:
+        """Start `actors`, each after its predecessor, and stop those without a peer. What an actor had in its window
+        is in the ledger, where its successor finds it."""
         assert self._nursery is not None
-        for peer in self._peers.values():
-            if peer.name not in self._destinations:
-                destination = self._destinations[peer.name] = self._actor(peer)
-                self._nursery.start_soon(self._supervise, peer, destination, self._leaving.pop(peer.name, None))
+        for name in list(self._destinations):
+            if name in actors or name not in peers:
+                self._leaving[name] = self._destinations.pop(name)
+                self._leaving[name].drain()
+        self._config, self._peers = config, peers
+        for name, destination in actors.items():
+            self._destinations[name] = destination
+            self._nursery.start_soon(self._supervise, peers[name], destination, self._leaving.pop(name, None))
+        self._changes.unpark_all()
 
     async def visited(self, title: str, visit: Visit) -> None:
         """Send what waits for the peers of an AE title on an association that one of them has opened, until it has

@@ -11,6 +11,7 @@ from router.services.mpps_retrieve import MPPSRetrieve
 from router.services.service import (
     Allowance,
     BaseService,
+    Change,
     House,
     Prelude,
     Question,
@@ -28,6 +29,7 @@ __all__ = [
     "VERIFICATION",
     "Allowance",
     "BaseService",
+    "Change",
     "House",
     "Prelude",
     "Question",

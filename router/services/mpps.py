@@ -38,7 +38,7 @@ from router.services.procedure_steps.notices import Notices
 from router.services.procedure_steps.plan import RELAY
 from router.services.procedure_steps.taking import AT_ONCE, Intake, Message
 from router.services.refusal import refuse, refuse_for_space
-from router.services.service import Allowance, BaseService, House, Prelude, Request
+from router.services.service import Allowance, BaseService, Change, House, Prelude, Request
 from router.services.storage import is_uid
 from router.spool import Incoming, OutOfSpace
 
@@ -66,10 +66,13 @@ class MPPSHub(BaseService):
         self._started = self._spool.clock()
         self._settings, self._allowance = house.config.mpps, _allowance(house.config)
 
-    def reload(self, config: Config) -> None:
+    def prepare(self, config: Config) -> Change:
+        return partial(self._adopt, config, self._intake.prepare(config))
+
+    def _adopt(self, config: Config, change_intake: Change) -> None:
         self._settings, self._allowance = config.mpps, _allowance(config)
         self._notices.reload(config)
-        self._intake.reload(config)
+        change_intake()
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:

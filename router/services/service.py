@@ -7,6 +7,7 @@ answer means for the delivery. It never sees a socket; what it accepts, it gives
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import ClassVar, Final, Protocol
 
 import trio
@@ -56,6 +57,10 @@ class Allowance:
 
 
 NO_DATA_SET: Final = Allowance(largest=0)
+
+
+Change = Callable[[], None]
+"""Puts a configuration that has been prepared in force. Never raises."""
 
 
 class Unanswered(Exception):
@@ -141,8 +146,8 @@ class Service(Protocol):
     async def run(self) -> None:
         """Whatever it does in the background, for as long as the router runs. Started again where it crashes."""
 
-    def reload(self, config: Config) -> None:
-        """Judge what comes next by another configuration."""
+    def prepare(self, config: Config) -> Change:
+        """Build what `config` means for this service. Nothing changes before the returned function is called."""
 
 
 class BaseService:
@@ -168,5 +173,8 @@ class BaseService:
     async def run(self) -> None:
         await trio.sleep_forever()
 
+    def prepare(self, config: Config) -> Change:
+        return partial(self.reload, config)
+
     def reload(self, config: Config) -> None:
-        pass
+        """Judge what comes next by `config`. A service where this may raise overrides `prepare` instead."""

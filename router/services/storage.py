@@ -8,6 +8,7 @@ routing table needs, the destinations are frozen into the envelope, and the spoo
 import re
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import ClassVar, Final
 
 import trio
@@ -20,7 +21,7 @@ from router.dimse import Command, CommandField, Response, Status, StatusClass, r
 from router.messages import Address, Envelope, Purpose, Result, Waiting
 from router.routing import Facts, MalformedDataSet, RoutingTable, scan
 from router.services.refusal import refuse, refuse_for_space
-from router.services.service import Allowance, BaseService, House, Request
+from router.services.service import Allowance, BaseService, Change, House, Request
 from router.spool import DuplicateRefused, Incoming, OutOfSpace
 
 SOP_CLASS_UID: Final = 0x00080016
@@ -59,13 +60,16 @@ class Storage(BaseService):
 
     def __init__(self, house: House) -> None:
         self._spool = house.spool
-        self.reload(house.config)
+        self.prepare(house.config)()
 
-    def reload(self, config: Config) -> None:
+    def prepare(self, config: Config) -> Change:
+        return partial(self._adopt, config, RoutingTable(config.routes))
+
+    def _adopt(self, config: Config, table: RoutingTable) -> None:
         self._settings = config.storage
         self._allowance = Allowance(largest=config.limits.object_size or None)
         self._holds_unrouted = config.router.unrouted == "hold"
-        self._table = RoutingTable(config.routes)
+        self._table = table
         self._committing = {peer.name for peer in config.peers.values() if peer.commitment.request}
         self._wanted = self._table.elements | {SOP_CLASS_UID, SOP_INSTANCE_UID, *self._settings.require}
 

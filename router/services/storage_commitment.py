@@ -30,7 +30,7 @@ from router.services.commitment.records import Commitment, Stage
 from router.services.commitment.transaction import COMMITTED, Report, Word
 from router.services.procedure_steps.data_sets import IMPLICIT_LE, TRANSFER_SYNTAXES
 from router.services.refusal import refuse, refuse_for_space
-from router.services.service import Allowance, BaseService, House, Request
+from router.services.service import Allowance, BaseService, Change, House, Request
 from router.spool import Incoming, OutOfSpace
 
 LARGEST: Final = 64 << 20
@@ -56,13 +56,16 @@ class StorageCommitment(BaseService):
         self._state.define(records.SCHEMA)
         self._proactive = Proactive(house.config, house.spool, house.state, self._begin)
         self._actors = Actors(house.spool, house.state, self._destination_of, self._proactive.conclude)
-        self.reload(house.config)
+        self.prepare(house.config)()
 
-    def reload(self, config: Config) -> None:
+    def prepare(self, config: Config) -> Change:
+        return partial(self._adopt, config, Planner(config.routes, config.commitment))
+
+    def _adopt(self, config: Config, planner: Planner) -> None:
         self._settings = config.commitment
         self._allowance = Allowance(largest=min(LARGEST, config.limits.object_size or LARGEST))
         self._peers = config.peers
-        self._planner = Planner(config.routes, config.commitment)
+        self._planner = planner
         self._proactive.reload(config)
 
     async def run(self) -> None:

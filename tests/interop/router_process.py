@@ -130,6 +130,9 @@ class RouterProcess:
         self._close()
         assert code == 0, f"the router ended with {code}:\n{self.tail()}"
 
+    def send_signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         """SIGKILL: what a power cut leaves of a process."""
         self._process.kill()

@@ -49,7 +49,7 @@ from router.services.procedure_steps.plan import RELAY, Plan, Planner
 from router.services.procedure_steps.records import Step, StepMessage
 from router.services.procedure_steps.turns import Turns
 from router.services.refusal import refuse
-from router.services.service import House, Request
+from router.services.service import Change, House, Request
 from router.spool import Incoming
 
 AT_ONCE: Final = 64 << 10
@@ -87,12 +87,16 @@ class Intake:
         self._notices: Final = notices
         self._turns: Final = Turns()
         self._coming: dict[str, Step] = {}
-        self.reload(house.config)
+        self.prepare(house.config)()
 
-    def reload(self, config: Config) -> None:
+    def prepare(self, config: Config) -> Change:
+        """Build what `config` means for steps to come; the returned function puts it in force."""
+        return partial(self._adopt, config, Planner(config.routes))
+
+    def _adopt(self, config: Config, planner: Planner) -> None:
         self._settings = config.mpps
         self._holds_unrouted = config.router.unrouted == "hold"
-        self._planner = Planner(config.routes)
+        self._planner = planner
 
     def coming(self, uid: str) -> Step | None:
         """The step as it is going to be, while that is written to the disk. Its message may be on its way already."""
