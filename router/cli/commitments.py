@@ -52,11 +52,11 @@ def list_(limit: int, before: int | None, as_json: bool, config_path: Path, admi
             _EVENTS[one["event_type"]],
             moment(one["received"]),
             ", ".join(_archive_words(archive) for archive in one["archives"]),
-            one["transaction_uid"],
         )
         for one in page["commitments"]
     ]
-    say_table(("id", "from", "stage", "instances", "failed", "told", "asked", "archives", "transaction"), rows)
+    below = [one["transaction_uid"] for one in page["commitments"]]
+    say_table(("id", "from", "stage", "instances", "failed", "told", "asked", "archives"), rows, below=below)
     if page["next"]:
         say(f"there may be more: --before {page['next']}")
 

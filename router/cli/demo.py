@@ -42,7 +42,8 @@ def demo(ctx: click.Context, config_path: Path, objects: int) -> None:
     if not _all_well(performance) or heard != (_HEARD, 1):
         say("Not everything arrived as it was sent: see above.")
         ctx.exit(EXIT_FAILED)
-    say("Everything that was acknowledged is where its routes say, byte for byte. The folder of the demo is removed.")
+    say("Everything that was acknowledged is where its routes say, byte for byte.")
+    say("The folder of the demo is removed.")
 
 
 def _play(config: Config, objects: int, folder: Path) -> tuple[Performance, list[Instance]]:
@@ -88,11 +89,13 @@ def _show(config: Config, performance: Performance) -> None:
     rate = deliveries / performance.delivered_seconds
     say(
         f"{count(deliveries, 'delivery', 'deliveries')} were made after {performance.delivered_seconds:.2f} s: "
-        f"{rate:.0f}/s, sender, router and archives sharing this machine."
+        f"{rate:.0f}/s."
     )
+    say("Sender, router and archives share this machine.")
 
 
 def _show_lines(lines: Sequence[Line], title: str) -> None:
+    say("")
     rows = [(f"{line.seconds:.2f}", line.who, line.what) for line in lines]
     say_table(["seconds", "who", "what"], rows, title=title)
 

@@ -4,18 +4,25 @@ What came from a peer may hold anything: it is shown without control characters 
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from itertools import chain, zip_longest
 from typing import Any, Final
 
 import click
-from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
-_NO_TERMINAL_WIDTH: Final = 4096
-"""Columns where no terminal sets them: nothing is wrapped in a file or a pipe."""
+_NO_TERMINAL_WIDTH: Final = 100
+"""Columns of a file or a pipe, unless COLUMNS says otherwise."""
+_LEAST_WIDTH: Final = 20
+_GAP: Final = "  "
+"""Between two columns of a table."""
+_WHOLE_WORD: Final = 64
+"""Characters of a word that is not broken while something else can yield. A UID has no more (PS3.5 9.1)."""
 
 
 json_option: Final = click.option("--json", "as_json", is_flag=True, help="For machines.")
@@ -23,8 +30,9 @@ json_option: Final = click.option("--json", "as_json", is_flag=True, help="For m
 
 
 def console() -> Console:
-    """Standard output, as a place for tables and progress."""
-    width = None if sys.stdout.isatty() else _NO_TERMINAL_WIDTH
+    """Return standard output as a place for tables and progress: as wide as COLUMNS, else as its terminal, else 100."""
+    columns, elsewhere = os.environ.get("COLUMNS", ""), None if sys.stdout.isatty() else _NO_TERMINAL_WIDTH
+    width = max(int(columns), _LEAST_WIDTH) if columns.isdecimal() else elsewhere
     return Console(file=sys.stdout, width=width, markup=False, highlight=False, emoji=False)
 
 
@@ -38,16 +46,72 @@ def say_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, default=str))
 
 
-def say_table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
-    """A table; numbers stand to the right."""
-    table = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
-    cells = [list(row) for row in rows]
-    for index, heading in enumerate(headings):
-        numeric = any(isinstance(row[index], int | float) for row in cells)
-        table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
-    for row in cells:
-        table.add_row(*(printable(str(cell)) for cell in row))
-    console().print(table)
+def say_table(
+    headings: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", below: Sequence[str] = ()
+) -> None:
+    """Print a table that fits the console: long cells are wrapped in their column. Numbers stand to the right.
+
+    `below` has a text for each row, which stands under it: a UID, a reason, whatever needs the whole width.
+    """
+    out, cells = console(), [list(row) for row in rows]
+    texts = [[printable(str(cell)) for cell in row] for row in cells]
+    columns = list(zip(headings, *texts, strict=True))
+    wanted = [max(map(_longest_line, column)) for column in columns]
+    least = [min(_WHOLE_WORD, max(map(_longest_word, column))) for column in columns]
+    widths = fit(wanted, least, out.width - len(_GAP) * (len(columns) - 1))
+    numeric = [any(isinstance(row[index], int | float) for row in cells) for index in range(len(columns))]
+    lines = [_lines(row, widths, numeric) for row in (headings, *texts)]
+    rule = ("-" if out.options.ascii_only else "─") * min(out.width, max(map(len, chain(*lines))))
+    if title:
+        say(title)
+    out.print("\n".join(lines[0]), style="bold", soft_wrap=True)
+    out.print(rule, soft_wrap=True)
+    for row, note in zip_longest(lines[1:], below, fillvalue=""):
+        indented = [f"{_GAP}{line}" for line in _wrapped(printable(note), out.width - len(_GAP))] if note else []
+        out.print("\n".join([*row, *indented]), soft_wrap=True)
+    out.print()
+
+
+def fit(wanted: Sequence[int], least: Sequence[int], room: int) -> list[int]:
+    """Return the widths of a table's columns, `room` together where that leaves each at least one character.
+
+    The widest column yields first: each down to its `least`, and only then below it.
+    """
+    widths = list(wanted)
+    while sum(widths) > room and max(widths) > 1:
+        above = [index for index, width in enumerate(widths) if width > max(1, least[index])]
+        widths[max(above or range(len(widths)), key=widths.__getitem__)] -= 1
+    return widths
+
+
+def _lines(row: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]) -> list[str]:
+    """Return the lines of one row, each cell wrapped in its column."""
+    columns = [_wrapped(text, width) for text, width in zip(row, widths, strict=True)]
+    return [
+        _GAP.join(
+            _padded(part, width, right) for part, width, right in zip(parts, widths, numeric, strict=True)
+        ).rstrip()
+        for parts in zip_longest(*columns, fillvalue="")
+    ]
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    if cell_len(text) <= width and "\n" not in text:
+        return [text]
+    return [line.plain.rstrip() for line in Text(text).wrap(console(), width, overflow="fold")]
+
+
+def _padded(text: str, width: int, right: bool) -> str:
+    space = " " * (width - cell_len(text))
+    return space + text if right else text + space
+
+
+def _longest_line(text: str) -> int:
+    return max(map(cell_len, text.splitlines()), default=0)
+
+
+def _longest_word(text: str) -> int:
+    return max(map(cell_len, text.split()), default=0)
 
 
 def printable(text: str) -> str:

@@ -82,12 +82,11 @@ def _show_page(page: dict[str, Any]) -> None:
             moment(one["received"]),
             one["calling_ae"],
             size(one["data_length"]),
-            one["sop_instance_uid"],
-            one["reason"],
         )
         for one in page["deliveries"]
     ]
-    say_table(("id", "destination", "state", "attempts", "received", "from", "size", "SOP instance", "reason"), rows)
+    below = [f"{one['sop_instance_uid']}\n{one['reason']}".strip() for one in page["deliveries"]]
+    say_table(("id", "destination", "state", "attempts", "received", "from", "size"), rows, below=below)
     if page["next"]:
         say(f"there may be more: --after {page['next']}")
 

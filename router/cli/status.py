@@ -46,17 +46,16 @@ def _show_destinations(destinations: dict[str, dict[str, Any]]) -> None:
     if any("committed" in one for one in destinations.values()):
         numbers += ["committed", "gap"]
     rows = [
-        (name or "(unrouted)", *(one.get(number, 0) for number in numbers), _doing(one))
+        (name or "(unrouted)", *(one.get(number, 0) for number in numbers), one.get("actor_stage", ""))
         for name, one in destinations.items()
     ]
-    say_table(("destination", *(number.replace("_", " ") for number in numbers), "now"), rows)
+    headings = ("destination", *(number.replace("_", " ") for number in numbers), "now")
+    say_table(headings, rows, below=[_why(one) for one in destinations.values()])
 
 
-def _doing(numbers: dict[str, Any]) -> str:
-    """What the destination's actor is at, and why."""
-    words = [numbers.get("actor_stage", "")]
-    if reason := numbers.get("actor_reason"):
-        words.append(reason)
+def _why(numbers: dict[str, Any]) -> str:
+    """Return why the destination's actor is in its stage, and when it tries again."""
+    words = [numbers.get("actor_reason") or ""]
     if (next_try := numbers.get("actor_next_try")) is not None:
         words.append(f"next try in {_span(next_try)}")
     return ": ".join(filter(None, words))

@@ -44,7 +44,7 @@ def list_(stage: str | None, limit: int, phi: bool, as_json: bool, config_path: 
     if not page["steps"]:
         say("no steps")
         return
-    headings = ["step", "state", "modality", "from", "begun", "changed", "series", "instances", "waiting", "held"]
+    headings = ["state", "modality", "from", "begun", "changed", "series", "instances", "waiting", "held"]
     rows = [_row(step) for step in page["steps"]]
     if phi:
         headings += ["accession number", "patient", "patient ID"]
@@ -52,12 +52,11 @@ def list_(stage: str | None, limit: int, phi: bool, as_json: bool, config_path: 
             (*row, one["accession_number"], one["patient_name"], one["patient_id"])
             for row, one in zip(rows, page["steps"], strict=True)
         ]
-    say_table(headings, rows)
+    say_table(headings, rows, below=[one["uid"] for one in page["steps"]])
 
 
 def _row(step: dict[str, Any]) -> tuple[object, ...]:
     return (
-        step["uid"],
         step["stage"],
         step["modality"],
         step["calling_ae"],

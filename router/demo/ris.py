@@ -11,9 +11,9 @@ from pdu import ContextResult, PresentationContext
 from router.association import Acceptor, Doors, Reception
 from router.config import Config, Listener
 from router.demo.stage import HERE
-from router.dimse import CommandField, Response, Status, response_to
+from router.dimse import Command, CommandField, Response, Status, response_to
 from router.messages import Result, Waiting
-from router.services import BaseService, Request
+from router.services import Allowance, BaseService, Request
 from router.services.instance_availability import (
     INSTANCE_AVAILABILITY,
     REFERENCED_SERIES_SEQUENCE,
@@ -46,6 +46,9 @@ class StandIn(BaseService):
 
     def judge(self, context: PresentationContext) -> str | ContextResult | None:
         raise NotImplementedError
+
+    def admit(self, request: Request) -> Command | Allowance:
+        return Allowance(largest=None)
 
     async def perform(self, request: Request, data: Incoming | None) -> Response:
         raise NotImplementedError

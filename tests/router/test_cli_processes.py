@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,6 +32,7 @@ from tests.interop.ports import HOST, free_port, until
 from tests.interop.router_process import RouterProcess, configuration, write_toml
 from tests.objects import PHI, Instance, ct, stored_files
 
+TOP = Path(__file__).parents[2]
 TRANSFER_SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian, JPEG2000Lossless)
 
 
@@ -336,6 +337,46 @@ def test_status_shows_destinations_associations_and_spool(to_nobody: RouterProce
     assert shown.returncode == 0
     assert "gone" in shown.stdout
     assert "no connection to" in shown.stdout
+
+
+@pytest.fixture
+def crowded(tmp_path: Path) -> Iterator[RouterProcess]:
+    """A router with long names everywhere, and a queue of what waits and of what no route took."""
+    nobody = {
+        f"archive-of-the-{quarter}-quarter": SimpleNamespace(ae_title="GONE", address=f"{HOST}:{free_port()}")
+        for quarter in ("northern", "southern")
+    }
+    content = configuration(nobody, router={"unrouted": "hold"})
+    content["routes"][0]["when"] = {"Modality": "CT"}
+    with RouterProcess(tmp_path / "crowded", content) as router:
+        for number in (3000, 3001):
+            sent = command("send", address(router), ct(number).write(tmp_path), "--calling", "A_VERY_LONG_NAME")
+            assert sent.returncode == 0
+        yield router
+
+
+def widest(arguments: Sequence[str | Path], columns: str | None = None) -> int:
+    """Characters in the longest line that a command prints into a pipe; at least six lines are wanted."""
+    environ = {name: value for name, value in os.environ.items() if name != "COLUMNS"} | {"PYTHONPATH": os.getcwd()}
+    whole = [sys.executable, "-m", "router", *map(str, arguments)]
+    done = subprocess.run(
+        whole, env=environ | ({"COLUMNS": columns} if columns else {}), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) >= 6
+    return max(map(len, lines))
+
+
+def test_tables_in_a_pipe_are_100_columns_wide_at_most_or_as_wide_as_columns_says(crowded: RouterProcess) -> None:
+    admin = ("--admin", crowded.admin)
+    for arguments in (("status", *admin), ("queue", "list", *admin)):
+        assert widest(arguments) <= 100
+        assert widest(arguments, "79") <= 79
+
+
+def test_the_demo_fits_in_100_columns_and_all_goes_well() -> None:
+    assert widest(["demo", "--objects", "20", "--config", TOP / "router.toml"]) <= 100
 
 
 def test_a_person_looks_into_the_queue_and_changes_it(to_nobody: RouterProcess, tmp_path: Path) -> None:
