@@ -2,80 +2,110 @@
 
 `state.sqlite` stands beside the segments, guarded by the spool's lock. Promises: a change is on the disk when
 `change` returns, whole or not at all; changes come one after another. The spool keeps the messages themselves; what
-both must agree on is committed to the spool first. Not here: what the tables mean (each service defines its own).
+both must agree on is committed to the spool first. Not here: what the tables mean (each service defines its own),
+and the file at a start (state_file.py).
 """
 
 import sqlite3
-import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 import structlog
 import trio
 
 from router.concurrency import STATE
-from router.spool import OutOfSpace, SpoolFailure
+from router.spool import OutOfSpace, SpoolFailure, SpoolUnusable
 from router.spool.files import is_no_room
+from router.state_file import Connections, is_corrupt, is_locked, mark_corrupt, open_state
 
 T = TypeVar("T")
 
-FILE: Final = "state.sqlite"
-_CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_COUNTERS: Final = """
+CREATE TABLE IF NOT EXISTS counters (row INTEGER PRIMARY KEY, clock REAL NOT NULL, next_id INTEGER NOT NULL);
+"""
 
 log = structlog.get_logger()
+
+
+class Counting(Protocol):
+    """The run clock and the message ids of the spool, by which services date and name what they remember."""
+
+    @property
+    def next_id(self) -> int:
+        """Lowest message id that was never given out."""
+        ...
+
+    def clock(self) -> float:
+        """Seconds that routers have run with this spool."""
+        ...
+
+    def advance(self, *, clock: float, next_id: int) -> None:
+        """Be no lower than this."""
+        ...
+
+
+Migration = Callable[[sqlite3.Connection, Counting], bool]
+"""Brings a service's tables of an earlier version up to date, if there are any; whether there were."""
 
 
 class State:
     """The open database. One router has it, from `open` to `close`."""
 
-    def __init__(self, connection: sqlite3.Connection, reading: sqlite3.Connection, glance: sqlite3.Connection) -> None:
+    def __init__(self, folder: Path, connections: Connections, counters: Counting) -> None:
         """Three connections to the same database, so that what is read never waits for what is written."""
-        self._connection = connection
-        self._reading = reading
-        self._glance = glance
+        self._folder = folder
+        self._connection, self._reading, self._glance = connections
+        self._counters = counters
         self._turn = trio.Lock()
         self._reader = trio.Lock()
         self._wanted: list[_Change[Any]] = []
+        self._is_locked = False
         self._failed = trio.Event()
         self._failure: SpoolFailure | None = None
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
-        """Open it, or make it. One that SQLite finds corrupt is set aside beside it, and reported: a router that
-        forgets a transaction beats one that does not start.
+    def open(cls, folder: Path, counters: Counting) -> Self:
+        """Open it, or make it, and bring the counters up to what it has of them. One that SQLite finds corrupt is set
+        aside, and reported.
 
         Raises:
-            sqlite3.Error, OSError: the disk is at fault.
+            SpoolUnusable: it cannot be opened.
         """
-        path = folder / FILE
-        try:
-            return cls(_connect(path), _connect(path), _connect(path))
-        except sqlite3.DatabaseError as error:
-            if error.sqlite_errorcode & 0xFF not in _CORRUPT:
-                raise
-            aside = path.with_name(f"{FILE}.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
-            path.rename(aside)
-            for suffix in ("-wal", "-shm"):
-                path.with_name(FILE + suffix).unlink(missing_ok=True)
-            log.error("state set aside: SQLite cannot read it", copy=str(aside), why=str(error))
-            return cls(_connect(path), _connect(path), _connect(path))
+        state = cls(folder, open_state(folder), counters)
+        state.define(_COUNTERS)
+        for clock, next_id in state._glance.execute("SELECT clock, next_id FROM counters"):
+            counters.advance(clock=clock, next_id=next_id)
+        return state
 
     def close(self) -> None:
         for connection in (self._glance, self._reading, self._connection):
             connection.close()
 
-    def define(self, schema: str) -> None:
-        """Make a service's tables where they are missing: statements of the kind CREATE ... IF NOT EXISTS."""
-        self._connection.executescript(schema)
+    def define(self, schema: str, migrate: Migration = lambda connection, counters: False) -> None:
+        """Bring a service's tables up to date, then make them where they are missing: statements of the kind
+        CREATE ... IF NOT EXISTS. Before the router runs.
+
+        Raises:
+            SpoolUnusable: SQLite cannot do it.
+        """
+        try:
+            with self._connection:
+                self._connection.execute("BEGIN")
+                if migrate(self._connection, self._counters):
+                    self._keep_counters()
+            self._connection.executescript(schema)
+        except sqlite3.Error as error:
+            self._meant_by(error)  # what is corrupt is marked
+            raise SpoolUnusable(f"the services' state cannot be brought up to date: {error}") from error
 
     async def change(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Carried out in a worker's thread, whole or not at all. It is durable when this returns; cancellation waits
         for it. Those that are wanted at the same time share one transaction, and one sync of the disk.
 
         Raises:
-            OutOfSpace: nothing has changed.
+            OutOfSpace: nothing has changed: the disk is full, or another program has locked the state for too long.
             SpoolFailure: the disk did not keep its word; the process must stop, and does.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -85,23 +115,45 @@ class State:
             async with self._turn:
                 if not change.done:
                     together, self._wanted = self._wanted, []
-                    await trio.to_thread.run_sync(self._transact, together, limiter=STATE)
+                    await self._carry_out(together)
         return change.result()
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What is there at one moment, in a worker's thread."""
+        """What is there at one moment, in a worker's thread. Raises as `change`."""
         async with self._reader:
-            return await trio.to_thread.run_sync(self._snapshot, work, limiter=STATE)
+            try:
+                return await trio.to_thread.run_sync(self._snapshot, work, limiter=STATE)
+            except sqlite3.Error as error:
+                self._raise_meant_by(error)
+                raise
 
     def read_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """The same in the caller's thread, for a look at a row: each statement sees what is there by then."""
-        return work(self._glance)
+        try:
+            return work(self._glance)
+        except sqlite3.Error as error:
+            self._raise_meant_by(error)
+            raise
 
     async def watch(self) -> None:
         """Raise what ended it: for the task tree, so that the process stops."""
         await self._failed.wait()
         assert self._failure is not None
         raise self._failure
+
+    async def _carry_out(self, changes: Sequence["_Change[Any]"]) -> None:
+        told: Exception | None = self._failure
+        if told is None:
+            try:
+                await trio.to_thread.run_sync(self._transact, changes, limiter=STATE)
+            except sqlite3.Error as error:
+                told = self._meant_by(error) or self._fail(error)
+                told.__cause__ = error
+        if told is None:
+            self._is_locked = False
+            return
+        for change in changes:
+            change.failed(told)
 
     def _snapshot(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._reading:
@@ -111,28 +163,40 @@ class State:
     def _transact(self, changes: Sequence["_Change[Any]"]) -> None:
         """In a worker's thread: all of them in one transaction. What one of them raises undoes that one alone."""
         connection = self._connection
-        try:
-            if self._failure is not None:
-                raise self._failure
-            with connection:
-                connection.execute("BEGIN IMMEDIATE")
-                for change in changes:
-                    change.carry_out(connection)
-        except sqlite3.Error as error:
-            self._fail(changes, error)
-        except SpoolFailure as failure:
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
             for change in changes:
-                change.failed(failure)
+                change.carry_out(connection)
+            self._keep_counters()
 
-    def _fail(self, changes: Sequence["_Change[Any]"], error: sqlite3.Error) -> None:
+    def _keep_counters(self) -> None:
+        """With what is measured by them, and after it."""
+        values = self._counters.clock(), self._counters.next_id
+        self._connection.execute("REPLACE INTO counters VALUES (1, ?, ?)", values)
+
+    def _raise_meant_by(self, error: sqlite3.Error) -> None:
+        if (meant := self._meant_by(error)) is not None:
+            raise meant from error
+
+    def _meant_by(self, error: sqlite3.Error) -> Exception | None:
+        """What an error of SQLite's means to who asked; None where it means nothing but a fault of our own."""
         if is_no_room(error):
-            told: Exception = OutOfSpace("no room for the state of the services")
-        else:
-            told = self._failure = SpoolFailure(f"writing the state failed: {error}")
-            trio.from_thread.run_sync(self._failed.set)
-        told.__cause__ = error
-        for change in changes:
-            change.failed(told)
+            return OutOfSpace("no room for the state of the services")
+        if is_locked(error):
+            if not self._is_locked:
+                log.warning("another program has locked the services' state: end it", file=str(self._folder))
+            self._is_locked = True
+            return OutOfSpace("another program has locked the state of the services")
+        if is_corrupt(error):
+            with suppress(OSError):  # then the next start finds it by itself, or not before it is read
+                mark_corrupt(self._folder)
+            return self._fail(error)
+        return None
+
+    def _fail(self, error: sqlite3.Error) -> SpoolFailure:
+        self._failure = self._failure or SpoolFailure(f"the services' state failed: {error}")
+        self._failed.set()
+        return self._failure
 
 
 class _Change(Generic[T]):
@@ -170,21 +234,3 @@ class _Change(Generic[T]):
         if self._error is not None:
             raise self._error
         return self._result
-
-
-def look_into(folder: Path) -> "closing[sqlite3.Connection]":
-    """What the router that had this folder has left, to be read: it does not run."""
-    return closing(sqlite3.connect(f"{(folder / FILE).resolve().as_uri()}?mode=ro", uri=True))
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    path.touch(mode=0o600)
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection

@@ -43,7 +43,7 @@ class Router:
     def __init__(self, config: Config, spool: Spool) -> None:
         self._config = config
         self._spool = spool
-        self._state = State.open(config.router.spool)
+        self._state = State.open(config.router.spool, spool)
         services = services_of(House(config=config, spool=spool, state=self._state, ask=self._ask))
         self._dispatcher = Dispatcher(config, spool, services)
         self._reception = Reception(

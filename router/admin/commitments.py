@@ -14,7 +14,8 @@ from typing import Any, Final
 from router.admin.selecting import ID_MAX, LIMIT, LIMIT_MAX, BadRequest, number
 from router.services.commitment import looking
 from router.spool import QueueRow, ReadOnlySpool, Selection, Spool
-from router.state import State, look_into
+from router.state import State
+from router.state_file import look_into
 
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 

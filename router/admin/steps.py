@@ -15,7 +15,8 @@ from router.services.procedure_steps.looking import OWED, listed, shown
 from router.services.procedure_steps.owed import notices_of
 from router.services.procedure_steps.plan import RELAY
 from router.spool import ReadOnlySpool, Selection, Spool
-from router.state import State, look_into
+from router.state import State
+from router.state_file import look_into
 
 _MOST: Final = 10_000
 """Deliveries that are looked at for one answer."""

@@ -60,7 +60,7 @@ class MPPSHub(BaseService):
 
     def __init__(self, house: House) -> None:
         self._spool, self._state = house.spool, house.state
-        self._state.define(records.SCHEMA)
+        self._state.define(records.SCHEMA, records.migrate)
         self._notices = Notices(house)
         self._intake = Intake(house, self._notices)
         self._started = self._spool.clock()
@@ -83,10 +83,10 @@ class MPPSHub(BaseService):
 
     async def _forget(self) -> None:
         """Delete the steps that are old enough, and what is owed about them."""
-        keep = self._settings.keep
+        before = self._spool.clock() - self._settings.keep
 
         def work(connection: sqlite3.Connection) -> int:
-            uids = records.forget(connection, keep)
+            uids = records.forget(connection, before)
             owed.remove(connection, uids)
             return len(uids)
 

@@ -32,7 +32,7 @@ class MPPSRetrieve(BaseService):
 
     def __init__(self, house: House) -> None:
         self._state = house.state
-        self._state.define(records.SCHEMA)
+        self._state.define(records.SCHEMA, records.migrate)
         self.reload(house.config)
 
     def reload(self, config: Config) -> None:

@@ -53,7 +53,7 @@ class StorageCommitment(BaseService):
 
     def __init__(self, house: House) -> None:
         self._spool, self._state = house.spool, house.state
-        self._state.define(records.SCHEMA)
+        self._state.define(records.SCHEMA, records.migrate)
         self._proactive = Proactive(house.config, house.spool, house.state, self._begin)
         self._actors = Actors(house.spool, house.state, self._destination_of, self._proactive.conclude)
         self.prepare(house.config)()
@@ -78,7 +78,7 @@ class StorageCommitment(BaseService):
 
     async def _forget(self) -> None:
         """Delete the transactions that are old enough."""
-        work = partial(records.forget, keep=self._settings.keep)
+        work = partial(records.forget, before=self._spool.clock() - self._settings.keep)
         while await self._state.change(work) == records.FORGOTTEN_AT_ONCE:
             pass
 

@@ -42,7 +42,7 @@ class Counters:
         """Seconds that routers have run with this spool."""
         return self._offset + time.monotonic()
 
-    def raise_to(self, *, clock: float = 0.0, next_id: int = 1) -> None:
+    def advance(self, *, clock: float = 0.0, next_id: int = 1) -> None:
         """Be no lower than this. Before the writer's thread starts, or in it."""
         self._offset += max(0.0, clock - self.clock())
         self.next_id = max(self.next_id, next_id)
@@ -72,7 +72,7 @@ class CountersFile:
         finally:
             self._files.close(fd)
         for clock, next_id in slots:
-            self._counters.raise_to(clock=clock, next_id=next_id)
+            self._counters.advance(clock=clock, next_id=next_id)
         self._next = slots.index(min(slots))
 
     def save(self) -> None:

@@ -38,7 +38,7 @@ class Database:
         self.clock = counters.clock
         self._counters = counters
         clock, next_id = connection.execute(_COUNTERS).fetchone()
-        counters.raise_to(clock=clock, next_id=next_id)
+        counters.advance(clock=clock, next_id=next_id)
 
     @classmethod
     def open(cls, files: FileSystem, path: Path, counters: Counters) -> Self:

@@ -26,7 +26,7 @@ class Findings:
     """Something that was acknowledged cannot be read: a file that no record names may belong to it."""
 
     def use_id(self, message_id: int) -> None:
-        self.counters.raise_to(next_id=message_id + 1)
+        self.counters.advance(next_id=message_id + 1)
 
     def report(
         self,

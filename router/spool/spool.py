@@ -211,7 +211,7 @@ class Spool(Desk):
         """Lowest message id that was never given out."""
         return self._store.counters.next_id
 
-    def raise_counters(self, *, clock: float, next_id: int) -> None:
+    def advance(self, *, clock: float, next_id: int) -> None:
         """Before `run`: be no lower than what services measured and wrote down. What a start has just found without
         its ledger was dated by a clock that may have been behind.
 
@@ -219,7 +219,7 @@ class Spool(Desk):
             sqlite3.Error: the ledger cannot be written.
         """
         behind = clock - self.clock()
-        self._store.counters.raise_to(clock=clock, next_id=next_id)
+        self._store.counters.advance(clock=clock, next_id=next_id)
         if behind > 0 and self.recovery.ledger != "intact":
             upkeep.postdate(self._writer.ledger, behind)
 

@@ -3,7 +3,6 @@
 import http.client
 import io
 import json
-import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -97,7 +96,7 @@ async def serving(folder: Path, settings: SpoolSettings | None = None) -> AsyncI
     spool = await trio.to_thread.run_sync(Spool.open, folder / "spool", settings)
     try:
         api = API(spool)
-        state = State.open(folder / "spool")
+        state = State.open(folder / "spool", spool)
         controls = Controls(status=api.status, spool=spool, state=state, rescan=lambda: api.rescans.append(None))
         async with trio.open_nursery() as nursery:
             await nursery.start(spool.run)
@@ -336,10 +335,10 @@ async def test_an_action_that_there_is_not_is_404(api: Any) -> None:
         assert (await served.post("explode", ids=[1])).status == 404
 
 
-async def test_an_address_in_use_is_named(api: Any) -> None:
+async def test_an_address_in_use_is_named(api: Any, tmp_path: Path) -> None:
     async with api() as served:
         host, _, port = served.address.rpartition(":")
-        state = State(*[sqlite3.connect(":memory:") for _ in range(3)])
+        state = State.open(tmp_path, served.spool)
         controls = Controls(status=served.status, spool=served.spool, state=state, rescan=lambda: None)
         with pytest.raises(OSError, match=served.address):
             await serve_admin(Endpoint(host=host, port=int(port)), controls)

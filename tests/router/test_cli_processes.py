@@ -125,6 +125,15 @@ def test_a_port_in_use_ends_with_1_and_is_named(section: str, tmp_path: Path) ->
         assert "Traceback" not in done.stderr
 
 
+def test_a_state_that_cannot_be_opened_ends_with_1_and_is_named(tmp_path: Path) -> None:
+    config = write_toml(tmp_path / "router.toml", configuration({}, routes=[]))
+    (tmp_path / "spool/state.sqlite").mkdir(parents=True)
+    done = command("run", "--config", config)
+    assert done.returncode == 1
+    assert "state.sqlite cannot be opened: Is a directory" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_faulty_configuration_ends_with_2_and_every_fault_is_a_line_of_the_log(tmp_path: Path) -> None:
     config = tmp_path / "router.toml"
     config.write_text("[router]\nlisen = []\n[peers.pacs]\naddress = 5\n")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from router.spool.counters import Counters
 from router.state import State
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS marks (mark INTEGER PRIMARY KEY)"
@@ -15,7 +16,7 @@ SCHEMA = "CREATE TABLE IF NOT EXISTS marks (mark INTEGER PRIMARY KEY)"
 
 @asynccontextmanager
 async def state(folder: Path) -> AsyncIterator[State]:
-    opened = State.open(folder)
+    opened = State.open(folder, Counters())
     try:
         opened.define(SCHEMA)
         yield opened

@@ -277,7 +277,8 @@ class Actor:
         outcome = decide(transaction, expired=self._age >= self._commitment.deadline)
         if outcome is None:
             return
-        await self._state.change(partial(records.conclude, number=self._commitment.id, outcome=outcome))
+        number, clock = self._commitment.id, self._spool.clock()
+        await self._state.change(partial(records.conclude, number=number, outcome=outcome, clock=clock))
         await self._reload()
         self._log.info(
             "commitment decided",

@@ -27,6 +27,7 @@ from router.services.commitment.transaction import (
     Transaction,
     Word,
 )
+from router.state import Counting
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS commitments (
@@ -34,7 +35,7 @@ CREATE TABLE IF NOT EXISTS commitments (
     calling_ae TEXT NOT NULL, called_ae TEXT NOT NULL, address TEXT NOT NULL, reply_to TEXT NOT NULL,
     transfer_syntax TEXT NOT NULL, steps BLOB NOT NULL, received REAL NOT NULL, born REAL NOT NULL,
     grace REAL NOT NULL, deadline REAL NOT NULL, policies TEXT NOT NULL, count INTEGER NOT NULL,
-    decided REAL, event_type INTEGER, failed INTEGER
+    decided REAL, event_type INTEGER, failed INTEGER, decided_clock REAL
 );
 CREATE INDEX IF NOT EXISTS commitments_stage ON commitments (stage);
 CREATE TABLE IF NOT EXISTS commitment_references (
@@ -125,6 +126,19 @@ _COLUMNS: Final = (
     "id, uid, fingerprint, stage, calling_ae, called_ae, address, reply_to, transfer_syntax, steps, received, born,"
     " grace, deadline, policies, count, decided, event_type, failed"
 )
+
+
+def migrate(connection: sqlite3.Connection, counters: Counting) -> bool:
+    """Bring the tables of an earlier version up to date: what was decided by the time of day was decided now, on the
+    run clock, which is first brought up to what was measured by it."""
+    columns = {row[1] for row in connection.execute("PRAGMA table_info(commitments)")}
+    if not columns or "decided_clock" in columns:
+        return False
+    (born,) = connection.execute("SELECT coalesce(max(born), 0) FROM commitments").fetchone()
+    counters.advance(clock=born, next_id=1)
+    connection.execute("ALTER TABLE commitments ADD COLUMN decided_clock REAL")
+    connection.execute("UPDATE commitments SET decided_clock = ? WHERE decided IS NOT NULL", (counters.clock(),))
+    return True
 
 
 def take(
@@ -300,15 +314,16 @@ def mark(connection: sqlite3.Connection, number: int, archive: str, moment: str)
     )
 
 
-def conclude(connection: sqlite3.Connection, number: int, outcome: Outcome) -> None:
-    """What the modality is told, once and for all."""
+def conclude(connection: sqlite3.Connection, number: int, outcome: Outcome, clock: float) -> None:
+    """What the modality is told, once and for all; decided at a time on `Spool.clock()`."""
     connection.executemany(
         "UPDATE commitment_references SET reason = ?, retrieve_ae = ? WHERE commitment = ? AND position = ?",
         [(result.reason, result.retrieve_ae, number, n) for n, result in enumerate(outcome.results)],
     )
     connection.execute(
-        "UPDATE commitments SET stage = ?, decided = ?, event_type = ?, failed = ? WHERE id = ? AND stage < ?",
-        (Stage.DECIDED, time.time(), outcome.event_type, len(outcome.failed), number, Stage.DECIDED),
+        "UPDATE commitments SET stage = ?, decided = ?, decided_clock = ?, event_type = ?, failed = ?"
+        " WHERE id = ? AND stage < ?",
+        (Stage.DECIDED, time.time(), clock, outcome.event_type, len(outcome.failed), number, Stage.DECIDED),
     )
 
 
@@ -326,12 +341,12 @@ def advance(connection: sqlite3.Connection, number: int, stage: Stage) -> None:
     connection.execute("UPDATE commitments SET stage = ? WHERE id = ?", (stage, number))
 
 
-def forget(connection: sqlite3.Connection, keep: float) -> int:
-    """Delete up to `FORGOTTEN_AT_ONCE` transactions that were finished more than `keep` seconds ago; return how many
-    were."""
+def forget(connection: sqlite3.Connection, before: float) -> int:
+    """Delete up to `FORGOTTEN_AT_ONCE` transactions that are finished and were decided before a time on
+    `Spool.clock()`; return how many were."""
     found = connection.execute(
-        f"SELECT id FROM commitments WHERE stage = ? AND decided < ? LIMIT {FORGOTTEN_AT_ONCE}",
-        (Stage.FINISHED, time.time() - keep),
+        f"SELECT id FROM commitments WHERE stage = ? AND decided_clock < ? LIMIT {FORGOTTEN_AT_ONCE}",
+        (Stage.FINISHED, before),
     ).fetchall()
     for table in ("references", "archives", "words"):
         connection.executemany(f"DELETE FROM commitment_{table} WHERE commitment = ?", found)

@@ -6,7 +6,6 @@ destination from answering makes the router answer itself, and the message an or
 follows from the answer (`router.services.mpps`).
 """
 
-import time
 from functools import partial
 
 import structlog
@@ -46,7 +45,7 @@ async def answer_of(inquiry: Inquiry, house: House, deadline: float) -> Response
     if await house.spool.queue(selection, limit=1):
         _fall_back(inquiry, "an earlier message of the step waits for it")
         return None
-    fingerprint, now = inquiry.fingerprint, time.time()
+    fingerprint, now = inquiry.fingerprint, house.spool.clock()
     again = await house.state.change(partial(records.ask, uid=inquiry.uid, fingerprint=fingerprint, now=now))
     question = Question(
         peer=inquiry.peer,

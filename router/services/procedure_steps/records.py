@@ -7,7 +7,6 @@ work for `State.change` or `State.read`. Not here: what may become of a step (`m
 
 import json
 import sqlite3
-import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from attrs import field, frozen
 from router.services.procedure_steps.content import STATUS, Stage
 from router.services.procedure_steps.data_sets import EXPLICIT_LE, DataSet, Element, overlaid, read
 from router.services.procedure_steps.machine import Held
+from router.state import Counting
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS procedure_steps (
@@ -25,9 +25,10 @@ CREATE TABLE IF NOT EXISTS procedure_steps (
     modality TEXT NOT NULL, study_uid TEXT NOT NULL, series INTEGER NOT NULL, instances INTEGER NOT NULL,
     relay TEXT NOT NULL, notify TEXT NOT NULL, inform TEXT NOT NULL, answer TEXT NOT NULL, strict INTEGER NOT NULL,
     transfer_syntax TEXT NOT NULL, created_by BLOB NOT NULL, create_data BLOB NOT NULL,
-    updated_by BLOB NOT NULL, update_data BLOB NOT NULL, updates INTEGER NOT NULL
+    updated_by BLOB NOT NULL, update_data BLOB NOT NULL, updates INTEGER NOT NULL, changed_clock REAL NOT NULL
 );
 CREATE INDEX IF NOT EXISTS procedure_steps_changed ON procedure_steps (changed);
+CREATE INDEX IF NOT EXISTS procedure_steps_changed_clock ON procedure_steps (changed_clock);
 CREATE INDEX IF NOT EXISTS procedure_steps_assigned ON procedure_steps (created_by) WHERE assigned;
 CREATE TABLE IF NOT EXISTS procedure_step_messages (
     message_id INTEGER PRIMARY KEY, uid TEXT NOT NULL, kind TEXT NOT NULL, stage TEXT NOT NULL
@@ -54,7 +55,9 @@ class Step:
     created: float
     """The same in seconds since the epoch, for people."""
     changed: float
-    """Seconds since the epoch."""
+    """Seconds since the epoch, for people."""
+    changed_clock: float
+    """The same on `Spool.clock()`."""
     calling_ae: str
     called_ae: str
     peer: str
@@ -115,6 +118,23 @@ _COLUMNS: Final = tuple(attribute.name for attribute in attrs.fields(Step))
 _NAMES: Final = frozenset({"relay", "notify", "inform"})
 
 
+def migrate(connection: sqlite3.Connection, counters: Counting) -> bool:
+    """Bring the tables of an earlier version up to date: what was dated by the time of day is dated now, on the run
+    clock, which is first brought up to what was measured by it."""
+    columns = {row[1] for row in connection.execute("PRAGMA table_info(procedure_steps)")}
+    if not columns or "changed_clock" in columns:
+        return False
+    born, message_id = connection.execute(
+        "SELECT coalesce(max(born), 0), (SELECT coalesce(max(message_id), 0) FROM procedure_step_messages)"
+        " FROM procedure_steps"
+    ).fetchone()
+    counters.advance(clock=born, next_id=message_id + 1)
+    now = counters.clock()
+    connection.execute(f"ALTER TABLE procedure_steps ADD COLUMN changed_clock REAL NOT NULL DEFAULT {now!r}")
+    connection.execute("UPDATE procedure_step_questions SET asked = ?", (now,))
+    return True
+
+
 def save(connection: sqlite3.Connection, step: Step) -> None:
     """As the step is now."""
     values = [_to_column(name, getattr(step, name)) for name in _COLUMNS]
@@ -167,7 +187,8 @@ def load_until(connection: sqlite3.Connection, uid: str, message_id: int) -> tup
 
 
 def ask(connection: sqlite3.Connection, uid: str, fingerprint: bytes, now: float) -> bool:
-    """A destination is going to be asked for its answer to this; whether it may have been asked before."""
+    """A destination is going to be asked for its answer to this, at a time on `Spool.clock()`; whether it may have
+    been asked before."""
     values = (uid, fingerprint, now)
     return not connection.execute("INSERT OR IGNORE INTO procedure_step_questions VALUES (?, ?, ?)", values).rowcount
 
@@ -182,12 +203,12 @@ def of_study(connection: sqlite3.Connection, study_uid: str) -> list[Step]:
     return [_step(row) for row in connection.execute(query, (study_uid,))]
 
 
-def forget(connection: sqlite3.Connection, keep: float) -> list[str]:
-    """Delete up to `FORGOTTEN_AT_ONCE` steps that have not changed for `keep` seconds; return their UIDs."""
-    before = time.time() - keep
+def forget(connection: sqlite3.Connection, before: float) -> list[str]:
+    """Delete up to `FORGOTTEN_AT_ONCE` steps that ended before a time on `Spool.clock()`; return their UIDs. A step
+    that is IN PROGRESS stays, however old it is."""
     connection.execute("DELETE FROM procedure_step_questions WHERE asked < ?", (before,))
-    query = f"SELECT uid FROM procedure_steps WHERE changed < ? LIMIT {FORGOTTEN_AT_ONCE}"
-    uids = [uid for (uid,) in connection.execute(query, (before,))]
+    query = f"SELECT uid FROM procedure_steps WHERE changed_clock < ? AND stage <> ? LIMIT {FORGOTTEN_AT_ONCE}"
+    uids = [uid for (uid,) in connection.execute(query, (before, Stage.IN_PROGRESS.value))]
     remove(connection, uids)
     return uids
 

@@ -130,7 +130,7 @@ class Intake:
     async def _set(self, message: Message, uid: str) -> Response:
         found = self._house.state.read_now(partial(records.load, uid=uid))
         rules = Rules(strict=found is not None and found.strict, retransmissions=self._settings.retransmissions)
-        work = partial(_changed, found, message, rules)
+        work = partial(_changed, found, message, rules, self._house.spool.clock())
         verdict, step = await trio.to_thread.run_sync(work, limiter=COMPUTING) if message.is_large else work()
         if not isinstance(verdict, Accepted):
             return self._not_taken(message, verdict, uid)
@@ -157,6 +157,7 @@ class Intake:
             born=self._house.spool.clock(),
             created=now,
             changed=now,
+            changed_clock=self._house.spool.clock(),
             calling_ae=sender.calling_ae,
             called_ae=sender.called_ae,
             peer=sender.peer,
@@ -262,7 +263,7 @@ class Intake:
                 assert_never(verdict)
 
 
-def _changed(found: Step | None, message: Message, rules: Rules) -> tuple[Verdict, Step | None]:
+def _changed(found: Step | None, message: Message, rules: Rules, clock: float) -> tuple[Verdict, Step | None]:
     """What the machine says of an N-SET, and the step as it is then."""
     verdict = judge_set(found.held() if found else None, message.data_set, rules)
     if found is None or not isinstance(verdict, Accepted):
@@ -271,6 +272,7 @@ def _changed(found: Step | None, message: Message, rules: Rules) -> tuple[Verdic
         found,
         stage=verdict.stage,
         changed=time.time(),
+        changed_clock=clock,
         updated_by=message.fingerprint,
         update_data=write(overlaid(found.update(), verdict.update), EXPLICIT_LE),
         updates=found.updates + 1,

@@ -41,7 +41,7 @@ def commitment(number: int, stage: Stage) -> Commitment:
 def finish(connection: sqlite3.Connection, reference: Reference) -> None:
     for number in range(MANY):
         taken, _ = records.take(connection, commitment(number, Stage.OPEN), [reference], ["pacs"])
-        records.conclude(connection, taken.id, Outcome((Result(reference, 0),)))
+        records.conclude(connection, taken.id, Outcome((Result(reference, 0),)), 0.0)
         records.advance(connection, taken.id, Stage.FINISHED)
 
 
@@ -54,6 +54,7 @@ def end_steps(connection: sqlite3.Connection) -> None:
             born=0.0,
             created=0.0,
             changed=0.0,
+            changed_clock=0.0,
             calling_ae="MODALITY",
             called_ae="ROUTER",
             peer="127.0.0.1",

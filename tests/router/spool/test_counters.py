@@ -37,7 +37,7 @@ def test_what_was_saved_is_there_at_the_next_start() -> None:
     counters, file = folder.opened()
     assert counters.next_id == 1
     assert counters.clock() < 1
-    counters.raise_to(clock=30 * DAY, next_id=4711)
+    counters.advance(clock=30 * DAY, next_id=4711)
     file.save()
     clock, next_id = folder.held()
     assert 30 * DAY <= clock < 30 * DAY + 1
@@ -46,8 +46,8 @@ def test_what_was_saved_is_there_at_the_next_start() -> None:
 
 def test_neither_is_ever_lowered() -> None:
     counters = Counters()
-    counters.raise_to(clock=100.0, next_id=100)
-    counters.raise_to(clock=50.0, next_id=50)
+    counters.advance(clock=100.0, next_id=100)
+    counters.advance(clock=50.0, next_id=50)
     assert counters.clock() >= 100.0
     assert counters.next_id == 100
 
@@ -70,7 +70,7 @@ def test_a_power_cut_at_any_call_loses_nothing_of_what_was_saved(seed: int, cuts
             assert counters.next_id >= saved
             for _ in range(5):
                 number = max(number, counters.next_id) + 7
-                counters.raise_to(clock=float(number), next_id=number)
+                counters.advance(clock=float(number), next_id=number)
                 file.save()
                 saved = number
         except PowerCut:
@@ -85,12 +85,12 @@ def test_a_power_cut_at_any_call_loses_nothing_of_what_was_saved(seed: int, cuts
 def test_a_file_that_is_not_what_was_written_counts_for_nothing_and_is_written_anew(damage: bytes) -> None:
     folder = Folder()
     counters, file = folder.opened()
-    counters.raise_to(next_id=10)
+    counters.advance(next_id=10)
     file.save()
     folder.files.files_in("/spool")[NAME].content[:] = damage
     assert folder.held()[1] == 1
     counters, file = folder.opened()
-    counters.raise_to(next_id=20)
+    counters.advance(next_id=20)
     file.save()
     assert folder.held()[1] == 20
 
@@ -100,7 +100,7 @@ def test_one_broken_slot_leaves_what_was_saved_before(slot: int) -> None:
     folder = Folder()
     counters, file = folder.opened()
     for next_id in (10, 20):
-        counters.raise_to(next_id=next_id)
+        counters.advance(next_id=next_id)
         file.save()
     folder.files.files_in("/spool")[NAME].content[slot + 16] ^= 1
     assert folder.held()[1] in (10, 20)
@@ -133,7 +133,7 @@ def test_a_spool_without_its_ledger_or_its_counters_goes_on_where_it_stood(
     """All of its segments are gone too: nothing else can tell."""
     files = FragileFiles()
     driver = Driver(files)
-    driver.spool._store.counters.raise_to(clock=58 * DAY)
+    driver.spool._store.counters.advance(clock=58 * DAY)
     for number in range(8):  # two segments; what is left of the last one is dropped at the next start
         receipt = driver.commit(content(number, 3000), envelope(f"1.2.{number}"))
         driver.settle(receipt.message_id, "pacs", delivered())
@@ -172,7 +172,7 @@ def test_the_counters_are_saved_while_the_router_runs(monkeypatch: pytest.Monkey
     files = FragileFiles()
     driver = Driver(files)
     monkeypatch.setattr("router.spool.writer._TICK", 0.0)
-    driver.spool._store.counters.raise_to(clock=7 * DAY)
+    driver.spool._store.counters.advance(clock=7 * DAY)
     driver.writer.turn([])
     files.power_on(1)
     files.ledger_states = [None]
@@ -188,7 +188,7 @@ def test_what_was_measured_by_a_clock_that_is_known_again_later_keeps_its_age() 
     _lose_ledger(files)
     _lose_counters(files)
     again = Driver(files)
-    again.spool.raise_counters(clock=58 * DAY, next_id=1000)
+    again.spool.advance(clock=58 * DAY, next_id=1000)
     (row,) = again.waiting("pacs")
     assert 0 <= again.spool.clock() - row.born < 60
     assert again.commit(b"next", envelope("1.2.2")).message_id == 1000
@@ -200,7 +200,7 @@ def test_a_ledger_that_is_whole_keeps_its_times_when_the_clock_is_raised() -> No
     driver.commit(b"data", envelope("1.2.1"))
     driver.stop()
     again = Driver(files)
-    again.spool.raise_counters(clock=100.0, next_id=1)
+    again.spool.advance(clock=100.0, next_id=1)
     (row,) = again.waiting("pacs")
     assert again.spool.clock() - row.born >= 99
 

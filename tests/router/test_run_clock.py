@@ -1,0 +1,130 @@
+"""Nothing that services remember is forgotten by the time of day, or dated by a clock that begins again."""
+
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from router.services.commitment import records as commitments
+from router.services.commitment.records import Stage
+from router.services.commitment.transaction import Outcome, Reference, Result
+from router.services.procedure_steps import records as steps
+from router.services.procedure_steps.content import Stage as StepStage
+from router.services.procedure_steps.records import Step, StepMessage
+from router.spool.counters import Counters
+from router.state import State
+from router.state_file import NAME
+from tests.router.commitment.test_forgetting import commitment
+from tests.router.harness import IMPLICIT
+
+DAY = 86400.0
+KEEP = 30 * DAY
+REFERENCE = Reference("1.2.840.10008.5.1.4.1.1.2", "1.2.3")
+
+
+def step(uid: str, stage: StepStage, changed_clock: float) -> Step:
+    return Step(
+        uid=uid,
+        stage=stage,
+        born=changed_clock,
+        created=time.time(),
+        changed=time.time(),
+        changed_clock=changed_clock,
+        calling_ae="CT",
+        called_ae="ROUTER",
+        peer="127.0.0.1",
+        assigned=False,
+        modality="CT",
+        study_uid="1.2",
+        series=0,
+        instances=0,
+        transfer_syntax=IMPLICIT,
+        created_by=b"",
+        create_data=b"",
+    )
+
+
+@pytest.fixture
+def tables() -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.executescript(steps.SCHEMA)
+    connection.executescript(commitments.SCHEMA)
+    return connection
+
+
+def uids(connection: sqlite3.Connection) -> set[str]:
+    return {uid for (uid,) in connection.execute("SELECT uid FROM procedure_steps")}
+
+
+def finish(connection: sqlite3.Connection, number: int, clock: float) -> None:
+    taken, _ = commitments.take(connection, commitment(number, Stage.OPEN), [REFERENCE], ["pacs"])
+    commitments.conclude(connection, taken.id, Outcome((Result(REFERENCE, 0),)), clock)
+    commitments.advance(connection, taken.id, Stage.FINISHED)
+
+
+def test_steps_are_forgotten_by_running_time(tables: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    for uid, clock in (("1.1", 0.0), ("1.2", 10 * DAY)):
+        steps.save(tables, step(uid, StepStage.COMPLETED, clock))
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 1000 * DAY)
+    assert steps.forget(tables, 20 * DAY - KEEP) == []
+    assert steps.forget(tables, 35 * DAY - KEEP) == ["1.1"]
+    assert uids(tables) == {"1.2"}
+
+
+def test_a_step_in_progress_is_never_forgotten_for_its_age(tables: sqlite3.Connection) -> None:
+    for stage in StepStage:
+        steps.save(tables, step(stage.value, stage, 0.0))
+    assert sorted(steps.forget(tables, 1000 * DAY)) == ["COMPLETED", "DISCONTINUED"]
+    assert uids(tables) == {"IN PROGRESS"}
+
+
+def test_transactions_are_forgotten_by_running_time(
+    tables: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(tables, 1, 0.0)
+    finish(tables, 2, 10 * DAY)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 1000 * DAY)
+    assert commitments.forget(tables, 20 * DAY - KEEP) == 0
+    assert commitments.forget(tables, 35 * DAY - KEEP) == 1
+
+
+def test_state_of_an_earlier_revision_is_dated_now_and_raises_the_clock(tmp_path: Path) -> None:
+    """That of revision 6426320 knows what was measured by the clock, though not the clock itself."""
+    old = sqlite3.connect(tmp_path / NAME)
+    old.executescript(
+        steps.SCHEMA.replace(", changed_clock REAL NOT NULL", "").replace(
+            "CREATE INDEX IF NOT EXISTS procedure_steps_changed_clock ON procedure_steps (changed_clock);", ""
+        )
+        + commitments.SCHEMA.replace(", decided_clock REAL", "")
+    )
+    old.execute(
+        "INSERT INTO procedure_steps VALUES ('1.2', 'COMPLETED', 5000000.0, 1.0, 1.0, 'CT', 'ROUTER', '127.0.0.1', 0,"
+        " 'CT', '1.2', 0, 0, '[]', '[]', '[]', '', 0, ?, x'', x'', x'', x'', 0)",
+        (IMPLICIT,),
+    )
+    steps.add_message(old, StepMessage(message_id=4711, uid="1.2", kind="N-CREATE-RQ", stage=StepStage.IN_PROGRESS))
+    old.execute("INSERT INTO procedure_step_questions VALUES ('1.2', x'00', ?)", (time.time(),))
+    taken, _ = commitments.take(old, commitment(1, Stage.FINISHED), [REFERENCE], ["pacs"])
+    old.execute("UPDATE commitments SET decided = 1.0, born = 6000000.0 WHERE id = ?", (taken.id,))
+    old.commit()
+    old.close()
+
+    for _ in range(2):
+        counters = Counters()
+        state = State.open(tmp_path, counters)
+        state.define(steps.SCHEMA, steps.migrate)
+        state.define(commitments.SCHEMA, commitments.migrate)
+        assert counters.clock() >= 6_000_000
+        assert counters.next_id == 4712
+        found = state.read_now(lambda connection: steps.load(connection, "1.2"))
+        assert found is not None
+        assert found.changed == 1.0
+        assert found.changed_clock >= 5_000_000
+        connection = state._connection
+        assert steps.forget(connection, found.changed_clock - 1) == []
+        assert connection.execute("SELECT asked FROM procedure_step_questions").fetchone()[0] < 7_000_000
+        assert commitments.forget(connection, 6_000_000 - 1) == 0
+        state.close()
