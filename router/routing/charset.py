@@ -1,7 +1,8 @@
 """Text of data sets by Specific Character Set (PS3.3 C.12.1.1.2, PS3.5 6.1.2).
 
 Decoding never fails, warns or logs: what a character set does not know becomes U+FFFD, and an unknown term counts as
-Latin-1. The tables are pydicom's. Not here: which elements are text (`elements`).
+Latin-1. The tables are pydicom's; beside the defined terms stand those that products write in their place. Not here:
+which elements are text (`elements`).
 """
 
 import re
@@ -10,19 +11,31 @@ from functools import lru_cache
 from pydicom.charset import CODES_TO_ENCODINGS, python_encoding
 
 LATIN_1 = "iso8859"
-WITH_ESCAPES = frozenset({"iso2022_jp", "iso2022_jp_2"})
+WITH_ESCAPES = frozenset({"iso2022_jp", "iso2022_jp_2", "iso2022_jp_ext"})
 """Python's codecs that want to see the escape sequence themselves."""
+_ESCAPES = CODES_TO_ENCODINGS | {
+    b"\x1b(I": "iso2022_jp_ext",  # JIS X 0201 katakana as G0, where the standard has it as G1
+    b"\x1b$A": "iso2022_jp_2",  # GB 2312 as G0, likewise
+}
+"""From an escape sequence to Python's codec."""
+_TERMS = python_encoding | {
+    "ISO_IR 14": "shift_jis",  # the standard has JIS X 0201 romaji as part of ISO_IR 13 only
+    "ISO_IR 1252": "gb18030",
+    "EUC-JP": "euc_jp",
+    "TIS-620": "tis_620",
+}
+"""From a term to Python's codec."""
 
 _ESCAPED = re.compile(rb"\x1b[^\x1b]*|[^\x1b]+")
 _DELIMITERS = re.compile(rb"[\\\r\n\t\f]")
 _NAME_DELIMITERS = re.compile(rb"[\\\r\n\t\f^=]")
-_MISSPELT = re.compile(r"ISO[ _-]?(2022)?[ _-]?IR[ _-]?(\d+)")
+_MISSPELT = re.compile(r"ISO[ _-]?(?:2022)?[ _-]?IR[ _-]?(\d+)")
 
 
 @lru_cache(maxsize=64)
 def codecs(terms: str) -> tuple[str, ...]:
     """Python's codecs for a value of Specific Character Set, the initial one first. Common misspellings count."""
-    return tuple(python_encoding.get(_spelt(term.strip(" \0")), LATIN_1) for term in terms.split("\\"))
+    return tuple(_codec(term.strip(" \0")) for term in terms.split("\\"))
 
 
 def decode(value: bytes, terms: str, *, name: bool = False) -> str:
@@ -38,8 +51,8 @@ def decode(value: bytes, terms: str, *, name: bool = False) -> str:
 
 def _decode_fragment(fragment: bytes, initial: str, delimiters: re.Pattern[bytes]) -> str:
     """Text up to the next escape sequence. One at its start sets the codec up to a delimiter (PS3.5 6.1.2.5.3)."""
-    code = next((code for code in CODES_TO_ENCODINGS if fragment.startswith(code)), b"")
-    codec = CODES_TO_ENCODINGS.get(code, initial)
+    code = next((code for code in _ESCAPES if fragment.startswith(code)), b"")
+    codec = _ESCAPES.get(code, initial)
     if codec in WITH_ESCAPES:
         return fragment.decode(codec, "replace")
     fragment = fragment[len(code) :]
@@ -48,6 +61,8 @@ def _decode_fragment(fragment: bytes, initial: str, delimiters: re.Pattern[bytes
     return here.decode(codec, "replace") + after.decode(initial, "replace")
 
 
-def _spelt(term: str) -> str:
+def _codec(term: str) -> str:
+    """Return the codec of one term. A set has the same one with and without code extensions (2022)."""
     found = _MISSPELT.fullmatch(term)
-    return (f"ISO 2022 IR {found[2]}" if found[1] else f"ISO_IR {found[2]}") if found else term
+    spellings = (f"ISO_IR {found[1]}", f"ISO 2022 IR {found[1]}") if found else (term,)
+    return next((_TERMS[one] for one in spellings if one in _TERMS), LATIN_1)

@@ -18,6 +18,17 @@ from router.routing.charset import decode
         (b"\xd4\xcf\xc0\xde^\xc0\xdb\xb3", "ISO 2022 IR 13\\ISO 2022 IR 87", "ﾔﾏﾀﾞ^ﾀﾛｳ"),
         (b"\x1b$)C\xfb\xf3^\x1b$)C\xd1\xce\xd4\xd7", "\\ISO 2022 IR 149", "洪^吉洞"),
         (b"\x1b$)A\xcd\xf5", "\\ISO 2022 IR 58", "王"),
+        (b"\xfb\xf3^\xd1\xce", "ISO_IR 149", "洪^吉"),
+        (b"\xfb\xf3^\xd1\xce", "ISO-IR 149", "洪^吉"),
+        (b"\xd4\xcf\xc0\xde", "ISO 2022 IR 14", "ﾔﾏﾀﾞ"),
+        (b"\xd4\xcf\xc0\xde", "ISO_IR 14", "ﾔﾏﾀﾞ"),
+        (b"\x1b(J\xd4\xcf=\x1b$B;3ED\x1b(J", "ISO 2022 IR 14\\ISO 2022 IR 87", "ﾔﾏ=山田"),
+        ("王^小东€".encode("gb18030"), "ISO_IR 1252", "王^小东€"),
+        (b"\x1b$AMu\x1b(B^Wang", "ISO_IR 1252", "王^Wang"),
+        ("山田^太郎".encode("euc_jp"), "EUC-JP", "山田^太郎"),
+        ("ไทย".encode("tis_620"), "TIS-620", "ไทย"),
+        ("王".encode(), "ISO 2022 IR 192", "王"),
+        (b"\x1b(I14\x1b(B=x", "\\ISO 2022 IR 13", "ｱｴ=x"),
         (b"plain", "ISO_IR 999", "plain"),
         (b"\xe9", "ISO_IR 999", "é"),
         (b"\xe9", "", "é"),
@@ -40,11 +51,13 @@ def test_a_delimiter_ends_an_escaped_character_set() -> None:
     assert decode(b"\x1b-F\xc1^\xc1", "ISO 2022 IR 6\\ISO 2022 IR 126", name=True) == "Α^Á"
 
 
+FRAGMENTS = [b"\x1b$B", b"\x1b$A", b"\x1b(I", b"\x1b(B", b"\x1b$)C", b"\x1b", b"\\", b"\xe9", b";3"]
+TERMS = ["", "ISO_IR 192", "ISO_IR 1252", "EUC-JP", "ISO_IR 13", "GBK", "ISO 2022 IR 87"]
+
+
 @given(
-    value=st.lists(st.sampled_from([b"\x1b$B", b"\x1b(B", b"\x1b$)C", b"\x1b", b"\\", b"\xe9", b";3"])).map(b"".join)
-    | st.binary(max_size=40),
-    terms=st.sampled_from(["", "ISO_IR 192", "ISO_IR 13", "GBK", "\\ISO 2022 IR 87\\ISO 2022 IR 149", "ISO 2022 IR 87"])
-    | st.text(max_size=20),
+    value=st.lists(st.sampled_from(FRAGMENTS)).map(b"".join) | st.binary(max_size=40),
+    terms=st.lists(st.sampled_from(TERMS)).map("\\".join) | st.text(max_size=20),
 )
 def test_decoding_never_fails(value: bytes, terms: str) -> None:
     decode(value, terms)
