@@ -125,12 +125,6 @@ def transfer_syntax(value: object) -> str:
     return _uid_pattern(value, Kind.TRANSFER_SYNTAX)
 
 
-def transfer_syntax_uid(value: object) -> str:
-    """The UID of one transfer syntax, from the UID itself or its keyword or name."""
-    pattern = _uid_pattern(value, Kind.TRANSFER_SYNTAX)
-    return _registry(Kind.TRANSFER_SYNTAX).get(pattern.casefold()) or uid(pattern)
-
-
 def suggestion(word: str, known: Iterable[str]) -> str:
     """ "; did you mean ...?", or nothing if no known word is near."""
     near = get_close_matches(word, list(known), n=1, cutoff=0.7)
@@ -143,6 +137,11 @@ def sop_classes(patterns: tuple[str, ...]) -> UIDs:
 
 def transfer_syntaxes(patterns: tuple[str, ...]) -> UIDs:
     return UIDs(Kind.TRANSFER_SYNTAX, patterns)
+
+
+def ranked_transfer_syntaxes(patterns: tuple[str, ...]) -> tuple[UIDs, ...]:
+    """Return what each pattern matches, in the order of the patterns."""
+    return tuple(transfer_syntaxes((pattern,)) for pattern in patterns)
 
 
 def _uid_pattern(value: object, kind: Kind) -> str:

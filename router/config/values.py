@@ -117,7 +117,7 @@ class Storage:
 
     sop_classes: Annotated[UIDs, Each(patterns.sop_class, patterns.sop_classes)] = ANY_SOP_CLASS
     transfer_syntaxes: Annotated[UIDs, Each(patterns.transfer_syntax, patterns.transfer_syntaxes)] = ANY_TRANSFER_SYNTAX
-    prefer: Annotated[tuple[str, ...], Each(patterns.transfer_syntax_uid)] = ()
+    prefer: Annotated[tuple[UIDs, ...], Each(patterns.transfer_syntax, patterns.ranked_transfer_syntaxes)] = ()
     calling_ae: Patterns = ANYTHING
     duplicates: Annotated[Literal["forward", "hold", "refuse"], One(text.one_of("forward", "hold", "refuse"))] = (
         "forward"

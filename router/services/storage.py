@@ -78,7 +78,9 @@ class Storage(BaseService):
             return None
         if not self._settings.sop_classes.matches(context.abstract_syntax):
             return ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED
-        chosen = prefer(context.transfer_syntaxes, self._accepts_transfer_syntax, self._settings.prefer)
+        proposed = context.transfer_syntaxes
+        preference = [uid for preferred in self._settings.prefer for uid in proposed if preferred.matches(uid)]
+        chosen = prefer(proposed, self._accepts_transfer_syntax, preference)
         return chosen or ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
 
     def _accepts_transfer_syntax(self, uid: str) -> bool:

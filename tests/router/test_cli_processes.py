@@ -104,6 +104,22 @@ def test_run_is_ready_where_its_addresses_say_and_ends_with_0_on_sigterm(tmp_pat
     router.stop()
 
 
+def test_ipv4_and_ipv6_are_two_addresses_to_listen_on(tmp_path: Path) -> None:
+    port = free_port()
+    for listen, hosts in ((["[::]"], {"::1"}), (["0.0.0.0", "[::]"], {"127.0.0.1", "::1"})):
+        content = configuration({}, routes=[], router={"listen": [f"{host}:{port}" for host in listen]})
+        with RouterProcess(tmp_path / str(len(listen)), content):
+            assert {host for host in ("127.0.0.1", "::1") if _answers(host, port)} == hosts
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=5).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
 def test_a_second_router_on_the_same_spool_ends_with_1_and_says_why(tmp_path: Path) -> None:
     with RouterProcess(tmp_path, configuration({}, routes=[])) as first:
         second = command("run", "--config", first.config)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.uid import AllTransferSyntaxes
 
 from router.config import SERVICES, Condition, Config, ConfigError, Endpoint, Fault, Globs, Networks, load, parse
 from router.config.patterns import network, sop_classes, transfer_syntaxes
@@ -171,7 +172,7 @@ def test_every_fault_is_told_at_once_with_its_place_and_what_was_probably_meant(
         ("[limits]\ncommand_set = '1B'", "limits.command_set", 'must be from 1KiB to 16MiB, not "1B"'),
         ("[access]\ncalling_ae = ''", "access.calling_ae", 'is empty and would match nothing; "*" matches everything'),
         ("[access]\ncalling_ae = [[]]", "access.calling_ae[0]", "must be text in quotation marks, not a list"),
-        ("[storage]\nprefer = 'JPEG*'", "storage.prefer", '"JPEG*" is no UID: it must be numbers without leading zeros'
+        ("[storage]\nprefer = '1.02'", "storage.prefer", '"1.02" is no UID: it must be numbers without leading zeros'
          " joined by dots, at most 64 characters"),
         ("[spool]\nlarge_object = '64MiB'", "spool.large_object", "is more than spool.memory, so that the largest small"
          " object would never fit"),
@@ -420,11 +421,13 @@ def test_a_network_may_be_written_with_a_host_in_it() -> None:
     "written", ["1.2.840.10008.1.2.4.90", "JPEG2000Lossless", "jpeg 2000 image compression (lossless only)"]
 )
 def test_a_preferred_transfer_syntax_is_found_by_uid_keyword_and_name(written: str) -> None:
-    assert read(f'[storage]\nprefer = "{written}"').storage.prefer == ("1.2.840.10008.1.2.4.90",)
+    (preferred,) = read(f'[storage]\nprefer = "{written}"').storage.prefer
+    assert [uid for uid in AllTransferSyntaxes if preferred.matches(uid)] == ["1.2.840.10008.1.2.4.90"]
 
 
 def test_an_unknown_uid_may_be_preferred() -> None:
-    assert read('[storage]\nprefer = "1.2.3"').storage.prefer == ("1.2.3",)
+    (preferred,) = read('[storage]\nprefer = "1.2.3"').storage.prefer
+    assert preferred.matches("1.2.3")
 
 
 def test_a_name_with_brackets_is_no_glob() -> None:

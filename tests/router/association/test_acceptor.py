@@ -55,9 +55,16 @@ async def test_an_object_is_acknowledged_and_its_bytes_reach_the_archive(tmp_pat
 
 
 async def test_in_one_context_the_proposers_order_wins_unless_a_preference_is_configured(tmp_path: Path) -> None:
-    jpeg, proposal = "1.2.840.10008.1.2.4.70", ("1.2.840.10008.1.2.4.70", IMPLICIT)
-    for text, expected in (("", jpeg), ("[storage]\nprefer = ['ImplicitVRLittleEndian']", IMPLICIT)):
-        async with running_router(configuration(tmp_path, text)) as router, Modality.connected(router.port) as modality:
+    jpeg, proposal = "1.2.840.10008.1.2.4.70", ("1.2.840.10008.1.2.4.70", IMPLICIT, "1.2.840.10008.1.2.4.90")
+    for preference, expected in (
+        ("[]", jpeg),
+        ("'ImplicitVRLittleEndian'", IMPLICIT),
+        ("['JPEG2000*', 'ImplicitVRLittleEndian']", "1.2.840.10008.1.2.4.90"),
+        ("['*.4.*', 'ImplicitVRLittleEndian']", jpeg),
+        ("['*bigendian', '*MPEG*']", jpeg),
+    ):
+        config = configuration(tmp_path, f"[storage]\nprefer = {preference}")
+        async with running_router(config) as router, Modality.connected(router.port) as modality:
             accept = await modality.associate((CT, proposal))
             assert accept.presentation_contexts[0].transfer_syntax == expected
 
