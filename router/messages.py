@@ -102,6 +102,8 @@ class Settlement:
     result: Result
     reason: str
     """In words, for `queue show`; "0000H" or the like where it was delivered."""
+    due: float = 0.0
+    """On `Spool.clock()`: what is tried again is not tried before."""
 
 
 @frozen(kw_only=True)

@@ -17,7 +17,7 @@ from router.spool.errors import DamagedMessage, UnknownMessage
 from router.spool.jobs import Ask
 from router.spool.read_only import Reader
 from router.spool.reader import StoredMessage
-from router.spool.values import Action, InstanceDelivery, MessageDetail, QueueRow, Selection, Totals
+from router.spool.values import Action, InstanceDelivery, MessageDetail, QueueRow, Retained, Selection, Totals
 from router.spool.writer import Writer
 
 T = TypeVar("T")
@@ -32,6 +32,9 @@ class Desk(ABC):
 
     @abstractmethod
     async def open_message(self, message_id: int) -> StoredMessage: ...
+
+    @abstractmethod
+    def clock(self) -> float: ...
 
     @abstractmethod
     def _hand_over(self) -> None:
@@ -63,6 +66,12 @@ class Desk(ABC):
         there is no key."""
         await self._ask(lambda writer: None)
         return await self._reader.instances(uids)
+
+    async def retained(self, destination: str, limit: int) -> list[Retained]:
+        """Of what is retained for a destination, what it may be asked to commit to now, those first that it was
+        never asked about; and what is abandoned."""
+        await self._ask(lambda writer: None)
+        return await self._reader.retained(destination, self.clock(), limit)
 
     async def change(self, selection: Selection, action: Action, destination: str | None = None) -> int:
         """Do what a person says to the selected deliveries; how many were changed. It is on the disk when this

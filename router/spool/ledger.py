@@ -157,9 +157,9 @@ class Ledger(Database):
                     freed += [(destination, lane) for (lane,) in lanes]
                 finished += self.finish(f"SELECT message_id FROM deliveries WHERE {condition}", values)
             self.execute(
-                "UPDATE deliveries SET state = coalesce(?, state), attempts = attempts + 1, reason = ?, changed = ?"
-                f" WHERE {condition}",
-                (after, settlement.reason, time.time(), *values),
+                "UPDATE deliveries SET state = coalesce(?, state), attempts = attempts + 1, reason = ?, due = ?,"
+                f" changed = ? WHERE {condition}",
+                (after, settlement.reason, settlement.due, time.time(), *values),
             )
             for state, count in before.items():
                 self.count(destination, purpose, state, state if after is None else after, count)

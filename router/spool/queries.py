@@ -13,8 +13,8 @@ from attrs import frozen
 from router.messages import DeliveryState, Purpose
 from router.spool.duplicates import C_STORE
 from router.spool.ledger import LOOKED_AT, Finished, Ledger
-from router.spool.schema import DISCARDED, HELD, SEND, STATES, WAITING
-from router.spool.values import Action, InstanceDelivery, QueueRow, Selection, Totals
+from router.spool.schema import DELIVERED, DISCARDED, HELD, RETAIN, SEND, STATES, WAITING
+from router.spool.values import Action, InstanceDelivery, QueueRow, Retained, Selection, Totals
 
 _COLUMNS = (
     "d.message_id, d.destination, d.purpose, d.lane, d.state, d.attempts, d.reason, d.changed, m.kind, m.service,"
@@ -28,6 +28,12 @@ _FROM_STATES = {
     Action.RETRY: (WAITING, HELD),
     Action.DISCARD: (WAITING, HELD),
 }
+_UNDER_WAY = (
+    "SELECT 1 FROM messages n JOIN deliveries c ON c.message_id = n.id AND c.destination = d.destination"
+    f" AND c.purpose = {SEND} AND c.state = {WAITING} WHERE n.sop_instance_uid = m.sop_instance_uid"
+    " AND n.data_length = m.data_length AND n.data_crc = m.data_crc AND n.id <> m.id"
+)
+"""The same object is on its way to the same destination once more."""
 _BY_HAND = {
     Action.HOLD: "held by hand",
     Action.RELEASE: "released by hand",
@@ -124,6 +130,24 @@ def instances(connection: sqlite3.Connection, uids: Sequence[str]) -> dict[str, 
     return found
 
 
+def retained(connection: sqlite3.Connection, destination: str, clock: float, limit: int) -> list[Retained]:
+    """Of what is retained for a destination, what may be asked for at a time on the ledger's clock, or let go: what
+    is due, and whose own delivery there is delivered or discarded. Those that were never asked for come first."""
+    rows = connection.execute(
+        "SELECT d.message_id, m.sop_class_uid, m.sop_instance_uid, s.state"
+        " FROM deliveries d JOIN messages m ON m.id = d.message_id LEFT JOIN deliveries s"
+        f" ON s.message_id = d.message_id AND s.destination = d.destination AND s.purpose = {SEND}"
+        f" WHERE d.state = {WAITING} AND d.purpose = {RETAIN} AND d.destination = ? AND d.due <= ?"
+        f" AND coalesce(s.state, {DELIVERED}) IN ({DELIVERED}, {DISCARDED}) AND NOT EXISTS ({_UNDER_WAY})"
+        " ORDER BY d.due, d.message_id LIMIT ?",
+        (destination, clock, limit),
+    )
+    return [
+        Retained(message_id=row[0], sop_class_uid=row[1], sop_instance_uid=row[2], abandoned=row[3] == DISCARDED)
+        for row in rows
+    ]
+
+
 def totals(connection: sqlite3.Connection, purpose: Purpose = Purpose.SEND) -> dict[str, Totals]:
     """By destination, of one purpose."""
     found: dict[str, dict[str, int]] = {}
@@ -165,7 +189,7 @@ def _change_one(
 ) -> list[Finished]:
     after = {Action.HOLD: HELD, Action.DISCARD: DISCARDED}.get(action, WAITING)
     ledger.execute(  # what waits again is owed as if it had just come
-        "UPDATE deliveries SET state = ?, born = iif(?, ?, born), reason = ?, changed = ?"
+        "UPDATE deliveries SET state = ?, born = iif(?, ?, born), due = 0, reason = ?, changed = ?"
         " WHERE message_id = ? AND destination = ? AND purpose = ?",
         (after, after == WAITING, ledger.clock(), _BY_HAND[action], time.time(), message_id, destination, purpose),
     )

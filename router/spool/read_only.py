@@ -15,7 +15,7 @@ from router.messages import Address, Envelope, Purpose
 from router.spool import queries
 from router.spool.errors import SpoolUnusable, UnknownMessage
 from router.spool.schema import SCHEMA_VERSION, refuse_newer
-from router.spool.values import InstanceDelivery, MessageDetail, QueueRow, Selection, Totals
+from router.spool.values import InstanceDelivery, MessageDetail, QueueRow, Retained, Selection, Totals
 
 T = TypeVar("T")
 
@@ -83,6 +83,9 @@ class ReadOnlySpool:
         """As `Spool.instances`."""
         return queries.instances(self._connection, uids)
 
+    def retained(self, destination: str, clock: float, limit: int) -> list[Retained]:
+        return queries.retained(self._connection, destination, clock, limit)
+
     def totals(self, purpose: Purpose = Purpose.SEND) -> dict[str, Totals]:
         """As `Spool.totals`."""
         return queries.totals(self._connection, purpose)
@@ -112,6 +115,9 @@ class Reader:
 
     async def instances(self, uids: Sequence[str]) -> dict[str, list[InstanceDelivery]]:
         return await self._ask(lambda spool: spool.instances(uids))
+
+    async def retained(self, destination: str, clock: float, limit: int) -> list[Retained]:
+        return await self._ask(lambda spool: spool.retained(destination, clock, limit))
 
     def close(self) -> None:
         if self._spool is not None:

@@ -28,7 +28,8 @@ CREATE TABLE deliveries (
     PRIMARY KEY (message_id, destination, purpose)
 ) WITHOUT ROWID;
 CREATE INDEX deliveries_waiting ON deliveries (destination, message_id) WHERE state = {WAITING} AND purpose = {SEND};
-CREATE INDEX deliveries_retained ON deliveries (destination, message_id) WHERE state = {WAITING} AND purpose = {RETAIN};
+CREATE INDEX deliveries_retained ON deliveries (destination, due, message_id)
+    WHERE state = {WAITING} AND purpose = {RETAIN};
 CREATE INDEX deliveries_held ON deliveries (destination, lane, message_id) WHERE state = {HELD};
 CREATE TABLE totals (
     destination TEXT NOT NULL, purpose INTEGER NOT NULL, state INTEGER NOT NULL, count INTEGER NOT NULL,

@@ -169,6 +169,17 @@ class InstanceDelivery:
 
 
 @frozen(kw_only=True)
+class Retained:
+    """A message that is retained until its destination has committed to the instance, and that may be asked for."""
+
+    message_id: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    abandoned: bool
+    """An operator discarded what was to be sent: the destination shall not have it."""
+
+
+@frozen(kw_only=True)
 class MessageDetail:
     """One message whole."""
 

@@ -1,10 +1,11 @@
 """The router's own requests: what went to a peer with `commitment.request` stays until that peer has committed.
 
-Each such object has a second delivery beside the one to the peer, to a destination that is nobody (`pin_of`): while
-that waits, the spool keeps the object, whatever happens. Only the peer's own report settles it. What the peer says it
-does not have is sent again, as a message of its own. Asked for in batches, one transaction at a time for each peer;
-what is refused `commitment.attempts` times is held for an operator. Nothing here needs to survive a crash: what is
-owed, the ledger knows. Not here: asking and hearing (`actor`), pinning (`router.services.storage`).
+Each such object has a second delivery beside the one to the peer, whose purpose is to retain it: while that waits, the
+spool keeps the object, whatever happens. Only the peer's own report settles it, and a report settles only the messages
+that the peer was asked about. What the peer says it does not have is sent again, as a message of its own. Asked for in
+batches, one transaction at a time for each peer; what is refused `commitment.attempts` times is held for an operator.
+What is owed, the ledger knows; which messages a transaction is about stands in its records. Not here: asking and
+hearing (`actor`), retaining (`router.services.storage`).
 """
 
 import time
@@ -28,8 +29,6 @@ from router.services.procedure_steps.data_sets import IMPLICIT_LE
 from router.spool import Action, OutOfSpace, QueueRow, Selection, Spool, SpoolError
 from router.state import State
 
-_PAGES: Final = 20
-"""How many batches of pins are looked through for one that can be asked for."""
 _CHUNK: Final = 512 << 10
 _C_STORE: Final = "C-STORE-RQ"
 
@@ -93,10 +92,8 @@ class Proactive:
 
     async def _ask(self, peer: Peer) -> None:
         """Begin a transaction for what the peer has been given."""
-        references, left = await self._gather(peer)
-        if left:
-            self._later(peer)
-        if not references:
+        asked = await self._gather(peer)
+        if not asked:
             return
         commitment = Commitment(
             uid=str(generate_uid(prefix=None)),
@@ -112,10 +109,12 @@ class Proactive:
             grace=0.0,
             deadline=peer.commitment.within,
             policies=((Clause((peer.name,), 1),),),
-            count=len(references),
+            count=len(asked),
         )
         self._busy.add(peer.name)
-        take = partial(records.take, commitment=commitment, references=references, archives=(peer.name,))
+        take = partial(
+            records.take, commitment=commitment, references=list(asked), archives=(peer.name,), messages=asked
+        )
         try:
             taken, _ = await self._state.change(take)
         except OutOfSpace:
@@ -124,47 +123,28 @@ class Proactive:
             return
         self._begin(taken)
 
-    async def _gather(self, peer: Peer) -> tuple[list[Reference], bool]:
-        """The next batch, and whether anything else waits for a commitment."""
-        references: dict[str, Reference] = {}
-        after, left = 0, False
+    async def _gather(self, peer: Peer) -> dict[Reference, list[int]]:
+        """The next batch: the instances, and the ids of the messages that brought them."""
         batch = peer.commitment.batch
-        selection = Selection(destination=peer.name, purpose=Purpose.RETAIN, states=frozenset({DeliveryState.WAITING}))
-        for _ in range(_PAGES):
-            rows = await self._spool.queue(selection, after=after, limit=batch)
-            found = await self._spool.instances([row.sop_instance_uid for row in rows])
-            for row in rows:
-                after = row.message_id
-                states = {one.destination: one.state for one in found.get(row.sop_instance_uid, ())}
-                state = states.get(peer.name, DeliveryState.DISCARDED)
-                if state is DeliveryState.DISCARDED:
-                    await self._let_go(row)
-                elif state is DeliveryState.DELIVERED and _rested(row, peer) and len(references) < batch:
-                    references[row.sop_instance_uid] = Reference(row.sop_class_uid, row.sop_instance_uid)
-                else:
-                    left = True
-            if len(rows) < batch or len(references) >= batch:
-                break
-        return list(references.values()), left
-
-    async def _let_go(self, row: QueueRow) -> None:
-        """A person said that the peer shall not have it."""
-        selection = Selection(message_ids=(row.message_id,), destination=row.destination, purpose=Purpose.RETAIN)
-        await self._spool.change(selection, Action.DISCARD)
+        found = await self._spool.retained(peer.name, batch)
+        while abandoned := tuple(one.message_id for one in found if one.abandoned):
+            selection = Selection(message_ids=abandoned, destination=peer.name, purpose=Purpose.RETAIN)
+            await self._spool.change(selection, Action.DISCARD)
+            found = await self._spool.retained(peer.name, batch)
+        totals = (await self._spool.totals(Purpose.RETAIN)).get(peer.name)
+        if totals is not None and totals.waiting > len(found):
+            self._later(peer)
+        asked: dict[Reference, list[int]] = {}
+        for one in found:
+            asked.setdefault(Reference(one.sop_class_uid, one.sop_instance_uid), []).append(one.message_id)
+        return asked
 
     async def conclude(self, commitment: Commitment, outcome: Outcome) -> None:
-        """What the peer's word means for the objects. Doing it twice does no harm."""
+        """What the peer's word means for the objects that it was asked about. Doing it twice does no harm."""
         (inquiry,) = await self._state.read(partial(records.inquiries, number=commitment.id))
         peer = self._peers.get(inquiry.archive)
-        for result in outcome.results:
-            selection = Selection(
-                destination=inquiry.archive,
-                purpose=Purpose.RETAIN,
-                sop_instance_uid=result.reference.sop_instance_uid,
-                states=frozenset({DeliveryState.WAITING}),
-            )
-            for row in await self._spool.queue(selection):
-                await self._settle(row, result, inquiry.archive, peer)
+        for position, message_id in await self._state.read(partial(records.messages, number=commitment.id)):
+            await self._settle(message_id, outcome.results[position], inquiry.archive, peer)
         self._busy.discard(inquiry.archive)
         if peer is not None:
             self._due[peer.name] = _Due(0.0)
@@ -176,23 +156,39 @@ class Proactive:
             failed=len(outcome.failed),
         )
 
-    async def _settle(self, row: QueueRow, said: Said, archive: str, peer: Peer | None) -> None:
-        result, words = Result.DELIVERED, "committed"
-        if said.reason != COMMITTED:
-            result, words = Result.RETRY, f"not committed: {describe(said.reason)}"
-            if peer is not None and row.attempts + 1 >= peer.commitment.attempts:
-                result, words = Result.HELD, f"{words}, {row.attempts + 1} times"
-            elif said.reason == FailureReason.NO_SUCH_OBJECT_INSTANCE:
-                words = f"{words}; {await self._send_again(row, archive)}"
-            log.warning(
-                "not committed",
-                destination=archive,
-                sop_instance_uid=row.sop_instance_uid,
-                why=words,
-                attempt=row.attempts + 1,
-            )
-        settlement = Settlement(result=result, reason=words)
-        self._spool.settle(row.message_id, row.destination, settlement, purpose=Purpose.RETAIN)
+    async def _settle(self, message_id: int, said: Said, archive: str, peer: Peer | None) -> None:
+        if said.reason == COMMITTED:
+            settlement: Settlement | None = Settlement(result=Result.DELIVERED, reason="committed")
+        else:
+            settlement = await self._refused(message_id, said, archive, peer)
+        if settlement is not None:
+            self._spool.settle(message_id, archive, settlement, purpose=Purpose.RETAIN)
+
+    async def _refused(self, message_id: int, said: Said, archive: str, peer: Peer | None) -> Settlement | None:
+        """The settlement of a message that its archive did not commit to; None where it is finished or held by now."""
+        selection = Selection(
+            message_ids=(message_id,),
+            destination=archive,
+            purpose=Purpose.RETAIN,
+            states=frozenset({DeliveryState.WAITING}),
+        )
+        rows = await self._spool.queue(selection)
+        if not rows:
+            return None
+        result, words, attempts = Result.RETRY, f"not committed: {describe(said.reason)}", rows[0].attempts + 1
+        if peer is not None and attempts >= peer.commitment.attempts:
+            result, words = Result.HELD, f"{words}, {attempts} times"
+        elif said.reason == FailureReason.NO_SUCH_OBJECT_INSTANCE:
+            words = f"{words}; {await self._send_again(rows[0], archive)}"
+        log.warning(
+            "not committed",
+            destination=archive,
+            sop_instance_uid=rows[0].sop_instance_uid,
+            why=words,
+            attempt=attempts,
+        )
+        rest = peer.commitment.after if peer is not None else 0.0
+        return Settlement(result=result, reason=words, due=self._spool.clock() + rest)
 
     async def _send_again(self, row: QueueRow, archive: str) -> str:
         """The object as a message of its own, to the archive alone; what came of it, in words."""
@@ -214,8 +210,3 @@ class Proactive:
         except SpoolError as error:
             return f"not sent again: {error}"
         return "sent again"
-
-
-def _rested(row: QueueRow, peer: Peer) -> bool:
-    """Whether a pin that was refused before may be asked for once more."""
-    return row.attempts == 0 or abs(time.time() - row.changed) >= peer.commitment.after

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from itertools import groupby
+from types import MappingProxyType
 from typing import Any, Final
 
 from attrs import evolve, frozen
@@ -43,6 +44,10 @@ CREATE TABLE IF NOT EXISTS commitment_references (
     policy INTEGER NOT NULL DEFAULT 0, reason INTEGER, retrieve_ae TEXT, PRIMARY KEY (commitment, position)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS commitment_references_uid ON commitment_references (sop_instance_uid);
+CREATE TABLE IF NOT EXISTS commitment_messages (
+    commitment INTEGER NOT NULL, position INTEGER NOT NULL, message_id INTEGER NOT NULL,
+    PRIMARY KEY (commitment, position, message_id)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS commitment_archives (
     commitment INTEGER NOT NULL, archive TEXT NOT NULL, position INTEGER NOT NULL, uid TEXT NOT NULL UNIQUE,
     asked REAL, answered REAL, reported REAL, refused REAL, refusal INTEGER, why TEXT NOT NULL DEFAULT '',
@@ -142,10 +147,14 @@ def migrate(connection: sqlite3.Connection, counters: Counting) -> bool:
 
 
 def take(
-    connection: sqlite3.Connection, commitment: Commitment, references: Sequence[Reference], archives: Sequence[str]
+    connection: sqlite3.Connection,
+    commitment: Commitment,
+    references: Sequence[Reference],
+    archives: Sequence[str],
+    messages: Mapping[Reference, Sequence[int]] = MappingProxyType({}),
 ) -> tuple[Commitment, bool]:
     """Write a new transaction down, with the archives where they are known. Gives what stands there under its UID,
-    and whether that is new."""
+    and whether that is new. `messages`: the ids of the messages of ours that a reference is about."""
     if (known := load(connection, uid=commitment.uid)) is not None:
         return known, False
     c = commitment
@@ -159,6 +168,10 @@ def take(
     connection.executemany(
         "INSERT INTO commitment_references (commitment, position, sop_class_uid, sop_instance_uid) VALUES (?,?,?,?)",
         [(row[0], n, one.sop_class_uid, one.sop_instance_uid) for n, one in enumerate(references)],
+    )
+    connection.executemany(
+        "INSERT INTO commitment_messages VALUES (?,?,?)",
+        [(row[0], n, message_id) for n, one in enumerate(references) for message_id in messages.get(one, ())],
     )
     _add_archives(connection, row[0], archives)
     return evolve(commitment, id=row[0]), True
@@ -228,6 +241,14 @@ def references(connection: sqlite3.Connection, number: int) -> tuple[Reference, 
         (number,),
     )
     return tuple(Reference(*row) for row in rows)
+
+
+def messages(connection: sqlite3.Connection, number: int) -> list[tuple[int, int]]:
+    """Positions of references, and the ids of the messages of ours that they are about."""
+    return connection.execute(
+        "SELECT position, message_id FROM commitment_messages WHERE commitment = ? ORDER BY position, message_id",
+        (number,),
+    ).fetchall()
 
 
 def inquiries(connection: sqlite3.Connection, number: int) -> list[Inquiry]:
@@ -348,7 +369,7 @@ def forget(connection: sqlite3.Connection, before: float) -> int:
         f"SELECT id FROM commitments WHERE stage = ? AND decided_clock < ? LIMIT {FORGOTTEN_AT_ONCE}",
         (Stage.FINISHED, before),
     ).fetchall()
-    for table in ("references", "archives", "words"):
+    for table in ("references", "messages", "archives", "words"):
         connection.executemany(f"DELETE FROM commitment_{table} WHERE commitment = ?", found)
     connection.executemany("DELETE FROM commitments WHERE id = ?", found)
     return len(found)

@@ -156,6 +156,8 @@ class CommittingArchive(Archive):
     retrieve_ae: str = ""
     full: bool = False
     """It has no room for objects."""
+    refuses: frozenset[str] = frozenset()
+    """Instances that it cannot understand."""
     asked: list[CommitmentRequest] = field(factory=list)
     answers: list[int] = field(factory=list)
     """To its reports."""
@@ -183,6 +185,9 @@ class CommittingArchive(Archive):
             return
         if command.field == CommandField.C_STORE_RQ and self.full:
             await self._respond(transport, begin.context_id, response_to(command, 0xA700))
+            return
+        if command.field == CommandField.C_STORE_RQ and command.sop_instance_uid in self.refuses:
+            await self._respond(transport, begin.context_id, response_to(command, 0xC000))
             return
         if command.field == CommandField.C_STORE_RQ:
             self.stored.append(Stored(command, "", data))

@@ -11,7 +11,15 @@ from router.messages import DeliveryState, Purpose
 from router.spool import Action, Selection
 from tests.router.commitment.peers import CommittingArchive, instances
 from tests.router.commitment.test_service import STORAGE, asked, store
-from tests.router.harness import RunningRouter, configuration, eventually, running_router
+from tests.router.harness import (
+    Modality,
+    RunningRouter,
+    configuration,
+    data_set,
+    eventually,
+    running_router,
+    store_rq,
+)
 
 PIN = "pacs (commitment)"
 """As `status` shows what is retained for the peer."""
@@ -20,7 +28,7 @@ RETAINED = Selection(destination="pacs", purpose=Purpose.RETAIN)
 
 @asynccontextmanager
 async def house(
-    tmp_path: Path, *, batch: int = 500, attempts: int = 5, **archive: Any
+    tmp_path: Path, *, batch: int = 500, attempts: int = 5, within: str = "500ms", **archive: Any
 ) -> AsyncIterator[tuple[RunningRouter, CommittingArchive]]:
     async with (
         trio.open_nursery() as nursery,
@@ -32,7 +40,7 @@ ae_title = "PACS"
 address = "127.0.0.1:{pacs.port}"
 linger = "50ms"
 retry = {{ first = "20ms", max = "100ms" }}
-commitment = {{ request = true, batch = {batch}, after = "100ms", within = "500ms", attempts = {attempts} }}
+commitment = {{ request = true, batch = {batch}, after = "100ms", within = "{within}", attempts = {attempts} }}
 """
         async with running_router(configuration(tmp_path, peer + STORAGE)) as running:
             pacs.router = running.port
@@ -115,3 +123,47 @@ async def test_what_is_owed_is_asked_for_after_a_restart(tmp_path: Path) -> None
         assert not pacs.stored
         states = {row.state for row in await running.spool.queue(RETAINED)}
         assert states <= {DeliveryState.DELIVERED}
+
+
+async def test_a_report_settles_only_the_messages_that_the_peer_was_asked_about(tmp_path: Path) -> None:
+    one = instances(1)[0]
+    async with house(tmp_path, within="1h", behaviour="is silent") as (running, pacs):
+        await store(running.port, one)
+        request = await asked(pacs)
+        pacs.full = True
+        async with Modality.connected(running.port) as modality:
+            await modality.associate()
+            other = data_set(one.sop_instance_uid, size=128)
+            assert (await modality.store(store_rq(one.sop_instance_uid), other)).status == 0
+        assert await pacs.report(request) == 0
+        totals = await running.until(PIN, delivered=1)
+        assert totals["waiting"] == 1
+        assert (await running.totals("pacs"))["accepted"] > (await running.totals("pacs"))["delivered"]
+        pacs.full = False
+        await running.until("pacs", waiting=0, in_flight=0)
+        assert await pacs.report(await asked(pacs, 2)) == 0
+        await running.until(PIN, delivered=2)
+
+
+async def test_a_transaction_of_an_earlier_revision_is_asked_about_again(tmp_path: Path) -> None:
+    """It was begun when no message ids were written down, so that its report settles nothing."""
+    async with house(tmp_path, within="1h", behaviour="is silent") as (running, pacs):
+        await store(running.port, *instances(2))
+        request = await asked(pacs)
+        await running.router._state.change(lambda connection: connection.execute("DELETE FROM commitment_messages"))
+        assert await pacs.report(request) == 0
+        again = await asked(pacs, 2)
+        assert again.references == request.references
+        assert (await running.totals(PIN))["waiting"] == 2
+        assert await pacs.report(again) == 0
+        await running.until(PIN, delivered=2)
+
+
+async def test_what_cannot_be_asked_for_yet_hides_nothing(tmp_path: Path) -> None:
+    """However many objects the peer would not take."""
+    *refused, good = instances(60)
+    async with house(tmp_path, batch=1, refuses=frozenset(one.sop_instance_uid for one in refused)) as (running, pacs):
+        await store(running.port, *refused, good)
+        await running.until("pacs", held=59)
+        await running.until(PIN, delivered=1, waiting=59)
+        assert [request.references for request in pacs.asked] == [(good,)]
