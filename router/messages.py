@@ -118,6 +118,8 @@ class SpoolSettings:
     """What all data sets being received may hold in memory together; past it they go to files."""
     free_space_floor: int = 1 << 30
     """Free space on the spool's file system below which nothing new is accepted."""
+    reserve: int = 64 << 20
+    """Length of a file that keeps room for the ledger and the router's own messages on a full disk; 0 for none."""
     history: float = 86400.0
     """Seconds for which the ledger remembers a finished message after its bytes are gone."""
     duplicates: str = "forward"

@@ -64,6 +64,8 @@ class State:
         self._is_locked = False
         self._failed = trio.Event()
         self._failure: SpoolFailure | None = None
+        self.relieve: Callable[[BaseException], bool] = lambda error: False
+        """Make room where an error says that the disk is full, as `Spool.relieve` does. Called in a worker's thread."""
 
     @classmethod
     def open(cls, folder: Path, counters: Counting) -> Self:
@@ -162,12 +164,17 @@ class State:
 
     def _transact(self, changes: Sequence["_Change[Any]"]) -> None:
         """In a worker's thread: all of them in one transaction. What one of them raises undoes that one alone."""
-        connection = self._connection
-        with connection:
-            connection.execute("BEGIN IMMEDIATE")
-            for change in changes:
-                change.carry_out(connection)
-            self._keep_counters()
+        while True:
+            try:
+                with self._connection as connection:
+                    connection.execute("BEGIN IMMEDIATE")
+                    for change in changes:
+                        change.carry_out(connection)
+                    self._keep_counters()
+                return
+            except sqlite3.Error as error:
+                if not self.relieve(error):
+                    raise
 
     def _keep_counters(self) -> None:
         """With what is measured by them, and after it."""
@@ -210,6 +217,7 @@ class _Change(Generic[T]):
 
     def carry_out(self, connection: sqlite3.Connection) -> None:
         """Raises what the database is at fault for; a broken constraint and everything else is the work's own."""
+        self._error = None
         connection.execute("SAVEPOINT change")
         try:
             self._result = self._work(connection)

@@ -44,6 +44,7 @@ class Router:
         self._config = config
         self._spool = spool
         self._state = State.open(config.router.spool, spool)
+        self._state.relieve = spool.relieve
         services = services_of(House(config=config, spool=spool, state=self._state, ask=self._ask))
         self._dispatcher = Dispatcher(config, spool, services)
         self._reception = Reception(

@@ -243,7 +243,7 @@ class Acceptor:
             return rejection
         if not self._place.enter_context(self._reception.doors.association(self._peer)):
             return AssociateRJ.because(Rejection.LOCAL_LIMIT_EXCEEDED)
-        if self._draining or not self._reception.spool.accepting:
+        if self._draining:
             return AssociateRJ.because(Rejection.TEMPORARY_CONGESTION)
         return None
 

@@ -51,11 +51,11 @@ class Operation:
         self.context_id = context_id
         self._refusal: Command | None = None
         self._data: Incoming | None = None
-        match self._repeated() if is_repeated else self._judge():
+        match self._repeated() if is_repeated else self._judge(spool):
             case Command() as refusal:
                 self._refusal = refusal
-            case Allowance(largest=largest) if request.command.has_data_set and largest != 0:
-                self._data = spool.incoming(largest=largest)
+            case Allowance(largest=largest, from_reserve=own) if request.command.has_data_set and largest != 0:
+                self._data = spool.incoming(largest=largest, from_reserve=own)
 
     @classmethod
     def begin(
@@ -86,15 +86,18 @@ class Operation:
         words = "an operation with this Message ID is under way"
         return refuse(self.request, Status.DUPLICATE_INVOCATION, words)
 
-    def _judge(self) -> Command | Allowance:
+    def _judge(self, spool: Spool) -> Command | Allowance:
         command = self.request.command
         if command.field not in self.service.requests:
             words = f"{command.name} is no operation of {self.service.name}"
             return refuse(self.request, Status.UNRECOGNIZED_OPERATION, words)
         try:
-            return self.service.admit(self.request)
+            verdict = self.service.admit(self.request)
         except Exception:
             return self._failed()
+        if isinstance(verdict, Allowance) and verdict.needs_room and not spool.accepting:
+            return refuse_for_space(self.request)
+        return verdict
 
     async def take(self, piece: DataSetPiece) -> None:
         """Take the next bytes of the data set. Where it is refused, or not wanted, they are dropped."""

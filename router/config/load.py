@@ -167,6 +167,7 @@ def _spool(reading: Reading, document: Table, storage: Storage) -> SpoolSettings
         large_object=spool.large_object,
         memory=spool.memory,
         free_space_floor=spool.free_space_floor,
+        reserve=spool.reserve,
         history=spool.history,
         duplicates=storage.duplicates,
     )

@@ -164,6 +164,7 @@ class Spool:
     large_object: Annotated[int, One(number.size_between("4KiB", "256MiB"))] = 1 << 20
     memory: Annotated[int, One(number.size_between("1MiB", "1TiB"))] = 32 << 20
     free_space_floor: Annotated[int, One(number.size)] = 1 << 30
+    reserve: Annotated[int, One(number.size)] = 64 << 20
     history: Duration = 86400.0
 
 

@@ -90,7 +90,7 @@ def local(config: Config, folder: Path) -> Config:
     return evolve(
         config,
         router=evolve(config.router, spool=folder / "spool"),
-        spool=evolve(config.spool, free_space_floor=0),
+        spool=evolve(config.spool, free_space_floor=0, reserve=0),
         listeners=(evolve(config.listeners[0], address=HERE),),
         admin=Admin(listen=HERE),
     )

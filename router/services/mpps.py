@@ -113,8 +113,6 @@ class MPPSHub(BaseService):
             return refuse(request, Status.INVALID_SOP_INSTANCE, "the SOP Instance UID is no UID")
         if not command.has_data_set:
             return refuse(request, Status.PROCESSING_FAILURE, f"{command.name} without a data set")
-        if not self._spool.accepting:
-            return refuse_for_space(request)
         return self._allowance
 
     async def perform(self, request: Request, data: Incoming | None) -> Response:

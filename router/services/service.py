@@ -54,6 +54,13 @@ class Allowance:
     largest: int | None
     """Bytes. A longer data set is refused, and dropped from there on. 0: whatever comes is dropped, and the request
     is performed without it. None: as long as the disk has room."""
+    from_reserve: bool = False
+    """Whether it helps to empty the spool, and is taken below the free-space floor too."""
+
+    @property
+    def needs_room(self) -> bool:
+        """Whether the request is refused below the free-space floor."""
+        return self.largest != 0 and not self.from_reserve
 
 
 NO_DATA_SET: Final = Allowance(largest=0)

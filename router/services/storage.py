@@ -99,8 +99,6 @@ class Storage(BaseService):
             return refuse(request, Status.INVALID_SOP_INSTANCE, "the SOP Instance UID is no UID")
         if not command.has_data_set:
             return refuse(request, Status.CANNOT_UNDERSTAND, "C-STORE-RQ without a data set")
-        if not self._spool.accepting:
-            return refuse_for_space(request)
         return self._allowance
 
     async def perform(self, request: Request, data: Incoming | None) -> Response:

@@ -63,7 +63,7 @@ class StorageCommitment(BaseService):
 
     def _adopt(self, config: Config, planner: Planner) -> None:
         self._settings = config.commitment
-        self._allowance = Allowance(largest=min(LARGEST, config.limits.object_size or LARGEST))
+        self._largest = min(LARGEST, config.limits.object_size or LARGEST)
         self._peers = config.peers
         self._planner = planner
         self._proactive.reload(config)
@@ -119,9 +119,8 @@ class StorageCommitment(BaseService):
                 return refuse(request, Status.NOT_AUTHORIZED, words)
         if not command.has_data_set:
             return refuse(request, Status.MISSING_ATTRIBUTE_VALUE, f"{command.name} without a data set")
-        if not self._spool.accepting:
-            return refuse_for_space(request)
-        return self._allowance
+        is_report = command.field == CommandField.N_EVENT_REPORT_RQ
+        return Allowance(largest=self._largest, from_reserve=is_report)
 
     def _stranger(self, title: str) -> str:
         """Why somebody may not ask; "" where he may."""

@@ -4,7 +4,6 @@ Promises: what is committed is the spool's, whatever becomes of its task; what i
 the disk in worker threads only. A part of `Spool`; runs in the event loop's thread.
 """
 
-import time
 from collections.abc import Callable
 from functools import partial
 
@@ -13,40 +12,40 @@ import trio
 from router.concurrency import DISK_IN, DISK_OUT
 from router.messages import Envelope, SpoolSettings
 from router.spool.duplicates import is_same
-from router.spool.errors import OutOfSpace, SpoolFailure
+from router.spool.errors import SpoolFailure
+from router.spool.free_space import FreeSpace
 from router.spool.incoming import Incoming, LargeFiles, Memory
 from router.spool.jobs import Ask, Commit, Fail, Unsure
 from router.spool.store import Store
 from router.spool.values import Place, Receipt
 from router.spool.writer import Writer
 
-_LOOK = 1.0
-"""Seconds between two looks at the free space."""
-
 
 class Admission:
     def __init__(self, store: Store, settings: SpoolSettings, writer: Writer, check: Callable[[], None]) -> None:
         """`check` raises what ended the spool, if it has ended."""
         self.memory = Memory(settings.memory)
-        self.large = LargeFiles(store.files, store.large, self._large_file_failed)
-        self.free = 0
-        """Bytes, as of the last look."""
-        self._looked = float("-inf")
+        self.large = LargeFiles(store.files, store.large, self._large_file_failed, store.reserve)
+        self.space = FreeSpace(
+            look=lambda: store.files.free(store.root),
+            floor=settings.free_space_floor,
+            spare=lambda: writer.segments.spare_bytes,
+            give_up_spare=self._give_up_spare,
+        )
         self._store = store
         self._settings = settings
         self._writer = writer
         self._check = check
 
-    def incoming(self, largest: int | None) -> Incoming:
-        return Incoming(self.memory, self.large, self._settings.large_object, largest)
-
-    @property
-    def accepting(self) -> bool:
-        now = time.monotonic()
-        if now - self._looked >= _LOOK:
-            self._looked = now
-            self.free = self._store.files.free(self._store.root)
-        return self.free >= self._settings.free_space_floor
+    def incoming(self, largest: int | None, from_reserve: bool) -> Incoming:
+        return Incoming(
+            self.memory,
+            self.large,
+            self.space,
+            large_object=self._settings.large_object,
+            largest=largest,
+            from_reserve=from_reserve,
+        )
 
     async def commit(self, incoming: Incoming, envelope: Envelope) -> Receipt:
         """As `Spool.commit`."""
@@ -55,8 +54,9 @@ class Admission:
         try:
             self._check()
             await incoming.finish()
-            if not self.accepting:
-                raise OutOfSpace("the free space is below free_space_floor")
+            if not incoming.announce(len(incoming.data)):
+                await incoming.make_room(len(incoming.data))
+            self.space.end(len(incoming.data))
             if incoming.file is not None:
                 await trio.to_thread.run_sync(incoming.make_durable, limiter=DISK_IN)
             compared: dict[int, bool] = {}
@@ -83,6 +83,12 @@ class Admission:
             commit.incoming.release_memory()
             self._writer.jobs.put(Ask(partial(_remove_file, commit.incoming)))
 
+    async def _give_up_spare(self) -> None:
+        self._check()
+        ask = Ask(_give_up_spare)
+        self._writer.jobs.put(ask)
+        await ask.answer.wait()
+
     async def _compare(self, incoming: Incoming, unsure: Unsure, compared: dict[int, bool]) -> None:
         """Compare with large ones, while the writer goes on with others."""
         for message_id in unsure.candidates:
@@ -105,6 +111,10 @@ class Admission:
     def _large_file_failed(self, failure: SpoolFailure) -> None:
         """In any thread."""
         self._writer.jobs.put(Fail(failure))
+
+
+def _give_up_spare(writer: Writer) -> bool:
+    return writer.segments.give_up_spare()
 
 
 def _place(message_id: int, writer: Writer) -> Place | None:

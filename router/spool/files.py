@@ -16,7 +16,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NO_ROOM = _DISK_FULL | {errno.EMFILE, errno.ENFILE}
 
 _MOST_BUFFERS = 1024  # IOV_MAX on Linux
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
@@ -25,9 +26,15 @@ _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
 def is_no_room(error: BaseException) -> bool:
     """Whether an error says that the disk, or the owner's share of it, is full, or that no more files can be open: the
     spool is sound, and there will be room again."""
+    return is_disk_full(error) or (isinstance(error, OSError) and error.errno in _NO_ROOM)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """The same of the disk alone. SQLite has a code of its own for a shared-memory file that cannot grow."""
     if isinstance(error, sqlite3.Error):
-        return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
-    return isinstance(error, OSError) and error.errno in _NO_ROOM
+        code = getattr(error, "sqlite_errorcode", 0)
+        return code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE
+    return isinstance(error, OSError) and error.errno in _DISK_FULL
 
 
 class FileSystem:

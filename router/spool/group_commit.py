@@ -92,7 +92,7 @@ class GroupCommit:
         own_file = incoming.file
         packed = encode_envelope(StoredEnvelope(envelope=envelope, hold=hold, file=own_file))
         data, crc = (b"", 0) if own_file else (incoming.data, incoming.crc)
-        draft = Draft(self._counters.next_id, packed, data, crc)
+        draft = Draft(self._counters.next_id, packed, data, crc, incoming.from_reserve)
         self._counters.next_id += 1
         return _Planned(draft.message_id, envelope, incoming, commit, draft, hold, drafts + 1)
 

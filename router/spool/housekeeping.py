@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from router.messages import SpoolSettings
 from router.spool import record, upkeep
 from router.spool.errors import DamagedMessage, SpoolFailure
 from router.spool.files import is_no_room
@@ -36,8 +37,7 @@ _NO_ROOM = 30.0
 
 
 class Housekeeping:
-    def __init__(self, store: Store, segments: Segments, ledger: Ledger, history: float) -> None:
-        """`history`: seconds for which the ledger remembers what is finished and gone."""
+    def __init__(self, store: Store, segments: Segments, ledger: Ledger, settings: SpoolSettings) -> None:
         self.ripe = _RIPE
         self.damaged = 0
         self.on_damage: Callable[[Damage], None] = lambda damage: None
@@ -55,10 +55,13 @@ class Housekeeping:
         """Segments that are gone from the disk, and of which the ledger does not know it yet."""
         self._lost_finished = False
         """A message that lay nowhere is finished: its rows may go."""
-        self._history = history
+        self._history = settings.history
+        self._floor = settings.free_space_floor
         self._gone = deque(upkeep.gone_segments(ledger))
         self._last = 0.0
         self._not_before = 0.0
+        self._restore_at = 0.0
+        """When the reserve is looked at again, where it is short."""
 
     def look_at_all(self, unneeded: Iterable[str]) -> None:
         """After recovery: any segment may be finished or sparse, and these large files are not needed."""
@@ -81,7 +84,7 @@ class Housekeeping:
     @property
     def has_work(self) -> bool:
         return time.monotonic() >= self._not_before and bool(
-            self._has_deletions or self._is_old or self._sparse_segment()
+            self._has_deletions or self._is_old or self._sparse_segment() or self._may_restore
         )
 
     @property
@@ -91,6 +94,10 @@ class Housekeeping:
     @property
     def _is_old(self) -> bool:
         return bool(self._gone) and self._gone[0][1] + self._history <= self._ledger.clock()
+
+    @property
+    def _may_restore(self) -> bool:
+        return self._store.reserve.is_short and time.monotonic() >= self._restore_at
 
     def is_time(self, *, busy: bool) -> bool:
         """Whether there is work, and nothing more urgent."""
@@ -110,10 +117,14 @@ class Housekeeping:
                 self._forget()
             if not (deleting or forgetting) and (sparse := self._sparse_segment()) is not None:
                 self._compact(sparse)
+            if self._may_restore:
+                self._restore_at = now + _NO_ROOM
+                self._store.reserve.restore(self._files.free(self._store.root) - self._floor)
         except (OSError, sqlite3.Error) as error:
             if not is_no_room(error):
                 raise SpoolFailure(f"tidying the spool failed: {error}") from error
-            self._not_before = now + _NO_ROOM
+            if not self._segments.relieve(error):
+                self._not_before = now + _NO_ROOM
 
     def _sealed(self) -> list[Segment]:
         known, current = self._segments.known, self._segments.current
@@ -221,7 +232,7 @@ class Housekeeping:
             raw[header.data_offset : -record.TRAILER_LENGTH],
         )
         crc = record.check_body(header, segment.nonce, envelope, data, raw[-record.TRAILER_LENGTH :])
-        return Draft(message_id, envelope, data, crc)
+        return Draft(message_id, envelope, data, crc, from_reserve=True)
 
     def set_aside(self, message_id: int, reason: str) -> None:
         """The message's bytes are broken: keep a copy for a person, hold its deliveries, need its place no more.

@@ -9,8 +9,9 @@ import contextlib
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import trio
 from isal.isal_zlib import crc32
@@ -18,7 +19,9 @@ from isal.isal_zlib import crc32
 from router.concurrency import DISK_IN
 from router.spool.errors import OutOfSpace, SpoolFailure, TooLarge
 from router.spool.files import FileSystem, is_no_room
+from router.spool.free_space import FreeSpace
 from router.spool.record import OwnFile
+from router.spool.reserve import Reserve
 
 _PIECE = 2 << 20
 """Bytes gathered before one write to a large file. Each of two such pieces is filled while the other is written."""
@@ -26,6 +29,7 @@ _UNSYNCED = 16 << 20
 """Bytes written to a large file between syncs."""
 
 Buffer = bytes | bytearray | memoryview
+T = TypeVar("T")
 
 
 class Memory:
@@ -49,9 +53,12 @@ class Memory:
 class LargeFiles:
     """The directory `large/`, and what its files have in common. Its calls wait for the disk."""
 
-    def __init__(self, files: FileSystem, directory: int, failed: Callable[[SpoolFailure], None]) -> None:
+    def __init__(
+        self, files: FileSystem, directory: int, failed: Callable[[SpoolFailure], None], reserve: Reserve
+    ) -> None:
         self.files = files
         self.directory = directory
+        self.reserve = reserve
         self.in_use: set[str] = set()
         """Names of files that no record names yet."""
         self._failed = failed
@@ -86,8 +93,19 @@ class Incoming:
     by threads while more of it comes in: one piece is filled as the one before it is written.
     """
 
-    def __init__(self, memory: Memory, large: LargeFiles, large_object: int, largest: int | None = None) -> None:
-        """`large_object`: bytes past which it goes to a file; `largest`: bytes past which it is refused."""
+    def __init__(
+        self,
+        memory: Memory,
+        large: LargeFiles,
+        space: FreeSpace,
+        *,
+        large_object: int,
+        largest: int | None,
+        from_reserve: bool,
+    ) -> None:
+        """`large_object`: bytes past which it goes to a file; `largest`: bytes past which it is refused;
+        `from_reserve`: it is taken below the floor too."""
+        self.from_reserve = from_reserve
         self.size = 0
         """Bytes received so far."""
         self.crc = 0
@@ -96,6 +114,7 @@ class Incoming:
         """All of them; where there is a file, none."""
         self._memory = memory
         self._large = large
+        self._space = space
         self._largest = largest
         self._most_in_memory = large_object if largest is None else min(large_object, largest)
         self._fd: int | None = None
@@ -123,7 +142,7 @@ class Incoming:
             return
         self._check_length()
         if not self._pieces:
-            await trio.to_thread.run_sync(self.spill, view, limiter=DISK_IN)
+            await self._spill(view)
             self._forget_data()
             return
         await _ended(self._writing)
@@ -133,7 +152,7 @@ class Incoming:
             self._fill(view)
         else:
             await _ended(self._writing)
-            await trio.to_thread.run_sync(self.spill, view, limiter=DISK_IN)
+            await self._spill(view)
 
     @property
     def file(self) -> OwnFile | None:
@@ -149,7 +168,18 @@ class Incoming:
         await self.settle()
         self.check()
         if self._filled:
-            await trio.to_thread.run_sync(self.spill, b"", limiter=DISK_IN)
+            await self._spill(b"")
+
+    def announce(self, count: int) -> bool:
+        """Announce bytes that are about to be written to the disk, until `FreeSpace.end`. False: see `make_room`."""
+        return self._space.begin(count, below_floor=self.from_reserve)
+
+    async def make_room(self, count: int) -> None:
+        """Announce them once more, when the disk has all the room that it can get. Raises OutOfSpace."""
+        await self._space.make_room()
+        if not self.announce(count):
+            self._error = OutOfSpace("the free space is below free_space_floor")
+            raise self._error
 
     def view(self) -> AbstractContextManager[memoryview]:
         """The whole data set; a large one is paged in from its file as it is looked at. Call `finish` first."""
@@ -189,18 +219,39 @@ class Incoming:
         if self._largest is not None and self.size > self._largest:
             raise TooLarge(f"data set of more than {self._largest} bytes")
 
+    async def _spill(self, view: Buffer) -> None:
+        """`spill`, in a thread, where there is room for it on the disk."""
+        count = len(self.data) + self._filled + len(view)
+        if not self.announce(count):
+            await self.make_room(count)
+        try:
+            await trio.to_thread.run_sync(self.spill, view, limiter=DISK_IN)
+        finally:
+            self._space.end(count)
+
     async def _write_behind(self) -> None:
         """Begin to write what was gathered, and make the other piece the one to fill. Waits for a thread."""
-        await DISK_IN.acquire_on_behalf_of(writing := object())
-        count, self._filled = self._filled, 0
+        count = self._filled
+        if not self.announce(count):
+            await self.make_room(count)
+        try:
+            await DISK_IN.acquire_on_behalf_of(writing := object())
+        except BaseException:
+            self._space.end(count)
+            raise
+        self._filled = 0
         piece, other = self._pieces
         self._pieces = [other, piece]
         self._writing = _in_a_thread(
             lambda: self._append([memoryview(piece)[:count]]),
             borrower=writing,
             failed=self._failed,
-            then=self._go_on_syncing,
+            then=partial(self._written_behind, count),
         )
+
+    def _written_behind(self, count: int) -> None:
+        self._space.end(count)
+        self._go_on_syncing()
 
     def _go_on_syncing(self) -> None:
         """Sync every now and then, beside the writing, so that the last sync, which the sender waits for, is short.
@@ -255,28 +306,33 @@ class Incoming:
     def spill(self, view: Buffer) -> None:
         """Write what was gathered, and then the view, to the file, which is made where there is none yet."""
         if self._fd is None:
-            try:
-                self._name, self._fd = self._large.create()
-                self._large.files.write(self._fd, [self.data], 0)
-            except OSError as error:
-                self._error = self._large.translate(error)
-                raise self._error from error
-            self._written = len(self.data)
-            self.data = bytearray()
+            self._name, self._fd = self._attempt(self._large.create)
+            data, self.data = self.data, bytearray()
+            self._write([data])
         parts: list[Buffer] = [memoryview(self._pieces[0])[: self._filled]] if self._filled else []
         self._filled = 0
         self._append([*parts, view] if view else parts)
 
     def _append(self, parts: Sequence[Buffer]) -> None:
-        assert self._fd is not None
         for part in parts:
             self.crc = crc32(part, self.crc)
-        try:
-            self._large.files.write(self._fd, parts, self._written)
-        except OSError as error:
-            self._error = self._large.translate(error)
-            raise self._error from error
+        self._write(parts)
+
+    def _write(self, parts: Sequence[Buffer]) -> None:
+        fd = self._fd
+        assert fd is not None
+        self._attempt(lambda: self._large.files.write(fd, parts, self._written))
         self._written += sum(map(len, parts))
+
+    def _attempt(self, work: Callable[[], T]) -> T:
+        """Do what needs room on the disk; once more where the reserve may be used and gives some."""
+        while True:
+            try:
+                return work()
+            except OSError as error:
+                if not (self.from_reserve and self._large.reserve.relieve(error)):
+                    self._error = self._large.translate(error)
+                    raise self._error from error
 
     def _sync(self) -> None:
         assert self._fd is not None

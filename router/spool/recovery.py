@@ -9,7 +9,7 @@ import contextlib
 import sqlite3
 from collections.abc import Callable
 
-from router.messages import Purpose
+from router.messages import Purpose, SpoolSettings
 from router.spool import queries, record, upkeep
 from router.spool.findings import Findings
 from router.spool.ledger import Ledger
@@ -31,9 +31,16 @@ class Recovery:
     """One start. Made by it: `ledger`, `segments`, and `unneeded`, large files whose message is
     finished; and the `report`."""
 
-    def __init__(self, store: Store, segment_size: int, progress: Progress | None) -> None:
+    def __init__(self, store: Store, settings: SpoolSettings, progress: Progress | None) -> None:
         """Does it all. SpoolUnusable; OSError or sqlite3.Error where the disk is at fault."""
-        self.segments = Segments(store.files, store.segments, store.spare, segment_size)
+        self.segments = Segments(
+            store.files,
+            store.segments,
+            store.spare,
+            settings.segment_size,
+            floor=settings.free_space_floor,
+            reserve=store.reserve,
+        )
         self.unneeded: list[str] = []
         self._store = store
         self._files = store.files
@@ -56,8 +63,6 @@ class Recovery:
     def _recover(self) -> int:
         """Bytes of segments read."""
         self.unneeded = []
-        for name in self._files.names(self._store.spare):
-            self._files.remove(self._store.spare, name)
         self._findings = Findings(self.ledger, self._store.counters)
         known: _Known = upkeep.segments(self.ledger)
         for number in [number for number, (_, _, dropped) in known.items() if dropped]:

@@ -16,11 +16,14 @@ from attrs import define, field
 
 from router.spool import record
 from router.spool.errors import SpoolFailure
-from router.spool.files import FileSystem, is_no_room
+from router.spool.files import FileSystem, is_disk_full, is_no_room
+from router.spool.reserve import Reserve
 
 _SMALL = 256 << 10
 """Bytes of a batch below which it is worth the while to write zeros ahead of it."""
 _ZEROS = bytes(1 << 20)
+_SHORTEST = 1 << 20
+"""Bytes of a segment that is made although the free space is at the floor."""
 _MOST_SPARE = 2
 """Files kept to be used again; more are not needed, for as much is finished as comes in."""
 
@@ -35,6 +38,8 @@ class Draft:
     """The data set; empty where it has a file of its own."""
     crc: int
     """CRC-32 of `data`."""
+    from_reserve: bool = False
+    """It helps to empty the spool: on a full disk there is the reserve for it."""
     segment: int = 0
     offset: int = 0
 
@@ -76,16 +81,22 @@ def segment_name(number: int) -> str:
 class Segments:
     """All segments there are; the last one made is appended to."""
 
-    def __init__(self, files: FileSystem, directory: int, spare: int, segment_size: int) -> None:
-        """`directory` and `spare`: where segments are, and where those wait that are to be used again."""
+    def __init__(
+        self, files: FileSystem, directory: int, spare: int, segment_size: int, *, floor: int, reserve: Reserve
+    ) -> None:
+        """`directory` and `spare`: where segments are, and where those wait that are to be used again. `floor`: bytes
+        that are to stay free where a segment may be shorter."""
         self.directory = directory
         self.known: dict[int, Segment] = {}
         self.current: Segment | None = None
         self.syncs = 0
         self._files = files
         self._spare = spare
-        self._spares: list[str] = []
+        self._spares: list[tuple[str, int]] = []
+        """Names, and bytes that their removal would free."""
         self._segment_size = segment_size
+        self._floor = floor
+        self._reserve = reserve
         self._next_number = 1
 
     def add(self, segment: Segment) -> None:
@@ -110,9 +121,36 @@ class Segments:
                 if not is_no_room(error):
                     raise SpoolFailure(f"writing to the spool failed: {error}") from error
                 self._abandon()
-                return done
-            done += len(group)
+                if not self._has_made_room(error, drafts[done:]):
+                    return done
+            else:
+                done += len(group)
         return done
+
+    def _has_made_room(self, error: OSError, drafts: Sequence[Draft]) -> bool:
+        """What is spare is for every draft; the reserve is for some."""
+        if any(draft.from_reserve for draft in drafts):
+            return self.relieve(error)
+        return is_disk_full(error) and self.give_up_spare()
+
+    def relieve(self, error: BaseException) -> bool:
+        """Where the error says that the disk is full: delete what is spare, else give back a part of the reserve.
+        True: what failed is worth another attempt."""
+        return is_disk_full(error) and (self.give_up_spare() or self._reserve.relieve(error))
+
+    @property
+    def spare_bytes(self) -> int:
+        """What `give_up_spare` would free. From any thread."""
+        return sum(length for _, length in list(self._spares))
+
+    def give_up_spare(self) -> bool:
+        """Delete the files that are kept to be used again, at once; False where there are none."""
+        given = bool(self._spares)
+        while self._spares:
+            with contextlib.suppress(FileNotFoundError):
+                self._files.remove(self._spare, self._spares[-1][0])
+            self._spares.pop()
+        return given
 
     def retire(self, number: int) -> None:
         """Nothing in this segment is needed any more: its name is gone, its file kept or not. The directory is to be
@@ -133,7 +171,7 @@ class Segments:
             if is_no_room(error):
                 return False
             raise
-        self._spares.append(name)
+        self._spares.append((name, segment.end))
         return True
 
     def seal(self) -> None:
@@ -149,21 +187,23 @@ class Segments:
 
     def _with_room(self, length: int) -> Segment:
         current = self.current
-        if current is not None and current.end + length <= self._segment_size:
+        if current is not None and current.end + length <= current.size:
             return current
         self.seal()
-        return self._begin(max(self._segment_size, record.SEGMENT_HEADER_LENGTH + length))
+        return self._begin(record.SEGMENT_HEADER_LENGTH + length)
 
-    def _begin(self, size: int) -> Segment:
-        """In a file that was used before it takes its name last: until then no recovery looks at it."""
+    def _begin(self, least: int) -> Segment:
+        """Make one of at least so many bytes. In a file that was used before it takes its name last: until then no
+        recovery looks at it."""
         number, fd = self._create()
         nonce = os.urandom(record.NONCE_LENGTH)
         spare, written = "", 0
         try:
-            if size == self._segment_size and (found := self._take_spare()):
+            if least <= self._segment_size and (found := self._take_spare()):
                 self._files.close(fd)
                 spare, fd = found
                 written = self._files.size(fd)
+            size = self._affordable(least, written)
             self._files.allocate(fd, size)
             self._files.write(fd, [record.encode_segment_header(number, nonce), record.END], 0)
             self._files.sync(fd)
@@ -184,10 +224,16 @@ class Segments:
         self.current = segment
         return segment
 
+    def _affordable(self, least: int, here: int) -> int:
+        """The length of a new segment of which `here` bytes are allocated already: shorter than it is configured,
+        rather than below the floor."""
+        room = max(0, self._files.free(self.directory) - self._floor)
+        return max(least, min(_SHORTEST, self._segment_size), min(self._segment_size, here + room))
+
     def _take_spare(self) -> tuple[str, int] | None:
         """Name and descriptor of a file to be used again, if there is one."""
         while self._spares:
-            name = self._spares.pop()
+            name, _ = self._spares.pop()
             with contextlib.suppress(FileNotFoundError):
                 return name, self._files.open(self._spare, name, write=True)
         return None
@@ -204,7 +250,7 @@ class Segments:
         """At least one, for `_with_room` saw to it."""
         end = segment.end + drafts[start].length
         stop = start + 1
-        while stop < len(drafts) and end + drafts[stop].length <= self._segment_size:
+        while stop < len(drafts) and end + drafts[stop].length <= segment.size:
             end += drafts[stop].length
             stop += 1
         return drafts[start:stop]

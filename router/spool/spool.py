@@ -59,7 +59,7 @@ class Spool(Desk):
     def __init__(self, store: Store, settings: SpoolSettings, recovery: Recovery) -> None:
         self.recovery = recovery.report
         self._store = store
-        housekeeping = Housekeeping(store, recovery.segments, recovery.ledger, settings.history)
+        housekeeping = Housekeeping(store, recovery.segments, recovery.ledger, settings)
         housekeeping.look_at_all(recovery.unneeded)
         self._writer = Writer(
             store=store,
@@ -90,9 +90,9 @@ class Spool(Desk):
 
         SpoolLocked where another process has it; SpoolUnusable, in words. `progress` is called with what is being
         done, bytes done and bytes in all."""
-        store = Store.open(directory, files)
+        store = Store.open(directory, files, settings.reserve)
         try:
-            recovery = Recovery(store, settings.segment_size, progress)
+            recovery = _recovered(store, settings, progress)
         except (OSError, sqlite3.Error) as error:
             store.close()
             raise SpoolUnusable(f"the spool {directory} cannot be recovered: {error}") from error
@@ -163,9 +163,10 @@ class Spool(Desk):
 
     # Coming in.
 
-    def incoming(self, *, largest: int | None = None) -> Incoming:
-        """A data set that is going to be received, of at most `largest` bytes."""
-        return self._admission.incoming(largest)
+    def incoming(self, *, largest: int | None = None, from_reserve: bool = False) -> Incoming:
+        """A data set that is going to be received, of at most `largest` bytes. `from_reserve`: it is small, and helps
+        to empty the spool, so that it is taken below the floor too."""
+        return self._admission.incoming(largest, from_reserve)
 
     async def commit(self, incoming: Incoming, envelope: Envelope) -> Receipt:
         """Make the message durable. From the call on the data set is the spool's, whatever comes of it.
@@ -176,15 +177,20 @@ class Spool(Desk):
         return await self._admission.commit(incoming, envelope)
 
     async def commit_bytes(self, data: bytes, envelope: Envelope) -> Receipt:
-        """`commit` of a data set that is at hand whole."""
-        async with self.incoming() as incoming:
+        """`commit` of a message of the router's own, which is taken below the floor too."""
+        async with self.incoming(from_reserve=True) as incoming:
             await incoming.write(data)
             return await self.commit(incoming, envelope)
 
     @property
     def accepting(self) -> bool:
-        """False below the free-space floor. Looked at once a second at most."""
-        return self._admission.accepting
+        """False below the free-space floor: then only what the reserve is for is taken."""
+        return self._admission.space.is_above_floor
+
+    def relieve(self, error: BaseException) -> bool:
+        """Give back a part of the reserve where the error says that the disk is full. True: what failed is worth
+        another attempt. From any thread."""
+        return self._store.reserve.relieve(error)
 
     # Going out.
 
@@ -292,7 +298,8 @@ class Spool(Desk):
             largest_batch=writer.group.largest,
             damaged=writer.housekeeping.damaged,
             accepting=self.accepting,
-            free=self._admission.free,
+            free=self._admission.space.free,
+            reserve=self._store.reserve.left,
         )
 
     # Between the threads.
@@ -327,6 +334,19 @@ class Spool(Desk):
             if isinstance(job, Commit):
                 self._admission.done(job)
             job.answer.wake()
+
+
+def _recovered(store: Store, settings: SpoolSettings, progress: Progress | None) -> Recovery:
+    """One that a full disk cuts short begins again with a part of the reserve."""
+    while True:
+        try:
+            recovery = Recovery(store, settings, progress)
+        except (OSError, sqlite3.Error) as error:
+            if not store.reserve.relieve(error):
+                raise
+        else:
+            store.reserve.restore(store.files.free(store.root) - settings.free_space_floor)
+            return recovery
 
 
 def _place(message_id: int, writer: Writer) -> Place | None:

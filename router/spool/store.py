@@ -16,6 +16,7 @@ from router.spool.counters import Counters, CountersFile
 from router.spool.errors import DamagedMessage, SpoolLocked, SpoolUnusable
 from router.spool.files import FileSystem
 from router.spool.record import TRAILER_LENGTH
+from router.spool.reserve import Reserve
 from router.spool.segments import segment_name
 from router.spool.values import Place
 
@@ -37,10 +38,11 @@ class Store:
     lock: int
     counters: Counters
     counters_file: CountersFile
+    reserve: Reserve
 
     @classmethod
-    def open(cls, path: Path, files: FileSystem) -> Self:
-        """Make what is missing, and take the lock. SpoolLocked, SpoolUnusable."""
+    def open(cls, path: Path, files: FileSystem, reserve: int) -> Self:
+        """Make what is missing, and take the lock. `reserve`: its length in bytes. SpoolLocked, SpoolUnusable."""
         path = path.resolve()
         opened: list[int] = []
 
@@ -56,6 +58,9 @@ class Store:
                 by = holder.decode("ascii", "replace").strip() or "unknown"
                 raise SpoolLocked(f"the spool {path} is in use by another router (process {by})")
             counters = Counters()
+            spare = kept(files.directory(path / "spare"))
+            for name in files.names(spare):  # the first room that a full disk gets back
+                files.remove(spare, name)
             return cls(
                 files=files,
                 counters=counters,
@@ -64,9 +69,10 @@ class Store:
                 root=root,
                 lock=lock,
                 segments=kept(files.directory(path / "segments")),
-                spare=kept(files.directory(path / "spare")),
+                spare=spare,
                 large=kept(files.directory(path / "large")),
                 damaged=kept(files.directory(path / "damaged")),
+                reserve=Reserve(files, root, reserve),
             )
         except OSError as error:
             cls._close_all(files, opened)
@@ -77,6 +83,7 @@ class Store:
 
     def close(self) -> None:
         """The lock last."""
+        self.reserve.close()
         self._close_all(self.files, [self.segments, self.spare, self.large, self.damaged, self.root, self.lock])
 
     @staticmethod

@@ -212,4 +212,6 @@ class SpoolStatistics:
     """Messages found broken since the start."""
     free: int
     """Bytes free on the file system, as of the last look."""
+    reserve: int
+    """Bytes kept for what empties the spool, beside those that are free."""
     accepting: bool

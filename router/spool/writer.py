@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 from router.messages import Purpose, SpoolSettings
 from router.spool.errors import OutOfSpace, SpoolClosed, SpoolError, SpoolFailure
@@ -19,10 +19,12 @@ from router.spool.files import is_no_room
 from router.spool.group_commit import GroupCommit, refuse
 from router.spool.housekeeping import Housekeeping
 from router.spool.jobs import Ask, Commit, Fail, Job, Settle, Stop
-from router.spool.ledger import Entry, Ledger, Outcome
+from router.spool.ledger import Entry, Finished, Ledger, Outcome
 from router.spool.segments import Segments
 from router.spool.store import Store
 from router.spool.values import Row
+
+T = TypeVar("T")
 
 _TICK = 30.0
 """Seconds between two times that the counters are made durable."""
@@ -198,10 +200,7 @@ class Writer:
         if not entries and not outcomes:
             return True
         try:
-            with self.ledger.transaction():
-                self.ledger.add(entries)
-                finished, freed = self.ledger.settle(outcomes)
-                self._know({entry.place.segment for entry in entries})
+            finished, freed = self._with_reserve(self._enter)
         except sqlite3.Error as error:
             if is_no_room(error):
                 self._no_room = True
@@ -225,6 +224,23 @@ class Writer:
             self.on_rows(rows)
         return True
 
+    def _enter(self) -> tuple[list[Finished], list[tuple[str, str]]]:
+        """One transaction: as `Ledger.settle`."""
+        with self.ledger.transaction():
+            self.ledger.add(self._entries)
+            settled = self.ledger.settle(self._outcomes)
+            self._know({entry.place.segment for entry in self._entries})
+        return settled
+
+    def _with_reserve(self, work: Callable[[], T]) -> T:
+        """Do what needs room for the ledger; once more where the reserve gives some."""
+        while True:
+            try:
+                return work()
+            except sqlite3.Error as error:
+                if not self.segments.relieve(error):
+                    raise
+
     def _know(self, numbers: set[int]) -> None:
         for number in numbers:
             segment = self.segments.known[number]
@@ -232,7 +248,7 @@ class Writer:
 
     def _reply(self, ask: Ask[Any]) -> None:
         try:
-            ask.answer.give(ask.question(self))
+            ask.answer.give(self._with_reserve(lambda: ask.question(self)))
         except SpoolFailure:
             raise
         except (SpoolError, ValueError) as error:

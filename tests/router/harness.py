@@ -6,6 +6,7 @@ any status, any rudeness. `Modality` speaks PDUs by hand, so that a test can say
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -48,6 +49,7 @@ from router.dimse import (
 from router.dimse import decode as decode_command
 from router.dimse import encode as encode_command
 from router.spool import Spool
+from router.spool.files import REAL, FileSystem
 from router.supervisor import Router
 
 PATIENCE = 20.0
@@ -104,6 +106,7 @@ def configuration(folder: Path, text: str = "", *, router: str = "", **peers: in
         "[spool]",
         'free_space_floor = "1MiB"',
         'segment_size = "1MiB"',
+        'reserve = "0"',
     ]
     for name, port in peers.items():
         lines += [
@@ -120,9 +123,9 @@ def configuration(folder: Path, text: str = "", *, router: str = "", **peers: in
 
 
 @asynccontextmanager
-async def running_router(config: Config) -> AsyncIterator[RunningRouter]:
+async def running_router(config: Config, files: FileSystem = REAL) -> AsyncIterator[RunningRouter]:
     """A router that serves while the block lasts, and is then stopped as SIGTERM would."""
-    spool = await trio.to_thread.run_sync(Spool.open, config.router.spool, config.spool)
+    spool = await trio.to_thread.run_sync(partial(Spool.open, config.router.spool, config.spool, files=files))
     try:
         router = Router(config, spool)
         async with trio.open_nursery() as nursery:

@@ -185,7 +185,14 @@ class Scanner:
 def hub(folder: Path, *routes: str, top: str = "", extra: str = "", **peers: int) -> Config:
     """A router for procedure steps; `routes` are the bodies of [[routes]]. Without any, every step goes to all."""
     lines = ["[router]", 'listen = ["127.0.0.1:0"]', 'spool = "spool"', 'shutdown_grace = "5s"', top]
-    lines += ["[admin]", 'listen = "127.0.0.1:0"', "[spool]", 'free_space_floor = "1MiB"', 'segment_size = "1MiB"']
+    lines += [
+        "[admin]",
+        'listen = "127.0.0.1:0"',
+        "[spool]",
+        'free_space_floor = "1MiB"',
+        'segment_size = "1MiB"',
+        'reserve = "0"',
+    ]
     for name, port in peers.items():
         lines += [
             f"[peers.{name}]",

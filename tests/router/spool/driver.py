@@ -16,7 +16,9 @@ from router.spool.ledger import Ledger, Outcome
 from router.spool.values import Place, Receipt
 from router.spool.writer import Writer
 
-SETTINGS = SpoolSettings(segment_size=16 << 10, large_object=4 << 10, memory=64 << 10, free_space_floor=0, history=0.0)
+SETTINGS = SpoolSettings(
+    segment_size=16 << 10, large_object=4 << 10, memory=64 << 10, free_space_floor=0, reserve=0, history=0.0
+)
 """Small, so that a few messages fill a segment."""
 T = TypeVar("T")
 PATH = Path("/spool")

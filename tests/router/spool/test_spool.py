@@ -48,10 +48,10 @@ async def running(path: Path, settings: SpoolSettings = SETTINGS, files: FileSys
 
 
 async def store(spool: Spool, data: bytes, uid: str = "1.2.3", destinations: tuple[str, ...] = ("pacs",)) -> int:
-    incoming = spool.incoming()
-    for at in range(0, len(data), 16_000):
-        await incoming.write(data[at : at + 16_000])
-    return (await spool.commit(incoming, envelope(uid, destinations))).message_id
+    async with spool.incoming() as incoming:
+        for at in range(0, len(data), 16_000):
+            await incoming.write(data[at : at + 16_000])
+        return (await spool.commit(incoming, envelope(uid, destinations))).message_id
 
 
 async def read(message: StoredMessage, piece: int = 100_000) -> bytes:
