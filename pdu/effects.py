@@ -71,7 +71,7 @@ class RejectIndication:
 class Fragment(NamedTuple):
     """A piece of a command or data set, as it arrived: P-DATA indication.
 
-    `data` is a view into the lent buffer, good until the next `writable()`. `is_last` is set on the piece that ends
+    `data` is a view into the receive buffer, good until the next `writable()`. `is_last` is set on the piece that ends
     the command or data set, and only there; that piece may be empty.
     """
 

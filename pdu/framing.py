@@ -1,12 +1,13 @@
 """The stream of received bytes: PDU headers, bodies gathered under a cap, and P-DATA-TF handed out as it arrives.
 
-`Framing` lends the buffer that is received into and walks what arrived. It knows lengths and the layout of PDVs; the
-state table is not here: who calls `next` is given the header of every PDU that is not plain data and says `gather`
-or `skip`. Promises:
+`Framing` hands out the buffer that is received into and walks what arrived. It knows lengths and the layout of PDVs;
+the state table is not here: who calls `next` is given the header of every PDU that is not plain data and says
+`gather` or `skip`. Promises:
 - a length is judged from the header, before a byte of the body is kept;
 - a P-DATA-TF is never gathered: what has arrived of a PDV goes out as a `Fragment`, a view into the lent buffer, so
   that a PDU of any length needs no memory but that buffer;
-- the work is linear in the bytes: one pass, and at most one move of a few left-over bytes per call of `writable`.
+- the work is linear in the bytes: one pass, and at most one move of a few left-over bytes per call of `writable`;
+- a caller that lends its own buffer for a read may have it back before the next: what is kept is part of a header.
 """
 
 from collections.abc import Container
@@ -20,6 +21,7 @@ from pdu.reader import HEADER, PDV_HEADER
 SMALLEST_BUFFER = 64
 """Bytes: headers must fit whole."""
 
+_NOTHING = memoryview(bytearray())
 _SMALLEST_PDV = 6
 _P_DATA_TF = int(PDUType.P_DATA_TF)
 
@@ -42,8 +44,8 @@ class Framing:
     """One connection's inbound half."""
 
     def __init__(self, buffer_size: int) -> None:
-        self._buffer = bytearray(max(buffer_size, SMALLEST_BUFFER))
-        self._view = memoryview(self._buffer)
+        self._buffer_size = max(buffer_size, SMALLEST_BUFFER)
+        self._view = _NOTHING
         self._start = self._end = 0
         self._contexts: Container[int] | None = None
         self._maximum_length = 0
@@ -56,16 +58,38 @@ class Framing:
         self._deaf = False
 
     def writable(self) -> memoryview:
-        """Where to receive into; never empty. Takes back every `Fragment` handed out so far."""
+        """Where to receive into; never empty. Takes back every `Fragment` handed out so far.
+
+        Where nothing is lent, it is a buffer of the engine's own, made when it is asked for first.
+        """
+        if len(self._view) < SMALLEST_BUFFER:
+            self.lend(memoryview(bytearray(self._buffer_size)))
         left = self._end - self._start
         if self._start:
             self._view[:left] = self._view[self._start : self._end]
             self._start, self._end = 0, left
         return self._view[left:]
 
+    def lend(self, buffer: memoryview) -> None:
+        """Receive into `buffer` from here on, of at least `SMALLEST_BUFFER` bytes. Takes back every `Fragment`."""
+        if len(buffer) < SMALLEST_BUFFER:
+            raise LocalError(f"a buffer of {len(buffer)} bytes is too small to receive into")
+        self._keep(buffer)
+
+    def give_back(self) -> None:
+        """Use the lent buffer no longer. Takes back every `Fragment`; what is left of the bytes is kept: less than a
+        header, as long as what arrived has been gone through."""
+        self._keep(memoryview(bytearray(self._end - self._start)) if self._end > self._start else _NOTHING)
+
+    def _keep(self, buffer: memoryview) -> None:
+        """Move the bytes that are left into another buffer."""
+        left = self._end - self._start
+        buffer[:left] = self._view[self._start : self._end]
+        self._view, self._start, self._end = buffer, 0, left
+
     def arrived(self, count: int) -> None:
         """`count` bytes were received into what `writable` lent."""
-        if not 0 <= count <= len(self._buffer) - self._end:
+        if not 0 <= count <= len(self._view) - self._end:
             raise LocalError(f"{count} bytes cannot have been received")
         self._end += count
 

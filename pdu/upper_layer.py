@@ -7,7 +7,8 @@ answered; here they are held together.
 How a transport drives it:
 - the acceptor calls `transport_connected()` first; the requestor `associate(rq)`, connects, `transport_connected()`;
 - then it receives into `writable()` and calls `received(count)`, with 0 at the end of the stream;
-- `Fragment`s are views into the lent buffer and are gone with the next `writable()`;
+- `Fragment`s are views into that buffer and are gone with the next `writable()`;
+- it may `lend()` a buffer of its own for a while, and must `give_back()` it before it lends the buffer to another;
 - a primitive in a state that has no place for it is a `LocalError`, and changes nothing.
 """
 
@@ -61,7 +62,8 @@ class UpperLayer:
     """One association over one connection, from one side of it.
 
     `maximum_length` is what we announce, and hold the peer to: bytes of a P-DATA-TF's variable field, 0 for no
-    limit. `buffer_size` bytes are lent out to receive into. `associate_cap` bounds an A-ASSOCIATE PDU.
+    limit. `buffer_size` bytes are there to receive into, where the transport lends none. `associate_cap` bounds an
+    A-ASSOCIATE PDU.
     """
 
     def __init__(
@@ -108,8 +110,16 @@ class UpperLayer:
         """Where to receive into; never empty. What earlier fragments showed is gone from here on."""
         return self._framing.writable()
 
+    def lend(self, buffer: memoryview) -> None:
+        """Have `writable()` hand out this buffer, of at least 64 bytes. What earlier fragments showed is gone."""
+        self._framing.lend(buffer)
+
+    def give_back(self) -> None:
+        """End the use of the lent buffer. What earlier fragments showed is gone."""
+        self._framing.give_back()
+
     def received(self, count: int) -> Answer:
-        """`count` bytes are in the lent buffer; 0 is the end of the stream (Evt17)."""
+        """`count` bytes are in the buffer; 0 is the end of the stream (Evt17)."""
         if self._state in _UNCONNECTED:
             raise self._misuse("received()")
         if count == 0:

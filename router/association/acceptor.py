@@ -41,6 +41,7 @@ from router.association.answers import Unexpected
 from router.association.doors import Doors, judge_access
 from router.association.negotiation import agree
 from router.association.operation import Operation, send_response
+from router.association.pace import MessagePace
 from router.association.transport import Interrupted, KernelSocket, Transport
 from router.association.visit import Visit
 from router.association.words import abort_words, context_words
@@ -51,6 +52,10 @@ from router.services import Sender, Service
 from router.spool import Spool
 
 _NUMBERS = itertools.count(1)
+_MOST_MESSAGES = 16
+"""Messages that are answered before the other tasks have a turn: a peer may send thousands in one read."""
+_MOST_INDICATIONS = 512
+"""The same of what the engine tells of one read, fragments above all: a read of 1-byte fragments has thousands."""
 
 
 @define(kw_only=True)
@@ -89,6 +94,11 @@ class Acceptor:
         self._place = ExitStack()
         self._outcome = ""
         self._draining = False
+        self._pace = MessagePace(self._transport, self._config.timeouts, self._config.limits)
+        self._header_begun = False
+        """Whether bytes are in that mean nothing yet, such as a part of a header."""
+        self._turn = 0
+        """Messages since others had a turn."""
         self._started = trio.current_time()
         self._statuses: Counter[str] = Counter()
         self._data_bytes = 0
@@ -140,22 +150,35 @@ class Acceptor:
 
     async def _step(self) -> None:
         """Read once, and handle what came."""
+        patience = self._patience()
         try:
-            indications = await self._read()
+            indications = await self._read(patience)
         except TimeoutError as error:
-            if not self._performing:  # else it is the peer that waits
+            if patience < self._config.timeouts.idle:
+                await self._abort(self._pace.words)
+            elif not self._performing:  # else it is the peer that waits
                 await self._abort(f"idle: {error}")
             return
         if indications is None:
             await self._abort("the router is shutting down")
             return
-        for indication in indications:
+        for number, indication in enumerate(indications, 1):
             if not self._outcome:
                 await self._handle(indication)
+            if not number % _MOST_INDICATIONS:
+                await trio.lowlevel.checkpoint()
         if not indications or self._assembler.in_message:
             self._transport.acknowledge()
+        if not indications and not self._header_begun and not self._assembler.in_message:
+            self._pace.begin()
+        self._header_begun = not indications
 
-    async def _read(self) -> list[Indication] | None:
+    def _patience(self) -> float:
+        """Seconds that the next read may wait."""
+        idle = self._config.timeouts.idle
+        return min(idle, self._pace.left) if self._assembler.in_message or self._header_begun else idle
+
+    async def _read(self, patience: float) -> list[Indication] | None:
         """What the next read means; None when `drain` was asked for and nothing is in flight."""
         if self._draining and self._outcome and not self._performing:
             self._transport.close()  # nobody has to wait for the peer to close
@@ -163,7 +186,7 @@ class Acceptor:
         if self._draining and self._rests:
             return None
         try:
-            return await self._transport.read(self._config.timeouts.idle)
+            return await self._transport.read(patience)
         except Interrupted:
             return [] if self._outcome else None
 
@@ -250,6 +273,8 @@ class Acceptor:
     # Messages
 
     async def _on_fragment(self, fragment: Fragment) -> None:
+        if not self._assembler.in_message:
+            self._pace.begin()
         try:
             piece = self._assembler.feed(fragment)
         except AssemblyError as error:
@@ -307,6 +332,10 @@ class Acceptor:
         it; else it waits for those that are being performed, and the next message waits for it."""
         operation = self._operation
         assert operation is not None
+        self._turn += 1
+        if self._turn >= _MOST_MESSAGES:
+            self._turn = 0
+            await trio.lowlevel.checkpoint()
         if self._window == 1:
             self._operation = None
             await self._answer(operation)

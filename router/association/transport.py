@@ -1,9 +1,9 @@
 """The only code that touches sockets: it performs what the engine asks for.
 
-A `Transport` owns one TCP connection and its `UpperLayer`. Reading lends the engine's own buffer to the kernel;
-writing hands the engine's buffers to the kernel as they are. Every wait has a deadline. A write that did not come
-to its end leaves half a PDU on the wire, so after it nothing more is written, not even an A-ABORT: the connection
-is closed (DESIGN: half a PDU is never followed by another).
+A `Transport` owns one TCP connection and its `UpperLayer`. Reading has a large buffer while there are bytes
+(`buffers`); writing hands the engine's buffers to the kernel as they are. Every wait has a deadline. A write that did
+not come to its end leaves half a PDU on the wire, so after it nothing more is written, not even an A-ABORT: the
+connection is closed (DESIGN: half a PDU is never followed by another).
 """
 
 import errno
@@ -25,6 +25,7 @@ from pdu import (
     StopArtim,
     UpperLayer,
 )
+from router.association.buffers import ReceiveBuffers
 from router.config import Timeouts
 
 Buffer = bytes | bytearray | memoryview
@@ -36,6 +37,9 @@ _FAIR_SHARE = 1 << 20
 """Bytes received without waiting after which the other tasks have a turn."""
 
 _QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+
+
+_BUFFERS: Final = ReceiveBuffers()
 
 
 class Socket(Protocol):
@@ -101,7 +105,9 @@ def tune(sock: Socket) -> None:
 class Transport:
     """One connection, driven by the one task that owns the association."""
 
-    def __init__(self, sock: Socket, upper_layer: UpperLayer, timeouts: Timeouts) -> None:
+    def __init__(
+        self, sock: Socket, upper_layer: UpperLayer, timeouts: Timeouts, buffers: ReceiveBuffers = _BUFFERS
+    ) -> None:
         self._socket = sock
         self._timeouts = timeouts
         self._artim_deadline: float | None = None
@@ -112,8 +118,13 @@ class Transport:
         self._waiting: trio.CancelScope | None = None
         self._interrupted = False
         self._unyielded = 0
-        self._bytes_received = 0
+        self._buffers = buffers
+        self._buffer: memoryview | None = None
         self._bytes_sent = 0
+        self.bytes_received = 0
+        """On the wire."""
+        self.waited = 0.0
+        """Seconds that reads have waited for the peer, in all."""
         self.upper_layer = upper_layer
         try:
             tune(sock)
@@ -122,7 +133,7 @@ class Transport:
             raise
 
     def statistics(self) -> TransportStatistics:
-        return TransportStatistics(bytes_received=self._bytes_received, bytes_sent=self._bytes_sent)
+        return TransportStatistics(bytes_received=self.bytes_received, bytes_sent=self._bytes_sent)
 
     @property
     def is_open(self) -> bool:
@@ -154,9 +165,11 @@ class Transport:
         received = self._receive()
         while received < 0:
             self._unyielded = 0
-            deadline = trio.current_time() + patience if artim is None else artim
-            with trio.CancelScope(deadline=deadline) as scope:
+            self._give_back()
+            began = trio.current_time()
+            with trio.CancelScope(deadline=began + patience if artim is None else artim) as scope:
                 await self._wait_readable(scope)
+            self.waited += trio.current_time() - began
             if self._interrupted:
                 self._interrupted = False
                 raise Interrupted
@@ -165,7 +178,9 @@ class Transport:
                     return await self.perform(self.upper_layer.artim_expired())
                 raise TimeoutError(f"the peer was silent for {patience:g} s")
             received = self._receive() if self.is_open else 0
-        self._bytes_received += received
+        if not received:
+            self._give_back()
+        self.bytes_received += received
         self._unyielded += received
         return await self.perform(self.upper_layer.received(received))
 
@@ -185,13 +200,23 @@ class Transport:
             self._waiting = None
 
     def _receive(self) -> int:
-        """Bytes now in the engine's buffer; 0 at the end of the stream, however it came about; -1: nothing yet."""
+        """Bytes now in the buffer; 0 at the end of the stream, however it came about; -1: nothing yet."""
+        if self._buffer is None:
+            self._buffer = self._buffers.take()
+            self.upper_layer.lend(self._buffer)
         try:
             return self._socket.receive(self.upper_layer.writable())
         except BlockingIOError:
             return -1
         except OSError:
             return 0
+
+    def _give_back(self) -> None:
+        """Nothing is here to be received: let another connection have the buffer."""
+        if self._buffer is not None:
+            self.upper_layer.give_back()
+            self._buffers.give_back(self._buffer)
+            self._buffer = None
 
     def acknowledge(self) -> None:
         """Have the kernel acknowledge at once what was read, where there is more to come before we answer: a sender

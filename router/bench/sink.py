@@ -31,6 +31,7 @@ from pdu import (
     accepted_contexts,
     negotiate,
 )
+from router.association.buffers import ReceiveBuffers
 from router.association.transport import KernelSocket, Transport
 from router.bench.reception import Reception
 from router.config import Config, Timeouts
@@ -38,8 +39,8 @@ from router.dimse import AssemblyError, Status
 
 HOST: Final = "127.0.0.1"
 MAXIMUM_LENGTH: Final = 131072
-BUFFER: Final = 1 << 20
-"""Bytes to receive into at once."""
+BUFFERS: Final = ReceiveBuffers(1 << 20)
+"""As large as they were measured to be fastest for 240 MB objects."""
 SILENCE: Final = 3600.0
 """Seconds that an association may rest."""
 
@@ -120,8 +121,8 @@ class Sink:
             await self._news.park()
 
     async def _associate(self, stream: trio.SocketStream) -> None:
-        upper_layer = UpperLayer(role=Role.ACCEPTOR, maximum_length=MAXIMUM_LENGTH, buffer_size=BUFFER)
-        transport = Transport(KernelSocket(stream.socket), upper_layer, Timeouts())
+        upper_layer = UpperLayer(role=Role.ACCEPTOR, maximum_length=MAXIMUM_LENGTH)
+        transport = Transport(KernelSocket(stream.socket), upper_layer, Timeouts(), BUFFERS)
         reception = Reception(self, transport)
         self.associations += 1
         self.open += 1

@@ -87,6 +87,7 @@ class Timeouts:
     association: Wait = 30.0
     dimse: Wait = 60.0
     idle: Wait = 300.0
+    message: Wait = 300.0
     write: Wait = 60.0
     release: Wait = 10.0
 
@@ -100,6 +101,7 @@ class Limits:
     window: Annotated[int, One(number.between(1, 1000))] = 32
     command_set: Annotated[int, One(number.size_between("1KiB", "16MiB"))] = 64 << 10
     object_size: Annotated[int, One(number.size)] = 0
+    slowest: Annotated[int, One(number.size_between("1B", "1GiB"))] = 4 << 10
 
 
 @frozen(kw_only=True)

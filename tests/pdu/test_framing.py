@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdu import PDV, Fragment, PDataTF, ReleaseIndication, ReleaseRQ, Role, UpperLayer, encode
+from pdu import PDV, Fragment, LocalError, PDataTF, ReleaseIndication, ReleaseRQ, Role, UpperLayer, encode
 from tests.pdu.coupling import answer_to, feed, request
 
 chunks = st.lists(
@@ -186,3 +186,43 @@ def test_never_more_than_a_header_is_moved_between_reads(cuts: list[int]) -> Non
         feed(engine, data[:cut])
         data = data[cut:]
         assert len(engine.writable()) >= 64 - 5
+
+
+@given(streams, st.lists(st.integers(1, 40), min_size=1), st.randoms(use_true_random=False))
+def test_a_buffer_that_is_lent_for_each_read_and_overwritten_afterwards_changes_nothing(
+    stream: list[PDataTF], cuts: list[int], random: Any
+) -> None:
+    """What is kept of a buffer that was given back is a copy, and less than a header."""
+    data = b"".join(map(encode, stream))
+    whole = acceptor()
+    expected = joined(feed(whole, data))
+    engine = acceptor()
+    answers: list[object] = []
+    at = 0
+    for turn in range(len(data)):
+        buffer = memoryview(bytearray(64 + random.randrange(64)))
+        engine.lend(buffer)
+        room = engine.writable()
+        assert len(room) >= len(buffer) - 5
+        step = min(cuts[turn % len(cuts)], len(data) - at, len(room))
+        room[:step] = data[at : at + step]
+        answers += [(*one[:3], bytes(one.data)) if isinstance(one, Fragment) else one for one in engine.received(step)]
+        at += step
+        engine.give_back()
+        buffer[:] = bytes(len(buffer))
+        if at == len(data):
+            break
+    assert joined(answers) == expected
+
+
+def test_an_engine_whose_buffer_was_given_back_and_not_lent_again_has_one_of_its_own() -> None:
+    engine = acceptor(buffer_size=64)
+    engine.lend(memoryview(bytearray(100)))
+    assert len(engine.writable()) == 100
+    engine.give_back()
+    assert len(engine.writable()) == 64
+
+
+def test_a_buffer_without_room_for_a_header_is_not_taken() -> None:
+    with pytest.raises(LocalError, match="too small"):
+        acceptor().lend(memoryview(bytearray(63)))
