@@ -17,8 +17,8 @@ import trio
 
 from router.concurrency import STATE
 from router.spool import OutOfSpace, SpoolFailure, SpoolUnusable
-from router.spool.files import is_no_room
-from router.state_file import Connections, is_corrupt, is_locked, mark_corrupt, open_state
+from router.spool.files import is_locked, is_no_room
+from router.state_file import Connections, is_corrupt, mark_corrupt, open_state
 
 T = TypeVar("T")
 

@@ -17,6 +17,7 @@ from typing import Final
 import structlog
 
 from router.spool import SpoolUnusable
+from router.spool.database import WAL_KEPT
 
 NAME: Final = "state.sqlite"
 _MARK: Final = "state.corrupt"
@@ -25,7 +26,6 @@ _PARTS: Final = ("-wal", "-shm", "-journal", "")
 """What SQLite keeps beside a database, and the database itself, last: as long as it stands, setting it aside is not
 done."""
 _CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-_LOCKED: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _PATIENCE: Final = 5.0
 """Seconds that a change waits for another program's lock: SQLite tries again, at growing distances."""
 
@@ -59,12 +59,7 @@ def look_into(folder: Path) -> "closing[sqlite3.Connection]":
 
 
 def is_corrupt(error: sqlite3.Error) -> bool:
-    return _code(error) in _CORRUPT
-
-
-def is_locked(error: sqlite3.Error) -> bool:
-    """Whether another program holds a lock."""
-    return _code(error) in _LOCKED
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _CORRUPT
 
 
 def mark_corrupt(folder: Path) -> None:
@@ -117,6 +112,7 @@ def _connect(folder: Path) -> Connections:
             opened.append(connection)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT}")
         (found,) = opened[0].execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
             error = sqlite3.DatabaseError(found)
@@ -136,10 +132,6 @@ def _in_words(folder: Path) -> Iterator[None]:
     except (OSError, sqlite3.Error) as error:
         words = error.strerror if isinstance(error, OSError) else str(error)
         raise SpoolUnusable(f"{folder / NAME} cannot be opened: {words}") from error
-
-
-def _code(error: sqlite3.Error) -> int:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def _sync(folder: Path) -> None:

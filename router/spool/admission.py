@@ -118,7 +118,7 @@ def _give_up_spare(writer: Writer) -> bool:
 
 
 def _place(message_id: int, writer: Writer) -> Place | None:
-    return writer.ledger.place(message_id)
+    return writer.place(message_id)
 
 
 def _remove_file(incoming: Incoming, writer: Writer) -> None:

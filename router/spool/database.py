@@ -21,6 +21,8 @@ _COUNT = (
     " ON CONFLICT (destination, purpose, state) DO UPDATE SET count = count + excluded.count"
 )
 _COUNTERS = "SELECT clock, max(next_id, (SELECT coalesce(max(id), 0) + 1 FROM messages)) FROM facts"
+WAL_KEPT = 64 << 20
+"""Bytes of SQLite's log that stay allocated when it begins again. It cannot while another program reads, and grows."""
 
 
 class LedgerUnusable(Exception):
@@ -55,6 +57,7 @@ class Database:
             schema.refuse_newer(path, version)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT}")
             empty = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
             found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":

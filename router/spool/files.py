@@ -19,6 +19,7 @@ from pathlib import Path
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_ROOM = _DISK_FULL | {errno.EMFILE, errno.ENFILE}
 
+_LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _MOST_BUFFERS = 1024  # IOV_MAX on Linux
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -35,6 +36,16 @@ def is_disk_full(error: BaseException) -> bool:
         code = getattr(error, "sqlite_errorcode", 0)
         return code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE
     return isinstance(error, OSError) and error.errno in _DISK_FULL
+
+
+def is_locked(error: BaseException) -> bool:
+    """Whether an error says that another program holds a lock on a database: nothing is amiss, and it will end."""
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _LOCKED
+
+
+def is_for_now(error: BaseException) -> bool:
+    """Whether to try again later."""
+    return is_no_room(error) or is_locked(error)
 
 
 class FileSystem:

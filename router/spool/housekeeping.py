@@ -16,7 +16,7 @@ from pathlib import Path
 from router.messages import SpoolSettings
 from router.spool import record, upkeep
 from router.spool.errors import DamagedMessage, SpoolFailure
-from router.spool.files import is_no_room
+from router.spool.files import is_for_now
 from router.spool.ledger import Finished, Ledger
 from router.spool.segments import Draft, Segment, Segments, segment_name
 from router.spool.store import Store
@@ -33,7 +33,7 @@ _BUSY = 0.2
 _FORGOTTEN = 2000
 """Messages that the ledger forgets in one step."""
 _NO_ROOM = 30.0
-"""Seconds before the next attempt after the disk was full."""
+"""Seconds before the next attempt after the disk was full, or the ledger locked."""
 
 
 class Housekeeping:
@@ -121,7 +121,7 @@ class Housekeeping:
                 self._restore_at = now + _NO_ROOM
                 self._store.reserve.restore(self._files.free(self._store.root) - self._floor)
         except (OSError, sqlite3.Error) as error:
-            if not is_no_room(error):
+            if not is_for_now(error):
                 raise SpoolFailure(f"tidying the spool failed: {error}") from error
             if not self._segments.relieve(error):
                 self._not_before = now + _NO_ROOM

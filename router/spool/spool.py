@@ -129,6 +129,7 @@ class Spool(Desk):
 
         self._writer.on_rows = lambda rows: tell(self._hand_out, rows)
         self._writer.on_answers = lambda jobs: tell(self._wake, jobs)
+        self._writer.on_lock = lambda locked: tell(_report_lock, locked)
         self._writer.housekeeping.on_moved = lambda places: tell(self._moved, places)
         self._writer.housekeeping.on_damage = lambda damage: tell(_report, damage)
         thread = threading.Thread(target=host, name="spool writer", daemon=True)
@@ -350,11 +351,18 @@ def _recovered(store: Store, settings: SpoolSettings, progress: Progress | None)
 
 
 def _place(message_id: int, writer: Writer) -> Place | None:
-    return writer.ledger.place(message_id)
+    return writer.place(message_id)
 
 
 def _unfinished(message_id: int, writer: Writer) -> set[tuple[str, int]]:
     return writer.ledger.unfinished_deliveries(message_id)
+
+
+def _report_lock(locked: bool) -> None:
+    if locked:
+        _log.warning("another program has locked the ledger: end it", file="ledger.sqlite")
+    else:
+        _log.info("the ledger can be written again")
 
 
 def _report(damage: Damage) -> None:

@@ -15,14 +15,14 @@ from typing import Any, TypeVar
 
 from router.messages import Purpose, SpoolSettings
 from router.spool.errors import OutOfSpace, SpoolClosed, SpoolError, SpoolFailure
-from router.spool.files import is_no_room
+from router.spool.files import is_for_now, is_locked
 from router.spool.group_commit import GroupCommit, refuse
 from router.spool.housekeeping import Housekeeping
 from router.spool.jobs import Ask, Commit, Fail, Job, Settle, Stop
 from router.spool.ledger import Entry, Finished, Ledger, Outcome
 from router.spool.segments import Segments
 from router.spool.store import Store
-from router.spool.values import Row
+from router.spool.values import Place, Row
 
 T = TypeVar("T")
 
@@ -35,7 +35,13 @@ _LAG = 0.02
 _MOST_BEHIND = 256
 """...and messages and outcomes."""
 _NO_ROOM = 1.0
-"""Seconds between two attempts to bring the ledger up to date where it had no room and no job comes."""
+"""Seconds between two attempts to bring the ledger up to date where it had no room and no job comes..."""
+_LOCKED = 0.1
+"""...and where another program had locked it."""
+_LAST_PATIENCE = 5000
+"""Milliseconds that the end waits for such a lock: outcomes that are not written down are delivered again."""
+_MOST_UNWRITTEN = 8192
+"""Messages that are taken while another program locks the ledger."""
 
 
 class Writer:
@@ -58,19 +64,26 @@ class Writer:
         """Called in this thread when the ledger has new waiting deliveries."""
         self.on_answers: Callable[[list[Commit | Ask[Any]]], None] = lambda jobs: None
         """Called in this thread when jobs have their answers."""
+        self.on_lock: Callable[[bool], None] = lambda locked: None
+        """Called in this thread when another program has locked the ledger, and when it can be written again."""
         self._counters = store.counters_file
         self._saved = time.monotonic()
         self._stopping = False
         self._entries: list[Entry] = []
+        self._unwritten: set[str] = set()
+        """Their SOP Instance UIDs."""
         self._outcomes: list[Outcome] = []
         self._due = 0.0
         """When what is not written down has to be."""
         self._no_room = False
         """The ledger could not be brought up to date for want of room."""
+        self._locked = False
+        """The ledger could not be brought up to date for another program's lock."""
 
     def run(self) -> None:
         """The thread: until `Stop`, or until the disk fails, which `failure` then tells."""
         try:
+            self.ledger.execute("PRAGMA busy_timeout = 0")  # who waits for an acknowledgement waits for no lock
             while not self._stopping:
                 self.turn(self._take())
             self._finish()
@@ -116,7 +129,7 @@ class Writer:
 
     @property
     def _is_time_to_tidy(self) -> bool:
-        if self._no_room and time.monotonic() < self._due:
+        if self._is_put_off and time.monotonic() < self._due:
             return False
         return self.housekeeping.is_time(busy=not self.jobs.empty())
 
@@ -149,7 +162,7 @@ class Writer:
 
     def _patience(self) -> float:
         """Seconds for which there is nothing to do but jobs."""
-        if self.housekeeping.has_work and not self._no_room:  # it cannot begin before the ledger is up to date
+        if self.housekeeping.has_work and not self._is_put_off:  # it cannot begin before the ledger is up to date
             return 0.0
         return max(0.0, self._due - time.monotonic()) if self._is_behind else _TICK
 
@@ -158,11 +171,16 @@ class Writer:
         return bool(self._entries or self._outcomes)
 
     @property
+    def _is_put_off(self) -> bool:
+        """The ledger could not be brought up to date when it was tried last."""
+        return self._no_room or self._locked
+
+    @property
     def _is_due(self) -> bool:
         """Whether to bring the ledger up to date now. Those that wait for an acknowledgement come first."""
         behind = len(self._entries) + len(self._outcomes)
         is_time = behind > 0 and time.monotonic() >= self._due
-        return is_time or (behind >= _MOST_BEHIND and not self._no_room)
+        return is_time or (behind >= _MOST_BEHIND and not self._is_put_off)
 
     def _save_counters(self) -> None:
         self._saved = time.monotonic()
@@ -174,41 +192,42 @@ class Writer:
     def _commit(self, commits: list[Commit]) -> None:
         """Write, sync, answer. The deliveries may begin at once: the ledger hears of the message before it hears of
         their outcomes."""
-        entries: list[Entry] = []
-        if (self._no_room or self._touch_the_unwritten(commits)) and not self.write_down():
-            for commit in commits:
-                refuse(commit, OutOfSpace("no room for the ledger"))
-        else:
-            entries = self.group.commit(commits)
+        refused = set(self._not_for_now(commits))
+        for commit in refused:
+            refuse(commit, _refusal(self._locked))
+        entries = self.group.commit([commit for commit in commits if commit not in refused])
         self.on_answers(list(commits))
         self._entries += entries
+        self._unwritten.update(entry.envelope.sop_instance_uid for entry in entries)
         if rows := [row for entry in entries for row in entry.rows()]:
             self.on_rows(rows)
 
-    def _touch_the_unwritten(self, commits: list[Commit]) -> bool:
-        """Whether one may be a duplicate of what the ledger does not know yet."""
-        if not self._entries:
-            return False
-        unwritten = {entry.envelope.sop_instance_uid for entry in self._entries}
-        return any(commit.envelope.sop_instance_uid in unwritten for commit in commits)
+    def _not_for_now(self, commits: list[Commit]) -> list[Commit]:
+        """Those that cannot be taken as long as the ledger is not brought up to date: all where it has no room, or too
+        many wait for another program's lock to end; else what may be a duplicate of one that it does not know yet."""
+        is_full = self._no_room or len(self._entries) >= _MOST_UNWRITTEN
+        unsure = [commit for commit in commits if commit.envelope.sop_instance_uid in self._unwritten]
+        if not (is_full or unsure) or self.write_down():
+            return []
+        return commits if is_full or self._no_room else unsure
 
     # The ledger.
 
     def write_down(self) -> bool:
-        """Bring the ledger up to date. False where the disk has no room for that: all is kept for the next turn."""
+        """Bring the ledger up to date. False where the disk has no room for that, or another program has
+        locked it: all is kept for a later turn."""
         entries, outcomes = self._entries, self._outcomes
         if not entries and not outcomes:
             return True
         try:
             finished, freed = self._with_reserve(self._enter)
         except sqlite3.Error as error:
-            if is_no_room(error):
-                self._no_room = True
-                self._due = time.monotonic() + _NO_ROOM
+            if is_for_now(error):
+                self._put_off(is_locked(error))
                 return False
             raise SpoolFailure(f"writing to the ledger failed: {error}") from error
         rows: list[Row] = []
-        if self._no_room:  # who asked meanwhile did not hear of these
+        if self._is_put_off:  # who asked meanwhile did not hear of these
             settled = {(one.message_id, one.destination) for one in outcomes if one.purpose is Purpose.SEND}
             rows = [
                 row
@@ -216,7 +235,9 @@ class Writer:
                 for row in entry.rows()
                 if (row.waiting.message_id, row.waiting.destination) not in settled
             ]
-        self._entries, self._outcomes, self._no_room = [], [], False
+        self._entries, self._outcomes, self._unwritten = [], [], set()
+        self._no_room = False
+        self._tell_of_lock(False)
         self.housekeeping.finished(finished)
         for destination, lane in freed:
             rows += self.ledger.waiting_in_lane(destination, lane)
@@ -241,6 +262,21 @@ class Writer:
                 if not self.segments.relieve(error):
                     raise
 
+    def place(self, message_id: int) -> Place | None:
+        """Where a message lies, though the ledger may not know it yet."""
+        places = (entry.place for entry in self._entries if entry.message_id == message_id)
+        return self.ledger.place(message_id) or next(places, None)
+
+    def _put_off(self, locked: bool) -> None:
+        self._no_room = not locked
+        self._due = time.monotonic() + (_LOCKED if locked else _NO_ROOM)
+        self._tell_of_lock(locked)
+
+    def _tell_of_lock(self, locked: bool) -> None:
+        if locked != self._locked:
+            self._locked = locked
+            self.on_lock(locked)
+
     def _know(self, numbers: set[int]) -> None:
         for number in numbers:
             segment = self.segments.known[number]
@@ -254,13 +290,14 @@ class Writer:
         except (SpoolError, ValueError) as error:
             ask.answer.refuse(error)
         except sqlite3.Error as error:
-            if not is_no_room(error):
+            if not is_for_now(error):
                 raise SpoolFailure(f"reading the ledger failed: {error}") from error
-            ask.answer.refuse(OutOfSpace("no room for the ledger"))
+            ask.answer.refuse(_refusal(is_locked(error)))
 
     # The end.
 
     def _finish(self) -> None:
+        self.ledger.execute(f"PRAGMA busy_timeout = {_LAST_PATIENCE}")  # nobody waits behind it any more
         self.write_down()
         self._save_counters()
         try:
@@ -290,3 +327,7 @@ class Writer:
                     refused.append(job)
         if refused:
             self.on_answers(refused)
+
+
+def _refusal(locked: bool) -> OutOfSpace:
+    return OutOfSpace("another program has locked the ledger" if locked else "no room for the ledger")

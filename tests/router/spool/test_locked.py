@@ -1,0 +1,156 @@
+"""Another program locks the ledger, as a backup does, or a person with sqlite3: nobody waits, and nothing is lost."""
+
+import sqlite3
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+import trio.lowlevel
+from structlog.testing import capture_logs
+
+from router.messages import SpoolSettings
+from router.spool import Action, OutOfSpace, Selection, Spool, writer
+from router.spool.files import REAL
+from router.spool.queries import START, change
+from router.spool.values import Receipt
+from router.spool.writer import Writer
+from tests.router.spool.driver import Driver, content, delivered, envelope
+
+SETTINGS = SpoolSettings(segment_size=1 << 20, free_space_floor=0)
+
+
+class Lock:
+    """On a spool's ledger, from outside."""
+
+    def __init__(self, folder: Path) -> None:
+        self._connection = sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def release(self) -> None:
+        self._connection.execute("ROLLBACK")
+        self._connection.close()
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Driver:
+    one = Driver(REAL, path=tmp_path)
+    one.ledger.execute("PRAGMA busy_timeout = 0")  # as `Writer.run` does
+    return one
+
+
+def test_messages_are_taken_while_the_ledger_is_locked_and_written_down_later(driver: Driver, tmp_path: Path) -> None:
+    told: list[bool] = []
+    driver.writer.on_lock = told.append
+    lock = Lock(tmp_path)
+    for number in range(1, 6):
+        assert driver.commit(content(number, 700), envelope(f"1.2.{number}")).message_id == number
+        assert not driver.writer.write_down()
+    assert [row.message_id for row in driver.rows] == [1, 2, 3, 4, 5]
+    assert driver.ask(lambda writer: writer.place(3)) is not None
+    lock.release()
+    driver.writer.turn([])
+    assert [row.message_id for row in driver.waiting("pacs")] == [1, 2, 3, 4, 5]
+    assert told == [True, False]
+    driver.stop()
+
+
+def test_outcomes_are_kept_while_the_ledger_is_locked(driver: Driver, tmp_path: Path) -> None:
+    driver.commit(b"data", envelope("1.2.1"))
+    driver.ask(lambda writer: None)
+    lock = Lock(tmp_path)
+    driver.settle(1, "pacs", delivered())
+    driver.tidy()
+    lock.release()
+    assert driver.waiting("pacs") == []
+    driver.stop()
+
+
+def test_what_may_be_a_duplicate_is_refused_for_now_and_others_are_not(driver: Driver, tmp_path: Path) -> None:
+    lock = Lock(tmp_path)
+    driver.commit(b"data", envelope("1.2.1"))
+    again, other = driver.put(b"data", envelope("1.2.1")), driver.put(b"data", envelope("1.2.2"))
+    driver.writer.turn([again, other])
+    with pytest.raises(OutOfSpace, match="locked"):
+        _ = again.answer.value
+    assert isinstance(other.answer.value, Receipt)
+    lock.release()
+    assert driver.commit(b"data", envelope("1.2.1")).duplicate
+    driver.stop()
+
+
+def test_no_more_are_taken_than_memory_is_meant_for(
+    driver: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_MOST_UNWRITTEN", 3)
+    lock = Lock(tmp_path)
+    for number in range(3):
+        driver.commit(b"data", envelope(f"1.2.{number}"))
+    with pytest.raises(OutOfSpace, match="locked"):
+        driver.commit(b"data", envelope("1.2.9"))
+    lock.release()
+    driver.commit(b"data", envelope("1.2.9"))
+    assert len(driver.waiting("pacs")) == 4
+    driver.stop()
+
+
+def test_a_change_by_hand_is_refused_in_words(driver: Driver, tmp_path: Path) -> None:
+    driver.commit(b"data", envelope("1.2.1"))
+    driver.ask(lambda writer: None)
+    lock = Lock(tmp_path)
+    selection = Selection(message_ids=(1,))
+
+    def discard(writer: Writer) -> object:
+        return change(writer.ledger, selection, Action.DISCARD, None, START, 100)
+
+    with pytest.raises(OutOfSpace, match="another program has locked the ledger"):
+        driver.ask(discard)
+    lock.release()
+    driver.ask(discard)
+    assert driver.waiting("pacs") == []
+    driver.stop()
+
+
+def test_tidying_is_put_off(driver: Driver, tmp_path: Path) -> None:
+    driver.commit(content(1, 9000), envelope("1.2.1"))
+    driver.settle(1, "pacs", delivered())
+    driver.writer.write_down()
+    driver.writer.housekeeping._not_before = 0.0
+    lock = Lock(tmp_path)
+    driver.writer.turn([])
+    driver.tidy()
+    lock.release()
+    driver.writer.housekeeping._not_before = 0.0
+    driver.tidy()
+    assert not list((tmp_path / "large").iterdir())
+    driver.stop()
+
+
+def test_what_was_not_written_down_at_the_end_is_found_at_the_next_start(
+    driver: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_LAST_PATIENCE", 10)
+    lock = Lock(tmp_path)
+    driver.commit(b"data", envelope("1.2.1"))
+    driver.stop()
+    lock.release()
+    again = Driver(REAL, path=tmp_path)
+    assert again.report.recovered == 1
+    assert [row.message_id for row in again.waiting("pacs")] == [1]
+    again.stop()
+
+
+async def test_an_acknowledgement_does_not_wait_for_the_lock(tmp_path: Path) -> None:
+    spool = await trio.to_thread.run_sync(partial(Spool.open, tmp_path, SETTINGS))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(spool.run)
+        lock = Lock(tmp_path)
+        with capture_logs() as lines, trio.fail_after(4):  # SQLite's own patience is 5 s
+            for number in range(20):
+                await spool.commit_bytes(b"data", envelope(f"1.2.{number}"))
+                await spool.totals()
+        assert [line["event"] for line in lines] == ["another program has locked the ledger: end it"]
+        lock.release()
+        assert len(await spool.queue(limit=1000)) == 20
+        nursery.cancel_scope.cancel()
+    spool.close()
