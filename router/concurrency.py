@@ -6,9 +6,16 @@ names has its own limits beside the requestor. Not here: the threads that live a
 writer, the log's).
 """
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 import trio
+
+T = TypeVar("T")
+
+AT_ONCE: Final = 16 << 10
+"""Bytes of a data set that is read and written in the event loop: some 5 ms of work, where handing it to a thread
+would take one."""
 
 DISK_IN: Final = trio.CapacityLimiter(16)
 """Writing and syncing the files of large data sets, and removing them. The memory that the spool has by default
@@ -23,3 +30,8 @@ STATE: Final = trio.CapacityLimiter(4)
 COMPUTING: Final = trio.CapacityLimiter(2)
 """Scanning and parsing data sets that are too large for the event loop. The interpreter runs one thread at a time:
 more of them would not be done sooner, and would take more turns from the event loop."""
+
+
+async def compute(size: int, work: Callable[[], T]) -> T:
+    """Return `work()`: run here where it is about at most `AT_ONCE` bytes, else in a thread of `COMPUTING`."""
+    return work() if size <= AT_ONCE else await trio.to_thread.run_sync(work, limiter=COMPUTING)

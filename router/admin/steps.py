@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from router.admin.selecting import LIMIT, LIMIT_MAX, BadRequest, number
+from router.concurrency import compute
 from router.services.procedure_steps import records
-from router.services.procedure_steps.content import Stage, references
+from router.services.procedure_steps.content import Stage
 from router.services.procedure_steps.looking import OWED, listed, shown
 from router.services.procedure_steps.owed import notices_of
 from router.services.procedure_steps.plan import RELAY
@@ -39,7 +40,9 @@ class Steps:
 
     async def list(self, query: Mapping[str, str]) -> dict[str, Any]:
         steps = await self._state.read(_page(query))
-        return listed(steps, await self._spool.queue(_OWED, limit=_MOST), phi=_phi(query))
+        owed, phi = await self._spool.queue(_OWED, limit=_MOST), _phi(query)
+        size = sum(step.size for step in steps) if phi else 0
+        return await compute(size, partial(listed, steps, owed, phi=phi))
 
     async def show(self, uid: str, query: Mapping[str, str]) -> dict[str, Any]:
         """Raises NoSuchStep."""
@@ -49,10 +52,11 @@ class Steps:
         messages = await self._state.read(partial(records.load_messages, uid=uid))
         ids = tuple(message.message_id for message in messages)
         rows = await self._spool.queue(Selection(message_ids=ids), limit=_MOST) if ids else []
-        named = [one.sop_instance_uid for one in references(step.data_set())]
-        instances = await self._spool.instances(named)
+        named = await compute(step.size, step.references)
+        instances = await self._spool.instances([one.sop_instance_uid for one in named])
         notices = await self._state.read(partial(notices_of, uid=uid))
-        return shown(step, messages, rows, instances, notices, phi=_phi(query))
+        work = partial(shown, step, messages, rows, instances, notices, phi=_phi(query))
+        return await compute(step.size, work)
 
 
 class StoppedSteps:
@@ -75,7 +79,7 @@ class StoppedSteps:
             messages = records.load_messages(connection, uid)
             ids = tuple(message.message_id for message in messages)
             rows = self._spool.queue(Selection(message_ids=ids), limit=_MOST) if ids else []
-            instances = self._spool.instances([one.sop_instance_uid for one in references(step.data_set())])
+            instances = self._spool.instances([one.sop_instance_uid for one in step.references()])
             return shown(step, messages, rows, instances, notices_of(connection, uid), phi=_phi(query))
 
 

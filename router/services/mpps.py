@@ -16,7 +16,7 @@ import structlog
 import trio
 
 from pdu import ContextResult, PresentationContext, prefer
-from router.concurrency import COMPUTING
+from router.concurrency import compute
 from router.config import Config
 from router.dimse import (
     DATA_SET,
@@ -32,11 +32,12 @@ from router.messages import Result, Waiting
 from router.routing import MalformedDataSet
 from router.services.procedure_steps import owed, records
 from router.services.procedure_steps.content import MPPS
-from router.services.procedure_steps.data_sets import EXPLICIT_LE, TRANSFER_SYNTAXES, read, write
+from router.services.procedure_steps.data_sets import TRANSFER_SYNTAXES, read, write
 from router.services.procedure_steps.machine import MAY_NOT_BE_UPDATED, MAY_NOT_BE_UPDATED_WORDS, fingerprint
 from router.services.procedure_steps.notices import Notices
 from router.services.procedure_steps.plan import RELAY
-from router.services.procedure_steps.taking import AT_ONCE, Intake, Message
+from router.services.procedure_steps.records import Step
+from router.services.procedure_steps.taking import Intake, Message
 from router.services.refusal import refuse, refuse_for_space
 from router.services.service import Allowance, BaseService, Change, House, Prelude, Request
 from router.services.storage import is_uid
@@ -175,33 +176,33 @@ class MPPSHub(BaseService):
         if step is None:
             return ()
         log.warning("replayed", destination=delivery.destination, sop_instance_uid=step.uid, command=_CREATE)
-        syntax = delivery.transfer_syntax
-        create, said = step.create_data, step.update_data
-        if step.transfer_syntax != syntax:
-            create = write(read(create, step.transfer_syntax), syntax)
-        before = [
-            Prelude(
-                command=Command(
-                    field=CommandField.N_CREATE_RQ,
-                    affected_sop_class_uid=MPPS,
-                    affected_sop_instance_uid=step.uid,
-                    data_set_type=DATA_SET,
-                ),
-                data_set=create,
-            )
-        ]
-        if earlier and said:
-            command = Command(
-                field=CommandField.N_SET_RQ,
-                requested_sop_class_uid=MPPS,
-                requested_sop_instance_uid=step.uid,
-                data_set_type=DATA_SET,
-            )
-            before.append(Prelude(command=command, data_set=write(read(said, EXPLICIT_LE), syntax)))
-        return before
+        return await compute(step.size, partial(_preludes, step, delivery.transfer_syntax, updated=earlier > 0))
 
     def settled(self, delivery: Waiting, result: Result, reason: str) -> None:
         self._notices.settled(delivery, result)
+
+
+def _preludes(step: Step, syntax: str, *, updated: bool) -> list[Prelude]:
+    """The N-CREATE of a step, and one N-SET with all that N-SETs have said where it was `updated`."""
+    create = step.create_data
+    if step.transfer_syntax != syntax:
+        create = write(read(create, step.transfer_syntax), syntax)
+    command = Command(
+        field=CommandField.N_CREATE_RQ,
+        affected_sop_class_uid=MPPS,
+        affected_sop_instance_uid=step.uid,
+        data_set_type=DATA_SET,
+    )
+    before = [Prelude(command=command, data_set=create)]
+    if updated and step.update_data:
+        command = Command(
+            field=CommandField.N_SET_RQ,
+            requested_sop_class_uid=MPPS,
+            requested_sop_instance_uid=step.uid,
+            data_set_type=DATA_SET,
+        )
+        before.append(Prelude(command=command, data_set=write(step.update(), syntax)))
+    return before
 
 
 def _allowance(config: Config) -> Allowance:
@@ -217,4 +218,4 @@ async def _whole(request: Request, data: Incoming) -> Message:
         tree = read(encoded, request.transfer_syntax)
         return Message(request=request, incoming=data, encoded=encoded, data_set=tree, fingerprint=fingerprint(tree))
 
-    return work() if len(encoded) <= AT_ONCE else await trio.to_thread.run_sync(work, limiter=COMPUTING)
+    return await compute(len(encoded), work)

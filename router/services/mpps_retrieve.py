@@ -7,12 +7,14 @@ from typing import ClassVar, Final
 import structlog
 
 from pdu import ContextResult, PresentationContext, prefer
+from router.concurrency import compute
 from router.config import Config
 from router.dimse import Command, CommandField, Response, Status, response_to
 from router.messages import Result, Waiting
 from router.services.procedure_steps import records
 from router.services.procedure_steps.content import MPPS_RETRIEVE
 from router.services.procedure_steps.data_sets import SPECIFIC_CHARACTER_SET, TRANSFER_SYNTAXES, write
+from router.services.procedure_steps.records import Step
 from router.services.refusal import refuse
 from router.services.service import NO_DATA_SET, Allowance, BaseService, House, Request
 from router.spool import Incoming
@@ -57,19 +59,18 @@ class MPPSRetrieve(BaseService):
         step = await self._state.read(partial(records.load, uid=uid))
         if step is None:
             return Response(refuse(request, Status.NO_SUCH_SOP_INSTANCE, "there is no such step"))
-        held = step.data_set()
-        wanted = request.command.attribute_identifier_list
-        if not wanted:
-            return _answer(request, Status.SUCCESS, write(held, request.transfer_syntax))
-        # the character set goes along: without it the text means nothing
-        given = {tag: held[tag] for tag in (*wanted, SPECIFIC_CHARACTER_SET) if tag in held}
-        complete = all(tag in held for tag in wanted)
-        status = Status.SUCCESS if complete else NOT_ALL_SUPPORTED
-        return _answer(request, status, write(given, request.transfer_syntax))
+        return await compute(step.size, partial(_answer, request, step))
 
     def outcome(self, delivery: Waiting, response: Response) -> Result:
         raise AssertionError("nothing of this service is delivered")
 
 
-def _answer(request: Request, status: int, data_set: bytes) -> Response:
-    return Response(response_to(request.command, status), data_set)
+def _answer(request: Request, step: Step) -> Response:
+    """Give the step whole, or the attributes that the request lists (PS3.4 F.8.2.1)."""
+    held = step.data_set()
+    wanted = request.command.attribute_identifier_list
+    # the character set goes along: without it the text means nothing
+    given = {tag: held[tag] for tag in (*wanted, SPECIFIC_CHARACTER_SET) if tag in held} if wanted else held
+    complete = all(tag in held for tag in wanted or ())
+    status = Status.SUCCESS if complete else NOT_ALL_SUPPORTED
+    return Response(response_to(request.command, status), write(given, request.transfer_syntax))

@@ -16,14 +16,14 @@ import trio
 from attrs import evolve
 
 from pdu import ContextResult, PresentationContext, RoleSelection, prefer
-from router.concurrency import COMPUTING
+from router.concurrency import compute
 from router.config import Config, Peer
 from router.dimse import Command, CommandField, Response, Status, response_to
 from router.messages import Result, Waiting
 from router.routing import Facts
 from router.services.commitment import content, messages, records
 from router.services.commitment.actors import Actors
-from router.services.commitment.content import CommitmentRequest, Unacceptable
+from router.services.commitment.content import ArchiveReport, CommitmentRequest, Unacceptable
 from router.services.commitment.plan import SERVICE, Planner
 from router.services.commitment.proactive import Proactive
 from router.services.commitment.records import Commitment, Stage
@@ -35,8 +35,6 @@ from router.spool import Incoming, OutOfSpace
 
 LARGEST: Final = 64 << 20
 """Bytes of a data set; an instance takes some 150."""
-_AT_ONCE: Final = 64 << 10
-"""Bytes of a data set that are read in the event loop's thread."""
 _SWEEP: Final = 3600.0
 """Seconds between two looks for transactions to forget."""
 _STANDARD: Final = "1.2.840.10008."
@@ -158,9 +156,7 @@ class StorageCommitment(BaseService):
 
     async def _asked(self, request: Request, encoded: bytes) -> Command:
         """An N-ACTION of a modality."""
-        work = partial(content.read_request, encoded, request.transfer_syntax)
-        asked = work() if len(encoded) <= _AT_ONCE else await trio.to_thread.run_sync(work, limiter=COMPUTING)
-        fresh, archives = self._commitment(request, asked)
+        fresh, archives, asked = await compute(len(encoded), partial(self._commitment, request, encoded))
         take = partial(records.take, commitment=fresh, references=asked.references, archives=archives)
         known, is_new = await self._state.change(take)
         if is_new:
@@ -183,8 +179,13 @@ class StorageCommitment(BaseService):
             self._actors.start(evolve(known, stage=Stage.DECIDED))
         return response_to(request.command, Status.SUCCESS, action_type_id=content.REQUEST_ACTION)
 
-    def _commitment(self, request: Request, asked: CommitmentRequest) -> tuple[Commitment, tuple[str, ...]]:
-        """As it is to be written down, and the archives, where a route names them."""
+    def _commitment(self, request: Request, encoded: bytes) -> tuple[Commitment, tuple[str, ...], CommitmentRequest]:
+        """Read a request: as it is to be written down, and the archives, where a route names them.
+
+        Raises:
+            Unacceptable: as `content.read_request`.
+        """
+        asked = content.read_request(encoded, request.transfer_syntax)
         sender = request.sender
         peer = self._peer_of(sender.calling_ae)
         assert peer is not None, "admit() lets no stranger through"
@@ -216,14 +217,14 @@ class StorageCommitment(BaseService):
             policies=(terms.policy,) if terms.archives else (),
             count=len(asked.references),
         )
-        return commitment, terms.archives
+        return commitment, terms.archives, asked
 
     async def _reported(self, request: Request, encoded: bytes) -> Command:
         """An N-EVENT-REPORT of an archive: on whatever association, but that archive's own."""
         command, title = request.command, request.sender.calling_ae
         event_type = command.event_type_id or 0
         work = partial(content.read_report, encoded, request.transfer_syntax, event_type)
-        report = work() if len(encoded) <= _AT_ONCE else await trio.to_thread.run_sync(work, limiter=COMPUTING)
+        report = await compute(len(encoded), work)
         whose = await self._state.read(partial(records.inquiry, uid=report.transaction_uid))
         if whose is None:
             words = "this router has no such transaction with you"
@@ -232,9 +233,8 @@ class StorageCommitment(BaseService):
         peer = self._peers.get(archive)
         if peer is None or peer.commitment_ae.ae_title != title:
             raise Unacceptable(Status.NOT_AUTHORIZED, f"{title} was not asked in this transaction")
-        heard = Report(archive=archive, words={uid: _titled(word, peer) for uid, word in report.words.items()})
+        heard, failed = await compute(len(encoded), partial(_heard, report, archive, peer.retrieve_title))
         await self._state.change(partial(records.hear, number=number, report=heard))
-        failed = sum(word.reason != COMMITTED for word in heard.words.values())
         log.info(
             "archive has reported",
             archive=archive,
@@ -260,9 +260,15 @@ class StorageCommitment(BaseService):
             self._actors.carried(delivery, result, reason)
 
 
-def _titled(word: Word, peer: Peer) -> Word:
-    """With the Retrieve AE Title that is configured, where the archive gave none."""
-    return word if word.reason != COMMITTED or word.retrieve_ae else Word(COMMITTED, peer.retrieve_title)
+def _heard(report: ArchiveReport, archive: str, retrieve_title: str) -> tuple[Report, int]:
+    """What an archive says, with its Retrieve AE Title where it gave none, and of how many instances that they have
+    failed."""
+    words = {
+        uid: word if word.reason != COMMITTED or word.retrieve_ae else Word(COMMITTED, retrieve_title)
+        for uid, word in report.words.items()
+    }
+    failed = sum(word.reason != COMMITTED for word in words.values())
+    return Report(archive=archive, words=words), failed
 
 
 def _fingerprint(asked: CommitmentRequest) -> bytes:

@@ -37,20 +37,21 @@ class StepsWorld(World):
 
     # What may happen
 
-    async def report(self, uid: str, data_set: Dataset, state: str, crash_at: str) -> None:
-        """The modality reports."""
+    async def report(self, uid: str | None, data_set: Dataset, state: str, crash_at: str) -> None:
+        """The modality reports; without a UID, on a step that the router names."""
         creates = state == "IN PROGRESS" and bool(data_set.get("Modality"))
         await self.until_answered(partial(self._say, uid, data_set, creates), crash_at)
         COUNTS["messages"] += 1
-        self.acknowledged.append(Acknowledged(uid, encoded(data_set), state))
+        self.acknowledged.append(Acknowledged(self._named, encoded(data_set), state))
 
-    async def _say(self, uid: str, data_set: Dataset, creates: bool) -> bool:
+    async def _say(self, uid: str | None, data_set: Dataset, creates: bool) -> bool:
         try:
             async with Scanner.connected(self._port) as scanner:
-                response = await (scanner.create if creates else scanner.set)(uid, data_set)
+                response = await (scanner.create(uid, data_set) if creates else scanner.set(uid or "", data_set))
         except (AssertionError, AttributeError) as error:  # it heard something else than an answer
             raise Unheard from error
         assert response.status == 0, f"{response.status:04X}H to {'N-CREATE' if creates else 'N-SET'} of {uid}"
+        self._named = uid or response.command.affected_sop_instance_uid or ""
         return True
 
     async def crash_when_heard(self, number: int) -> None:

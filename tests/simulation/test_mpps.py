@@ -43,11 +43,12 @@ class Histories(RuleBasedStateMachine):
             self.world.end()
             self._folder.cleanup()
 
-    @rule(crash_at=crashes)
-    def a_step_begins(self, crash_at: str) -> None:
+    @rule(crash_at=crashes, has_uid=st.booleans())
+    def a_step_begins(self, crash_at: str, has_uid: bool) -> None:
         self.begun += 1
         COUNTS["steps"] += 1
-        self.world.do(self.world.report, f"1.2.3.{self.begun}", in_progress(str(self.begun)), "IN PROGRESS", crash_at)
+        uid = f"1.2.3.{self.begun}" if has_uid else None
+        self.world.do(self.world.report, uid, in_progress(str(self.begun)), "IN PROGRESS", crash_at)
 
     @precondition(lambda self: self.world.open_steps)
     @rule(data=st.data(), crash_at=crashes)

@@ -13,6 +13,7 @@ import structlog
 import trio
 from attrs import frozen
 
+from router.concurrency import compute
 from router.messages import DeliveryState, Result
 from router.services.commitment import messages, records
 from router.services.commitment.content import CommitmentRequest, read_steps, write_report, write_request
@@ -23,6 +24,8 @@ from router.services.procedure_steps.data_sets import IMPLICIT_LE
 from router.spool import InstanceDelivery, Spool
 from router.state import State
 
+_ITEM = 150
+"""Bytes of an instance in a request or a report, about."""
 _LOOK_AGAIN = 60.0
 """Seconds after which what is owed is looked at once more: a person may have changed the queue."""
 
@@ -165,6 +168,11 @@ class Actor:
         return self._commitment.stage is Stage.DECIDED
 
     @property
+    def _size(self) -> int:
+        """Bytes that its data sets have, about."""
+        return _ITEM * self._commitment.count
+
+    @property
     def _age(self) -> float:
         return self._spool.clock() - self._commitment.born
 
@@ -243,7 +251,8 @@ class Actor:
 
     async def _plan(self, references: Sequence[Reference], found: Found) -> Sequence[Inquiry]:
         """No route said who has to promise: those who got the instances."""
-        number, plan = self._commitment.id, plan_by_deliveries(references, found)
+        number = self._commitment.id
+        plan = await compute(self._size, partial(plan_by_deliveries, references, found))
         await self._state.change(
             partial(
                 records.plan,
@@ -264,7 +273,7 @@ class Actor:
             references=tuple(references[position] for position in asked),
             steps=read_steps(self._commitment.steps),
         )
-        data_set = write_request(request, IMPLICIT_LE)
+        data_set = await compute(self._size, partial(write_request, request, IMPLICIT_LE))
         destination = self._around.destination_of(inquiry.archive)
         self._watch.ask(self, inquiry.archive, inquiry.uid)
         await messages.send_request(self._spool, self._commitment, destination, inquiry.uid, data_set)
@@ -274,7 +283,8 @@ class Actor:
 
     async def _decide(self) -> None:
         transaction = await self._state.read(partial(records.transaction, commitment=self._commitment))
-        outcome = decide(transaction, expired=self._age >= self._commitment.deadline)
+        expired = self._age >= self._commitment.deadline
+        outcome = await compute(self._size, partial(decide, transaction, expired=expired))
         if outcome is None:
             return
         number, clock = self._commitment.id, self._spool.clock()
@@ -294,7 +304,8 @@ class Actor:
         commitment = self._commitment
         outcome = await self._state.read(partial(records.conclusion, number=commitment.id))
         if commitment.reply_to:
-            data_set = write_report(commitment.uid, outcome, commitment.transfer_syntax)
+            work = partial(write_report, commitment.uid, outcome, commitment.transfer_syntax)
+            data_set = await compute(self._size, work)
             await messages.send_report(self._spool, commitment, outcome.event_type, data_set)
         else:
             await self._around.conclude(commitment, outcome)

@@ -16,7 +16,6 @@ from router.services.commitment import records
 from router.services.commitment.records import Commitment, Inquiry
 from router.services.commitment.transaction import COMMITTED
 from router.services.procedure_steps import records as steps
-from router.services.procedure_steps.content import references
 from router.spool import InstanceDelivery, QueueRow
 
 COLUMNS: Final = (
@@ -89,7 +88,7 @@ def _word(reason: int) -> str:
 
 def of_study(connection: sqlite3.Connection, study: str) -> list[str]:
     """The instances of a study, as far as the procedure steps of modalities have named them."""
-    named = (one.sop_instance_uid for step in steps.of_study(connection, study) for one in references(step.data_set()))
+    named = (one.sop_instance_uid for step in steps.of_study(connection, study) for one in step.references())
     return list(dict.fromkeys(named))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from router.messages import DeliveryState
 from router.services.procedure_steps import content
-from router.services.procedure_steps.content import of_schedule, references, text
+from router.services.procedure_steps.content import of_schedule, text
 from router.services.procedure_steps.owed import Notice
 from router.services.procedure_steps.records import Step, StepMessage
 from router.spool import InstanceDelivery, QueueRow
@@ -19,7 +19,8 @@ OWED = frozenset({DeliveryState.WAITING, DeliveryState.HELD})
 
 
 def listed(steps: Iterable[Step], owed: Sequence[QueueRow], *, phi: bool) -> dict[str, Any]:
-    """An answer to /api/steps. `owed` are the deliveries of steps that wait or are held."""
+    """An answer to /api/steps; `phi` means that each step is read. `owed` are the deliveries of steps that wait or are
+    held."""
     by_step: dict[str, Counter[str]] = {}
     for row in owed:
         by_step.setdefault(row.sop_instance_uid, Counter())[row.state.value] += 1
@@ -67,7 +68,7 @@ def shown(
                     for delivery in instances.get(one.sop_instance_uid, ())
                 ],
             }
-            for one in references(step.data_set())
+            for one in step.references()
         ],
         "availability_owed": [{"destination": notice.destination, "told_in_part": notice.told} for notice in notices],
     }

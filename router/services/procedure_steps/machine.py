@@ -7,7 +7,7 @@ standard's status. Not here: keeping the step (`records`), sending it on (`route
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from attrs import field, frozen
@@ -43,8 +43,8 @@ class Held:
     """`fingerprint` of its N-CREATE."""
     updated_by: bytes
     """`fingerprint` of its last N-SET; b"" before the first."""
-    data_set: DataSet
-    """N-CREATE and N-SETs together."""
+    data_set: Callable[[], DataSet]
+    """Read N-CREATE and N-SETs together. Only an N-SET that changes the step needs that."""
 
 
 @frozen(kw_only=True)
@@ -118,7 +118,7 @@ def judge_set(held: Held | None, data_set: DataSet, rules: Rules) -> Verdict:
         words = "only an N-CREATE may say " + _names(strangers)
         return Refused(status=Status.NO_SUCH_ATTRIBUTE, words=words, elements=tuple(strangers))
     update = {tag: element for tag, element in data_set.items() if tag not in strangers and tag != content.STATUS}
-    whole = overlaid(held.data_set, update) | {content.STATUS: _status_element(stage)}
+    whole = overlaid(held.data_set(), update) | {content.STATUS: _status_element(stage)}
     lacks = lacks_of_final(whole) if stage.is_final else []
     if lacks and rules.strict:
         return _refused_for(lacks, Status.MISSING_ATTRIBUTE_VALUE)

@@ -15,11 +15,12 @@ from typing import Final
 import structlog
 import trio
 
+from router.concurrency import compute
 from router.config import Config, Route
 from router.messages import DeliveryState, Result, Waiting
 from router.services.instance_availability import Notification, envelope_of
 from router.services.procedure_steps import owed, records
-from router.services.procedure_steps.content import Reference, references
+from router.services.procedure_steps.content import Reference
 from router.services.procedure_steps.owed import Notice
 from router.services.procedure_steps.plan import INFORM
 from router.services.procedure_steps.records import Step
@@ -28,6 +29,8 @@ from router.spool import InstanceDelivery
 
 _AT_ONCE: Final = 500
 """Instances asked for in one query."""
+_ITEM: Final = 150
+"""Bytes of an instance in a notification, about."""
 _MOST_NEWS: Final = 100_000
 """Instances that are remembered as delivered until the next look; past it, all that is missing is looked at."""
 _PAUSE: Final = 0.05
@@ -56,9 +59,8 @@ class Notices:
 
     # What it is told
 
-    def owe(self, connection: sqlite3.Connection, step: Step) -> None:
-        """The step has ended; part of the transaction that says so."""
-        named = references(step.data_set())
+    def owe(self, connection: sqlite3.Connection, step: Step, named: Sequence[Reference]) -> None:
+        """The step has ended, and has produced what it has `named`; part of the transaction that says so."""
         if not named or not step.inform:
             return
         if not step.study_uid:
@@ -141,7 +143,7 @@ class Notices:
         """One notification for each group of peers that hear the same."""
         step = await self._house.state.read(partial(records.load, uid=uid))
         if step is not None and notices:
-            named = references(step.data_set())
+            named = await compute(step.size, step.references)
             archives = await self._archives(named)
             for missing, group in groupby(sorted(notices, key=_by_missing), key=_by_missing):
                 names = [notice.destination for notice in group]
@@ -184,7 +186,7 @@ class Notices:
         absent = sum(one.sop_instance_uid not in notification.archives for one in notification.references)
         said = log.warning if absent else log.info
         facts = {"sop_instance_uid": step.uid, "destinations": to, "instances": step.instances, "missing": absent}
-        content = notification.data_set()
+        content = await compute(_ITEM * len(notification.references), notification.data_set)
         if not content:
             said("no availability told of: nothing is there", **facts)
             return

@@ -13,7 +13,7 @@ from typing import Any, Final
 import attrs
 from attrs import field, frozen
 
-from router.services.procedure_steps.content import STATUS, Stage
+from router.services.procedure_steps.content import STATUS, Reference, Stage, references
 from router.services.procedure_steps.data_sets import EXPLICIT_LE, DataSet, Element, overlaid, read
 from router.services.procedure_steps.machine import Held
 from router.state import Counting
@@ -87,11 +87,20 @@ class Step:
     updates: int = 0
     """N-SETs taken."""
 
+    @property
+    def size(self) -> int:
+        """Bytes that reading the step is about."""
+        return len(self.create_data) + len(self.update_data)
+
     def data_set(self) -> DataSet:
         """N-CREATE and N-SETs together."""
         value = self.stage.value.encode()
         status = {STATUS: Element("CS", value + b" " * (len(value) % 2))}
         return overlaid(read(self.create_data, self.transfer_syntax), self.update()) | status
+
+    def references(self) -> list[Reference]:
+        """Read the instances that it has produced."""
+        return references(self.data_set())
 
     def update(self) -> DataSet:
         """What N-SETs said, the state aside."""
@@ -99,7 +108,7 @@ class Step:
 
     def held(self) -> Held:
         """As the machine sees it."""
-        return Held(stage=self.stage, created_by=self.created_by, updated_by=self.updated_by, data_set=self.data_set())
+        return Held(stage=self.stage, created_by=self.created_by, updated_by=self.updated_by, data_set=self.data_set)
 
 
 @frozen(kw_only=True)
@@ -147,8 +156,13 @@ def load(connection: sqlite3.Connection, uid: str) -> Step | None:
 
 
 def load_assigned(connection: sqlite3.Connection, created_by: bytes, calling_ae: str) -> Step | None:
-    """The step that this sender began with the same N-CREATE, for which the router has chosen the UID."""
-    return _one(connection, "assigned AND created_by = ? AND calling_ae = ?", created_by, calling_ae)
+    """The step that this sender began with the same N-CREATE, for which the router has chosen the UID. Where an N-SET
+    has followed, the modality knows that UID, and means another step."""
+    return _one(connection, "assigned AND updates = 0 AND created_by = ? AND calling_ae = ?", created_by, calling_ae)
+
+
+def is_known(connection: sqlite3.Connection, uid: str) -> bool:
+    return connection.execute("SELECT 1 FROM procedure_steps WHERE uid = ?", (uid,)).fetchone() is not None
 
 
 def page(connection: sqlite3.Connection, stages: Sequence[Stage], limit: int) -> list[Step]:

@@ -7,16 +7,17 @@ is right (`machine`), where it goes (`plan`), how another's answer is had (`aski
 
 import sqlite3
 import time
+import uuid
 from collections.abc import Sequence
 from functools import partial
+from itertools import count
 from typing import Any, Final, assert_never
 
 import structlog
 import trio
 from attrs import evolve, frozen
-from pydicom.uid import generate_uid
 
-from router.concurrency import COMPUTING
+from router.concurrency import compute
 from router.config import Config
 from router.dimse import (
     Command,
@@ -52,9 +53,6 @@ from router.services.refusal import refuse
 from router.services.service import Change, House, Request
 from router.spool import Incoming
 
-AT_ONCE: Final = 64 << 10
-"""Bytes of a data set that are looked at in the event loop's thread."""
-
 log = structlog.get_logger()
 
 
@@ -68,11 +66,6 @@ class Message:
     """Its data set as it came."""
     data_set: DataSet
     fingerprint: bytes
-
-    @property
-    def is_large(self) -> bool:
-        """Too large to be looked at in the event loop's thread."""
-        return len(self.encoded) > AT_ONCE
 
     @property
     def creates(self) -> bool:
@@ -109,29 +102,50 @@ class Intake:
             return await (self._create(message, uid) if message.creates else self._set(message, uid))
 
     async def _create(self, message: Message, uid: str) -> Response:
-        request = message.request
-        found = self._house.state.read_now(
+        state, calling_ae = self._house.state, message.request.sender.calling_ae
+        found = state.read_now(
             partial(records.load, uid=uid)
             if uid
-            else partial(records.load_assigned, created_by=message.fingerprint, calling_ae=request.sender.calling_ae)
+            else partial(records.load_assigned, created_by=message.fingerprint, calling_ae=calling_ae)
         )
+        fresh = uid or self._assigned_uid(message)
+        work = partial(self._begun, message, found, uid=fresh, assigned=not uid)
+        verdict, step = await compute(len(message.encoded), work)
+        if not isinstance(verdict, Accepted):
+            return self._not_taken(message, verdict, found.uid if found else uid)
+        assert step is not None, "what is accepted begins a step"
+        return await self._carry_out(message, step, verdict)
+
+    def _begun(self, message: Message, found: Step | None, *, uid: str, assigned: bool) -> tuple[Verdict, Step | None]:
+        """What the machine says of an N-CREATE, and the step as it is then."""
         plan = self._planner.plan(self._facts(message))
         rules = Rules(strict=plan.strict, retransmissions=self._settings.retransmissions)
-        if found is not None and not uid and found.updates:
-            found = None  # the modality went on with that one: this is another step
         verdict = judge_create(found.held() if found else None, message.data_set, rules)
         if isinstance(verdict, Accepted) and plan.is_empty and not self._holds_unrouted:
             verdict = Refused(status=Status.PROCESSING_FAILURE, words="no route of this router takes the step")
         if not isinstance(verdict, Accepted):
-            return self._not_taken(message, verdict, found.uid if found else uid)
-        step = self._new_step(message, uid or generate_uid(prefix=None), plan, assigned=not uid)
-        return await self._carry_out(message, step, verdict)
+            return verdict, None
+        return verdict, self._new_step(message, uid, plan, assigned=assigned)
+
+    def _assigned_uid(self, message: Message) -> str:
+        """Choose the UID of a step whose N-CREATE brings none: a UUID that follows from its content and its sender
+        (PS3.5 B.2).
+
+        The repeat of an N-CREATE whose step a crash has lost gets the same UID, so that destinations recognise it. A
+        step that N-SETs have updated since makes the next such N-CREATE one of another step.
+        """
+        for number in count():
+            name = f"{message.request.sender.calling_ae} {message.fingerprint.hex()} {number}"
+            uid = f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, name).int}"
+            if not self._house.state.read_now(partial(records.is_known, uid=uid)):
+                return uid
+        raise AssertionError("count() does not end")
 
     async def _set(self, message: Message, uid: str) -> Response:
         found = self._house.state.read_now(partial(records.load, uid=uid))
         rules = Rules(strict=found is not None and found.strict, retransmissions=self._settings.retransmissions)
         work = partial(_changed, found, message, rules, self._house.spool.clock())
-        verdict, step = await trio.to_thread.run_sync(work, limiter=COMPUTING) if message.is_large else work()
+        verdict, step = await compute(len(message.encoded) + (found.size if found else 0), work)
         if not isinstance(verdict, Accepted):
             return self._not_taken(message, verdict, uid)
         assert step is not None, "the machine lets no N-SET of an unknown step through"
@@ -192,7 +206,7 @@ class Intake:
         self._coming[step.uid] = step
         try:
             with trio.CancelScope(shield=True):
-                await self._remember(message, step, command, relay)
+                await self._remember(message, step, command, relay, verdict)
         finally:
             del self._coming[step.uid]
         log.info(
@@ -219,7 +233,9 @@ class Intake:
         )
         return await answer_of(inquiry, self._house, self._settings.answer_within)
 
-    async def _remember(self, message: Message, step: Step, command: Command, relay: Sequence[str]) -> None:
+    async def _remember(
+        self, message: Message, step: Step, command: Command, relay: Sequence[str], verdict: Accepted
+    ) -> None:
         spool, message_id = self._house.spool, 0
         unrouted = not (step.relay or step.notify or step.inform)
         if relay or unrouted:
@@ -229,6 +245,8 @@ class Intake:
             event = UPDATED if step.updates and not step.stage.is_final else EVENTS[step.stage]
             event_message = event_report(step.uid, event, step.calling_ae, step.peer, step.notify)
             await spool.commit_bytes(b"", event_message)
+        told = step.stage.is_final and step.inform
+        named = await compute(step.size, partial(references, verdict.data_set)) if told else ()
         kept = StepMessage(message_id=message_id, uid=step.uid, kind=command.name, stage=step.stage)
 
         def work(connection: sqlite3.Connection) -> None:
@@ -236,11 +254,11 @@ class Intake:
             records.forget_question(connection, step.uid, message.fingerprint)
             if message_id:
                 records.add_message(connection, kept)
-            if step.stage.is_final:
-                self._notices.owe(connection, step)
+            if told:
+                self._notices.owe(connection, step, named)
 
         await self._house.state.change(work)
-        if step.stage.is_final and step.inform:
+        if told:
             self._notices.look_at(step.uid)
 
     def _not_taken(self, message: Message, verdict: Verdict, uid: str) -> Response:

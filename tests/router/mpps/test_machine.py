@@ -1,5 +1,7 @@
 """The state machine of a step, judged without a router: what may happen to it, and what may not."""
 
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,7 +28,7 @@ LENIENT, STRICT = Rules(), Rules(strict=True)
 
 def held(stage: Stage = Stage.IN_PROGRESS, *, updated_by: bytes = b"") -> Held:
     data_set = tree(in_progress())
-    return Held(stage=stage, created_by=fingerprint(data_set), updated_by=updated_by, data_set=data_set)
+    return Held(stage=stage, created_by=fingerprint(data_set), updated_by=updated_by, data_set=lambda: data_set)
 
 
 def with_status(status: str) -> DataSet:
@@ -182,7 +184,7 @@ def test_whatever_comes_a_step_ends_once_and_stays_so(messages: list[tuple[bool,
                 stage=verdict.stage,
                 created_by=step.created_by if step else fingerprint(said),
                 updated_by=b"" if creates else fingerprint(said),
-                data_set=verdict.data_set,
+                data_set=partial(dict, verdict.data_set),
             )
             ended = verdict.stage if verdict.stage.is_final else None
-            assert text(step.data_set, content.STATUS) == verdict.stage.value
+            assert text(step.data_set(), content.STATUS) == verdict.stage.value
