@@ -31,8 +31,8 @@ COUNTS: Counter[str] = Counter()
 """Of all worlds of this process: steps, messages, crashes."""
 
 
-class Crash(Exception):
-    """The router is no more."""
+class Crash(BaseException):
+    """The router is no more. No Exception: a router that is no more does not answer for its failures."""
 
 
 class Unheard(Exception):
