@@ -4,6 +4,7 @@ import os
 import ssl
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -172,12 +173,11 @@ async def test_a_disk_that_does_not_take_the_token_keeps_nobody_from_starting(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_another_user_of_this_machine_reads_nothing(tmp_path: Path) -> None:
-    with RouterProcess(tmp_path, content({}, routes=[])) as router:
+def test_another_user_of_this_machine_reads_nothing() -> None:
+    with tempfile.TemporaryDirectory() as folder, RouterProcess(Path(folder), content({}, routes=[])) as router:
+        router.folder.chmod(0o755)
         spool = router.folder / "spool"
-        spool.chmod(0o700)
-        for folder in (router.folder, *router.folder.parents[:-1]):
-            folder.chmod(folder.stat().st_mode | 0o011)
+        assert spool.stat().st_mode & 0o777 == 0o700
         program = (
             "import sys, urllib.request, urllib.error\n"
             "try: print(open(sys.argv[1]).read())\n"
