@@ -18,6 +18,7 @@ import trio
 from router.concurrency import STATE
 from router.spool import OutOfSpace, SpoolFailure, SpoolUnusable
 from router.spool.files import is_locked, is_no_room
+from router.spool.reserve import keep_room_in
 from router.state_file import Connections, is_corrupt, mark_corrupt, open_state
 
 T = TypeVar("T")
@@ -64,8 +65,7 @@ class State:
         self._is_locked = False
         self._failed = trio.Event()
         self._failure: SpoolFailure | None = None
-        self.relieve: Callable[[BaseException], bool] = lambda error: False
-        """Make room where an error says that the disk is full, as `Spool.relieve` does. Called in a worker's thread."""
+        self._relieve: Callable[[BaseException], bool] = lambda error: False
 
     @classmethod
     def open(cls, folder: Path, counters: Counting) -> Self:
@@ -84,6 +84,12 @@ class State:
     def close(self) -> None:
         for connection in (self._glance, self._reading, self._connection):
             connection.close()
+
+    def keep_room(self, reserve: int, relieve: Callable[[BaseException], bool]) -> None:
+        """Go on where other programs fill the disk: with a part of the spool's `reserve`, in bytes, in the database,
+        and with `Spool.relieve`, which is called in a worker's thread."""
+        keep_room_in(self._connection, reserve)
+        self._relieve = relieve
 
     def define(self, schema: str, migrate: Migration = lambda connection, counters: False) -> None:
         """Bring a service's tables up to date, then make them where they are missing: statements of the kind
@@ -173,7 +179,7 @@ class State:
                     self._keep_counters()
                 return
             except sqlite3.Error as error:
-                if not self.relieve(error):
+                if not self._relieve(error):
                     raise
 
     def _keep_counters(self) -> None:

@@ -1,13 +1,16 @@
 """The reserve: room on the disk that no other program can take, for what empties the spool.
 
 At 0 bytes free nothing can be freed: the ledger must first write down what is finished, the router must ask for
-commitments, and their reports must be written down. So the file `reserve` in the spool's folder has blocks of its
-own. Where one of these writes finds the disk full, a sixteenth of the file is given back and the write is tried
-again; a program that fills the disk can take only that much at a time. Once there is room above the floor again, the
-file gets its full length back. It holds no data. Not here: what is admitted below the floor (admission.py).
+commitments, and their reports must be written down. Two things are prepared for that, for as long as the disk has
+room. The databases hold pages that nothing uses, and their logs are as long: transactions that find room there need
+no new block, however often another program fills the disk. And the file `reserve` in the spool's folder, which holds
+no data, has blocks for what needs new ones: where such a write finds the disk full, a sixteenth of the file is given
+back and the write is tried again. Once there is room above the floor again, the file gets its full length back. Not
+here: what is admitted below the floor (admission.py).
 """
 
 import contextlib
+import sqlite3
 import threading
 
 import structlog
@@ -18,8 +21,21 @@ NAME = "reserve"
 
 _PARTS = 16
 _SMALLEST_PART = 1 << 20
+_OF_A_DATABASE = 8
+"""The length of the file, divided by this, is what a database and its log hold each."""
 
 log = structlog.get_logger("router.spool")
+
+
+def keep_room_in(connection: sqlite3.Connection, reserve: int) -> None:
+    """Have SQLite allocate pages in a database and in its write-ahead log, and use neither. The log is overwritten
+    from its beginning after each checkpoint, and is as long as it ever was until the database is closed. Whatever
+    hinders this is for those to find who depend on the database."""
+    with contextlib.suppress(sqlite3.Error):
+        connection.execute("DROP TABLE IF EXISTS room")
+        if size := reserve // _OF_A_DATABASE:
+            connection.execute("CREATE TABLE room AS SELECT zeroblob(?) AS bytes", (size,))
+            connection.execute("DROP TABLE room")
 
 
 class Reserve:

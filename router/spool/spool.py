@@ -28,6 +28,7 @@ from router.spool.ledger import Outcome
 from router.spool.read_only import Reader
 from router.spool.reader import StoredMessage
 from router.spool.recovery import Progress, Recovery
+from router.spool.reserve import keep_room_in
 from router.spool.store import Store
 from router.spool.values import (
     Damage,
@@ -347,6 +348,7 @@ def _recovered(store: Store, settings: SpoolSettings, progress: Progress | None)
                 raise
         else:
             store.reserve.restore(store.files.free(store.root) - settings.free_space_floor)
+            keep_room_in(recovery.ledger.connection, settings.reserve)
             return recovery
 
 
