@@ -30,8 +30,8 @@ PYPROJECT: Final = tomllib.loads((TOP / "pyproject.toml").read_text())
 PYTHONS: Final = ("3.11.0", "3.12.0", "3.13.0")
 NEWER: Final = "9999"
 """A version of every package that the lock does not pin."""
-OLDEST_PIP: Final = "22.3"
-"""The one that Python 3.11.0 brings along."""
+FIRST_PIP: Final = {11: "pip==22.3", 12: "pip==23.2.1", 13: "pip==24.2"}.get(sys.version_info.minor, "pip")
+"""The one that the first release of this Python brought along."""
 
 
 @attrs.frozen(kw_only=True)
@@ -221,7 +221,7 @@ def _python_with_pip(folder: Path, version: str) -> str:
     return str(script)
 
 
-@pytest.mark.parametrize("pip", ["", f"pip=={OLDEST_PIP}", "pip"], ids=["bundled pip", "oldest pip", "newest pip"])
+@pytest.mark.parametrize("pip", ["", FIRST_PIP, "pip"], ids=["bundled pip", "first pip", "newest pip"])
 def test_make_setup_installs_the_pins_although_the_index_has_newer_versions(project: Path, pip: str) -> None:
     python = _python_with_pip(project, pip) if pip else sys.executable
     offline = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(project / "index")}

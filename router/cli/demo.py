@@ -91,11 +91,10 @@ def _show(config: Config, performance: Performance) -> None:
         f"{count(deliveries, 'delivery', 'deliveries')} were made after {performance.delivered_seconds:.2f} s: "
         f"{rate:.0f}/s."
     )
-    say("Sender, router and archives share this machine.")
+    say("Sender, router and archives share this machine.\n")
 
 
 def _show_lines(lines: Sequence[Line], title: str) -> None:
-    say("")
     rows = [(f"{line.seconds:.2f}", line.who, line.what) for line in lines]
     say_table(["seconds", "who", "what"], rows, title=title)
 
