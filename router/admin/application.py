@@ -96,8 +96,7 @@ class _API:
         return JSONResponse(shapes.message(detail, await self._spool.queue(lane) if lane else ()))
 
     async def export(self, request: Request) -> Response:
-        message = await self._spool.open_message(_message_id(request))
-        return await Export.begin(message, f"message-{_message_id(request)}.dcm")
+        return await Export.begin(self._spool, _message_id(request))
 
     async def change(self, request: Request) -> Response:
         action = _action(request.path_params["action"])
@@ -144,9 +143,11 @@ async def _body(request: Request) -> Any:
             if len(body) > BODY_CAP:
                 raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a selection has at most {BODY_CAP} bytes")
     try:
-        return json.loads(body)
+        value = json.loads(body)
+        json.dumps(value, ensure_ascii=False).encode()  # refuses a lone surrogate, which is no text
     except (ValueError, RecursionError):
-        raise BadRequest("the body is no JSON") from None
+        raise BadRequest("the body is not JSON in UTF-8") from None
+    return value
 
 
 # Errors

@@ -1,23 +1,28 @@
 """A stored object as a file of PS3.10, streamed: head, then the data set's bytes as they were received.
 
 One chunk is in memory at a time, whatever the size. The spool checks the bytes as they are read; where they turn out
-damaged the answer breaks off before its end, and the client sees that it is short.
+damaged, or deleted because the message was finished meanwhile, the answer breaks off before its end: the client sees
+that it is short, and the log says why.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, Self
 
+import structlog
 import trio
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from router.config import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from router.messages import Envelope
+from router.messages import DeliveryState, Envelope
 from router.part10 import encode_head
-from router.spool import DamagedMessage, StoredMessage
+from router.spool import DamagedMessage, Selection, Spool, StoredMessage, UnknownMessage
 
 CHUNK: Final = 256 * 1024
 """Bytes."""
+_FINISHED: Final = "its message was finished meanwhile, and its bytes are deleted"
+
+log = structlog.get_logger()
 
 
 def head_of(envelope: Envelope) -> bytes:
@@ -38,33 +43,48 @@ class Export(Response):
     media_type = "application/dicom"
 
     @classmethod
-    async def begin(cls, message: StoredMessage, name: str) -> Self:
-        """Read the first chunk, so that what is damaged there is still answered with words."""
+    async def begin(cls, spool: Spool, message_id: int) -> Self:
+        """Open a message and read its first chunk, so that what is wrong there is still answered with words.
+
+        Raises:
+            UnknownMessage: there is no such message, or its bytes are deleted.
+            DamagedMessage: its bytes are not what was received.
+        """
+        message = await spool.open_message(message_id)
         try:
             first = await _chunk(message, 0)
+        except DamagedMessage as error:
+            message.close()
+            if await _is_finished(spool, message_id):
+                raise UnknownMessage(f"there is no message {message_id} any more: {_FINISHED}") from error
+            raise
         except BaseException:
             message.close()
             raise
-        return cls(message, first, name)
+        return cls(spool, message_id, message, first)
 
-    def __init__(self, message: StoredMessage, first: bytes, name: str) -> None:
+    def __init__(self, spool: Spool, message_id: int, message: StoredMessage, first: bytes) -> None:
+        self._spool = spool
+        self._message_id = message_id
         self._message = message
         self._first = first
         self._head = head_of(message.envelope)
         length = len(self._head) + message.data_length
+        name = f"message-{message_id}.dcm"
         super().__init__(
             headers={"Content-Length": str(length), "Content-Disposition": f'attachment; filename="{name}"'}
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._message:
-            try:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(_until_gone, receive, nursery.cancel_scope)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_until_gone, receive, nursery.cancel_scope)
+                try:
                     await self._stream(send)
-                    nursery.cancel_scope.cancel()
-            except* DamagedMessage:
-                pass  # the spool has logged it; without its end the answer is known to be cut short
+                except DamagedMessage as error:
+                    why = _FINISHED if await _is_finished(self._spool, self._message_id) else str(error)
+                    log.warning("export broke off", message_id=self._message_id, why=why)
+                nursery.cancel_scope.cancel()
 
     async def _stream(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -75,6 +95,12 @@ class Export(Response):
             await send({"type": "http.response.body", "body": piece, "more_body": True})
             offset += len(piece)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _is_finished(spool: Spool, message_id: int) -> bool:
+    """Whether no delivery of the message needs its bytes any more, so that their place may have been used again."""
+    unfinished = frozenset({DeliveryState.WAITING, DeliveryState.HELD})
+    return not await spool.queue(Selection(message_ids=(message_id,), states=unfinished), limit=1)
 
 
 async def _chunk(message: StoredMessage, offset: int) -> bytes:

@@ -17,9 +17,10 @@ from structlog.testing import capture_logs
 
 from router.admin import Controls, serve_admin
 from router.admin.application import BODY_CAP
+from router.admin.export import CHUNK
 from router.config import Endpoint
 from router.messages import Address, Envelope, SpoolSettings
-from router.spool import Spool
+from router.spool import Action, Selection, Spool, StoredMessage
 from router.state import State
 from tests.objects import Instance, ct
 from tests.router.harness import eventually
@@ -232,9 +233,47 @@ async def test_an_export_breaks_off_where_the_damage_shows_late(api: Any, tmp_pa
         content = bytearray(large.read_bytes())
         content[-1] ^= 1
         large.write_bytes(content)
-        with pytest.raises(http.client.IncompleteRead):
+        with pytest.raises(http.client.IncompleteRead), capture_logs() as logs:
             await served.ask("GET", f"/api/queue/{number}/export")
         assert (await served.ask("GET", "/healthz")).status == 200
+    (event,) = (event for event in logs if event["event"] == "export broke off")
+    assert (event["message_id"], "checksum" in event["why"]) == (number, True)
+
+
+@pytest.mark.parametrize("size", [100_000, 600_000], ids=["in the first chunk", "later"])
+async def test_an_export_whose_message_was_finished_meanwhile_says_so(
+    api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """The place of a finished message is used again: other bytes stand there before they have been read."""
+    read_into = StoredMessage.read_into
+
+    async with api() as served:
+        instance = ct(size)
+        number = await served.put(instance, "pacs")
+        segment = tmp_path / "spool" / "segments" / "00000001"
+
+        async def finished_meanwhile(self: StoredMessage, buffer: memoryview, offset: int) -> int:
+            if offset + len(buffer) >= self.data_length > offset:
+                assert await served.spool.change(Selection(message_ids=(number,)), Action.DISCARD) == 1
+                content = bytearray(segment.read_bytes())
+                at = content.index(instance.data)
+                content[at + 40_000 : at + size] = bytes(size - 40_000)
+                segment.write_bytes(content)
+                monkeypatch.undo()
+            return await read_into(self, buffer, offset)
+
+        monkeypatch.setattr(StoredMessage, "read_into", finished_meanwhile)
+        with capture_logs() as logs:
+            if size < CHUNK:
+                answer = await served.ask("GET", f"/api/queue/{number}/export")
+                assert answer.status == 404
+                assert "was finished meanwhile" in answer.json["error"]
+            else:
+                with pytest.raises(http.client.IncompleteRead):
+                    await served.ask("GET", f"/api/queue/{number}/export")
+                (event,) = (event for event in logs if event["event"] == "export broke off")
+                assert "was finished meanwhile" in event["why"]
+        assert served.spool.statistics().damaged == 0
 
 
 async def test_every_change_is_told_to_the_destinations(api: Any) -> None:
@@ -301,10 +340,23 @@ async def test_the_whole_queue_is_changed_where_all_is_said(api: Any) -> None:
         (b'{"ids": [1]}', {"Content-Type": "text/plain"}, 415),
         (b"{", JSON, 400),
         (b"[]", JSON, 400),
+        (b'{"destination": "\\ud800"}', JSON, 400),
+        (b'{"ids": [1], "\\udfff": 1}', JSON, 400),
+        (b'{"destination": "\xff"}', JSON, 400),
         (b"[" * 100_000, JSON, 400),
         (b" " * (BODY_CAP + 1), JSON, 413),
     ],
-    ids=["no type", "another type", "no JSON", "no object", "endless nesting", "too long"],
+    ids=[
+        "no type",
+        "another type",
+        "no JSON",
+        "no object",
+        "a lone surrogate",
+        "a lone surrogate in a key",
+        "no UTF-8",
+        "endless nesting",
+        "too long",
+    ],
 )
 async def test_a_body_is_judged_before_it_is_believed(api: Any, body: bytes, headers: Any, status: int) -> None:
     async with api() as served:
