@@ -225,7 +225,7 @@ def _python_with_pip(folder: Path, version: str) -> str:
 def test_make_setup_installs_the_pins_although_the_index_has_newer_versions(project: Path, pip: str) -> None:
     python = _python_with_pip(project, pip) if pip else sys.executable
     offline = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(project / "index")}
-    environ = os.environ | offline
+    environ = os.environ | offline | {"MAKEFLAGS": ""}
     make = ["make", "-C", str(project), "setup", f"PYTHON={python}"]
     done = subprocess.run(make, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
