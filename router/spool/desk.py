@@ -18,7 +18,7 @@ from router.spool.jobs import Ask
 from router.spool.read_only import Reader
 from router.spool.reader import StoredMessage
 from router.spool.values import Action, InstanceDelivery, MessageDetail, QueueRow, Retained, Selection, Totals
-from router.spool.writer import Writer
+from router.spool.writer import Changed, Writer
 
 T = TypeVar("T")
 
@@ -97,9 +97,5 @@ class Desk(ABC):
         return await ask.answer.wait()
 
 
-def _change(
-    selection: Selection, action: Action, target: str | None, after: queries.Cursor, writer: Writer
-) -> queries.Changed:
-    step = queries.change(writer.ledger, selection, action, target, after, _CHANGED_AT_ONCE)
-    writer.housekeeping.finished(step.finished, by_hand=True)
-    return step
+def _change(selection: Selection, action: Action, target: str | None, after: queries.Cursor, writer: Writer) -> Changed:
+    return writer.change(selection, action, target, after, _CHANGED_AT_ONCE)

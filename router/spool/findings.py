@@ -1,5 +1,6 @@
 """What a start finds, gathered while it goes."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from attrs import define, field
@@ -7,7 +8,7 @@ from attrs import define, field
 from router.spool import upkeep
 from router.spool.counters import Counters
 from router.spool.ledger import Ledger
-from router.spool.values import Damage
+from router.spool.values import Damage, Decision
 
 
 @define(eq=False)
@@ -22,11 +23,18 @@ class Findings:
     lost: list[Damage] = field(factory=list)
     is_changed: bool = False
     """The ledger is not what it was."""
+    decisions: dict[tuple[int, str, int], tuple[Decision, int]] = field(factory=dict)
+    """By message id, destination and purpose: the last decision of an operator, and the segment that has it."""
     in_doubt: bool = False
     """Something that was acknowledged cannot be read: a file that no record names may belong to it."""
 
     def use_id(self, message_id: int) -> None:
         self.counters.advance(next_id=message_id + 1)
+
+    def decided(self, decisions: Iterable[Decision], segment: int) -> None:
+        """Decisions that the ledger may not know. They are found in the order in which they were made."""
+        for one in decisions:
+            self.decisions[one.message_id, one.destination, one.purpose] = one, segment
 
     def report(
         self,

@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from router.messages import SpoolSettings
-from router.spool import record, upkeep
-from router.spool.errors import DamagedMessage, SpoolFailure
+from router.spool import decisions, record, upkeep
+from router.spool.errors import DamagedMessage, OutOfSpace, SpoolFailure
 from router.spool.files import is_for_now
 from router.spool.ledger import Finished, Ledger
 from router.spool.segments import Draft, Segment, Segments, segment_name
@@ -28,6 +28,8 @@ _RIPE = 10.0
 """...when it has been sealed for so many seconds: of one that was written just now, the rest is on its way."""
 _COPIED = 4 << 20
 """Bytes moved in one step, at least one record."""
+_MOVED = 1000
+"""Decisions of operators moved in one step."""
 _BUSY = 0.2
 """Seconds between two deletions while commits keep coming."""
 _FORGOTTEN = 2000
@@ -145,7 +147,7 @@ class Housekeeping:
 
     def _delete(self) -> None:
         """Through the gate: the fact first, durably, and then the bytes."""
-        segments = self._finished_segments()
+        segments = [segment for segment in self._finished_segments() if self._is_rid_of_decisions(segment)]
         if segments:  # the message ids in them must stay used, whatever becomes of the ledger
             self._store.counters_file.save()
         with self._ledger.transaction(durable=True):
@@ -169,6 +171,19 @@ class Housekeeping:
             with suppress(FileNotFoundError):
                 self._files.remove_large(self._store.large, self._unneeded[-1])
             self._unneeded.pop()
+
+    def _is_rid_of_decisions(self, segment: Segment) -> bool:
+        """Move what operators decided and is still needed to the current segment; whether that was all."""
+        if segment.has_decisions:
+            needed = decisions.needed_in(self._ledger, segment.number, _MOVED)
+            try:
+                if needed:
+                    decisions.move(self._ledger, self._segments, needed)
+            except OutOfSpace:
+                self._not_before = time.monotonic() + _NO_ROOM
+                return False
+            segment.has_decisions = len(needed) == _MOVED
+        return not segment.has_decisions
 
     def _forget(self) -> None:
         """A part of the oldest history. Nothing is lost where this itself is lost."""

@@ -1,10 +1,10 @@
-"""What a person asks of the ledger, and does to it: select, list, show, count, change.
+"""What operators ask of the ledger: select, list, show, count, choose what to change.
 
-Reading goes through any connection, the running router's or one of its own (`Reader`); changing is the writer's.
+Reading goes through any connection, the running router's or one of its own (`Reader`). Not here: changing
+(decisions.py), which is the writer's.
 """
 
 import sqlite3
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,9 +12,9 @@ from attrs import frozen
 
 from router.messages import DeliveryState, Purpose
 from router.spool.duplicates import C_STORE
-from router.spool.ledger import LOOKED_AT, Finished, Ledger
+from router.spool.ledger import LOOKED_AT
 from router.spool.schema import DELIVERED, DISCARDED, HELD, RETAIN, SEND, STATES, WAITING
-from router.spool.values import Action, InstanceDelivery, QueueRow, Retained, Selection, Totals
+from router.spool.values import Action, Decision, InstanceDelivery, QueueRow, Retained, Selection, Totals
 
 _COLUMNS = (
     "d.message_id, d.destination, d.purpose, d.lane, d.state, d.attempts, d.reason, d.changed, m.kind, m.service,"
@@ -34,26 +34,29 @@ _UNDER_WAY = (
     " AND n.data_length = m.data_length AND n.data_crc = m.data_crc AND n.id <> m.id"
 )
 """The same object is on its way to the same destination once more."""
-_BY_HAND = {
-    Action.HOLD: "held by hand",
-    Action.RELEASE: "released by hand",
-    Action.RETRY: "to be tried again by hand",
-    Action.DISCARD: "discarded by hand",
+_DECIDED = {
+    Action.HOLD: (DeliveryState.HELD, "held by hand"),
+    Action.RELEASE: (DeliveryState.WAITING, "released by hand"),
+    Action.RETRY: (DeliveryState.WAITING, "to be tried again by hand"),
+    Action.DISCARD: (DeliveryState.DISCARDED, "discarded by hand"),
 }
+"""What becomes of a delivery, and why."""
 
 Cursor = tuple[int, str, int]
 """(message id, destination, purpose): changes go in this order, each step from behind the last of the one before."""
 START: Cursor = (0, "", 0)
 
 
-@frozen
-class Changed:
-    """What a step of `change` did."""
+@frozen(kw_only=True)
+class Chosen:
+    """The deliveries that a step is about."""
 
-    count: int
+    decided: list[Decision]
+    """What changes the state of a delivery, or its destination."""
+    tried: list[Decision]
+    """What waits and goes on waiting, with a fresh account of time."""
     cursor: Cursor | None
     """Where the next step goes on; None at the end."""
-    finished: list[Finished]
 
 
 def where(selection: Selection) -> tuple[str, list[object]]:
@@ -157,55 +160,29 @@ def totals(connection: sqlite3.Connection, purpose: Purpose = Purpose.SEND) -> d
     return {destination: Totals(**counts) for destination, counts in found.items()}
 
 
-def change(
-    ledger: Ledger, selection: Selection, action: Action, target: str | None, after: Cursor, limit: int
-) -> Changed:
-    """One step, of at most `limit` deliveries, in one durable transaction."""
+def choose(
+    connection: sqlite3.Connection, selection: Selection, action: Action, target: str | None, after: Cursor, limit: int
+) -> Chosen:
+    """One step of a change, of at most `limit` deliveries. `target`: where what no route wanted is sent; without it
+    there is nowhere to release it to."""
     condition, values = where(selection)
     states = ", ".join(map(str, _FROM_STATES[action]))
-    found = ledger.execute(
+    found = connection.execute(
         f"SELECT d.message_id, d.destination, d.purpose, d.state {_FROM} WHERE {condition}"
         f" AND d.state IN ({states}) AND (d.message_id, d.destination, d.purpose) > (?, ?, ?)"
         " ORDER BY d.message_id, d.destination, d.purpose LIMIT ?",
         (*values, *after, limit),
     ).fetchall()
-    finished: list[Finished] = []
-    count = 0
-    with ledger.transaction(durable=True):
-        for message_id, destination, purpose, state in found:
-            if destination or action in (Action.HOLD, Action.DISCARD):
-                finished += _change_one(ledger, action, message_id, destination, purpose, state)
-            elif target:
-                _reroute(ledger, message_id, target)
-            else:
-                continue  # what no route wanted has nowhere to go, unless somebody says where
-            count += 1
-    cursor = found[-1][:3] if len(found) == limit else None
-    return Changed(count, cursor, finished)
-
-
-def _change_one(
-    ledger: Ledger, action: Action, message_id: int, destination: str, purpose: int, state: int
-) -> list[Finished]:
-    after = {Action.HOLD: HELD, Action.DISCARD: DISCARDED}.get(action, WAITING)
-    ledger.execute(  # what waits again is owed as if it had just come
-        "UPDATE deliveries SET state = ?, born = iif(?, ?, born), due = 0, reason = ?, changed = ?"
-        " WHERE message_id = ? AND destination = ? AND purpose = ?",
-        (after, after == WAITING, ledger.clock(), _BY_HAND[action], time.time(), message_id, destination, purpose),
-    )
-    ledger.count(destination, purpose, state, after)
-    return ledger.finish("?", (message_id,)) if after == DISCARDED else []
-
-
-def _reroute(ledger: Ledger, message_id: int, target: str) -> None:
-    """The delivery to nowhere becomes one to the target. (A message has one of them, or real ones: never both.)"""
-    ledger.execute(
-        "UPDATE deliveries SET destination = ?, state = ?, born = ?, reason = ?, changed = ?"
-        " WHERE message_id = ? AND destination = ''",
-        (target, WAITING, ledger.clock(), _BY_HAND[Action.RELEASE], time.time(), message_id),
-    )
-    ledger.deltas["", SEND, HELD] -= 1
-    ledger.deltas[target, SEND, WAITING] += 1
+    state, reason = _DECIDED[action]
+    decided: list[Decision] = []
+    tried: list[Decision] = []
+    for message_id, destination, purpose, before in found:
+        goes = destination or (target if state is DeliveryState.WAITING else "")
+        if goes is None:
+            continue
+        one = Decision(message_id=message_id, destination=goes, purpose=Purpose(purpose), state=state, reason=reason)
+        (tried if STATES[before] is state and goes == destination else decided).append(one)
+    return Chosen(decided=decided, tried=tried, cursor=found[-1][:3] if len(found) == limit else None)
 
 
 def _queue_row(

@@ -5,15 +5,16 @@ copied; decoding judges one part at a time, since recovery must know which part 
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgpack
 from attrs import frozen
 from isal.isal_zlib import crc32
 
-from router.messages import Address, Envelope, Purpose
+from router.messages import Address, DeliveryState, Envelope, Purpose
 from router.spool.errors import DamagedMessage
+from router.spool.values import Decision
 
 _pack: Callable[[dict[str, Any]], bytes] = msgpack.packb
 _unpack: Callable[[bytes], Any] = msgpack.unpackb  # type: ignore[attr-defined]  # msgpack has no types
@@ -63,6 +64,7 @@ class Header:
     """A record's header, its own CRC and nonce found right."""
 
     message_id: int
+    """0 where the record holds decisions of operators and no message."""
     batch: int
     """Where in the segment the write began that brought this record."""
     data_length: int
@@ -157,6 +159,29 @@ def _address(destination: str, key: str, purpose: int = Purpose.SEND) -> Address
     if destination.endswith(_RETAINED):
         destination, purpose = destination.removesuffix(_RETAINED), Purpose.RETAIN
     return Address(destination=destination, key=key, purpose=Purpose(purpose))
+
+
+def encode_decisions(decisions: Sequence[Decision]) -> bytes:
+    """The envelope of a record of decisions, whose message id is 0. ValueError as `encode_envelope`."""
+    rows = [(one.message_id, one.destination, int(one.purpose), one.state.value, one.reason) for one in decisions]
+    packed = _pack({"decisions": rows})
+    if len(packed) > ENVELOPE_CAP:
+        raise ValueError(f"decisions of {len(packed)} bytes are more than {ENVELOPE_CAP}")
+    return packed
+
+
+def decode_decisions(data: bytes) -> tuple[Decision, ...]:
+    """ValueError, TypeError or KeyError where the bytes are none."""
+    return tuple(
+        Decision(
+            message_id=message_id,
+            destination=destination,
+            purpose=Purpose(purpose),
+            state=DeliveryState(state),
+            reason=reason,
+        )
+        for message_id, destination, purpose, state, reason in _unpack(data)["decisions"]
+    )
 
 
 def encode_header(nonce: bytes, message_id: int, batch: int, data_length: int, envelope: bytes) -> bytes:

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable
 
 from router.messages import Purpose, SpoolSettings
-from router.spool import queries, record, upkeep
+from router.spool import decisions, queries, record, upkeep
 from router.spool.findings import Findings
 from router.spool.ledger import Ledger
 from router.spool.ledger_file import open_ledger, replace_ledger
@@ -77,6 +77,7 @@ class Recovery:
             self._progress("reading segments", scanned, total)
         for number in (*known, *(gone for gone, _ in upkeep.gone_segments(self.ledger))):
             self.segments.skip_number(number)
+        self._decide()
         self._check_large_files()
         if self._findings.is_changed:  # else a full disk is no reason not to start
             with self.ledger.transaction(durable=True):
@@ -85,7 +86,20 @@ class Recovery:
             if number in self.segments.known:
                 self.segments.known[number].live = count
                 self.segments.known[number].live_bytes = size
+        for number in decisions.segments_with(self.ledger):
+            if number in self.segments.known:
+                self.segments.known[number].has_decisions = True
         return scanned
+
+    def _decide(self) -> None:
+        """What operators decided and the ledger does not know; when all messages are found, for a record may stand
+        behind the decisions about it."""
+        if not self._findings.decisions:
+            return
+        self._findings.is_changed = True
+        with self.ledger.transaction():
+            for decision, segment in self._findings.decisions.values():
+                decisions.apply(self.ledger, [decision], segment)
 
     def _reported(self, why: str, scanned: int) -> RecoveryReport:
         totals = [one for purpose in Purpose for one in queries.totals(self.ledger.connection, purpose).values()]

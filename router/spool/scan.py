@@ -11,8 +11,11 @@ from isal.isal_zlib import crc32
 from router.spool import record
 from router.spool.files import FileSystem
 from router.spool.record import Header, StoredEnvelope
+from router.spool.values import Decision
 
 _WINDOW = 1 << 20
+Stored = StoredEnvelope | tuple[Decision, ...]
+"""What a record holds beside a data set: a message's envelope, or decisions of operators."""
 
 
 @frozen(kw_only=True)
@@ -21,7 +24,7 @@ class Found:
 
     offset: int
     header: Header
-    stored: StoredEnvelope
+    stored: Stored
     data_crc: int
 
 
@@ -81,8 +84,9 @@ class Scan:
         return self._without_zeros(0, self.size) == 0
 
     def _record(self, offset: int) -> Found | Broken:
-        def broken(reason: str, header: Header | None = None, stored: StoredEnvelope | None = None) -> Broken:
-            return Broken(offset=offset, length=0, reason=reason, header=header, stored=stored)
+        def broken(reason: str, header: Header | None = None, stored: Stored | None = None) -> Broken:
+            its_message = stored if isinstance(stored, StoredEnvelope) else None
+            return Broken(offset=offset, length=0, reason=reason, header=header, stored=its_message)
 
         header = record.decode_header(self._read(offset, record.HEADER_LENGTH), self._nonce)
         if header is None:
@@ -90,8 +94,9 @@ class Scan:
         envelope = self._read(offset + record.HEADER_LENGTH, header.envelope_length)
         if crc32(envelope) != header.envelope_crc:
             return broken("the envelope does not fit its checksum", header)
+        stored: Stored
         try:
-            stored = record.decode_envelope(envelope)
+            stored = record.decode_envelope(envelope) if header.message_id else record.decode_decisions(envelope)
         except (ValueError, TypeError, KeyError) as error:
             return broken(f"the envelope cannot be read: {error!r}", header)
         data_end = offset + header.data_offset + header.data_length

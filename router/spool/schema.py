@@ -24,12 +24,13 @@ CREATE TABLE deliveries (
     state INTEGER NOT NULL CHECK (state BETWEEN 0 AND 3), attempts INTEGER NOT NULL DEFAULT 0,
     born REAL NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '', changed REAL NOT NULL,
     due REAL NOT NULL DEFAULT 0, status INTEGER, cause TEXT NOT NULL DEFAULT '',
-    crashes INTEGER NOT NULL DEFAULT 0, unanswered INTEGER NOT NULL DEFAULT 0,
+    crashes INTEGER NOT NULL DEFAULT 0, unanswered INTEGER NOT NULL DEFAULT 0, decided INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (message_id, destination, purpose)
 ) WITHOUT ROWID;
 CREATE INDEX deliveries_waiting ON deliveries (destination, message_id) WHERE state = {WAITING} AND purpose = {SEND};
 CREATE INDEX deliveries_retained ON deliveries (destination, due, message_id)
     WHERE state = {WAITING} AND purpose = {RETAIN};
+CREATE INDEX deliveries_decided ON deliveries (decided) WHERE decided > 0;
 CREATE INDEX deliveries_held ON deliveries (destination, lane, message_id) WHERE state = {HELD};
 CREATE TABLE totals (
     destination TEXT NOT NULL, purpose INTEGER NOT NULL, state INTEGER NOT NULL, count INTEGER NOT NULL,
@@ -38,7 +39,8 @@ CREATE TABLE totals (
 """
 """`purpose` is that of `router.messages.Purpose`; `due` is on the ledger's clock, 0 for at once; `status` is the last
 DIMSE status, NULL where no response came; `crashes` and `unanswered` count attempts that ended in an exception of our
-own, and those that ended without a response after the data set had been sent."""
+own, and those that ended without a response after the data set had been sent; `decided` is the segment with the last
+decision of an operator, 0 where there is none."""
 SCHEMA = f"""
 CREATE TABLE facts (next_id INTEGER NOT NULL, synced INTEGER NOT NULL, clock REAL NOT NULL);
 INSERT INTO facts VALUES (1, 0, 0);

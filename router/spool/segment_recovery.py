@@ -98,9 +98,12 @@ def _enter(findings: Findings, number: int, found: list[Found]) -> None:
     ledger = findings.ledger
     with ledger.transaction():
         for item in found:
+            if not isinstance(item.stored, record.StoredEnvelope):
+                findings.decided(item.stored, number)
+                continue
             message_id = item.header.message_id
             findings.use_id(message_id)
-            place = _place(number, item)
+            place = _place(number, item, item.stored)
             old = ledger.place(message_id)
             if old is None:
                 ledger.add([_entry(message_id, place, item.stored, ledger.clock())])
@@ -149,8 +152,8 @@ def _cut(store: Store, number: int, end: int, *, durably: bool) -> None:
         store.files.close(fd)
 
 
-def _place(number: int, item: Found) -> Place:
-    own_file = item.stored.file
+def _place(number: int, item: Found, stored: record.StoredEnvelope) -> Place:
+    own_file = stored.file
     return Place(
         segment=number,
         offset=item.offset,

@@ -60,6 +60,8 @@ class Segment:
     live: int = 0
     """Messages in it that are not finished."""
     live_bytes: int = 0
+    has_decisions: bool = False
+    """Decisions of operators were written to it, and may be needed."""
     keep: bool = False
     """It holds damaged bytes that could not be set aside; not to be deleted in this run."""
     fd: int | None = field(default=None, repr=False)

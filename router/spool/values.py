@@ -104,6 +104,18 @@ class Action(Enum):
 
 
 @frozen(kw_only=True)
+class Decision:
+    """What an operator decided about one delivery."""
+
+    message_id: int
+    destination: str
+    """Where it goes from now on; it had none before where no route wanted the message."""
+    purpose: Purpose
+    state: DeliveryState
+    reason: str
+
+
+@frozen(kw_only=True)
 class Selection:
     """Which deliveries: all conditions hold. An empty selection is all of them."""
 

@@ -13,7 +13,10 @@ from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
+from attrs import frozen
+
 from router.messages import Purpose, SpoolSettings
+from router.spool import decisions, queries
 from router.spool.errors import OutOfSpace, SpoolClosed, SpoolError, SpoolFailure
 from router.spool.files import is_for_now, is_locked
 from router.spool.group_commit import GroupCommit, refuse
@@ -22,7 +25,7 @@ from router.spool.jobs import Ask, Commit, Fail, Job, Settle, Stop
 from router.spool.ledger import Entry, Finished, Ledger, Outcome
 from router.spool.segments import Segments
 from router.spool.store import Store
-from router.spool.values import Place, Row
+from router.spool.values import Action, Decision, Place, Row, Selection
 
 T = TypeVar("T")
 
@@ -42,6 +45,15 @@ _LAST_PATIENCE = 5000
 """Milliseconds that the end waits for such a lock: outcomes that are not written down are delivered again."""
 _MOST_UNWRITTEN = 8192
 """Messages that are taken while another program locks the ledger."""
+
+
+@frozen(kw_only=True)
+class Changed:
+    """What a step of `Writer.change` did."""
+
+    count: int
+    cursor: queries.Cursor | None
+    """Where the next step goes on; None at the end."""
 
 
 class Writer:
@@ -73,6 +85,8 @@ class Writer:
         self._unwritten: set[str] = set()
         """Their SOP Instance UIDs."""
         self._outcomes: list[Outcome] = []
+        self._decided: list[tuple[Decision, int]] = []
+        """What operators decided, and the segment that has it, where the ledger had no room after all."""
         self._due = 0.0
         """When what is not written down has to be."""
         self._no_room = False
@@ -168,7 +182,7 @@ class Writer:
 
     @property
     def _is_behind(self) -> bool:
-        return bool(self._entries or self._outcomes)
+        return bool(self._entries or self._outcomes or self._decided)
 
     @property
     def _is_put_off(self) -> bool:
@@ -178,7 +192,7 @@ class Writer:
     @property
     def _is_due(self) -> bool:
         """Whether to bring the ledger up to date now. Those that wait for an acknowledgement come first."""
-        behind = len(self._entries) + len(self._outcomes)
+        behind = len(self._entries) + len(self._outcomes) + len(self._decided)
         is_time = behind > 0 and time.monotonic() >= self._due
         return is_time or (behind >= _MOST_BEHIND and not self._is_put_off)
 
@@ -217,10 +231,10 @@ class Writer:
         """Bring the ledger up to date. False where the disk has no room for that, or another program has
         locked it: all is kept for a later turn."""
         entries, outcomes = self._entries, self._outcomes
-        if not entries and not outcomes:
+        if not self._is_behind:
             return True
         try:
-            finished, freed = self._with_reserve(self._enter)
+            finished, by_hand, freed = self._with_reserve(self._enter)
         except sqlite3.Error as error:
             if is_for_now(error):
                 self._put_off(is_locked(error))
@@ -235,23 +249,64 @@ class Writer:
                 for row in entry.rows()
                 if (row.waiting.message_id, row.waiting.destination) not in settled
             ]
-        self._entries, self._outcomes, self._unwritten = [], [], set()
+        self._entries, self._outcomes, self._decided, self._unwritten = [], [], [], set()
         self._no_room = False
         self._tell_of_lock(False)
         self.housekeeping.finished(finished)
+        self.housekeeping.finished(by_hand, by_hand=True)
         for destination, lane in freed:
             rows += self.ledger.waiting_in_lane(destination, lane)
         if rows:
             self.on_rows(rows)
         return True
 
-    def _enter(self) -> tuple[list[Finished], list[tuple[str, str]]]:
-        """One transaction: as `Ledger.settle`."""
+    def _enter(self) -> tuple[list[Finished], list[Finished], list[tuple[str, str]]]:
+        """One transaction: what is finished by outcomes and by hand, and the lanes as of `Ledger.settle`."""
+        by_hand: list[Finished] = []
         with self.ledger.transaction():
             self.ledger.add(self._entries)
-            settled = self.ledger.settle(self._outcomes)
-            self._know({entry.place.segment for entry in self._entries})
-        return settled
+            finished, freed = self.ledger.settle(self._outcomes)
+            for decision, segment in self._decided:
+                by_hand += decisions.apply(self.ledger, [decision], segment)
+            segments = {entry.place.segment for entry in self._entries}
+            self._know(segments | {segment for _, segment in self._decided})
+        return finished, by_hand, freed
+
+    def change(
+        self, selection: Selection, action: Action, target: str | None, after: queries.Cursor, limit: int
+    ) -> Changed:
+        """One step of what an operator asks for, of at most `limit` deliveries: durable in a segment, then in the
+        ledger.
+
+        Raises:
+            OutOfSpace: the disk is full, or another program has locked the ledger; nothing is changed.
+            sqlite3.Error: likewise.
+            SpoolFailure: the disk did not do as it said.
+        """
+        if not self.write_down():
+            raise _refusal(self._locked)
+        chosen = queries.choose(self.ledger.connection, selection, action, target, after, limit)
+        changed = Changed(count=len(chosen.decided) + len(chosen.tried), cursor=chosen.cursor)
+        if not changed.count:
+            return changed
+        segment = 0
+        try:
+            with self.ledger.transaction(durable=True):  # begun first: another program may have locked it
+                if chosen.decided:
+                    segment = decisions.append(self.segments, chosen.decided)
+                finished = decisions.apply(self.ledger, chosen.decided, segment)
+                finished += decisions.apply(self.ledger, chosen.tried, 0)
+                self._know({segment} - {0})
+        except sqlite3.Error as error:
+            if not (segment and is_for_now(error)):
+                raise
+            self._decided += [
+                (decision, segment) for decision in chosen.decided
+            ]  # it counts, with or without the ledger
+            self.write_down()
+        else:
+            self.housekeeping.finished(finished, by_hand=True)
+        return changed
 
     def _with_reserve(self, work: Callable[[], T]) -> T:
         """Do what needs room for the ledger; once more where the reserve gives some."""

@@ -5,15 +5,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from router.messages import Address, Envelope, Purpose, Result, Settlement, SpoolSettings, Waiting
+from router.messages import Address, DeliveryState, Envelope, Purpose, Result, Settlement, SpoolSettings, Waiting
 from router.spool import Spool, SpoolError
 from router.spool.files import FileSystem
 from router.spool.incoming import Incoming
 from router.spool.jobs import Answer, Ask, Commit, Settle
 from router.spool.ledger import Ledger, Outcome
-from router.spool.values import Place, Receipt
+from router.spool.queries import START, list_rows
+from router.spool.values import Action, Place, Receipt, Selection
 from router.spool.writer import Writer
 
 SETTINGS = SpoolSettings(
@@ -142,6 +143,16 @@ class Driver:
         ask = Ask(question, Answer[T]())
         self.writer.turn([ask])
         return ask.answer.value
+
+    def change(self, action: Action, *message_ids: int, target: str | None = None, **conditions: Any) -> int:
+        """What an operator says; how many deliveries were changed."""
+        selection = Selection(message_ids=message_ids, **conditions)
+        return self.ask(lambda writer: writer.change(selection, action, target, START, 10_000)).count
+
+    def states(self, purpose: Purpose = Purpose.SEND) -> dict[tuple[int, str], DeliveryState]:
+        """By message id and destination."""
+        rows = list_rows(self.ledger.connection, Selection(purpose=purpose), 0, 100_000)
+        return {(row.message_id, row.destination): row.state for row in rows}
 
     def tidy(self) -> None:
         """All that housekeeping wants to do."""

@@ -12,7 +12,7 @@ from router.spool import Action, Damage, OutOfSpace, Selection
 from router.spool.desk import _change
 from router.spool.jobs import Settle
 from router.spool.ledger import Outcome
-from router.spool.queries import START, change, instances, list_rows, totals
+from router.spool.queries import START, instances, list_rows, totals
 from router.spool.upkeep import gone_segments
 from tests.router.spool.driver import SETTINGS, Driver, content, delivered, envelope, held, retry
 from tests.router.spool.power_cut import FragileFiles, full
@@ -281,12 +281,7 @@ def test_a_discarded_message_that_lay_nowhere_is_forgotten() -> None:
     first = in_segment(driver, 1)
     driver.writer.housekeeping.set_aside(first[0], "broken")
 
-    def discard(writer: object) -> None:
-        selection = Selection(message_ids=(first[0],))
-        step = change(driver.ledger, selection, Action.DISCARD, None, START, 10)
-        driver.writer.housekeeping.finished(step.finished)
-
-    driver.ask(discard)
+    driver.change(Action.DISCARD, first[0])
     driver.tidy()
     assert driver.ledger.place(first[0]) is None
 

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from router.messages import SpoolSettings
 from router.spool import Action, OutOfSpace, Selection, Spool, writer
 from router.spool.files import REAL
-from router.spool.queries import START, change
+from router.spool.queries import START
 from router.spool.values import Receipt
 from router.spool.writer import Writer
 from tests.router.spool.driver import Driver, content, delivered, envelope
@@ -101,7 +101,7 @@ def test_a_change_by_hand_is_refused_in_words(driver: Driver, tmp_path: Path) ->
     selection = Selection(message_ids=(1,))
 
     def discard(writer: Writer) -> object:
-        return change(writer.ledger, selection, Action.DISCARD, None, START, 100)
+        return writer.change(selection, Action.DISCARD, None, START, 100)
 
     with pytest.raises(OutOfSpace, match="another program has locked the ledger"):
         driver.ask(discard)
