@@ -6,7 +6,7 @@ not acknowledged is not kept, what was not delivered is still in the spool), the
 """
 
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -17,15 +17,15 @@ import trio
 from attrs import asdict, evolve
 
 from router import __version__, logs
-from router.admin import Controls, serve_admin
+from router.admin import AdminServer, Controls, Policy, application, guarded, new_token, write_token
 from router.admin.shapes import named, shown_name
 from router.association import Acceptor, Doors, NameLookup, Reception, ask
-from router.concurrency import COMPUTING
+from router.concurrency import COMPUTING, STATE
 from router.config import Config, ConfigError, Listener
 from router.delivery import Dispatcher, restarts
 from router.dimse import Response
 from router.messages import Purpose
-from router.services import House, Question, Service, load_config, services_of
+from router.services import House, Question, load_config, services_of
 from router.spool import Spool, SpoolClosed, SpoolFailure, Totals
 from router.state import State
 
@@ -55,6 +55,8 @@ class Router:
             visited=self._dispatcher.visited,
         )
         self._acceptors: set[Acceptor] = set()
+        self._token = new_token()
+        self._admin: AdminServer | None = None
         self._started_with = config
         self.ready: Final = trio.Event()
         """Set when everything is up."""
@@ -109,6 +111,7 @@ class Router:
             "doors": asdict(self._reception.doors.statistics()),
             "associations": [acceptor.statistics() for acceptor in self._acceptors],
             "spool": asdict(self._spool.statistics()),
+            "admin": self._admin.statistics() if self._admin else {},
             "log": {"dropped_lines": logs.dropped()},
             "destinations": destinations,
         }
@@ -127,6 +130,8 @@ class Router:
             await self._run(task_status)
         finally:
             self._state.close()
+            if self._admin is not None:
+                self._admin.close()
         log.info("stopped")
 
     async def _run(self, task_status: trio.TaskStatus[dict[str, Any]]) -> None:
@@ -135,10 +140,13 @@ class Router:
             await foundation.start(self._spool.run)
             async with trio.open_nursery() as serving:
                 for service in self._reception.services:
-                    serving.start_soon(self._keep_running, service)
+                    crashed = partial(log.exception, "service crashed", service=service.name)
+                    serving.start_soon(_keep_running, service.run, crashed)
                 await serving.start(self._dispatcher.run)
+                if not await self._write_token():
+                    serving.start_soon(self._keep_writing_token)
                 async with self._open_doors(serving) as bound:
-                    admin = await serving.start(serve_admin, self._config.admin.listen, self._controls())
+                    admin = await self._open_admin(serving)
                     addresses = {"dicom": bound, "admin": admin}
                     log.info("ready", **addresses, spool=str(self._config.router.spool))
                     self.ready.set()
@@ -148,16 +156,30 @@ class Router:
                 serving.cancel_scope.cancel()
             foundation.cancel_scope.cancel()
 
-    async def _keep_running(self, service: Service) -> None:
-        """What a service does in the background, again and again where it crashes."""
+    async def _write_token(self) -> bool:
+        """Write the admin API's token for the command line. Return whether the disk took it."""
+        try:
+            await trio.to_thread.run_sync(write_token, self._config.router.spool, self._token, limiter=STATE)
+        except OSError as error:
+            log.error("admin token not written", why=error.strerror or str(error))
+            return False
+        return True
+
+    async def _keep_writing_token(self) -> None:
         for delay in restarts():
-            try:
-                await service.run()
-            except* (SpoolFailure, SpoolClosed):
-                raise
-            except* Exception:
-                log.exception("service crashed", service=service.name, restart_seconds=delay)
             await trio.sleep(delay)
+            if await self._write_token():
+                return
+
+    async def _open_admin(self, nursery: trio.Nursery) -> str:
+        """Bind the admin API and serve it in a task of its own, again and again where it crashes."""
+        admin = self._config.admin
+        self._admin = await AdminServer.bind(admin)
+        hosts = frozenset({admin.listen.host.lower(), *admin.hosts})
+        api = guarded(application(self._controls()), Policy(token=self._token, hosts=hosts))
+        crashed = partial(log.exception, "admin API crashed")
+        nursery.start_soon(_keep_running, partial(self._admin.run, api), crashed)
+        return str(self._admin.bound)
 
     async def _ask(self, question: Question) -> Response:
         return await ask(question, self._config)
@@ -230,6 +252,19 @@ class Router:
             await self._dispatcher.drained.wait()
         if patience.cancelled_caught:
             log.warning("cut off what was still in flight", associations=len(self._acceptors))
+
+
+async def _keep_running(run: Callable[[], Awaitable[None]], crashed: Callable[..., None]) -> None:
+    """Run something in the background, again and again where it crashes; `crashed` logs it. Only the spool's failure
+    comes out."""
+    for delay in restarts():
+        try:
+            await run()
+        except* (SpoolFailure, SpoolClosed):
+            raise
+        except* Exception:
+            crashed(restart_seconds=delay)
+        await trio.sleep(delay)
 
 
 def _tell_restarts(started_with: Config, config: Config) -> None:

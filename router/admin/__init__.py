@@ -1,20 +1,37 @@
-"""The admin API: how a person, or the command line, looks into a running router and changes its queue.
+"""The admin API: how an operator, or the command line, looks into a running router and changes its queue.
 
-HTTP with JSON on one address, meant for this machine or a trusted network: it asks nobody who they are.
+HTTP with JSON. A request names this machine as its Host, comes from no other origin's page, and shows the token that
+the router writes to admin.token in its spool at each start.
 
-    GET  /healthz                      200 {"status": "ok"}, or 503 with why nothing is accepted
+    GET  /healthz                      200 {"status": "ok"}, or 503 with why nothing is accepted; needs no token
     GET  /api/status                   what `dicom-router status` shows
     GET  /api/queue                    deliveries; ?state= ?destination= ?limit= ?after=
     GET  /api/queue/{id}               one message and its deliveries
     GET  /api/queue/{id}/export        its object as a file of PS3.10
     GET  /api/steps                    procedure steps; ?stage= ?limit= ?phi=1
     GET  /api/steps/{uid}              one step, its messages and its instances; ?phi=1
+    GET  /api/commitments              storage commitment transactions; ?before= ?limit=
+    GET  /api/commitments/{uid}        one transaction
+    GET  /api/commitments/report       what archives have committed to; ?day= ?study= ?after= ?limit=
     POST /api/queue/{action}           retry, hold, release or discard what a JSON selection chooses
 
-Errors are {"error": words} with the status code that fits.
+Errors are {"error": words} with the status code that fits: 401 without the token, 403 from another host or origin.
 """
 
+from router.admin.access import Policy, guarded
+from router.admin.application import application
 from router.admin.controls import Controls
-from router.admin.server import serve_admin
+from router.admin.server import AdminServer
+from router.admin.token import TOKEN_FILE, new_token, read_token, write_token
 
-__all__ = ["Controls", "serve_admin"]
+__all__ = [
+    "TOKEN_FILE",
+    "AdminServer",
+    "Controls",
+    "Policy",
+    "application",
+    "guarded",
+    "new_token",
+    "read_token",
+    "write_token",
+]

@@ -55,3 +55,4 @@ def main(ctx: click.Context, /, config: Path | None) -> None:
     """A DICOM router: takes objects in, keeps them safe, and brings them to where its routes say."""
     ctx.obj = config
     logs.configure(level="error")  # the words of a command are its output; `run` has a log
+    ctx.call_on_close(logs.close)

@@ -11,10 +11,11 @@ from typing import Any, BinaryIO, Final
 import click
 
 from router.admin.selecting import LIMIT, LIMIT_MAX
+from router.cli.admin_client import admin_option
 from router.cli.configuration import config_option
 from router.cli.failing import EXIT_FAILED, CommandError
 from router.cli.output import count, json_option, moment, say, say_json, say_table, size
-from router.cli.sources import admin_option, reading, running
+from router.cli.sources import reading, running
 from router.config import Endpoint, name_of
 
 _STATES: Final = ("waiting", "held", "delivered", "discarded")

@@ -3,32 +3,26 @@ the spool of one that does not run. Both give the same JSON objects.
 """
 
 import json
-import socket
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
+from http.client import HTTPException, HTTPResponse, IncompleteRead
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Protocol
+from typing import Any, BinaryIO, Protocol
 from urllib.parse import quote, urlencode
 
 import click
 import trio
-from attrs import evolve
 
 from router.admin import selecting, shapes
 from router.admin.commitments import NoSuchCommitment, StoppedCommitments
 from router.admin.export import CHUNK, head_of
 from router.admin.steps import NoSuchStep, StoppedSteps
+from router.cli.admin_client import AdminClient, NotRunning
 from router.cli.configuration import read, read_if_there
 from router.cli.failing import CommandError
 from router.config import Config, Endpoint
-from router.config.identifiers import connecting
 from router.messages import Purpose
 from router.spool import Spool, SpoolError, UnknownMessage, read_only
-
-_PATIENCE: Final = 60.0
-"""Seconds for the admin API to answer."""
-_ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 Query = Sequence[tuple[str, str]]
 
@@ -45,27 +39,6 @@ class Source(Protocol):
     def commitment(self, uid: str) -> Any: ...
     def commitment_report(self, query: Mapping[str, str]) -> Any: ...
     def export(self, message_id: int, out: BinaryIO) -> None: ...
-
-
-class NotRunning(CommandError):
-    """Nobody answers at the address of the admin API."""
-
-
-def admin_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command --admin, as the parameter `admin`."""
-
-    def address(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Endpoint | None:
-        try:
-            return None if value is None else connecting(value)
-        except ValueError as error:
-            raise click.BadParameter(str(error), ctx, parameter) from None
-
-    return click.option(
-        "--admin",
-        metavar="HOST:PORT",
-        callback=address,
-        help="The admin API of the running router; admin.listen of the configuration unless told.",
-    )(command)
 
 
 def running(config_path: Path, admin: Endpoint | None) -> "Running":
@@ -92,17 +65,14 @@ def _config(config_path: Path, admin: Endpoint | None) -> Config:
 
 
 def _running(config: Config, admin: Endpoint | None) -> "Running":
-    listen = admin or config.admin.listen
-    if not listen.port:
-        raise NotRunning("admin.listen has port 0, so that --admin must say where the running router listens")
-    return Running(evolve(listen, host=_ANYWHERE.get(listen.host, listen.host)))
+    return Running(AdminClient(config, admin))
 
 
 class Running:
     """A running router, by its admin API. Every failure is a `CommandError` in words."""
 
-    def __init__(self, address: Endpoint) -> None:
-        self._address = address
+    def __init__(self, client: AdminClient) -> None:
+        self._client = client
 
     def status(self) -> Any:
         return self.get("/api/status")
@@ -131,10 +101,10 @@ class Running:
     def change(self, action: str, selection: dict[str, Any]) -> Any:
         """How many deliveries were changed: {"changed": 1}."""
         body = json.dumps(selection).encode()
-        return self._json(self._ask("POST", f"/api/queue/{quote(action)}", body), (200,))
+        return self._json(self._client.ask("POST", f"/api/queue/{quote(action)}", body), (200,))
 
     def export(self, message_id: int, out: BinaryIO) -> None:
-        response = self._ask("GET", f"/api/queue/{message_id}/export")
+        response = self._client.ask("GET", f"/api/queue/{message_id}/export")
         if response.status != 200:
             self._json(response, (200,))
         try:
@@ -146,35 +116,18 @@ class Running:
             raise CommandError("the export broke off before its end; the router's log says why")
 
     def get(self, path: str, *, fine: tuple[int, ...] = (200,)) -> Any:
-        return self._json(self._ask("GET", path), fine)
-
-    def _ask(self, method: str, path: str, body: bytes | None = None) -> HTTPResponse:
-        connection = HTTPConnection(self._address.host, self._address.port, timeout=_PATIENCE)
-        headers = {"Connection": "close"} | ({"Content-Type": "application/json"} if body is not None else {})
-        try:
-            connection.request(method, path, body, headers)
-            return connection.getresponse()
-        except (ConnectionRefusedError, TimeoutError, socket.gaierror, OSError) as error:
-            connection.close()
-            raise NotRunning(f"no router answers at {self._address} ({_cause(error)})") from error
-        except HTTPException as error:
-            connection.close()
-            raise CommandError(f"what answers at {self._address} is no admin API") from error
+        return self._json(self._client.ask("GET", path), fine)
 
     def _json(self, response: HTTPResponse, fine: tuple[int, ...]) -> Any:
         with response:
             try:
                 answer = json.loads(response.read())
             except (ValueError, HTTPException, OSError) as error:
-                raise CommandError(f"what answers at {self._address} is no admin API") from error
+                raise CommandError(f"what answers at {self._client.address} is not an admin API") from error
         if response.status not in fine:
             words = answer.get("error", "") if isinstance(answer, dict) else ""
             raise CommandError(words or f"the router answered {response.status}")
         return answer
-
-
-def _cause(error: OSError) -> str:
-    return error.strerror or str(error) or type(error).__name__
 
 
 class Stopped:

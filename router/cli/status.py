@@ -5,9 +5,10 @@ from typing import Any
 
 import click
 
+from router.cli.admin_client import admin_option
 from router.cli.configuration import config_option
 from router.cli.output import count, json_option, say, say_json, say_table, size
-from router.cli.sources import admin_option, reading
+from router.cli.sources import reading
 from router.config import Endpoint
 
 

@@ -6,6 +6,7 @@ the file. Not here: numbers (`quantities`) and patterns that are matched against
 
 import re
 from collections.abc import Callable
+from ipaddress import ip_address
 from pathlib import Path
 
 from attrs import frozen
@@ -14,6 +15,7 @@ from router.config.quantities import shown
 
 _UID = re.compile(r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*))+", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+_HOST_NAME = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}", re.ASCII)
 _ENDPOINT = re.compile(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\s:\[\]/]+)):(\d{1,5})", re.ASCII)
 
 
@@ -27,6 +29,14 @@ class Endpoint:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it: an address of the loopback networks, or the name localhost."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host.lower() == "localhost"
 
 
 def text(value: object) -> str:
@@ -138,6 +148,18 @@ def connecting(value: object) -> Endpoint:
 def optional_connecting(value: object) -> Endpoint | None:
     """An address to connect to, or "" for none."""
     return connecting(value) if value != "" else None
+
+
+def host_name(value: object) -> str:
+    """A host name or IP address, without a port; in lower case."""
+    if _HOST_NAME.fullmatch(text(value)) is None:
+        raise ValueError(f"{shown(value)} is not the name or address of a host; a port does not belong here")
+    return text(value).lower()
+
+
+def optional_file(value: object) -> Path | None:
+    """A path as in `folder`, or "" for none."""
+    return folder(value) if value != "" else None
 
 
 def folder(value: object) -> Path:

@@ -22,6 +22,7 @@ from router.config.values import (
     MPPS,
     ROUTE_KEYS,
     SERVICES,
+    TLS,
     Access,
     Admin,
     Commitment,
@@ -93,7 +94,7 @@ def parse(content: str, base: Path, *, services: Collection[str] = SERVICES) -> 
         commitment=_section(reading, Commitment, document, "commitment"),
         mpps=_section(reading, MPPS, document, "mpps"),
         spool=_spool(reading, document, storage),
-        admin=_section(reading, Admin, document, "admin"),
+        admin=_admin(reading, document, base),
         peers=peers,
         routes=_routes(reading, document, services),
     )
@@ -154,6 +155,32 @@ def _statuses(reading: Reading, document: Table) -> Statuses:
         for title in reading.one(glob, pattern, path):
             by_calling_ae += [(Globs((title,)), special) for special in reading.table(Statuses, table, path, **known)]
     return attrs.evolve(statuses, by_calling_ae=tuple(by_calling_ae))
+
+
+def _admin(reading: Reading, document: Table, base: Path) -> Admin:
+    admin = _section(reading, Admin, document, "admin")
+    tls = _tls(reading, admin.tls, base, "admin.tls")
+    if not (admin.listen.is_loopback or admin.plaintext or tls.certificate):
+        reading.fault(
+            "admin.listen",
+            f"{admin.listen} can be reached from other machines, and the token would cross the network in the clear: "
+            "set admin.tls, or admin.plaintext = true",
+        )
+    return attrs.evolve(admin, tls=tls)
+
+
+def _tls(reading: Reading, tls: TLS, base: Path, path: str) -> TLS:
+    """The table with absolute paths; what it names has to be there."""
+    files = {name: getattr(tls, name) for name in ("certificate", "key", "ca")}
+    found = {name: base / file for name, file in files.items() if file is not None}
+    for name, file in found.items():
+        if not file.is_file():
+            reading.fault(f"{path}.{name}", f"there is no file {file}")
+    if ("certificate" in found) != ("key" in found):
+        reading.fault(path, "has only one of certificate and key, and needs both or neither")
+    if tls.client != "off" and not {"certificate", "ca"} <= found.keys():
+        reading.fault(f"{path}.client", "asks for certificates of clients, which needs certificate, key and ca")
+    return attrs.evolve(tls, **found)
 
 
 def _spool(reading: Reading, document: Table, storage: Storage) -> SpoolSettings:

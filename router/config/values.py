@@ -171,10 +171,26 @@ class Spool:
 
 
 @frozen(kw_only=True)
+class TLS:
+    """A table `tls` of something that listens. Without a certificate it does not speak TLS."""
+
+    certificate: Annotated[Path | None, One(text.optional_file)] = None
+    """PEM: the certificate, and those between it and its root."""
+    key: Annotated[Path | None, One(text.optional_file)] = None
+    ca: Annotated[Path | None, One(text.optional_file)] = None
+    """PEM: the roots of clients' certificates."""
+    client: Annotated[Literal["off", "optional", "require"], One(text.one_of("off", "optional", "require"))] = "off"
+    """Whether clients are asked for a certificate."""
+
+
+@frozen(kw_only=True)
 class Admin:
     """[admin]: the HTTP API that the command line talks to."""
 
     listen: Annotated[Endpoint, One(text.listening)] = ADMIN
+    hosts: Annotated[tuple[str, ...], Each(text.host_name)] = ()
+    plaintext: Annotated[bool, One(text.flag)] = False
+    tls: TLS = TLS()
 
 
 @frozen(kw_only=True)

@@ -36,6 +36,10 @@ class TruncatedDataSet(MalformedDataSet):
     """A data set that ends before the element or the sequence that it is in."""
 
 
+class TooMuchToRead(MalformedDataSet):
+    """A data set of which more would have to be read than the bounds of this reading allow."""
+
+
 class Encoding(NamedTuple):
     """One way to lay out data elements.
 

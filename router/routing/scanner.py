@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Final
 
-from attrs import define
+from attrs import define, field, frozen
 
 from router.routing.elements import LONGEST_VALUE, Raw, Search, search, texts
 from router.routing.encoding import (
@@ -26,6 +26,7 @@ from router.routing.encoding import (
     Buffer,
     Encoding,
     MalformedDataSet,
+    TooMuchToRead,
     TruncatedDataSet,
     cut_short,
     named,
@@ -41,31 +42,48 @@ DELIMITERS: Final = 0xFFFE
 """The group of items and delimiters (PS3.5 7.5)."""
 DEEPEST: Final = 64
 """Levels of sequences; documents of the field stay under 20."""
-MOST_HEADS: Final = 1_000_000
-"""Elements and items on one way, so that none of a hostile set takes the processor for itself."""
-MOST_INFLATED: Final = 16 << 20
-"""Bytes that a deflated data set may come to before the last wanted element."""
 FIRST_INFLATED: Final = 64 << 10
 DEFLATED_PIECE: Final = 16 << 10
 
 
-def scan(data: Buffer, transfer_syntax: str, wanted: frozenset[int]) -> dict[int, tuple[str, ...]]:
-    """The values of the wanted elements that stand at the top level of a data set.
+@frozen(kw_only=True)
+class Bounds:
+    """How far one scan may go, so that none of a hostile set takes the processor for itself."""
 
-    An element without a value is an empty tuple, one that is missing is not in the answer. Raises `MalformedDataSet`
-    and nothing else, whatever the bytes.
+    heads: int
+    """Elements and items."""
+    inflated: int
+    """Bytes that a deflated data set may come to before the last wanted element."""
+
+
+IN_ALL: Final = Bounds(heads=1_000_000, inflated=16 << 20)
+"""Past these a data set counts as malformed. They take a second, so they are for a worker thread."""
+AT_ONCE: Final = Bounds(heads=20_000, inflated=FIRST_INFLATED)
+"""What the event loop has time for: 3 to 5 ms. Objects of the field have some 100 elements before the last wanted."""
+
+
+def scan(
+    data: Buffer, transfer_syntax: str, wanted: frozenset[int], bounds: Bounds = IN_ALL
+) -> dict[int, tuple[str, ...]]:
+    """Return the values of the wanted elements that stand at the top level of a data set.
+
+    An element without a value is an empty tuple, one that is missing is not in the answer.
+
+    Raises:
+        MalformedDataSet: and nothing else, whatever the bytes. `TooMuchToRead` where the bounds end the scan.
     """
     if not wanted:
         return {}
     sought = search(wanted)
     if transfer_syntax in DEFLATED_SYNTAXES:
-        return texts(_find_deflated(data, sought), sought)
+        return texts(_find_deflated(data, sought, bounds), sought)
     if transfer_syntax in IMPLICIT_SYNTAXES:
         encoding = IMPLICIT["<"]
     else:
         encoding = EXPLICIT[">" if transfer_syntax == BIG_ENDIAN_SYNTAX else "<"]
-    found, _ = _Walk(data).find(encoding, sought)
-    return texts(found, sought)
+    walk = _Walk(data, bounds.heads)
+    walk.find(encoding, sought)
+    return texts(walk.found, sought)
 
 
 @define
@@ -73,46 +91,56 @@ class _Walk:
     """One way through a data set."""
 
     data: Buffer
+    most_heads: int
+    """At the top level, and within sequences."""
+    found: dict[int, Raw] = field(factory=dict)
+    """The elements sought that stood at the top level so far."""
+    offset: int = 0
+    """Of the element at the top level at which the walk stopped."""
     heads: int = 0
     """Heads read within sequences."""
 
-    def find(self, encoding: Encoding, sought: Search) -> tuple[dict[int, Raw], bool]:
-        """The elements sought that stand at the top level, and whether the walk came past the last of them (or else
-        to the end of the data)."""
+    def find(self, encoding: Encoding, sought: Search) -> bool:
+        """Go on to the last element sought, or to the end of the data; whether it came past the last one.
+
+        A walk that ended because the data did may be gone on with once there is more of it.
+        """
         data, tags, last, end = self.data, sought.tags, sought.last, len(self.data)
         encoding = encoding.as_written(data, 0)
         element, plain = encoding.element, encoding.plain
-        found: dict[int, Raw] = {}
-        offset = 0
-        for _ in range(MOST_HEADS):
-            try:
-                group, number, vr, length = element(data, offset)
-            except struct.error:
-                if offset == end:
-                    return found, False
-                raise cut_short(offset) from None
-            tag = group << 16 | number
-            start = offset + 8
-            if vr not in plain:
-                tag, vr, length, start = encoding.head(data, offset)
-            if tag > last:
-                if group == DELIMITERS:
-                    raise MalformedDataSet(offset, f"{named(tag)} stands outside of any sequence")
-                return found, True
-            if length == UNDEFINED_LENGTH:
-                stop = self.past_sequence(start, self.within(vr, start, encoding), 1)
-                vr = b"SQ"
-            else:
-                stop = start + length
-                if stop > end:
-                    raise _too_long(offset, tag, length, end - start)
-            if tag in tags:
-                value = bytes(data[start : min(stop, start + LONGEST_VALUE)])
-                found[tag] = Raw(vr, value, encoding.order)
-                if tag == last:
-                    return found, True
-            offset = stop
-        raise _endless(offset)
+        found, offset = self.found, self.offset
+        try:
+            for _ in range(self.most_heads):
+                try:
+                    group, number, vr, length = element(data, offset)
+                except struct.error:
+                    if offset == end:
+                        return False
+                    raise cut_short(offset) from None
+                tag = group << 16 | number
+                start = offset + 8
+                if vr not in plain:
+                    tag, vr, length, start = encoding.head(data, offset)
+                if tag > last:
+                    if group == DELIMITERS:
+                        raise MalformedDataSet(offset, f"{named(tag)} stands outside of any sequence")
+                    return True
+                if length == UNDEFINED_LENGTH:
+                    stop = self.past_sequence(start, self.within(vr, start, encoding), 1)
+                    vr = b"SQ"
+                else:
+                    stop = start + length
+                    if stop > end:
+                        raise _too_long(offset, tag, length, end - start)
+                if tag in tags:
+                    value = bytes(data[start : min(stop, start + LONGEST_VALUE)])
+                    found[tag] = Raw(vr, value, encoding.order)
+                    if tag == last:
+                        return True
+                offset = stop
+            raise self.endless(offset)
+        finally:
+            self.offset = offset
 
     def within(self, vr: bytes, start: int, encoding: Encoding) -> Encoding:
         """How the items of a sequence are laid out. One of unknown VR is in Implicit VR Little Endian whatever the
@@ -161,27 +189,35 @@ class _Walk:
 
     def count(self, offset: int) -> None:
         self.heads += 1
-        if self.heads > MOST_HEADS:
-            raise _endless(offset)
+        if self.heads > self.most_heads:
+            raise self.endless(offset)
+
+    def endless(self, offset: int) -> MalformedDataSet:
+        return TooMuchToRead(offset, f"there are more than {self.most_heads} elements before the last one needed")
 
 
-def _find_deflated(data: Buffer, sought: Search) -> dict[int, Raw]:
-    """As `_Walk.find`, on twice as much inflated data each time until it is enough."""
+def _find_deflated(data: Buffer, sought: Search, bounds: Bounds) -> dict[int, Raw]:
+    """As `_Walk.find`, on twice as much inflated data each time until it is enough. What was walked over is not
+    walked over again, but for the one element at the top level that was not whole."""
     inflated = bytearray()
+    walk = _Walk(inflated, bounds.heads)
     enough = FIRST_INFLATED
     for piece in _inflate(data):
         inflated += piece
         if len(inflated) >= enough:
+            before = walk.heads
             try:
-                found, arrived = _Walk(inflated).find(EXPLICIT["<"], sought)
+                arrived = walk.find(EXPLICIT["<"], sought)
             except TruncatedDataSet:
-                arrived = False
+                arrived, walk.heads = False, before
             if arrived:
-                return found
-            if len(inflated) >= MOST_INFLATED:
-                raise MalformedDataSet(len(inflated), "the deflated data set is too long before the elements needed")
+                return walk.found
+            if len(inflated) >= bounds.inflated:
+                words = "the deflated data set is too long before the elements needed"
+                raise TooMuchToRead(len(inflated), words)
             enough *= 2
-    return _Walk(inflated).find(EXPLICIT["<"], sought)[0]
+    walk.find(EXPLICIT["<"], sought)
+    return walk.found
 
 
 def _inflate(data: Buffer) -> Iterator[bytes]:
@@ -209,7 +245,3 @@ def _inflate(data: Buffer) -> Iterator[bytes]:
 def _too_long(offset: int, tag: int, length: int, left: int) -> MalformedDataSet:
     what = "an item" if tag == ITEM else named(tag)
     return TruncatedDataSet(offset, f"{what} says that it is {length} bytes long, but only {left} are left")
-
-
-def _endless(offset: int) -> MalformedDataSet:
-    return MalformedDataSet(offset, f"there are more than {MOST_HEADS} elements before the last one needed")

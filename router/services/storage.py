@@ -19,7 +19,7 @@ from router.concurrency import COMPUTING
 from router.config import Config, tag_name
 from router.dimse import Command, CommandField, Response, Status, StatusClass, response_to, status_class
 from router.messages import Address, Envelope, Purpose, Result, Waiting
-from router.routing import Facts, MalformedDataSet, RoutingTable, scan
+from router.routing import AT_ONCE, IN_ALL, Bounds, Facts, MalformedDataSet, RoutingTable, TooMuchToRead, scan
 from router.services.refusal import refuse, refuse_for_space
 from router.services.service import Allowance, BaseService, Change, House, Request
 from router.spool import DuplicateRefused, Incoming, OutOfSpace
@@ -32,6 +32,9 @@ _NOT_STORAGE: Final = ("StorageCommitment", "StorageService", "MediaStorageDirec
 _STORED_TOO: Final = ("PresentationLUT",)
 """Archives take objects of these SOP classes by C-STORE, although the standard means them for other services."""
 _TRANSIENT: Final = range(0xA700, 0xA800)
+
+Elements = Mapping[int, tuple[str, ...]]
+"""Values by tag."""
 
 
 def is_storage_sop_class(uid: str) -> bool:
@@ -108,10 +111,7 @@ class Storage(BaseService):
         assert data is not None, "admit() lets no C-STORE-RQ without a data set through"
         command = request.command
         try:
-            if data.file is None:
-                elements = self._scan(data, request.transfer_syntax)
-            else:  # pages of its file may have to be read
-                elements = await trio.to_thread.run_sync(self._scan, data, request.transfer_syntax, limiter=COMPUTING)
+            elements = await self._read(data, request.transfer_syntax)
         except MalformedDataSet as error:
             return refuse(request, Status.CANNOT_UNDERSTAND, str(error))
         if words := _disagreement(command, elements):
@@ -126,11 +126,20 @@ class Storage(BaseService):
             )
         return await self._commit(request, data, destinations)
 
-    def _scan(self, data: Incoming, transfer_syntax: str) -> Mapping[int, tuple[str, ...]]:
-        with data.view() as view:
-            return scan(view, transfer_syntax, self._wanted)
+    async def _read(self, data: Incoming, transfer_syntax: str) -> Elements:
+        """The wanted elements: at once where little has to be read for them, else in a worker's thread."""
+        if data.file is None:  # else pages of its file may have to be read
+            try:
+                return self._scan(data, transfer_syntax, AT_ONCE)
+            except TooMuchToRead:
+                pass
+        return await trio.to_thread.run_sync(self._scan, data, transfer_syntax, IN_ALL, limiter=COMPUTING)
 
-    def _facts(self, request: Request, elements: Mapping[int, tuple[str, ...]]) -> Facts:
+    def _scan(self, data: Incoming, transfer_syntax: str, bounds: Bounds) -> Elements:
+        with data.view() as view:
+            return scan(view, transfer_syntax, self._wanted, bounds)
+
+    def _facts(self, request: Request, elements: Elements) -> Facts:
         return Facts(
             service=self.name,
             calling_ae=request.sender.calling_ae,
@@ -188,7 +197,7 @@ class Storage(BaseService):
         return Result.HELD
 
 
-def _disagreement(command: Command, elements: Mapping[int, tuple[str, ...]]) -> str:
+def _disagreement(command: Command, elements: Elements) -> str:
     """In words, where the data set's UIDs are missing or not those of the command set; "" where all is well."""
     for tag, expected, name in (
         (SOP_CLASS_UID, command.affected_sop_class_uid, "SOP Class UID"),

@@ -107,6 +107,11 @@ class RouterProcess:
         return self
 
     @property
+    def options(self) -> tuple[str, ...]:
+        """What a command needs to find it, and its token."""
+        return ("--config", str(self.config), "--admin", self.admin)
+
+    @property
     def pid(self) -> int:
         return self._process.pid
 
@@ -141,7 +146,9 @@ class RouterProcess:
 
     def get(self, path: str) -> Any:
         """The JSON that the admin API has under `path`."""
-        with urllib.request.urlopen(f"http://{self.admin}{path}", timeout=30) as response:
+        token = (self.folder / "spool" / "admin.token").read_text("ascii").strip()
+        request = urllib.request.Request(f"http://{self.admin}{path}", headers={"Authorization": f"Bearer {token}"})
+        with urllib.request.urlopen(request, timeout=30) as response:
             return json.load(response)
 
     def wait_for_log(self, wanted: Callable[[Event], bool], *, begin: int = 0, seconds: float = 30.0) -> Event:

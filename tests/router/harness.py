@@ -70,6 +70,11 @@ class RunningRouter:
     port: int
     admin: str
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What a command needs to find it, and its token."""
+        return ("--admin", self.admin, "--token-file", str(self.config.router.spool / "admin.token"))
+
     async def totals(self, destination: str) -> dict[str, Any]:
         """The five numbers of a destination."""
         status = await self.router.status()

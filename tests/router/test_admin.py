@@ -15,10 +15,10 @@ import trio
 from attrs import define, field, frozen
 from structlog.testing import capture_logs
 
-from router.admin import Controls, serve_admin
+from router.admin import AdminServer, Controls, application
 from router.admin.application import BODY_CAP
 from router.admin.export import CHUNK
-from router.config import Endpoint
+from router.config import Admin, Endpoint
 from router.messages import Address, Envelope, SpoolSettings
 from router.spool import Action, Selection, Spool, StoredMessage
 from router.state import State
@@ -63,7 +63,7 @@ class API:
     def _ask(self, method: str, path: str, body: bytes | None, headers: Any) -> Answer:
         connection = http.client.HTTPConnection(self.address, timeout=20)
         try:
-            connection.request(method, path, body, headers | {"Connection": "close"})
+            connection.request(method, path, body, headers)
             with connection.getresponse() as response:
                 return Answer(response.status, response.read(), dict(response.getheaders()))
         finally:
@@ -101,9 +101,12 @@ async def serving(folder: Path, settings: SpoolSettings | None = None) -> AsyncI
         controls = Controls(status=api.status, spool=spool, state=state, rescan=lambda: api.rescans.append(None))
         async with trio.open_nursery() as nursery:
             await nursery.start(spool.run)
-            api.address = await nursery.start(serve_admin, ANY_PORT, controls)
+            server = await AdminServer.bind(Admin(listen=ANY_PORT))
+            nursery.start_soon(server.run, application(controls))
+            api.address = str(server.bound)
             yield api
             nursery.cancel_scope.cancel()
+        server.close()
         state.close()
     finally:
         spool.close()
@@ -144,7 +147,7 @@ async def test_a_bug_is_answered_with_500_and_logged_with_its_traceback(api: Any
             await eventually(logged)
         assert (answer.status, list(answer.json)) == (500, ["error"])
         (event,) = (event for event in logs if event["event"] == "admin API failed")
-        assert "the supervisor stumbled" in str(event["exc_info"][1])
+        assert "the supervisor stumbled" in str(event["exc_info"])
 
 
 async def test_pages_of_the_queue_visit_every_delivery_once_and_split_no_message(api: Any) -> None:
@@ -387,11 +390,8 @@ async def test_an_action_that_there_is_not_is_404(api: Any) -> None:
         assert (await served.post("explode", ids=[1])).status == 404
 
 
-async def test_an_address_in_use_is_named(api: Any, tmp_path: Path) -> None:
+async def test_an_address_in_use_is_named(api: Any) -> None:
     async with api() as served:
         host, _, port = served.address.rpartition(":")
-        state = State.open(tmp_path, served.spool)
-        controls = Controls(status=served.status, spool=served.spool, state=state, rescan=lambda: None)
         with pytest.raises(OSError, match=served.address):
-            await serve_admin(Endpoint(host=host, port=int(port)), controls)
-        state.close()
+            await AdminServer.bind(Admin(listen=Endpoint(host=host, port=int(port))))

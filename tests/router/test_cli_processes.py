@@ -234,7 +234,7 @@ def test_what_is_sent_into_a_router_arrives_behind_it(sink: RouterProcess, to_si
 
 
 def answer_numbers(router: RouterProcess) -> dict[str, int]:
-    numbers: dict[str, int] = answer("status", "--admin", router.admin)["destinations"]["sink"]
+    numbers: dict[str, int] = answer("status", *router.options)["destinations"]["sink"]
     return numbers
 
 
@@ -352,13 +352,13 @@ def _read_all(terminal: int) -> str:
 
 def test_status_shows_destinations_associations_and_spool(to_nobody: RouterProcess, tmp_path: Path) -> None:
     assert command("send", address(to_nobody), ct(3000).write(tmp_path)).returncode == 0
-    now = answer("status", "--admin", to_nobody.admin)
+    now = answer("status", *to_nobody.options)
     numbers = now["destinations"]["gone"]
     assert now["running"]
     assert now["accepting"]
     assert numbers["accepted"] == 1
     assert numbers["waiting"] + numbers["in_flight"] == 1
-    shown = command("status", "--admin", to_nobody.admin)
+    shown = command("status", *to_nobody.options)
     assert shown.returncode == 0
     assert "gone" in shown.stdout
     assert "no connection to" in shown.stdout
@@ -394,7 +394,7 @@ def widest(arguments: Sequence[str | Path], columns: str | None = None) -> int:
 
 
 def test_tables_in_a_pipe_are_100_columns_wide_at_most_or_as_wide_as_columns_says(crowded: RouterProcess) -> None:
-    admin = ("--admin", crowded.admin)
+    admin = crowded.options
     for arguments in (("status", *admin), ("queue", "list", *admin)):
         assert widest(arguments) <= 100
         assert widest(arguments, "79") <= 79
@@ -406,7 +406,7 @@ def test_the_demo_fits_in_100_columns_and_all_goes_well() -> None:
 
 def test_a_person_looks_into_the_queue_and_changes_it(to_nobody: RouterProcess, tmp_path: Path) -> None:
     instances = [ct(3000, transfer_syntax=transfer_syntax) for transfer_syntax in TRANSFER_SYNTAXES]
-    admin = ("--admin", to_nobody.admin)
+    admin = to_nobody.options
     answer("send", address(to_nobody), *(one.write(tmp_path) for one in instances))
     listed = answer("queue", "list", *admin)["deliveries"]
     assert {one["sop_instance_uid"] for one in listed} == {one.sop_instance_uid for one in instances}
@@ -430,8 +430,8 @@ def test_an_object_is_exported_as_it_came(to_nobody: RouterProcess, tmp_path: Pa
     instance = ct(3_000_000)
     answer("send", address(to_nobody), instance.write(tmp_path))
     out = tmp_path / "out.dcm"
-    _export_is(instance, out, "--admin", to_nobody.admin)
-    again = command("queue", "export", "1", "-o", out, "--admin", to_nobody.admin)
+    _export_is(instance, out, *to_nobody.options)
+    again = command("queue", "export", "1", "-o", out, *to_nobody.options)
     assert again.returncode == 1
     assert "File exists" in again.stderr
 

@@ -286,7 +286,7 @@ def test_a_version_name_is_taken_as_it_is() -> None:
     ],
 )
 def test_addresses_are_a_host_and_a_port(text: str, endpoint: Endpoint) -> None:
-    assert read(f'[admin]\nlisten = "{text}"').admin.listen == endpoint
+    assert read(f'[admin]\nlisten = "{text}"\nplaintext = true').admin.listen == endpoint
     assert str(endpoint) == text
 
 

@@ -8,6 +8,7 @@ import attrs
 import pytest
 
 from router.config import (
+    TLS,
     Access,
     Admin,
     Commitment,
@@ -48,6 +49,7 @@ CLASSES: dict[str, type[attrs.AttrsInstance]] = {
     "[mpps]": MPPS,
     "[spool]": Spool,
     "[admin]": Admin,
+    "[admin.tls]": TLS,
     "[peers.NAME]": Peer,
     "retry": Retry,
     "commitment": PeerCommitment,
@@ -100,7 +102,10 @@ def test_every_key_stands_in_the_reference(heading: str, key: str) -> None:
     if heading in OF_A_PEER:
         tables = [peer.get(heading, {}) for peer in document["peers"].values()]
     else:
-        found = document[re.split(r"[\]\[.]+", heading)[1]]
+        first, *rest = re.findall(r"\w+", heading)
+        found = document[first]
+        for part in rest:
+            found = found if part == "NAME" else found[part]
         tables = found if isinstance(found, list) else list(found.values()) if "NAME" in heading else [found]
     assert any(key in table for table in tables)
 

@@ -38,7 +38,7 @@ def run(*arguments: str) -> str:
 
 def of(running: RunningRouter) -> Callable[..., Any]:
     async def ask_it(*arguments: str) -> str:
-        work = partial(run, *arguments, "--admin", running.admin)
+        work = partial(run, *arguments, *running.options)
         return await trio.to_thread.run_sync(work)
 
     return ask_it
@@ -110,7 +110,7 @@ async def test_what_is_retained_is_listed_and_chosen_by_the_name_that_status_sho
         await cli("queue", "hold", "--destination", PIN)
         assert (await running.totals(PIN))["held"] == 2
         result = await trio.to_thread.run_sync(
-            partial(CliRunner().invoke, main, ["queue", "retry", "--all", "--to", PIN, "--admin", running.admin])
+            partial(CliRunner().invoke, main, ["queue", "retry", "--all", "--to", PIN, *running.options])
         )
         assert "is no peer that deliveries can go to" in result.output
     looking = read_only(running.config.router.spool)

@@ -88,7 +88,7 @@ async def test_a_large_step_is_taken_repeated_changed_and_given_in_worker_thread
         async with Scanner.connected(router.port, sop_class=MPPS_RETRIEVE) as viewer:
             assert await retrieve(viewer) == Status.SUCCESS
             assert await retrieve(viewer, PERFORMED) == Status.SUCCESS
-        admin = ("--admin", router.admin)
+        admin = router.options
         (one,) = (await asked("steps", "list", "--phi", *admin))["steps"]
         assert one["patient_id"] == "P1"
         assert len((await asked("steps", "show", UID, *admin))["references"]) == MANY

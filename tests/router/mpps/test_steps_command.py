@@ -77,7 +77,7 @@ def judge(page: Any, step: Any) -> None:
 
 async def test_a_running_router_tells_of_its_steps(tmp_path: Path) -> None:
     async with a_step(tmp_path) as router:
-        admin = ("--admin", router.admin)
+        admin = router.options
         judge(await asked("steps", "list", *admin), await asked("steps", "show", UID, *admin))
         begun = await asked("steps", "list", "--stage", "in-progress", *admin)
         unknown = await command("steps", "show", "1.2.3.4", *admin)
@@ -103,8 +103,8 @@ async def test_queue_show_has_the_messages_that_wait_for_one_another_together(tm
                 await scanner.create(UID, in_progress())
                 await scanner.set(UID, completed())
             await router.until("ris", held=1, waiting=1)
-            shown = await asked("queue", "show", "1", "--admin", router.admin)
-            words = (await command("queue", "show", "1", "--admin", router.admin)).stdout
+            shown = await asked("queue", "show", "1", *router.options)
+            words = (await command("queue", "show", "1", *router.options)).stdout
     assert [(one["kind"], one["state"]) for one in shown["deliveries"] + shown["together"]] == [
         ("N-CREATE-RQ", "held"),
         ("N-SET-RQ", "waiting"),
@@ -116,8 +116,8 @@ async def test_who_the_patient_is_is_told_only_on_request(tmp_path: Path) -> Non
     async with a_step(tmp_path) as router:
         for arguments in (["steps", "list"], ["steps", "show", UID]):
             for form in ([], ["--json"]):
-                told = (await command(*arguments, *form, "--phi", "--admin", router.admin)).stdout
-                silent = (await command(*arguments, *form, "--admin", router.admin)).stdout
+                told = (await command(*arguments, *form, "--phi", *router.options)).stdout
+                silent = (await command(*arguments, *form, *router.options)).stdout
                 assert all(word in told for word in PHI)
                 assert not any(word in silent for word in PHI)
                 assert UID in silent
@@ -140,5 +140,5 @@ async def test_a_sequence_in_the_place_of_the_character_set_hides_no_step(tmp_pa
             await scanner.create(UID, in_progress())
             await scanner.tell(scanner.set_command(UID), nested)
             assert (await scanner.hear()).status == Status.SUCCESS
-        page = await asked("steps", "list", "--phi", "--admin", router.admin)
+        page = await asked("steps", "list", "--phi", *router.options)
     assert [one["uid"] for one in page["steps"]] == [UID]

@@ -4,6 +4,7 @@ import mmap
 import struct
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 import pydicom
 import pytest
@@ -18,8 +19,9 @@ from pydicom.uid import (
     JPEG2000Lossless,
 )
 
-from router.routing import MalformedDataSet, scan
+from router.routing import AT_ONCE, IN_ALL, Bounds, MalformedDataSet, TooMuchToRead, scan
 from router.routing import scanner as limits
+from router.routing.encoding import EXPLICIT
 from tests.objects import Instance, files_named_by_meta_only, stored_files
 from tests.router.routing.oracle import SYNTAXES, data_sets, deflate, encode, expected, read, same
 
@@ -297,10 +299,9 @@ def test_nesting_has_an_end() -> None:
         long_element(0x0008, 0x0051, "SQ", UNDEFINED) + implicit(*ITEM, UNDEFINED) + element(8, 0, "UL", b"") * 1000,
     ],
 )
-def test_the_number_of_elements_on_the_way_has_an_end(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MOST_HEADS", 500)
-    with pytest.raises(MalformedDataSet, match="more than 500 elements"):
-        modality(data)
+def test_the_number_of_elements_on_the_way_has_an_end(data: bytes) -> None:
+    with pytest.raises(TooMuchToRead, match="more than 500 elements"):
+        scan(data, ExplicitVRLittleEndian, frozenset({MODALITY}), Bounds(heads=500, inflated=1 << 20))
 
 
 # --- deflated data sets ---
@@ -332,7 +333,42 @@ def test_a_deflate_bomb_is_not_inflated_beyond_the_cap(monkeypatch: pytest.Monke
     monkeypatch.setattr(limits, "_inflate", counting)
     with pytest.raises(MalformedDataSet, match="too long before the elements needed"):
         modality(bomb, DeflatedExplicitVRLittleEndian)
-    assert inflated <= limits.MOST_INFLATED + limits.FIRST_INFLATED
+    assert inflated <= IN_ALL.inflated + limits.FIRST_INFLATED
+
+
+def test_what_was_inflated_and_walked_over_is_not_walked_over_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    count, heads = 300_000, 0
+    plain = EXPLICIT["<"]
+
+    def counting(data: Any, offset: int) -> tuple[int, int, bytes, int]:
+        nonlocal heads
+        heads += 1
+        return plain.element(data, offset)
+
+    monkeypatch.setitem(EXPLICIT, "<", plain._replace(element=counting))
+    assert modality(deflate(element(0x0008, 0x0000, "UL", b"") * count + CT), DeflatedExplicitVRLittleEndian) == ("CT",)
+    assert count < heads < count + 20
+
+
+def test_a_sequence_that_is_not_whole_yet_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is walked over again from its beginning, when there is twice as much of it."""
+    many = element(0x0008, 0x0000, "UL", b"") * 200_000
+    nested = long_element(0x0008, 0x0051, "SQ", UNDEFINED) + implicit(*ITEM, UNDEFINED) + many
+    ended = nested + implicit(0xFFFE, 0xE00D, 0) + implicit(0xFFFE, 0xE0DD, 0) + CT
+    bounds = Bounds(heads=200_010, inflated=16 << 20)
+    found = scan(deflate(ended), DeflatedExplicitVRLittleEndian, frozenset({MODALITY}), bounds)
+    assert found == {MODALITY: ("CT",)}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [element(0x0008, 0x0000, "UL", b"") * 30_000, long_element(0x0008, 0x0050, "UT", 1 << 20, bytes(1 << 20))],
+    ids=["many elements", "a long one"],
+)
+def test_what_takes_long_is_not_read_at_once(data: bytes) -> None:
+    with pytest.raises(TooMuchToRead):
+        scan(deflate(data + CT), DeflatedExplicitVRLittleEndian, frozenset({MODALITY}), AT_ONCE)
+    assert modality(deflate(data + CT), DeflatedExplicitVRLittleEndian) == ("CT",)
 
 
 @pytest.mark.parametrize(

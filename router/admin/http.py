@@ -1,0 +1,173 @@
+"""Serve an ASGI application over HTTP/1.1 (RFC 9112): one request on each connection, then the connection closes.
+
+There is no keep-alive, no pipelining, no HTTP/2, no websocket and no other upgrade: a request that asks for one is
+answered as if it had not (RFC 9110 7.8). h11 parses; every wait has a deadline. Not here: listening (`server`) and
+who may ask what (`access`).
+"""
+
+from collections.abc import MutableMapping
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import unquote
+
+import h11
+import trio
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp
+
+_HEAD_LIMIT: Final = 16 << 10
+"""Bytes of a request line with all its header fields."""
+_RECEIVE: Final = 64 << 10
+"""Bytes read at once."""
+_READ_DEADLINE: Final = 30.0
+"""Seconds for a request's head to be in whole, and for each piece of its body."""
+_WRITE_DEADLINE: Final = 60.0
+"""Seconds for the client to take one piece of the answer."""
+_LINGER: Final = 2.0
+"""Seconds in which a client may read the answer to a request that was not read to its end. A socket that is closed
+with unread bytes is reset, and the answer is lost."""
+
+_GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
+
+Message = MutableMapping[str, Any]
+
+
+async def serve_request(application: ASGIApp, stream: trio.abc.Stream, scheme: str) -> None:
+    """Answer one request and close the stream. What the application raises comes out after the answer."""
+    async with stream:
+        exchange = _Exchange(stream)
+        try:
+            request = await exchange.request()
+            if request is None:
+                return
+            await application(_scope(request, stream, scheme), exchange.receive, exchange.send)
+        except h11.RemoteProtocolError as error:
+            await exchange.refuse(error.error_status_hint, str(error))
+        except _GONE:
+            return
+        except Exception:
+            await exchange.refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "the router failed to answer; its log says more")
+            raise
+        await exchange.linger()
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=_HEAD_LIMIT)
+        self._is_head = False
+        self._is_read = False
+        """Whether the request's body is in whole."""
+        self._is_gone = False
+
+    async def request(self) -> h11.Request | None:
+        """Return the request without its body; None where the client says nothing.
+
+        Raises:
+            RemoteProtocolError: this is not HTTP/1.1.
+        """
+        event = await self._next_event()
+        if not isinstance(event, h11.Request):
+            return None
+        if event.http_version not in (b"1.0", b"1.1"):
+            raise h11.RemoteProtocolError("only HTTP/1.1 is spoken here", HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
+        self._is_head = event.method == b"HEAD"
+        return event
+
+    async def receive(self) -> Message:
+        """Return the next piece of the body; after the last, wait until the client has gone (ASGI)."""
+        if not self._is_read:
+            try:
+                if self._connection.they_are_waiting_for_100_continue:
+                    await self._write(h11.InformationalResponse(status_code=100, headers=[]))
+                event = await self._next_event()
+            except (*_GONE, h11.RemoteProtocolError):
+                return {"type": "http.disconnect"}
+            self._is_read = not isinstance(event, h11.Data)
+            if isinstance(event, h11.Data):
+                return {"type": "http.request", "body": bytes(event.data), "more_body": True}
+            if isinstance(event, h11.EndOfMessage):
+                return {"type": "http.request", "body": b"", "more_body": False}
+        await self._until_gone()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        """Send a piece of the answer (ASGI). What a client that has gone is sent is dropped."""
+        match message:
+            case {"type": "http.response.start", "status": status, "headers": headers}:
+                own = [(b"date", formatdate(usegmt=True).encode()), (b"connection", b"close")]
+                await self._try_to_write(h11.Response(status_code=status, headers=[*headers, *own]))
+            case {"type": "http.response.body"}:
+                if message.get("body") and not self._is_head:
+                    await self._try_to_write(h11.Data(data=message["body"]))
+                if not message.get("more_body"):
+                    await self._try_to_write(h11.EndOfMessage())
+
+    async def refuse(self, status: int, words: str) -> None:
+        """Answer with an error, unless an answer has begun."""
+        if self._connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            answer = JSONResponse({"error": words}, status_code=status)
+            await self.send({"type": "http.response.start", "status": status, "headers": answer.raw_headers})
+            await self.send({"type": "http.response.body", "body": answer.body})
+
+    async def linger(self) -> None:
+        """Say that nothing more comes, and wait until the client closes as well."""
+        if self._is_gone or not isinstance(self._stream, trio.SocketStream):
+            return
+        with trio.move_on_after(_LINGER):
+            try:
+                await self._stream.send_eof()
+            except _GONE:
+                return
+            await self._until_gone()
+
+    async def _until_gone(self) -> None:
+        try:
+            while await self._stream.receive_some(_RECEIVE):
+                pass
+        except _GONE:
+            pass
+
+    async def _next_event(self) -> Any:
+        with trio.fail_after(_READ_DEADLINE):
+            while (event := self._connection.next_event()) is h11.NEED_DATA:
+                self._connection.receive_data(bytes(await self._stream.receive_some(_RECEIVE)))
+        return event
+
+    async def _try_to_write(self, event: Any) -> None:
+        if self._is_gone:
+            return
+        try:
+            await self._write(event)
+        except _GONE:
+            self._is_gone = True
+            await trio.aclose_forcefully(self._stream)
+
+    async def _write(self, event: Any) -> None:
+        data = self._connection.send(event)
+        if data:
+            with trio.fail_after(_WRITE_DEADLINE):
+                await self._stream.send_all(data)
+
+
+def _scope(request: h11.Request, stream: trio.abc.Stream, scheme: str) -> dict[str, Any]:
+    """The request in the words of ASGI."""
+    path, _, query = request.target.partition(b"?")
+    transport = stream if isinstance(stream, trio.SocketStream) else getattr(stream, "transport_stream", None)
+    own = transport.socket.getsockname() if isinstance(transport, trio.SocketStream) else None
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": request.http_version.decode(),
+        "method": request.method.decode(),
+        "scheme": scheme,
+        "path": unquote(path.decode()),
+        "raw_path": path,
+        "query_string": query,
+        "root_path": "",
+        "headers": list(request.headers),
+        "server": own[:2] if own else None,
+    }

@@ -1,0 +1,62 @@
+"""What is large, or large once inflated, is read in a worker's thread: the event loop goes on."""
+
+import struct
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from router.routing import AT_ONCE, IN_ALL, Bounds, scan
+from router.services import storage
+from tests.router.harness import CT, Modality, configuration, running_router, store_rq
+from tests.router.routing.oracle import deflate
+
+UID = "1.2.840.99.1"
+EXPLICIT, DEFLATED = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"
+SEQUENCE = struct.pack("<HH2sHL", 8, 6, b"SQ", 0, 0xFFFFFFFF) + struct.pack("<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF)
+EMPTY = struct.pack("<HH2sH", 8, 1, b"UI", 0)
+
+
+def explicit(uid: str) -> bytes:
+    """The two UIDs, in explicit VR."""
+    values = ((0x0016, CT.encode() + b"\0"), (0x0018, uid.encode() + b"\0" * (len(uid) % 2)))
+    return b"".join(struct.pack("<HH2sH", 8, number, b"UI", len(value)) + value for number, value in values)
+
+
+@pytest.mark.parametrize(
+    ("transfer_syntax", "data", "status", "in_a_worker"),
+    [
+        (EXPLICIT, explicit(UID), 0, False),
+        (DEFLATED, deflate(explicit(UID)), 0, False),
+        (DEFLATED, deflate(EMPTY * 1_000_000), 0xA900, True),
+        (DEFLATED, deflate(SEQUENCE + EMPTY * 1_000_000), 0xC000, True),
+        (DEFLATED, deflate(EMPTY * 50_000 + explicit(UID)), 0, True),
+        (EXPLICIT, EMPTY * 100_000 + explicit(UID), 0, True),
+        (EXPLICIT, explicit(UID) + bytes(1 << 20), 0, True),
+    ],
+    ids=["small", "small deflated", "bomb", "nested bomb", "long when inflated", "many elements", "a file of its own"],
+)
+async def test_where_a_data_set_is_read(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    transfer_syntax: str,
+    data: bytes,
+    status: int,
+    in_a_worker: bool,
+) -> None:
+    read: list[tuple[bool, Bounds]] = []
+
+    def noting(view: memoryview, syntax: str, wanted: frozenset[int], bounds: Bounds) -> Any:
+        read.append((threading.current_thread() is threading.main_thread(), bounds))
+        return scan(view, syntax, wanted, bounds)
+
+    monkeypatch.setattr(storage, "scan", noting)
+    async with running_router(configuration(tmp_path, pacs=1)) as router:
+        async with Modality.connected(router.port) as modality:
+            await modality.associate((CT, (transfer_syntax,)))
+            assert (await modality.store(store_rq(UID), data)).status == status
+            other = deflate(explicit("1.2.3")) if transfer_syntax == DEFLATED else explicit("1.2.3")
+            assert (await modality.store(store_rq("1.2.3"), other)).status == 0
+    assert ((False, IN_ALL) in read) == in_a_worker
+    assert all(bounds is AT_ONCE for in_the_loop, bounds in read if in_the_loop)
