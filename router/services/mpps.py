@@ -141,7 +141,7 @@ class MPPSHub(BaseService):
             return self._known(delivery, response) if status == Status.DUPLICATE_SOP_INSTANCE else Result.HELD
         if status == Status.NO_SUCH_SOP_INSTANCE:
             return Result.RETRY
-        if status == Status.PROCESSING_FAILURE and self._is_repeated_end(delivery, response.command):
+        if status == Status.PROCESSING_FAILURE and self._is_repeated(delivery, response.command):
             return self._known(delivery, response)
         return Result.HELD
 
@@ -155,17 +155,19 @@ class MPPSHub(BaseService):
         )
         return Result.DELIVERED
 
-    def _is_repeated_end(self, delivery: Waiting, answer: Command) -> bool:
-        """Whether 0110H says that the step has ended there, by this very N-SET. The standard's Error ID or words say
-        so; where a destination gives neither, an earlier attempt, or a restart since, lets us assume it."""
+    def _is_repeated(self, delivery: Waiting, answer: Command) -> bool:
+        """Whether 0110H says that the step has ended there, by this very N-SET or one after it. The standard's Error
+        ID or words say so; where a destination gives neither, an earlier attempt of the last N-SET, or a restart
+        since, lets us assume it. One that is not the last is sent again after it only where the ledger was lost."""
         message = self._state.read_now(partial(records.load_message, message_id=delivery.message_id))
         known = message or self._intake.coming(delivery.sop_instance_uid)
-        if known is not None and not known.stage.is_final:
-            return False
         said = MAY_NOT_BE_UPDATED_WORDS.lower() in (answer.error_comment or "").lower()
+        said |= answer.error_id == MAY_NOT_BE_UPDATED
         step = self._state.read_now(partial(records.load, uid=delivery.sop_instance_uid))
         restarted = known is None or step is None or step.born <= self._started
-        return said or answer.error_id == MAY_NOT_BE_UPDATED or delivery.attempts > 0 or restarted
+        if known is not None and not known.stage.is_final:
+            return said and restarted and step is not None and step.stage.is_final
+        return said or delivery.attempts > 0 or restarted
 
     async def prelude(self, delivery: Waiting, response: Response) -> Sequence[Prelude]:
         """To a destination that does not know the step: its N-CREATE as it came, and what N-SETs have said."""

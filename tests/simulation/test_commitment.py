@@ -58,9 +58,9 @@ class Histories(RuleBasedStateMachine):
         stranger = (Reference(CT, f"1.2.4.{self.asked}"),) if with_a_stranger else ()
         self.world.do(self.world.ask, f"2.25.{self.asked}", (*references, *stranger), crash_at)
 
-    @rule()
-    def the_router_crashes(self) -> None:
-        self.world.do(self.world.crash_now)
+    @rule(loses_ledger=st.sampled_from([False, False, True]))
+    def the_router_crashes(self, loses_ledger: bool) -> None:
+        self.world.do(self.world.crash_now, loses_ledger)
 
     @rule(moment=st.sampled_from(CRASHES))
     def the_router_will_crash(self, moment: str) -> None:

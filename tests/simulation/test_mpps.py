@@ -63,9 +63,9 @@ class Histories(RuleBasedStateMachine):
         uid = data.draw(st.sampled_from(self.world.open_steps))
         self.world.do(self.world.report, uid, completed([f"{uid}.1"], status=state), state, crash_at)
 
-    @rule()
-    def the_router_crashes(self) -> None:
-        self.world.do(self.world.crash_now)
+    @rule(loses_ledger=st.sampled_from([False, False, True]))
+    def the_router_crashes(self, loses_ledger: bool) -> None:
+        self.world.do(self.world.crash_now, loses_ledger)
 
     @rule(number=ris)
     def the_router_crashes_in_the_middle_of_a_delivery(self, number: int) -> None:

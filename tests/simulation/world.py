@@ -45,6 +45,9 @@ class World(ABC):
 
     folder: Path
     _crash_at: str = ""
+    _loses_ledger: bool = False
+    _ran: float = 0.0
+    _next_id: int = 1
     _port: int = 0
     _up: trio.Event = attrs.field(factory=trio.Event)
     _over: trio.Event = attrs.field(factory=trio.Event)
@@ -88,10 +91,16 @@ class World(ABC):
         """A router, and another after each crash."""
         while True:
             spool = await trio.to_thread.run_sync(Spool.open, config.router.spool, config.spool)
+            assert spool.clock() >= self._ran, "the run clock went back"
+            assert spool.next_id >= self._next_id, "message ids are given out again"
             try:
                 await self._run_router(config, spool)
             finally:
                 spool.close()
+            if self._loses_ledger:
+                self._loses_ledger = False
+                for path in config.router.spool.glob("ledger.sqlite*"):
+                    path.unlink()
 
     async def _run_router(self, config: Config, spool: Spool) -> None:
         router = Router(config, spool)
@@ -123,6 +132,7 @@ class World(ABC):
 
     def crash(self) -> None:
         COUNTS["crashes"] += 1
+        self._ran, self._next_id = self.spool.clock(), self.spool.next_id
         self._crash_at = ""
         if self._up.is_set():  # else somebody waits for it already
             self._up = trio.Event()
@@ -148,9 +158,12 @@ class World(ABC):
         except (OSError, trio.BrokenResourceError, AssociationError, Unheard):  # whatever a crash looks like
             return False
 
-    async def crash_now(self) -> None:
+    async def crash_now(self, loses_ledger: bool = False) -> None:
+        """The router crashes; `loses_ledger`: the next one finds none."""
         with trio.fail_after(30):
             await self._up.wait()
+            COUNTS["ledgers lost"] += loses_ledger
+            self._loses_ledger = loses_ledger
             self.crash()
             await self._up.wait()
 
