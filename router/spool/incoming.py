@@ -194,11 +194,13 @@ class Incoming:
         if self._ended:
             return
         self._ended = True
-        if self._fd is not None:
-            with trio.CancelScope(shield=True):
-                await self.settle()
-                await trio.to_thread.run_sync(self.remove_file, limiter=DISK_IN)
-        self.release_memory()
+        try:
+            if self._fd is not None:
+                with trio.CancelScope(shield=True):
+                    await self.settle()
+                    await trio.to_thread.run_sync(self.remove_file, limiter=DISK_IN)
+        finally:
+            self.release_memory()
 
     async def settle(self) -> None:
         """Until no thread works on the file any more."""

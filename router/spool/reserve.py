@@ -22,7 +22,9 @@ NAME = "reserve"
 _PARTS = 16
 _SMALLEST_PART = 1 << 20
 _OF_A_DATABASE = 8
-"""The length of the file, divided by this, is what a database and its log hold each."""
+"""What the length of the file is divided by for what a database and its log hold each."""
+_MOST_OF_A_DATABASE = 8 << 20
+"""Bytes that each holds at most: SQLite begins the log anew after 4 MiB."""
 
 log = structlog.get_logger("router.spool")
 
@@ -33,7 +35,7 @@ def keep_room_in(connection: sqlite3.Connection, reserve: int) -> None:
     hinders this is for those to find who depend on the database."""
     with contextlib.suppress(sqlite3.Error):
         connection.execute("DROP TABLE IF EXISTS room")
-        if size := reserve // _OF_A_DATABASE:
+        if size := min(reserve // _OF_A_DATABASE, _MOST_OF_A_DATABASE):
             connection.execute("CREATE TABLE room AS SELECT zeroblob(?) AS bytes", (size,))
             connection.execute("DROP TABLE room")
 
@@ -99,7 +101,12 @@ class Reserve:
         with self._lock:
             if not self.left or self._files.free(self._directory) >= self._part:
                 return False
-            self._cut(max(0, self.left - self._part))
+            try:
+                self._cut(max(0, self.left - self._part))
+            except OSError as error:
+                if is_no_room(error):  # some file systems need room to make a file shorter
+                    return False
+                raise
         log.warning("the disk is full: a part of the spool's reserve is given back", bytes_left=self.left)
         return True
 

@@ -146,13 +146,20 @@ class Segments:
         return sum(length for _, length in list(self._spares))
 
     def give_up_spare(self) -> bool:
-        """Delete the files that are kept to be used again, at once; False where there are none."""
-        given = bool(self._spares)
+        """Delete the files that are kept to be used again, at once. False where there are none, or where the disk is
+        so full that it has no room to delete one."""
+        there_were = len(self._spares)
         while self._spares:
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 self._files.remove(self._spare, self._spares[-1][0])
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                if is_no_room(error):
+                    break
+                raise
             self._spares.pop()
-        return given
+        return len(self._spares) < there_were
 
     def retire(self, number: int) -> None:
         """Nothing in this segment is needed any more: its name is gone, its file kept or not. The directory is to be

@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -30,7 +31,7 @@ from router.spool import (
 )
 from router.spool.files import REAL, FileSystem
 from tests.router.spool.driver import content, delivered, envelope, held, retry
-from tests.router.spool.power_cut import broken
+from tests.router.spool.power_cut import broken, full
 
 SETTINGS = SpoolSettings(segment_size=1 << 20, large_object=64 << 10, memory=1 << 20, free_space_floor=0)
 
@@ -265,6 +266,84 @@ async def test_what_is_discarded_leaves_no_trace(tmp_path: Path) -> None:
         assert not list((tmp_path / "large").iterdir())
         with pytest.raises(RuntimeError, match="discarded before"):
             await spool.commit(incoming, envelope())
+
+
+class Full(FileSystem):
+    """The disk is full at one write of many, or at one sync, or for good."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        """Calls that are still done."""
+        self.is_lasting = False
+
+    def _call(self) -> None:
+        self.number -= 1
+        if self.number == -1 or (self.is_lasting and self.number < 0):
+            raise full()
+
+    def create(self, directory: int, name: str) -> int:
+        self._call()
+        return super().create(directory, name)
+
+    def write(self, fd: int, buffers: Sequence[bytes | bytearray | memoryview], offset: int) -> None:
+        self._call()
+        super().write(fd, buffers, offset)
+
+    def sync(self, fd: int) -> None:
+        if not self.is_lasting:  # what is cut back after a failure has to be durable, or the router stops
+            self._call()
+        super().sync(fd)
+
+
+@pytest.mark.parametrize("lasting", [False, True])
+async def test_a_disk_that_is_full_at_any_call_while_a_large_data_set_streams_leaves_no_residue(
+    tmp_path: Path, lasting: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router.spool.incoming._PIECE", 64 << 10)
+    monkeypatch.setattr("router.spool.incoming._UNSYNCED", 256 << 10)
+    files = Full(1 << 30)
+    piece = content(1, 30_000)
+    async with running(tmp_path, SETTINGS, files) as spool:
+        for number in range(1000):
+            files.number, files.is_lasting = number, lasting
+            try:
+                async with spool.incoming() as incoming:
+                    for _ in range(30):  # so much that it is synced meanwhile
+                        await incoming.write(piece)
+                    await spool.commit(incoming, envelope(f"1.2.{number}"))
+            except OutOfSpace:
+                files.number = 1 << 30
+                assert not list((tmp_path / "large").iterdir())
+            else:
+                break
+            assert spool.statistics().memory == 0
+            assert not spool._admission.large.in_use
+            assert not spool._admission.space._writing
+        assert number > 12
+        assert len(list((tmp_path / "large").iterdir())) == 1
+
+
+async def test_cancelled_while_it_is_dropped_a_data_set_leaves_nothing_all_the_same(tmp_path: Path) -> None:
+    class Slow(FileSystem):
+        begun = threading.Event()
+        go_on = threading.Event()
+
+        def remove(self, directory: int, name: str) -> None:
+            self.begun.set()
+            assert self.go_on.wait(20)
+            super().remove(directory, name)
+
+    files = Slow()
+    async with running(tmp_path, SETTINGS, files) as spool, trio.open_nursery() as nursery:
+        incoming = spool.incoming()
+        await incoming.write(content(1, 100_000))
+        nursery.start_soon(incoming.discard)
+        await trio.to_thread.run_sync(files.begun.wait)
+        nursery.cancel_scope.cancel()
+        files.go_on.set()
+    assert not list((tmp_path / "large").iterdir())
+    assert not spool._admission.large.in_use
+    assert spool._admission.memory.used == 0
 
 
 async def test_the_budget_of_memory_is_kept_and_nobody_waits_for_it(tmp_path: Path) -> None:
