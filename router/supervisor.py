@@ -25,7 +25,7 @@ from router.config import Config, ConfigError, Listener
 from router.delivery import Dispatcher, restarts
 from router.dimse import Response
 from router.messages import Purpose
-from router.services import House, Question, load_config, services_of
+from router.services import House, MPPSHub, Question, load_config, services_of
 from router.spool import Spool, SpoolClosed, SpoolFailure, Totals
 from router.state import State
 
@@ -46,6 +46,7 @@ class Router:
         self._state = State.open(config.router.spool, spool)
         self._state.keep_room(config.spool.reserve, spool.relieve)
         services = services_of(House(config=config, spool=spool, state=self._state, ask=self._ask))
+        (self._mpps,) = (service for service in services if isinstance(service, MPPSHub))
         self._dispatcher = Dispatcher(config, spool, services)
         self._reception = Reception(
             config=config,
@@ -113,6 +114,7 @@ class Router:
             "spool": asdict(self._spool.statistics()),
             "admin": self._admin.statistics() if self._admin else {},
             "log": {"dropped_lines": logs.dropped()},
+            "steps": await self._mpps.statistics(),
             "destinations": destinations,
         }
 
@@ -185,7 +187,13 @@ class Router:
         return await ask(question, self._config)
 
     def _controls(self) -> Controls:
-        return Controls(status=self.status, spool=self._spool, state=self._state, rescan=self._dispatcher.rescan)
+        return Controls(
+            status=self.status,
+            spool=self._spool,
+            state=self._state,
+            discard_step=self._mpps.discard,
+            rescan=self._dispatcher.rescan,
+        )
 
     @asynccontextmanager
     async def _open_doors(self, nursery: trio.Nursery) -> AsyncIterator[list[str]]:

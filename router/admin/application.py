@@ -17,8 +17,8 @@ from router.admin.commitments import Commitments, NoSuchCommitment
 from router.admin.controls import Controls
 from router.admin.export import Export
 from router.admin.selecting import ID_MAX, LIMIT, LIMIT_MAX, BadRequest, asked, chosen, number, rerouted
-from router.admin.steps import NoSuchStep, Steps
-from router.spool import Action, DamagedMessage, SpoolClosed, SpoolFailure, UnknownMessage
+from router.admin.steps import NoSuchStep, Steps, to_be_discarded
+from router.spool import Action, DamagedMessage, OutOfSpace, SpoolClosed, SpoolFailure, UnknownMessage
 
 BODY_CAP: Final = 256 * 1024
 """Bytes of the largest selection."""
@@ -37,6 +37,7 @@ def application(controls: Controls) -> Starlette:
         NoSuchStep: _words(HTTPStatus.NOT_FOUND),
         NoSuchCommitment: _words(HTTPStatus.NOT_FOUND),
         DamagedMessage: _words(HTTPStatus.CONFLICT),
+        OutOfSpace: _words(HTTPStatus.INSUFFICIENT_STORAGE),
         SpoolClosed: _words(HTTPStatus.SERVICE_UNAVAILABLE),
         SpoolFailure: _words(HTTPStatus.SERVICE_UNAVAILABLE),
         Exception: _crashed,
@@ -50,6 +51,7 @@ def application(controls: Controls) -> Starlette:
             Route("/api/queue/{id:int}/export", api.export),
             Route("/api/queue/{action}", api.change, methods=["POST"]),
             Route("/api/steps", api.steps),
+            Route("/api/steps/discard", api.discard_steps, methods=["POST"]),
             Route("/api/steps/{uid}", api.step),
             Route("/api/commitments", api.commitments),
             Route("/api/commitments/report", api.commitment_report),
@@ -63,7 +65,7 @@ class _API:
     def __init__(self, controls: Controls) -> None:
         self._controls = controls
         self._spool = controls.spool
-        self._steps = Steps(controls.state, controls.spool)
+        self._steps = Steps(controls)
         self._commitments = Commitments(controls.state, controls.spool)
 
     async def health(self, request: Request) -> Response:
@@ -114,6 +116,10 @@ class _API:
 
     async def step(self, request: Request) -> Response:
         return JSONResponse(await self._steps.show(request.path_params["uid"], request.query_params))
+
+    async def discard_steps(self, request: Request) -> Response:
+        uids, reason = to_be_discarded(await _body(request))
+        return JSONResponse(await self._steps.discard(uids, reason))
 
     async def _judge_destination(self, name: str) -> None:
         destinations = (await self._controls.status())["destinations"]

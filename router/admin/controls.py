@@ -17,5 +17,7 @@ class Controls:
     """What /api/status answers."""
     spool: Spool
     state: State
+    discard_step: Callable[[str, str], Awaitable[None]]
+    """Forget the procedure step of a UID, for a reason. Raises NotDiscarded, OutOfSpace."""
     rescan: Callable[[], None]
     """To be called after every change of the queue, so that the destinations hear of it."""

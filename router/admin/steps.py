@@ -3,24 +3,29 @@
 Two readers of the same: `Steps` asks a running router, `StoppedSteps` the files that it has left.
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from router.admin.controls import Controls
 from router.admin.selecting import LIMIT, LIMIT_MAX, BadRequest, number
 from router.concurrency import compute
+from router.config.quantities import duration
 from router.services.procedure_steps import records
 from router.services.procedure_steps.content import Stage
 from router.services.procedure_steps.looking import OWED, listed, shown
 from router.services.procedure_steps.owed import notices_of
 from router.services.procedure_steps.plan import RELAY
-from router.spool import ReadOnlySpool, Selection, Spool
-from router.state import State
+from router.services.procedure_steps.taking import NotDiscarded
+from router.spool import ReadOnlySpool, Selection
 from router.state_file import look_into
 
 _MOST: Final = 10_000
 """Deliveries that are looked at for one answer."""
+_LONGEST: Final = 1000
+"""Characters of a reason that are kept."""
 _OWED: Final = Selection(service=RELAY, states=OWED)
 
 
@@ -34,9 +39,22 @@ class NoSuchStep(Exception):
 class Steps:
     """Of a running router."""
 
-    def __init__(self, state: State, spool: Spool) -> None:
-        self._state = state
-        self._spool = spool
+    def __init__(self, controls: Controls) -> None:
+        self._state, self._spool = controls.state, controls.spool
+        self._discard = controls.discard_step
+
+    async def discard(self, uids: Sequence[str], reason: str) -> dict[str, Any]:
+        """Forget steps IN PROGRESS; the answer says which were not forgotten, and why."""
+        discarded: list[str] = []
+        refused: dict[str, str] = {}
+        for uid in uids:
+            try:
+                await self._discard(uid, reason)
+            except NotDiscarded as error:
+                refused[uid] = str(error)
+            else:
+                discarded.append(uid)
+        return {"discarded": discarded, "refused": refused}
 
     async def list(self, query: Mapping[str, str]) -> dict[str, Any]:
         steps = await self._state.read(_page(query))
@@ -66,6 +84,14 @@ class StoppedSteps:
         self._folder = folder
         self._spool = spool
 
+    def statistics(self, keep: float) -> dict[str, int]:
+        """The same counts that a running router gives."""
+        with look_into(self._folder) as connection:
+            return {
+                "in_progress": records.count_in_progress(connection),
+                "stale": records.count_in_progress(connection, time.time() - keep),
+            }
+
     def list(self, query: Mapping[str, str]) -> dict[str, Any]:
         with look_into(self._folder) as connection:
             return listed(_page(query)(connection), self._spool.queue(_OWED, limit=_MOST), phi=_phi(query))
@@ -83,12 +109,33 @@ class StoppedSteps:
             return shown(step, messages, rows, instances, notices_of(connection, uid), phi=_phi(query))
 
 
+def to_be_discarded(body: Any) -> tuple[list[str], str]:
+    """The UIDs and the reason of {"uids": ["1.2.3"], "reason": "..."}."""
+    if not isinstance(body, dict) or set(body) != {"uids", "reason"}:
+        raise BadRequest('steps are discarded by {"uids": [...], "reason": "..."}')
+    uids, reason = body["uids"], body["reason"]
+    if not isinstance(uids, list) or not uids or not all(isinstance(uid, str) for uid in uids):
+        raise BadRequest("uids must be a list of SOP Instance UIDs, and not an empty one")
+    if not isinstance(reason, str) or not reason.strip():
+        raise BadRequest("reason must say why")
+    return list(dict.fromkeys(uids)), reason.strip()[:_LONGEST]
+
+
 def _page(query: Mapping[str, str]) -> "partial[list[records.Step]]":
+    limit = number(query, "limit", LIMIT, 1, LIMIT_MAX)
+    if "stale" in query:
+        try:
+            before = time.time() - duration(query["stale"])
+        except ValueError as error:
+            raise BadRequest(f"stale {error}") from None
+        if query.get("stage", Stage.IN_PROGRESS.value) != Stage.IN_PROGRESS.value:
+            raise BadRequest(f"a stale step is {Stage.IN_PROGRESS.value}, not {query['stage']}")
+        return partial(records.stale, before=before, limit=limit)
     try:
         stages = [Stage(query["stage"])] if "stage" in query else []
     except ValueError:
         raise BadRequest(f"stage must be one of {', '.join(stage.value for stage in Stage)}") from None
-    return partial(records.page, stages=stages, limit=number(query, "limit", LIMIT, 1, LIMIT_MAX))
+    return partial(records.page, stages=stages, limit=limit)
 
 
 def _phi(query: Mapping[str, str]) -> bool:

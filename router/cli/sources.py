@@ -5,6 +5,7 @@ the spool of one that does not run. Both give the same JSON objects.
 import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -103,6 +104,11 @@ class Running:
         body = json.dumps(selection).encode()
         return self._json(self._client.ask("POST", f"/api/queue/{quote(action)}", body), (200,))
 
+    def discard_steps(self, uids: Sequence[str], reason: str) -> Any:
+        """Which were discarded, and why the others were not: {"discarded": [...], "refused": {UID: words}}."""
+        body = json.dumps({"uids": list(uids), "reason": reason}).encode()
+        return self._json(self._client.ask("POST", "/api/steps/discard", body), (200,))
+
     def export(self, message_id: int, out: BinaryIO) -> None:
         response = self._client.ask("GET", f"/api/queue/{message_id}/export")
         if response.status != 200:
@@ -152,6 +158,7 @@ class Stopped:
         return {
             "running": False,
             "ae_title": self._config.router.ae_title,
+            "steps": self._step_counts(),
             "destinations": {
                 name: {
                     "waiting": numbers.waiting,
@@ -163,6 +170,12 @@ class Stopped:
                 for name, numbers in sorted(totals.items())
             },
         }
+
+    def _step_counts(self) -> dict[str, int]:
+        """The counts of steps; none where their state cannot be read, for the queue can be looked at all the same."""
+        with suppress(sqlite3.Error):
+            return StoppedSteps(self._config.router.spool, self._spool).statistics(self._config.mpps.keep)
+        return {}
 
     def page(self, query: Query) -> Any:
         asked = dict(query)

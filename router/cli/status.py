@@ -27,6 +27,7 @@ def status(config_path: Path, admin: Endpoint | None, as_json: bool) -> None:
     _show_associations(now.get("associations", []))
     if spool := now.get("spool"):
         _show_spool(spool)
+    _show_steps(now.get("steps", {}))
     if dropped := now.get("log", {}).get("dropped_lines"):
         say(f"log: {count(dropped, 'line')} dropped, for standard error failed or was not read")
 
@@ -86,6 +87,14 @@ def _show_spool(spool: dict[str, Any]) -> None:
     )
     if spool["damaged"]:
         say(f"spool: {count(spool['damaged'], 'damaged message')} found since the start; the log says more")
+
+
+def _show_steps(steps: dict[str, int]) -> None:
+    if steps.get("stale"):
+        say(
+            f"procedure steps: {steps['in_progress']} in progress, {steps['stale']} of them without a change for longer"
+            " than mpps.keep; see steps list --stale and steps discard"
+        )
 
 
 def _span(seconds: float) -> str:

@@ -1,4 +1,5 @@
-"""`steps`: the procedure steps that the router remembers, what they produced, and where it all went.
+"""`steps`: the procedure steps that the router remembers, what they produced, and where it all went; and discarding
+those that nobody will end.
 
 What could tell who the patient is, is shown only with --phi.
 """
@@ -12,8 +13,9 @@ from router.admin.selecting import LIMIT, LIMIT_MAX
 from router.cli.admin_client import admin_option
 from router.cli.configuration import config_option
 from router.cli.output import count, json_option, moment, say, say_json, say_table
-from router.cli.sources import reading
+from router.cli.sources import reading, running
 from router.config import Endpoint
+from router.config.quantities import duration
 
 _STAGES: Final = {"in-progress": "IN PROGRESS", "completed": "COMPLETED", "discontinued": "DISCONTINUED"}
 
@@ -24,20 +26,44 @@ _phi_option = click.option("--phi", is_flag=True, help="Show the patient and the
 @config_option
 @click.pass_context
 def steps(ctx: click.Context, config_path: Path) -> None:
-    """Look at the procedure steps that modalities have reported."""
+    """Look at the procedure steps that modalities have reported, and discard some."""
     ctx.obj = config_path
+
+
+def _age(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    try:
+        if value is not None:
+            duration(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, parameter) from None
+    return value
 
 
 @steps.command("list")
 @click.option("--stage", type=click.Choice(list(_STAGES)), help="Only steps that are there.")
+@click.option(
+    "--stale",
+    metavar="AGE",
+    callback=_age,
+    help='Only steps in progress that have not changed for this long, such as "30d"; the oldest first.',
+)
 @click.option("--limit", type=click.IntRange(1, LIMIT_MAX), default=LIMIT, show_default=True)
 @_phi_option
 @json_option
 @admin_option
 @config_option
-def list_(stage: str | None, limit: int, phi: bool, as_json: bool, config_path: Path, admin: Endpoint | None) -> None:
+def list_(
+    stage: str | None,
+    stale: str | None,
+    limit: int,
+    phi: bool,
+    as_json: bool,
+    config_path: Path,
+    admin: Endpoint | None,
+) -> None:
     """List steps, the one that changed last first."""
     query = {"limit": str(limit)} | ({"stage": _STAGES[stage]} if stage else {}) | ({"phi": "1"} if phi else {})
+    query |= {"stale": stale} if stale else {}
     page = reading(config_path, admin).steps(query)
     if as_json:
         say_json(page)
@@ -96,6 +122,27 @@ def show(uid: str, phi: bool, as_json: bool, config_path: Path, admin: Endpoint 
     for notice in step["availability_owed"]:
         told = ", which knows of a part" if notice["told_in_part"] else ""
         say(f"  availability is still to be told to {notice['destination']}{told}")
+
+
+@steps.command()
+@click.argument("uids", metavar="UID...", nargs=-1, required=True)
+@click.option("--reason", required=True, help="Why, for the log. Name no patient.")
+@json_option
+@admin_option
+@config_option
+def discard(uids: tuple[str, ...], reason: str, as_json: bool, config_path: Path, admin: Endpoint | None) -> None:
+    """Forget steps in progress whose modality will never end them. Destinations are not told."""
+    if not reason.strip():
+        raise click.BadParameter("it must say why", param_hint="--reason")
+    answer = running(config_path, admin).discard_steps(uids, reason)
+    if as_json:
+        say_json(answer)
+    else:
+        say(f"{count(len(answer['discarded']), 'step')} discarded")
+        for uid, words in answer["refused"].items():
+            click.echo(f"{uid}: {words}", err=True)
+    if answer["refused"]:
+        raise click.exceptions.Exit(1)
 
 
 def _show_instances(step: dict[str, Any]) -> None:

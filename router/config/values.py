@@ -102,6 +102,7 @@ class Limits:
     command_set: Annotated[int, One(number.size_between("1KiB", "16MiB"))] = 64 << 10
     object_size: Annotated[int, One(number.size)] = 0
     slowest: Annotated[int, One(number.size_between("1B", "1GiB"))] = 4 << 10
+    steps: Annotated[int, One(number.between(1, 10_000_000))] = 100_000
 
 
 @frozen(kw_only=True)

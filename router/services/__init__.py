@@ -31,6 +31,7 @@ __all__ = [
     "BaseService",
     "Change",
     "House",
+    "MPPSHub",
     "Prelude",
     "Question",
     "Request",

@@ -8,6 +8,7 @@ destination that has forgotten a step's N-CREATE gets it once more. Not here: wh
 """
 
 import sqlite3
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar, Final
@@ -28,6 +29,7 @@ from router.dimse import (
     describe,
     status_class,
 )
+from router.logs import escaped
 from router.messages import Result, Waiting
 from router.routing import MalformedDataSet
 from router.services.procedure_steps import owed, records
@@ -93,6 +95,33 @@ class MPPSHub(BaseService):
 
         while await self._state.change(work) == records.FORGOTTEN_AT_ONCE:
             pass
+
+    # For operators
+
+    async def discard(self, uid: str, reason: str) -> None:
+        """Forget a step IN PROGRESS, because an operator says so. Destinations are not told.
+
+        Raises:
+            NotDiscarded: there is no such step, or it has ended.
+            OutOfSpace: nothing has changed.
+        """
+        step = await self._intake.discard(uid)
+        log.warning(
+            "procedure step discarded",
+            sop_instance_uid=escaped(uid),
+            calling_ae=escaped(step.calling_ae),
+            created=step.created,
+            changed=step.changed,
+            reason=escaped(reason),
+        )
+
+    async def statistics(self) -> dict[str, int]:
+        """Count the steps IN PROGRESS, and those of them that have not changed for `mpps.keep`."""
+        before = time.time() - self._settings.keep
+        return {
+            "in_progress": await self._state.read(records.count_in_progress),
+            "stale": await self._state.read(partial(records.count_in_progress, before=before)),
+        }
 
     # As SCP
 

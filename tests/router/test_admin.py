@@ -20,6 +20,7 @@ from router.admin.application import BODY_CAP
 from router.admin.export import CHUNK
 from router.config import Admin, Endpoint
 from router.messages import Address, Envelope, SpoolSettings
+from router.services.procedure_steps.taking import NotDiscarded
 from router.spool import Action, Selection, Spool, StoredMessage
 from router.state import State
 from tests.objects import Instance, ct
@@ -53,6 +54,9 @@ class API:
         if self.bug:
             raise RuntimeError(self.bug)
         return {"destinations": {"pacs": {"actor_stage": "idle"}, "gone": {"actor_stage": "not configured"}}}
+
+    async def discard_step(self, uid: str, reason: str) -> None:
+        raise NotDiscarded("there is no such step")
 
     async def ask(self, method: str, path: str, body: bytes | None = None, headers: Any = None) -> Answer:
         return await trio.to_thread.run_sync(self._ask, method, path, body, headers or {})
@@ -98,7 +102,13 @@ async def serving(folder: Path, settings: SpoolSettings | None = None) -> AsyncI
     try:
         api = API(spool)
         state = State.open(folder / "spool", spool)
-        controls = Controls(status=api.status, spool=spool, state=state, rescan=lambda: api.rescans.append(None))
+        controls = Controls(
+            status=api.status,
+            spool=spool,
+            state=state,
+            discard_step=api.discard_step,
+            rescan=lambda: api.rescans.append(None),
+        )
         async with trio.open_nursery() as nursery:
             await nursery.start(spool.run)
             server = await AdminServer.bind(Admin(listen=ANY_PORT))

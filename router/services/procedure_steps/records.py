@@ -6,6 +6,7 @@ work for `State.change` or `State.read`. Not here: what may become of a step (`m
 """
 
 import json
+import math
 import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
@@ -29,6 +30,7 @@ CREATE TABLE IF NOT EXISTS procedure_steps (
 );
 CREATE INDEX IF NOT EXISTS procedure_steps_changed ON procedure_steps (changed);
 CREATE INDEX IF NOT EXISTS procedure_steps_changed_clock ON procedure_steps (changed_clock);
+CREATE INDEX IF NOT EXISTS procedure_steps_in_progress ON procedure_steps (changed) WHERE stage = 'IN PROGRESS';
 CREATE INDEX IF NOT EXISTS procedure_steps_assigned ON procedure_steps (created_by) WHERE assigned;
 CREATE TABLE IF NOT EXISTS procedure_step_messages (
     message_id INTEGER PRIMARY KEY, uid TEXT NOT NULL, kind TEXT NOT NULL, stage TEXT NOT NULL
@@ -124,6 +126,8 @@ class StepMessage:
 
 
 _COLUMNS: Final = tuple(attribute.name for attribute in attrs.fields(Step))
+_IN_PROGRESS: Final = "stage = 'IN PROGRESS'"
+"""Written out, so that the index on just these is used."""
 _NAMES: Final = frozenset({"relay", "notify", "inform"})
 
 
@@ -170,6 +174,19 @@ def page(connection: sqlite3.Connection, stages: Sequence[Stage], limit: int) ->
     chosen = f"stage IN ({', '.join('?' * len(stages))})" if stages else "1"
     query = f"SELECT {', '.join(_COLUMNS)} FROM procedure_steps WHERE {chosen} ORDER BY changed DESC LIMIT ?"
     return [_step(row) for row in connection.execute(query, (*(stage.value for stage in stages), limit))]
+
+
+def stale(connection: sqlite3.Connection, before: float, limit: int) -> list[Step]:
+    """Return the steps IN PROGRESS that have not changed since `before`, in seconds since the epoch, oldest first."""
+    query = f"SELECT {', '.join(_COLUMNS)} FROM procedure_steps WHERE {_IN_PROGRESS} AND changed <= ?"
+    return [_step(row) for row in connection.execute(f"{query} ORDER BY changed LIMIT ?", (before, limit))]
+
+
+def count_in_progress(connection: sqlite3.Connection, before: float = math.inf) -> int:
+    """Count the steps IN PROGRESS that have not changed since `before`, in seconds since the epoch."""
+    query = f"SELECT count(*) FROM procedure_steps WHERE {_IN_PROGRESS} AND changed <= ?"
+    count: int = connection.execute(query, (before,)).fetchone()[0]
+    return count
 
 
 def add_message(connection: sqlite3.Connection, message: StepMessage) -> None:

@@ -31,7 +31,7 @@ from router.dimse import (
 from router.logs import escaped
 from router.routing import Facts, scan
 from router.services.mpps_notification import EVENTS, UPDATED, event_report
-from router.services.procedure_steps import content, records
+from router.services.procedure_steps import content, owed, records
 from router.services.procedure_steps.asking import Inquiry, answer_of
 from router.services.procedure_steps.content import MPPS, Stage, of_schedule, references, text
 from router.services.procedure_steps.data_sets import EXPLICIT_LE, DataSet, overlaid, write
@@ -54,6 +54,10 @@ from router.services.service import Change, House, Request
 from router.spool import Incoming
 
 log = structlog.get_logger()
+
+
+class NotDiscarded(Exception):
+    """A step cannot be discarded; in words, why."""
 
 
 @frozen(kw_only=True)
@@ -80,6 +84,8 @@ class Intake:
         self._notices: Final = notices
         self._turns: Final = Turns()
         self._coming: dict[str, Step] = {}
+        self._beginning = 0
+        """Steps that are accepted and not yet in the state."""
         self.prepare(house.config)()
 
     def prepare(self, config: Config) -> Change:
@@ -87,7 +93,7 @@ class Intake:
         return partial(self._adopt, config, Planner(config.routes))
 
     def _adopt(self, config: Config, planner: Planner) -> None:
-        self._settings = config.mpps
+        self._settings, self._most = config.mpps, config.limits.steps
         self._holds_unrouted = config.router.unrouted == "hold"
         self._planner = planner
 
@@ -101,6 +107,17 @@ class Intake:
         async with self._turns.of(uid or message.fingerprint.hex()):
             return await (self._create(message, uid) if message.creates else self._set(message, uid))
 
+    async def discard(self, uid: str) -> Step:
+        """Delete a step IN PROGRESS and all that is owed about it; return what it was. Messages of it that are taken
+        at the moment come first.
+
+        Raises:
+            NotDiscarded: there is no such step, or it has ended.
+            OutOfSpace: nothing has changed.
+        """
+        async with self._turns.of(uid):
+            return await self._house.state.change(partial(_discard, uid=uid))
+
     async def _create(self, message: Message, uid: str) -> Response:
         state, calling_ae = self._house.state, message.request.sender.calling_ae
         found = state.read_now(
@@ -111,10 +128,17 @@ class Intake:
         fresh = uid or self._assigned_uid(message)
         work = partial(self._begun, message, found, uid=fresh, assigned=not uid)
         verdict, step = await compute(len(message.encoded), work)
+        if isinstance(verdict, Accepted) and state.read_now(records.count_in_progress) + self._beginning >= self._most:
+            words = f"{self._most} steps are in progress, the router's limit"
+            verdict = Refused(status=Status.RESOURCE_LIMITATION, words=words)
         if not isinstance(verdict, Accepted):
             return self._not_taken(message, verdict, found.uid if found else uid)
         assert step is not None, "what is accepted begins a step"
-        return await self._carry_out(message, step, verdict)
+        self._beginning += 1
+        try:
+            return await self._carry_out(message, step, verdict)
+        finally:
+            self._beginning -= 1
 
     def _begun(self, message: Message, found: Step | None, *, uid: str, assigned: bool) -> tuple[Verdict, Step | None]:
         """What the machine says of an N-CREATE, and the step as it is then."""
@@ -279,6 +303,17 @@ class Intake:
                 raise AssertionError("what was accepted is carried out")
             case _:
                 assert_never(verdict)
+
+
+def _discard(connection: sqlite3.Connection, uid: str) -> Step:
+    step = records.load(connection, uid)
+    if step is None:
+        raise NotDiscarded("there is no such step")
+    if step.stage.is_final:
+        raise NotDiscarded(f"the step is {step.stage.value}: it is forgotten after mpps.keep")
+    records.remove(connection, [uid])
+    owed.remove(connection, [uid])
+    return step
 
 
 def _changed(found: Step | None, message: Message, rules: Rules, clock: float) -> tuple[Verdict, Step | None]:
