@@ -140,5 +140,6 @@ async def test_a_sequence_in_the_place_of_the_character_set_hides_no_step(tmp_pa
             await scanner.create(UID, in_progress())
             await scanner.tell(scanner.set_command(UID), nested)
             assert (await scanner.hear()).status == Status.SUCCESS
+        await router.until("ris", delivered=2)  # their log lines would stand in the command's output
         page = await asked("steps", "list", "--phi", *router.options)
     assert [one["uid"] for one in page["steps"]] == [UID]
