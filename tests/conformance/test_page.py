@@ -21,11 +21,12 @@ from pdu import (
 )
 from router.config import Limits, Router
 from router.dimse import Status
+from router.services import SERVICES
 from tests.router.harness import Archive, Modality, associate_rq, configuration, data_set, running_router, store_rq
 
 TOP = Path(__file__).parents[2]
 PAGE = (TOP / "docs" / "conformance.md").read_text()
-SERVICES = TOP / "router" / "services"
+SOURCE = TOP / "router" / "services"
 OPERATION = TOP / "router" / "association" / "operation.py"
 
 UNCOMPRESSED = {
@@ -124,6 +125,19 @@ async def test_a_requestor_gets_the_roles_that_the_page_says(tmp_path: Path) -> 
     said = [(role.sop_class_uid, role.scu_role, role.scp_role) for role in accept.user_information.roles]
     documented = [set(row["roles of the requestor"].split(", ")) for row in rows]
     assert said == [(uid, "SCU" in row, "SCP" in row) for uid, row in zip(uids, documented, strict=True)]
+
+
+def test_the_router_proposes_the_roles_that_the_page_says() -> None:
+    """PS3.7 D.3.3.4; without role selection a requestor is SCU."""
+    words = establishment("SCP/SCU role selection").partition("Proposed for ")[2]
+    said = {name: roles.split(" and ") for name, roles in re.findall(r"([A-Z][\w ]+?) \(([^)]+)\)", words)}
+    uids = {row["service"].partition(" (")[0]: row["SOP class"] for row in table("SOP class")}
+    proposed = {}
+    for name, uid in uids.items():
+        for service in (object.__new__(cls) for cls in SERVICES):
+            if role := service.proposes(uid):
+                proposed[name] = ["SCU"] * role.scu_role + ["SCP"] * role.scp_role
+    assert {name.removesuffix(" Push Model"): roles for name, roles in proposed.items()} == said
 
 
 async def ask(modality: Modality, uids: list[str], **information: Any) -> Any:
@@ -225,7 +239,7 @@ def refused_with(*paths: str | Path) -> set[int]:
     """Return the statuses that stand in calls which refuse, in the source of services."""
     found = set()
     for path in paths:
-        for node in ast.walk(ast.parse((SERVICES / path).read_text())):
+        for node in ast.walk(ast.parse((SOURCE / path).read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("refuse", "Refused", "Unacceptable"):
                 found |= {Status[name] for name in re.findall(r"Status\.([A-Z_]+)", ast.unparse(node))}
     return {int(status) for status in found}
@@ -237,7 +251,7 @@ def listed(rows: list[Row]) -> set[int]:
 
 
 def test_the_page_lists_every_status_that_any_service_may_answer() -> None:
-    common = {int(Status[name]) for name in re.findall(r"Status\.([A-Z_]+)", (SERVICES / "refusal.py").read_text())}
+    common = {int(Status[name]) for name in re.findall(r"Status\.([A-Z_]+)", (SOURCE / "refusal.py").read_text())}
     assert listed(table("status of any service")) == common | refused_with(OPERATION)
 
 
