@@ -52,8 +52,10 @@ class LogWriter:
             self._changed.notify()
 
     def close(self, patience: float = EXIT_PATIENCE) -> None:
-        """Write what is queued, for `patience` seconds at the most. Later lines are dropped."""
+        """Write what is queued, for `patience` seconds at the most, once. Later lines are dropped."""
         with self._changed:
+            if self._closing.is_set():
+                return
             self._closing.set()
             self._changed.notify()
         if self._thread is not None:

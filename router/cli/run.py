@@ -45,7 +45,6 @@ log = structlog.get_logger()
 def run(ctx: click.Context, config_path: Path, log_format: logs.Format | None, log_level: str, phi: bool) -> None:
     """Run the router until SIGTERM or SIGINT. SIGHUP reads the configuration anew."""
     logs.configure(log_format, level=log_level, phi=phi)
-    ctx.call_on_close(logs.close)
     logs.adopt_standard_error()
     try:
         config = load_config(config_path)

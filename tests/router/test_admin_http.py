@@ -44,7 +44,27 @@ CHUNKED = (
     b"POST /api/queue/hold HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n"
     b'c\r\n{"all":true}\r\n0\r\n\r\n'
 )
-REQUESTS = (UPGRADE, PRIOR_KNOWLEDGE, H2C, POST, CHUNKED, b"GET /healthz HTTP/1.0\r\n\r\n")
+GETS = (
+    "/api/status",
+    "/api/queue?state=held&state=waiting&destination=pacs&limit=5&after=1",
+    "/api/queue/1",
+    "/api/queue/1/export",
+    "/api/steps?stage=COMPLETED&limit=7&phi=1",
+    "/api/steps/1.2.3?phi=1",
+    "/api/commitments?before=5&limit=1",
+    "/api/commitments/2.25.7",
+    "/api/commitments/report?day=2026-02-28&after=3",
+    "/api/commitments/report?study=1.2.3",
+)
+REQUESTS = (
+    UPGRADE,
+    PRIOR_KNOWLEDGE,
+    H2C,
+    POST,
+    CHUNKED,
+    b"GET /healthz HTTP/1.0\r\n\r\n",
+    *(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() for path in GETS),
+)
 
 C_ECHO = Command(field=CommandField.C_ECHO_RQ, message_id=1, affected_sop_class_uid=VERIFICATION, data_set_type=0x0101)
 
@@ -84,13 +104,17 @@ async def test_no_upgrade_is_made_and_none_ends_the_router(tmp_path: Path, reque
         assert await echo(modality) == 0
 
 
-def mutated(chance: random.Random) -> bytes:
+def mutated(chance: random.Random, token: str) -> bytes:
+    """One of the requests, mostly with the token, with one to four mistakes."""
     request = bytearray(chance.choice(REQUESTS))
-    for _ in range(chance.randint(1, 6)):
-        at = chance.randrange(len(request) + 1)
+    if chance.random() < 0.8:
+        host = b"Host: localhost\r\n"
+        request = request.replace(host, host + f"Authorization: Bearer {token}\r\n".encode())
+    for _ in range(chance.randint(1, 4)):
+        at = chance.randrange(min(len(request), chance.choice([40, 1000])) + 1)
         match chance.randrange(5):
             case 0:
-                request[at : at + 1] = bytes([chance.randrange(256)])
+                request[at : at + 1] = bytes([chance.randrange(33, 127)])
             case 1:
                 del request[at : at + chance.randint(1, 20)]
             case 2:
@@ -98,19 +122,33 @@ def mutated(chance: random.Random) -> bytes:
             case 3:
                 request[at:at] = request[at : at + chance.randint(1, 40)] * chance.randint(1, 5)
             case _:
-                request[at:at] = chance.choice(
-                    [b"\r\n", b"\0", b":", b" ", b"Content-Length: 99999999999\r\n", b"\r\n\r\n"]
-                )
+                request[at:at] = chance.choice(INSERTED)
     return bytes(request)
+
+
+INSERTED = (
+    b"\r\n",
+    b"\0",
+    b":",
+    b" ",
+    b"%00",
+    b"%ED%A0%80",
+    b"&",
+    b"-1",
+    b"99999999999999999999",
+    b"\r\n\r\n",
+    b"\xff",
+)
 
 
 async def test_thousands_of_mutated_requests_harm_no_association(tmp_path: Path) -> None:
     chance = random.Random(9)
-    requests = iter([mutated(chance) for _ in range(MUTATED)])
     echoes = 0
     with capture_logs() as logs:
         async with running_router(configuration(tmp_path)) as router, Modality.connected(router.port) as modality:
             await modality.associate((VERIFICATION, (IMPLICIT,)))
+            token = (router.config.router.spool / "admin.token").read_text().strip()
+            requests = iter([mutated(chance, token) for _ in range(MUTATED)])
             async with trio.open_nursery() as echoing:
 
                 async def keep_echoing() -> None:
