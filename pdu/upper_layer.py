@@ -72,7 +72,7 @@ class UpperLayer:
         role: Role,
         maximum_length: int = 131072,
         buffer_size: int = 262144,
-        associate_cap: int = 1 << 19,
+        associate_cap: int = 1 << 18,
     ) -> None:
         self._role = role
         self._maximum_length = maximum_length

@@ -3,8 +3,8 @@
 Its service judges it by its command set alone: refuses it, or says how much of a data set it may bring. So much goes
 to the spool's memory or to a file as it comes in; what is refused, or longer, is dropped, and the association goes on.
 Then the service performs it. Where its code raises, that is answered as a failure (0110H, or C001H to a C-STORE).
-What was not committed leaves no trace. The same for an association that we accepted and
-for one that we opened. Not here: reading and answering, which the association's actor does.
+What was not committed leaves no trace. The same for an association that we accepted and for one that we opened. Not
+here: reading and answering, which the association's actor does.
 """
 
 import structlog
@@ -29,6 +29,7 @@ class Host:
 
     services: tuple[Service, ...]
     spool: Spool
+    statuses: Statuses = STANDARD_STATUSES
 
     def begin(self, begin: MessageBegin, context: AcceptedContext, target: Target) -> "Operation | None":
         """None where no service proposed that the peer invoke anything: it is the SCP here (PS3.7 D.3.3.4)."""
@@ -38,7 +39,8 @@ class Host:
         sender = Sender(calling_ae=target.called_ae, called_ae=target.calling_ae, peer=target.host)
         for service in self.services:
             if service.judge(offered) is not None and service.proposes(context.abstract_syntax) is not None:
-                return Operation.begin(begin, sender, 0, context, service, self.spool)
+                statuses = self.statuses.towards(sender.calling_ae)
+                return Operation.begin(begin, sender, 0, context, service, self.spool, statuses=statuses)
         return None
 
 

@@ -1,6 +1,7 @@
 """PDUs and presentation contexts in an integration engineer's words, for the log."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import assert_never
 
 from pydicom._uid_dict import UID_dictionary
@@ -32,7 +33,11 @@ _RESULTS = {
     ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED: "refused, transfer syntaxes not supported",
 }
 
+_MOST_NAMED = 50
+"""Transfer syntaxes of one context in the log: more than the standard has in use, less than a hostile request."""
 
+
+@lru_cache(4096)
 def uid_name(uid: str) -> str:
     """The standard's name of a UID, or the UID itself, escaped."""
     entry = UID_dictionary.get(uid)
@@ -46,7 +51,9 @@ def context_words(proposed: Sequence[PresentationContext], results: Sequence[Pre
 
 
 def _one_context(context: PresentationContext, result: PresentationContextResult | None) -> str:
-    syntaxes = ", ".join(uid_name(uid) for uid in context.transfer_syntaxes)
+    syntaxes = ", ".join(uid_name(uid) for uid in context.transfer_syntaxes[:_MOST_NAMED])
+    if (more := len(context.transfer_syntaxes) - _MOST_NAMED) > 0:
+        syntaxes += f" and {more} more"
     words = f"proposed {uid_name(context.abstract_syntax)} with {syntaxes}: "
     if result is None:
         return words + "not answered"

@@ -74,7 +74,7 @@ class Destination:
         self._target = Target.of(peer, config) if peer.address is not None else None
         self._spool = spool
         self._services = services
-        self._host = Host(services=tuple(services.values()), spool=spool)
+        self._host = Host(tuple(services.values()), spool, config.statuses)
         self._jitter = jitter
         self._policy = RetryPolicy(
             first=peer.retry.first, factor=peer.retry.factor, max=peer.retry.max, give_up=peer.retry.give_up

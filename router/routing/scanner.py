@@ -97,6 +97,8 @@ class _Walk:
     """The elements sought that stood at the top level so far."""
     offset: int = 0
     """Of the element at the top level at which the walk stopped."""
+    walked: int = 0
+    """Elements at the top level before it."""
     heads: int = 0
     """Heads read within sequences."""
 
@@ -108,9 +110,9 @@ class _Walk:
         data, tags, last, end = self.data, sought.tags, sought.last, len(self.data)
         encoding = encoding.as_written(data, 0)
         element, plain = encoding.element, encoding.plain
-        found, offset = self.found, self.offset
+        found, offset, walked, before = self.found, self.offset, self.walked, self.walked
         try:
-            for _ in range(self.most_heads):
+            for walked in range(before, self.most_heads):  # noqa: B007 (for the walk that goes on with it)
                 try:
                     group, number, vr, length = element(data, offset)
                 except struct.error:
@@ -140,7 +142,7 @@ class _Walk:
                 offset = stop
             raise self.endless(offset)
         finally:
-            self.offset = offset
+            self.offset, self.walked = offset, walked
 
     def within(self, vr: bytes, start: int, encoding: Encoding) -> Encoding:
         """How the items of a sequence are laid out. One of unknown VR is in Implicit VR Little Endian whatever the

@@ -245,7 +245,7 @@ def test_a_hostile_length_is_refused_from_the_header_alone() -> None:
 
 def test_memory_for_a_request_grows_only_as_it_arrives() -> None:
     engine = acceptor(associated=False)
-    feed(engine, b"\x01\x00\x00\x08\x00\x00" + bytes(100))
+    feed(engine, b"\x01\x00\x00\x04\x00\x00" + bytes(100))
     gathered = engine._framing._gathered
     assert gathered is not None
     assert len(gathered) == 100

@@ -29,13 +29,23 @@ def explicit(uid: str) -> bytes:
     [
         (EXPLICIT, explicit(UID), 0, False),
         (DEFLATED, deflate(explicit(UID)), 0, False),
-        (DEFLATED, deflate(EMPTY * 1_000_000), 0xA900, True),
+        (DEFLATED, deflate(EMPTY * 900_000), 0xA900, True),
+        (DEFLATED, deflate(EMPTY * 1_100_000), 0xC000, True),
         (DEFLATED, deflate(SEQUENCE + EMPTY * 1_000_000), 0xC000, True),
         (DEFLATED, deflate(EMPTY * 50_000 + explicit(UID)), 0, True),
         (EXPLICIT, EMPTY * 100_000 + explicit(UID), 0, True),
         (EXPLICIT, explicit(UID) + bytes(1 << 20), 0, True),
     ],
-    ids=["small", "small deflated", "bomb", "nested bomb", "long when inflated", "many elements", "a file of its own"],
+    ids=[
+        "small",
+        "small deflated",
+        "bomb",
+        "endless",
+        "nested bomb",
+        "long when inflated",
+        "many elements",
+        "a file of its own",
+    ],
 )
 async def test_where_a_data_set_is_read(
     tmp_path: Path,

@@ -15,6 +15,7 @@ from pdu import (
     AssociateIndication,
     AssociateRQ,
     AsynchronousOperationsWindow,
+    PresentationContext,
     RequestRefused,
     Role,
     RoleSelection,
@@ -26,6 +27,7 @@ from pdu import (
     encode,
 )
 from router.association.negotiation import agree
+from router.association.words import context_words
 from router.config import parse
 from router.services import SERVICES, Service
 from tests.pdu.strategies import requests
@@ -43,7 +45,6 @@ from tests.router.harness import (
 
 LONGEST_ANSWER = 65_536
 """Bytes: 128 contexts and the roles of their SOP classes, with UIDs of 64 characters, take less than half of it."""
-ASSOCIATE_CAP = 1 << 19
 COMMITMENT = "1.2.840.10008.1.20.1"
 
 
@@ -134,6 +135,13 @@ HOSTILE = {
 def test_a_hostile_request_has_a_short_answer(request_: AssociateRQ) -> None:
     accept = answer(request_)
     assert accept is None or len(encode(accept)) < LONGEST_ANSWER
+
+
+def test_the_words_for_the_log_stay_short_whatever_was_proposed() -> None:
+    context = PresentationContext(id=1, abstract_syntax=CT, transfer_syntaxes=(IMPLICIT,) * 900)
+    (words,) = context_words([context], [])
+    assert len(words) < 2000
+    assert "and 850 more" in words
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
