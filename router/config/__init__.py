@@ -27,6 +27,7 @@ from router.config.values import (
     Storage,
     Timeouts,
     Verification,
+    visitor,
 )
 
 __all__ = [
@@ -65,4 +66,5 @@ __all__ = [
     "parse",
     "parse_address",
     "tag_name",
+    "visitor",
 ]

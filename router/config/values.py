@@ -265,6 +265,11 @@ class Peer:
         return evolve(self, name=f"{self.name}:{COMMITMENT}", ae_title=ae_title, address=address)
 
 
+def visitor(ae_title: str) -> Peer:
+    """Return the peer that stands for an AE without an entry under [peers], on associations that it opens."""
+    return Peer(name=f"AE:{ae_title}", ae_title=ae_title)
+
+
 @frozen(kw_only=True)
 class Route:
     """[[routes]]: a message of `service` that meets every condition goes to the peers named in `to`."""

@@ -3,7 +3,9 @@
 No destination ever waits for another: each has its own actor, window and associations.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
 
@@ -11,7 +13,7 @@ import structlog
 import trio
 
 from router.association import Visit
-from router.config import Config, Peer
+from router.config import Config, Peer, visitor
 from router.delivery.destination import Destination, DestinationStatistics
 from router.delivery.retry import restarts
 from router.messages import Waiting
@@ -31,6 +33,8 @@ class Dispatcher:
         self._destinations: dict[str, Destination] = {}
         self._leaving: dict[str, Destination] = {}
         """The last actors of peers that have none now."""
+        self._visitors: Counter[str] = Counter()
+        """Associations that AEs without an entry under [peers] have open, by the name of their destination."""
         self._changes = trio.lowlevel.ParkingLot()
         self._nursery: trio.Nursery | None = None
         self._stopped = trio.Event()
@@ -42,7 +46,7 @@ class Dispatcher:
         return {
             name: destination.statistics()
             for name, destination in self._destinations.items()
-            if self._peers[name].address is not None
+            if name in self._peers and self._peers[name].address is not None
         }
 
     def rescan(self) -> None:
@@ -84,7 +88,7 @@ class Dispatcher:
         is in the ledger, where its successor finds it."""
         assert self._nursery is not None
         for name in list(self._destinations):
-            if name in actors or name not in peers:
+            if name in actors or (name not in peers and name not in self._visitors):
                 self._leaving[name] = self._destinations.pop(name)
                 self._leaving[name].drain()
         self._config, self._peers = config, peers
@@ -97,7 +101,7 @@ class Dispatcher:
         """Send what waits for the peers of an AE title on an association that one of them has opened, until it has
         ended."""
         using: set[Destination] = set()
-        async with trio.open_nursery() as nursery:
+        async with self._welcome(title), trio.open_nursery() as nursery:
 
             async def notice_the_end() -> None:
                 await visit.attend()
@@ -111,6 +115,31 @@ class Dispatcher:
                         nursery.start_soon(destination.visited, visit)
                 await self._changes.park()
 
+    @asynccontextmanager
+    async def _welcome(self, title: str) -> AsyncIterator[None]:
+        """Keep an actor for an AE that no peer stands for, as long as it has an association open."""
+        peer = visitor(title)
+        name = peer.name
+        if (
+            self._nursery is None
+            or self._stopped.is_set()
+            or any(one.ae_title == title for one in self._peers.values())
+        ):
+            yield
+            return
+        self._visitors[name] += 1
+        if name not in self._destinations:
+            destination = self._destinations[name] = self._actor(peer)
+            self._nursery.start_soon(self._supervise, peer, destination, self._leaving.get(name))
+        try:
+            yield
+        finally:
+            self._visitors[name] -= 1
+            if not self._visitors[name]:
+                del self._visitors[name]
+                self._leaving[name] = self._destinations.pop(name)
+                self._leaving[name].drain()
+
     def _actor(self, peer: Peer) -> Destination:
         self._changes.unpark_all()
         return Destination(peer, self._config, self._spool, self._services)
@@ -122,6 +151,8 @@ class Dispatcher:
         for delay in restarts():
             try:
                 await destination.run()
+                if self._leaving.get(peer.name) is destination:
+                    del self._leaving[peer.name]
                 return
             except* (SpoolFailure, SpoolClosed):
                 raise

@@ -17,7 +17,7 @@ from attrs import evolve
 
 from pdu import ContextResult, PresentationContext, RoleSelection, prefer
 from router.concurrency import compute
-from router.config import Config, Peer
+from router.config import Config, Peer, visitor
 from router.dimse import Command, CommandField, Response, Status, response_to
 from router.messages import Result, Waiting
 from router.routing import Facts
@@ -113,29 +113,24 @@ class StorageCommitment(BaseService):
         if command.field == CommandField.N_ACTION_RQ:
             if command.action_type_id != content.REQUEST_ACTION:
                 return refuse(request, Status.NO_SUCH_ACTION, "Request Storage Commitment is action type 1")
-            if words := self._stranger(request.sender.calling_ae):
-                return refuse(request, Status.NOT_AUTHORIZED, words)
+            if not self._settings.calling_ae.matches(request.sender.calling_ae):
+                return refuse(request, Status.NOT_AUTHORIZED, "you may not ask for storage commitment here")
         if not command.has_data_set:
             return refuse(request, Status.MISSING_ATTRIBUTE_VALUE, f"{command.name} without a data set")
         is_report = command.field == CommandField.N_EVENT_REPORT_RQ
         return Allowance(largest=self._largest, from_reserve=is_report)
 
-    def _stranger(self, title: str) -> str:
-        """Why somebody may not ask; "" where he may."""
-        if not self._settings.calling_ae.matches(title):
-            return f"{title} may not ask for storage commitment here"
-        return "" if self._peer_of(title) else f"no peer has the title {title}, so nobody could be told"
-
-    def _peer_of(self, title: str) -> Peer | None:
+    def _peer_of(self, title: str) -> Peer:
         """Return the AE that reports to a requestor go to, by the title that it calls under.
 
         The title may be that of a peer or that of the peer's AE for storage commitment. Of several peers, one with an
-        address is preferred.
+        address is preferred. An AE without an entry gets its reports on associations that it opens.
         """
         found = [
             peer.commitment_ae for peer in self._peers.values() if title in (peer.ae_title, peer.commitment_ae.ae_title)
         ]
-        return next((peer for peer in found if peer.address is not None), found[0] if found else None)
+        found.sort(key=lambda peer: peer.address is None)
+        return found[0] if found else visitor(title)
 
     def _destination_of(self, archive: str) -> str:
         peer = self._peers.get(archive)
@@ -167,6 +162,7 @@ class StorageCommitment(BaseService):
                 transaction_uid=known.uid,
                 instances=known.count,
                 archives=archives or "those that got the instances",
+                reply_to=known.reply_to,
             )
         elif known.fingerprint != fresh.fingerprint or known.calling_ae != fresh.calling_ae:
             raise Unacceptable(
@@ -188,7 +184,6 @@ class StorageCommitment(BaseService):
         asked = content.read_request(encoded, request.transfer_syntax)
         sender = request.sender
         peer = self._peer_of(sender.calling_ae)
-        assert peer is not None, "admit() lets no stranger through"
         terms = self._planner.terms(
             Facts(
                 service=self.name,
