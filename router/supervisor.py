@@ -44,7 +44,7 @@ class Router:
         self._config = config
         self._spool = spool
         self._state = State.open(config.router.spool, spool)
-        self._state.keep_room(config.spool.reserve, spool.relieve)
+        self._state.keep_room(config.spool.reserve if spool.accepting else 0, spool.relieve)
         services = services_of(House(config=config, spool=spool, state=self._state, ask=self._ask))
         (self._mpps,) = (service for service in services if isinstance(service, MPPSHub))
         self._dispatcher = Dispatcher(config, spool, services)

@@ -14,8 +14,9 @@ from router.messages import Envelope, SpoolSettings
 from router.spool.duplicates import is_same
 from router.spool.errors import SpoolFailure
 from router.spool.free_space import FreeSpace
-from router.spool.incoming import Incoming, LargeFiles, Memory
+from router.spool.incoming import Incoming, Memory
 from router.spool.jobs import Ask, Commit, Fail, Unsure
+from router.spool.large_files import LargeFiles
 from router.spool.store import Store
 from router.spool.values import Place, Receipt
 from router.spool.writer import Writer

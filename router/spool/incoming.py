@@ -5,8 +5,6 @@ committed leaves no trace. Nobody waits for another's memory, which could be for
 the disk, at the disk's pace. Not here: the record and the ledger; only `Spool.commit` makes a data set durable.
 """
 
-import contextlib
-import secrets
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -17,11 +15,10 @@ import trio
 from isal.isal_zlib import crc32
 
 from router.concurrency import DISK_IN
-from router.spool.errors import OutOfSpace, SpoolFailure, TooLarge
-from router.spool.files import FileSystem, is_no_room
+from router.spool.errors import OutOfSpace, TooLarge
 from router.spool.free_space import FreeSpace
+from router.spool.large_files import LargeFiles
 from router.spool.record import OwnFile
-from router.spool.reserve import Reserve
 
 _PIECE = 2 << 20
 """Bytes gathered before one write to a large file. Each of two such pieces is filled while the other is written."""
@@ -48,42 +45,6 @@ class Memory:
 
     def give(self, count: int) -> None:
         self.used -= count
-
-
-class LargeFiles:
-    """The directory `large/`, and what its files have in common. Its calls wait for the disk."""
-
-    def __init__(
-        self, files: FileSystem, directory: int, failed: Callable[[SpoolFailure], None], reserve: Reserve
-    ) -> None:
-        self.files = files
-        self.directory = directory
-        self.reserve = reserve
-        self.in_use: set[str] = set()
-        """Names of files that no record names yet."""
-        self._failed = failed
-
-    def create(self) -> tuple[str, int]:
-        name = secrets.token_hex(16)
-        self.in_use.add(name)
-        try:
-            return name, self.files.create(self.directory, name)
-        except OSError:
-            self.in_use.discard(name)
-            raise
-
-    def remove(self, name: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            self.files.remove(self.directory, name)
-        self.in_use.discard(name)
-
-    def translate(self, error: OSError) -> OutOfSpace | SpoolFailure:
-        """What a failed write or sync means to the caller, and to the whole process."""
-        if is_no_room(error):
-            return OutOfSpace(f"no room for a large data set: {error.strerror}")
-        failure = SpoolFailure(f"writing a large data set failed: {error}")
-        self._failed(failure)
-        return failure
 
 
 class Incoming:

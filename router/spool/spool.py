@@ -347,8 +347,9 @@ def _recovered(store: Store, settings: SpoolSettings, progress: Progress | None)
             if not store.reserve.relieve(error):
                 raise
         else:
-            store.reserve.restore(store.files.free(store.root) - settings.free_space_floor)
-            keep_room_in(recovery.ledger.connection, settings.reserve)
+            room = store.files.free(store.root) - settings.free_space_floor
+            store.reserve.restore(room)
+            keep_room_in(recovery.ledger.connection, settings.reserve if room > 0 else 0)
             return recovery
 
 

@@ -224,7 +224,7 @@ class Filler:
             self.fill()
             await trio.sleep(0.005)
 
-    def go(self) -> None:
+    def leave(self) -> None:
         os.close(self._fd)
         self.path.unlink()
 
@@ -255,9 +255,8 @@ async def test_a_disk_that_others_keep_at_0_bytes_loses_nothing_and_goes_on_when
                     return router.spool.statistics().unfinished == 0 and not left_behind(router)
 
                 await eventually(is_empty)
-                assert not router.spool.accepting
                 nursery.cancel_scope.cancel()
-            filler.go()
+            filler.leave()
 
             async def is_accepting() -> bool:
                 return router.spool.accepting
@@ -266,3 +265,20 @@ async def test_a_disk_that_others_keep_at_0_bytes_loses_nothing_and_goes_on_when
             async with modality_of(router) as modality:
                 assert (await modality.store(store_rq("1.9"), data_set("1.9"))).status == 0x0000
             await router.until(PIN, delivered=21)
+
+
+async def test_a_router_starts_at_0_bytes_free_and_delivers_what_it_has(small_file_system: Path) -> None:
+    spool = {"free_space_floor": 4 * MIB, "segment_size": MIB, "reserve": 16 * MIB}
+    async with archive_of("reports anew") as archive:
+        config = config_of(small_file_system, archive.port, **spool)
+        archive.full = True
+        async with running_router(config) as router, modality_of(router) as modality:
+            for number in range(5):
+                uid = f"1.2.{number}"
+                assert (await modality.store(store_rq(uid), data_set(uid, size=100_000))).status == 0x0000
+        Filler(small_file_system).fill()
+        archive.full = False
+        async with running_router(config) as router:
+            archive.router = router.port
+            await below_the_floor(router)
+            await router.until(PIN, delivered=5)
