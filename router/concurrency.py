@@ -22,7 +22,8 @@ DISK_IN: Final = trio.CapacityLimiter(16)
 lets 8 large data sets write at a time; each may write and sync at the same time."""
 
 DISK_OUT: Final = trio.CapacityLimiter(16)
-"""Reading stored messages that are not in the page cache: for deliveries, and to compare duplicates."""
+"""Reading what may not be in the page cache: stored messages for deliveries and to compare duplicates, the first
+elements of a large data set."""
 
 STATE: Final = trio.CapacityLimiter(4)
 """SQLite: the services' state has one writer and one reader at a time. The ledger has a thread of its own."""

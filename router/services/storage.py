@@ -15,7 +15,7 @@ import trio
 from pydicom._uid_dict import UID_dictionary
 
 from pdu import ContextResult, PresentationContext, prefer
-from router.concurrency import COMPUTING
+from router.concurrency import COMPUTING, DISK_OUT
 from router.config import Config, tag_name
 from router.dimse import Command, CommandField, Response, Status, StatusClass, response_to, status_class
 from router.messages import Address, Envelope, Purpose, Result, Waiting
@@ -127,13 +127,15 @@ class Storage(BaseService):
         return await self._commit(request, data, destinations)
 
     async def _read(self, data: Incoming, transfer_syntax: str) -> Elements:
-        """The wanted elements: at once where little has to be read for them, else in a worker's thread."""
-        if data.file is None:  # else pages of its file may have to be read
-            try:
+        """The wanted elements. Where much has to be read for them, that waits its turn among its like; what little
+        is read of all other objects does not wait for it."""
+        try:
+            if data.file is None:
                 return self._scan(data, transfer_syntax, AT_ONCE)
-            except TooMuchToRead:
-                pass
-        return await trio.to_thread.run_sync(self._scan, data, transfer_syntax, IN_ALL, limiter=COMPUTING)
+            # pages of its file may have to be read
+            return await trio.to_thread.run_sync(self._scan, data, transfer_syntax, AT_ONCE, limiter=DISK_OUT)
+        except TooMuchToRead:
+            return await trio.to_thread.run_sync(self._scan, data, transfer_syntax, IN_ALL, limiter=COMPUTING)
 
     def _scan(self, data: Incoming, transfer_syntax: str, bounds: Bounds) -> Elements:
         with data.view() as view:

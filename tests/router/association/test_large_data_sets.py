@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from router.concurrency import COMPUTING
 from router.routing import AT_ONCE, IN_ALL, Bounds, scan
 from router.services import storage
 from tests.router.harness import CT, Modality, configuration, running_router, store_rq
@@ -27,14 +28,14 @@ def explicit(uid: str) -> bytes:
 @pytest.mark.parametrize(
     ("transfer_syntax", "data", "status", "in_a_worker"),
     [
-        (EXPLICIT, explicit(UID), 0, False),
-        (DEFLATED, deflate(explicit(UID)), 0, False),
-        (DEFLATED, deflate(EMPTY * 900_000), 0xA900, True),
-        (DEFLATED, deflate(EMPTY * 1_100_000), 0xC000, True),
-        (DEFLATED, deflate(SEQUENCE + EMPTY * 1_000_000), 0xC000, True),
-        (DEFLATED, deflate(EMPTY * 50_000 + explicit(UID)), 0, True),
-        (EXPLICIT, EMPTY * 100_000 + explicit(UID), 0, True),
-        (EXPLICIT, explicit(UID) + bytes(1 << 20), 0, True),
+        (EXPLICIT, explicit(UID), 0, ""),
+        (DEFLATED, deflate(explicit(UID)), 0, ""),
+        (DEFLATED, deflate(EMPTY * 900_000), 0xA900, "much"),
+        (DEFLATED, deflate(EMPTY * 1_100_000), 0xC000, "much"),
+        (DEFLATED, deflate(SEQUENCE + EMPTY * 1_000_000), 0xC000, "much"),
+        (DEFLATED, deflate(EMPTY * 50_000 + explicit(UID)), 0, "much"),
+        (EXPLICIT, EMPTY * 100_000 + explicit(UID), 0, "much"),
+        (EXPLICIT, explicit(UID) + bytes(1 << 20), 0, "little"),
     ],
     ids=[
         "small",
@@ -53,7 +54,7 @@ async def test_where_a_data_set_is_read(
     transfer_syntax: str,
     data: bytes,
     status: int,
-    in_a_worker: bool,
+    in_a_worker: str,
 ) -> None:
     read: list[tuple[bool, Bounds]] = []
 
@@ -68,5 +69,20 @@ async def test_where_a_data_set_is_read(
             assert (await modality.store(store_rq(UID), data)).status == status
             other = deflate(explicit("1.2.3")) if transfer_syntax == DEFLATED else explicit("1.2.3")
             assert (await modality.store(store_rq("1.2.3"), other)).status == 0
-    assert ((False, IN_ALL) in read) == in_a_worker
+    assert ((False, IN_ALL) in read) == (in_a_worker == "much")
+    assert any(not in_the_loop for in_the_loop, _ in read) == bool(in_a_worker)
     assert all(bounds is AT_ONCE for in_the_loop, bounds in read if in_the_loop)
+
+
+async def test_a_large_object_does_not_wait_for_those_of_which_much_has_to_be_read(tmp_path: Path) -> None:
+    borrowers = [object() for _ in range(int(COMPUTING.available_tokens))]
+    for borrower in borrowers:
+        COMPUTING.acquire_on_behalf_of_nowait(borrower)
+    try:
+        async with running_router(configuration(tmp_path, pacs=1)) as router:
+            async with Modality.connected(router.port) as modality:
+                await modality.associate((CT, (EXPLICIT,)))
+                assert (await modality.store(store_rq(UID), explicit(UID) + bytes(2 << 20))).status == 0
+    finally:
+        for borrower in borrowers:
+            COMPUTING.release_on_behalf_of(borrower)
