@@ -25,6 +25,8 @@ class Findings:
     """The ledger is not what it was."""
     decisions: dict[tuple[int, str, int], tuple[Decision, int]] = field(factory=dict)
     """By message id, destination and purpose: the last decision of an operator, and the segment that has it."""
+    with_decisions: set[int] = field(factory=set)
+    """Segments in which decisions were found."""
     in_doubt: bool = False
     """Something that was acknowledged cannot be read: a file that no record names may belong to it."""
 
@@ -33,6 +35,7 @@ class Findings:
 
     def decided(self, decisions: Iterable[Decision], segment: int) -> None:
         """Decisions that the ledger may not know. They are found in the order in which they were made."""
+        self.with_decisions.add(segment)
         for one in decisions:
             self.decisions[one.message_id, one.destination, one.purpose] = one, segment
 

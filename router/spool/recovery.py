@@ -98,8 +98,11 @@ class Recovery:
             return
         self._findings.is_changed = True
         with self.ledger.transaction():
-            for decision, segment in self._findings.decisions.values():
-                decisions.apply(self.ledger, [decision], segment)
+            for decision, number in self._findings.decisions.values():
+                decisions.apply(self.ledger, [decision], number)
+            for number in self._findings.with_decisions:
+                segment = self.segments.known[number]
+                self.ledger.know(number, segment.nonce, segment.end)
 
     def _reported(self, why: str, scanned: int) -> RecoveryReport:
         totals = [one for purpose in Purpose for one in queries.totals(self.ledger.connection, purpose).values()]

@@ -63,8 +63,10 @@ def recover_segment(store: Store, findings: Findings, file: SegmentFile, *, is_l
         findings.report(file.where, f"cannot be read: {scanned.unreadable}", offset=scanned.end)
     if scanned.end != file.start or scanned.breaks or file.is_new:
         findings.is_changed = True
+        # should this start be cut short, the next one must find the decisions again
+        known = file.start if file.number in findings.with_decisions else scanned.end
         with findings.ledger.transaction(durable=bool(scanned.breaks)):
-            findings.ledger.know(file.number, file.nonce, scanned.end)
+            findings.ledger.know(file.number, file.nonce, known)
     if not keep:
         _cut(store, file.number, scanned.end, durably=bool(scanned.breaks))
     return Segment(number=file.number, nonce=file.nonce, end=scanned.end, keep=keep)

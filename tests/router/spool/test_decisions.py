@@ -1,5 +1,6 @@
 """What an operator said is in the segments: a ledger that is lost has it again. docs/spool.md, "Decisions"."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from router.spool.decisions import needed_in
 from router.spool.files import REAL
 from router.spool.values import Action
 from tests.router.spool.driver import SETTINGS, Driver, content, delivered, envelope, held
-from tests.router.spool.power_cut import FragileFiles, full, ledger_full
+from tests.router.spool.power_cut import FragileFiles, PowerCut, full, ledger_full
 from tests.router.spool.test_recovery import flip, remove_ledger, segment
 
 WAITING, HELD = DeliveryState.WAITING, DeliveryState.HELD
@@ -101,6 +102,26 @@ def test_a_decision_that_the_ledger_lost_is_found_in_the_segment() -> None:
     again = power_off(files, loses_ledger=False)
     assert again.report.ledger == "intact"
     assert again.states() == {(1, "pacs"): DISCARDED, (2, "pacs"): HELD}
+
+
+def test_a_start_that_is_cut_short_forgets_no_decision() -> None:
+    """A ledger that is being rebuilt knows a segment as read only when it has the decisions in it."""
+    cut, is_whole = 0, False
+    while not is_whole:
+        files = FragileFiles()
+        driver = Driver(files)
+        driver.commit(content(1, 500), envelope())
+        driver.change(Action.DISCARD, 1)
+        files.power_on(cut)
+        files.ledger_states = [None]
+        files.cut_after = cut
+        with suppress(PowerCut):
+            Driver(files)
+            is_whole = True
+        files.power_on(cut)
+        assert Driver(files).states() == {(1, "pacs"): DISCARDED}
+        cut += 1
+    assert cut > 20
 
 
 def stuck_in_the_first_segment(files: FragileFiles) -> Driver:
