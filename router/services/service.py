@@ -55,7 +55,7 @@ class Allowance:
     """Bytes. A longer data set is refused, and dropped from there on. 0: whatever comes is dropped, and the request
     is performed without it. None: as long as the disk has room."""
     from_reserve: bool = False
-    """Whether it helps to empty the spool, and is taken below the free-space floor too."""
+    """Whether it is taken below the free-space floor too, because it helps to empty the spool."""
 
     @property
     def needs_room(self) -> bool:

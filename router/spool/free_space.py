@@ -13,6 +13,8 @@ _BYTES = 16 << 20
 
 
 class FreeSpace:
+    """One account for all data sets that are being received."""
+
     def __init__(
         self,
         look: Callable[[], int],
@@ -20,7 +22,8 @@ class FreeSpace:
         spare: Callable[[], int],
         give_up_spare: Callable[[], Awaitable[None]],
     ) -> None:
-        """`look` says how many bytes are free; `spare`, how many more are once `give_up_spare` has ended."""
+        """`look` gives the bytes that are free now, `floor` those that must stay free. `give_up_spare` deletes what the
+        spool can do without, `spare` gives the bytes of that."""
         self.free = 0
         """Bytes, as of the last look."""
         self._look_at = look

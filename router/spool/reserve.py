@@ -30,9 +30,12 @@ log = structlog.get_logger("router.spool")
 
 
 def keep_room_in(connection: sqlite3.Connection, reserve: int) -> None:
-    """Have SQLite allocate pages in a database and in its write-ahead log, and use neither. The log is overwritten
-    from its beginning after each checkpoint, and is as long as it ever was until the database is closed. Whatever
-    hinders this is for those to find who depend on the database."""
+    """Have SQLite allocate free pages in a database, and as much in its write-ahead log.
+
+    SQLite uses free pages before it makes the file longer. It overwrites the log from its beginning after each
+    checkpoint, and does not shorten it until the database is closed. An error is ignored: the next change of the
+    database meets it too.
+    """
     with contextlib.suppress(sqlite3.Error):
         connection.execute("DROP TABLE IF EXISTS room")
         if size := min(reserve // _OF_A_DATABASE, _MOST_OF_A_DATABASE):
@@ -57,7 +60,7 @@ class Reserve:
         self._lock = threading.Lock()
         self._fd: int | None = None
         self.left = 0
-        """Bytes."""
+        """Its length now, in bytes."""
         with contextlib.suppress(FileNotFoundError):
             self._fd = files.open(directory, NAME, write=True)
             self.left = files.size(self._fd)
@@ -80,7 +83,7 @@ class Reserve:
         return is_disk_full(error) and self._give_where_short()
 
     def restore(self, room: int) -> None:
-        """Bring it to its full length, where that takes no more than `room` bytes and the disk has them."""
+        """Bring it to its full length, unless that takes more than `room` bytes or the disk has not enough."""
         if not self.is_short or self._size - self.left > room:
             return
         with self._lock:

@@ -39,7 +39,7 @@ class Draft:
     crc: int
     """CRC-32 of `data`."""
     from_reserve: bool = False
-    """It helps to empty the spool: on a full disk there is the reserve for it."""
+    """It may use the reserve on a full disk, because it helps to empty the spool."""
     segment: int = 0
     offset: int = 0
 
@@ -130,7 +130,7 @@ class Segments:
         return done
 
     def _has_made_room(self, error: OSError, drafts: Sequence[Draft]) -> bool:
-        """What is spare is for every draft; the reserve is for some."""
+        """Make room for drafts that found none: any of them may use the spare files, only some the reserve."""
         if any(draft.from_reserve for draft in drafts):
             return self.relieve(error)
         return is_disk_full(error) and self.give_up_spare()
@@ -142,7 +142,7 @@ class Segments:
 
     @property
     def spare_bytes(self) -> int:
-        """What `give_up_spare` would free. From any thread."""
+        """Bytes that `give_up_spare` would free. From any thread."""
         return sum(length for _, length in list(self._spares))
 
     def give_up_spare(self) -> bool:

@@ -7,9 +7,12 @@ from pathlib import Path
 import attrs
 import pytest
 
+from pdu import PresentationContext
 from router.dimse import DATA_SET, Command, CommandField
 from router.dimse import encode as encode_command
-from router.services.procedure_steps.content import MPPS
+from router.services import Allowance, Request, Sender
+from router.services.procedure_steps.content import MPPS, MPPS_RETRIEVE
+from tests.router.commitment.peers import n_action, n_event_report
 from tests.router.harness import (
     CT,
     IMPLICIT,
@@ -107,6 +110,50 @@ async def test_more_than_object_size_is_dropped_at_once_answered_in_words_and_th
         assert answer.status == status
         assert answer.error_comment == "data set of more than 4194304 bytes"
         assert (await modality.store(store_rq("1.2.4"), data_set("1.2.4"))).status == 0x0000
+
+
+GET = Command(
+    field=CommandField.N_GET_RQ,
+    message_id=1,
+    requested_sop_class_uid=MPPS_RETRIEVE,
+    requested_sop_instance_uid="1.2.3",
+    data_set_type=DATA_SET,
+)
+
+
+@pytest.mark.parametrize(
+    ("command", "largest", "from_reserve"),
+    [
+        (ECHO, 0, False),
+        (GET, 0, False),
+        (CREATE, 16 << 20, False),
+        (n_action(), 64 << 20, False),
+        (n_event_report(1), 64 << 20, True),
+        (store_rq("1.2.3"), None, False),
+    ],
+    ids=lambda value: value.name if isinstance(value, Command) else "",
+)
+async def test_each_operation_has_its_allowance(
+    tmp_path: Path, command: Command, largest: int | None, from_reserve: bool
+) -> None:
+    text = '[peers.modality]\nae_title = "MODALITY"\n'
+    sop_class = command.sop_class_uid
+    request = Request(
+        sender=Sender(calling_ae="MODALITY", called_ae="ROUTER", peer="127.0.0.1"),
+        association=1,
+        abstract_syntax=sop_class,
+        transfer_syntax=IMPLICIT,
+        command=command,
+        command_bytes=b"",
+    )
+    context = PresentationContext(id=1, abstract_syntax=sop_class, transfer_syntaxes=(IMPLICIT,))
+    async with running_router(configuration(tmp_path, text)) as router:
+        services = router.router._reception.services
+        service = next(one for one in services if one.judge(context) == IMPLICIT)
+        assert service.admit(request) == Allowance(largest=largest, from_reserve=from_reserve)
+        router.router.reload(configuration(tmp_path, f'{text}[limits]\nobject_size = "1MiB"\n'))
+        smaller = 1 << 20 if largest is None else min(largest, 1 << 20)
+        assert service.admit(request) == Allowance(largest=smaller, from_reserve=from_reserve)
 
 
 @pytest.mark.parametrize("size", [100_000, 1_500_000], ids=["in memory", "in a file"])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
+from router.spool import OutOfSpace
 from router.spool.reserve import Reserve
 from tests.router.spool.driver import SETTINGS, Driver, content, delivered, envelope
 from tests.router.spool.power_cut import FragileFiles, full, ledger_full
@@ -163,6 +164,22 @@ def test_a_message_of_the_routers_own_is_taken_at_0_bytes_free_and_another_is_no
     own.incoming.from_reserve = True
     driver.writer.turn([own])
     assert driver.data(own.answer.value.message_id) == content(3, 3000)  # type: ignore[union-attr]
+    driver.stop()
+
+
+def test_a_report_that_needs_a_file_of_its_own_is_taken_at_0_bytes_free(files: Crowded) -> None:
+    driver = crowded_driver(files)
+    files.space = 0
+    ordinary = driver.spool.incoming()
+    with pytest.raises(OutOfSpace):
+        ordinary.spill(content(1, 9000))
+    ordinary.remove_file()
+    report = driver.spool.incoming(from_reserve=True)
+    report.size = 9000
+    report.spill(content(1, 9000))
+    with report.view() as view:
+        assert bytes(view) == content(1, 9000)
+    report.remove_file()
     driver.stop()
 
 
