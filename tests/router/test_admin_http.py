@@ -21,16 +21,18 @@ UPGRADE = (
     b"GET /api/status HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    """One frame of HTTP/2 (RFC 9113 4.1)."""
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
 PRIOR_KNOWLEDGE = (
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-    + bytes(3)
-    + b"\x04"
-    + bytes(5)
-    # HEADERS of a request without its end of stream, then DATA after the early answer
-    + b"\x00\x00\x0a\x01\x04\x00\x00\x00\x01"
-    + b"\x83\x86\x84\x41\x05local"
-    + b"\x00\x00\x04\x00\x00\x00\x00\x00\x01"
-    + b"data"
+    + frame(4, 0, 0, b"")  # SETTINGS
+    + frame(1, 4, 1, b"\x83D\x0f/api/queue/hold\x86A\tlocalhost")  # HEADERS: POST, of which the answer comes early
+    + frame(0, 0, 1, b"data" * 100) * 20  # DATA behind it
 )
 H2C = (
     b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"

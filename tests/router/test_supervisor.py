@@ -10,7 +10,7 @@ import trio
 import trio.testing
 from structlog.testing import capture_logs
 
-from pdu import AssociateAC, AssociateRJ
+from pdu import Abort, AssociateAC, AssociateRJ, AsynchronousOperationsWindow
 from router import supervisor
 from router.association import Acceptor
 from router.config import Config
@@ -26,6 +26,7 @@ from tests.interop.router_process import configuration as content
 from tests.router.harness import (
     Archive,
     Modality,
+    associate_rq,
     configuration,
     data_set,
     eventually,
@@ -128,6 +129,21 @@ async def test_limits_change_at_a_reload(tmp_path: Path) -> None:
         router.router.reload(attrs.evolve(config, limits=attrs.evolve(config.limits, associations=1)))
         async with Modality.connected(router.port) as second:
             assert isinstance(await second.associate(), AssociateRJ)
+
+
+async def test_the_window_and_the_longest_command_set_of_a_reload_hold_for_new_connections(tmp_path: Path) -> None:
+    config = configuration(tmp_path)
+    request = associate_rq()
+    proposal = AsynchronousOperationsWindow(invoked=32, performed=1)
+    user_information = attrs.evolve(request.user_information, asynchronous_operations_window=proposal)
+    async with running_router(config) as router:
+        router.router.reload(attrs.evolve(config, limits=attrs.evolve(config.limits, window=3, command_set=40)))
+        async with Modality.connected(router.port) as modality:
+            await modality.say(attrs.evolve(request, user_information=user_information))
+            accept = await modality.hear()
+            assert accept.user_information.asynchronous_operations_window.invoked == 3
+            await modality.say(p_data(1, encode_command(store_rq("1.2.3")), command=True))
+            assert isinstance(await modality.hear(), Abort)
 
 
 async def test_what_needs_a_restart_is_told_at_every_reload_until_then(tmp_path: Path) -> None:
