@@ -1,15 +1,21 @@
 """An error of the router's own is answered, and ends neither the association nor anything beside it."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from structlog.testing import capture_logs
 
-from router.dimse import Command, CommandField, Status, encode
+from pdu import AcceptedContext
+from router.association import Host, Target
+from router.config import parse
+from router.dimse import Command, CommandField, MessageBegin, Status, encode
 from router.routing import RoutingTable
+from router.services.commitment.content import STORAGE_COMMITMENT
 from router.services.procedure_steps.taking import Intake
+from router.services.storage_commitment import StorageCommitment
 from router.services.verification import Verification
+from router.spool import Spool
 from tests.router.harness import (
     CT,
     IMPLICIT,
@@ -77,3 +83,24 @@ async def test_an_error_while_a_step_is_taken_is_answered_0110h(
                 patch.setattr(Intake, "take", raising)
                 assert (await scanner.create(UID, in_progress())).status == Status.PROCESSING_FAILURE
             assert (await scanner.create(UID, in_progress())).status == Status.SUCCESS
+
+
+async def test_a_refusal_on_an_association_that_the_router_opened_has_the_sites_code_too() -> None:
+    statuses = parse('[statuses.by_calling_ae."PACS"]\nno_such_sop_class = "C321"', Path()).statuses
+    service = object.__new__(StorageCommitment)  # what is refused by the command set needs nothing of it
+    host = Host((service,), cast("Spool", None), statuses)
+    command = Command(field=CommandField.N_EVENT_REPORT_RQ, message_id=1, affected_sop_class_uid=CT)
+    context = AcceptedContext(id=1, abstract_syntax=STORAGE_COMMITMENT, transfer_syntax=IMPLICIT)
+    for called, status in (("PACS", 0xC321), ("VNA", 0x0118)):
+        target = Target(
+            host="127.0.0.1",
+            port=104,
+            called_ae=called,
+            calling_ae="ROUTER",
+            maximum_pdu_length=16384,
+            implementation_class_uid="1.2.3",
+            implementation_version_name="TEST",
+        )
+        operation = host.begin(MessageBegin(1, command, b""), context, target)
+        assert operation is not None
+        assert (await operation.perform()).status == status
