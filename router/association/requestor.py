@@ -301,6 +301,7 @@ class Requestor:
         """The peer's request is whole: have it performed, and answer."""
         operation, self._operation = self._operation, None
         assert operation is not None
+        await trio.lowlevel.checkpoint()  # thousands of requests may have come in one read
         response = await operation.perform()
         if self._releasing:
             return

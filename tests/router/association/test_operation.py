@@ -3,12 +3,15 @@
 from pathlib import Path
 from typing import Any, cast
 
+import attrs
 import pytest
+import trio
 from structlog.testing import capture_logs
 
-from pdu import AcceptedContext
-from router.association import Host, Target
-from router.config import parse
+from pdu import AcceptedContext, AssociateRQ
+from router.association import Host, Requestor, Target, plan_contexts
+from router.association.transport import Transport
+from router.config import Timeouts, parse
 from router.dimse import Command, CommandField, MessageBegin, Status, encode
 from router.routing import RoutingTable
 from router.services.commitment.content import STORAGE_COMMITMENT
@@ -24,6 +27,7 @@ from tests.router.harness import (
     Modality,
     configuration,
     data_set,
+    eventually,
     p_data,
     running_router,
     store_rq,
@@ -85,22 +89,69 @@ async def test_an_error_while_a_step_is_taken_is_answered_0110h(
             assert (await scanner.create(UID, in_progress())).status == Status.SUCCESS
 
 
+# what is refused by the command set needs nothing of the service
+COMMITMENT = object.__new__(StorageCommitment)
+NO_REPORT = Command(field=CommandField.N_EVENT_REPORT_RQ, message_id=1, affected_sop_class_uid=CT)
+
+
+def pacs(port: int, called: str = "PACS") -> Target:
+    return Target(
+        host="127.0.0.1",
+        port=port,
+        called_ae=called,
+        calling_ae="ROUTER",
+        maximum_pdu_length=16384,
+        implementation_class_uid="1.2.3",
+        implementation_version_name="TEST",
+    )
+
+
 async def test_a_refusal_on_an_association_that_the_router_opened_has_the_sites_code_too() -> None:
     statuses = parse('[statuses.by_calling_ae."PACS"]\nno_such_sop_class = "C321"', Path()).statuses
-    service = object.__new__(StorageCommitment)  # what is refused by the command set needs nothing of it
-    host = Host((service,), cast("Spool", None), statuses)
-    command = Command(field=CommandField.N_EVENT_REPORT_RQ, message_id=1, affected_sop_class_uid=CT)
+    host = Host((COMMITMENT,), cast("Spool", None), statuses)
     context = AcceptedContext(id=1, abstract_syntax=STORAGE_COMMITMENT, transfer_syntax=IMPLICIT)
     for called, status in (("PACS", 0xC321), ("VNA", 0x0118)):
-        target = Target(
-            host="127.0.0.1",
-            port=104,
-            called_ae=called,
-            calling_ae="ROUTER",
-            maximum_pdu_length=16384,
-            implementation_class_uid="1.2.3",
-            implementation_version_name="TEST",
-        )
-        operation = host.begin(MessageBegin(1, command, b""), context, target)
+        operation = host.begin(MessageBegin(1, NO_REPORT, b""), context, pacs(104, called))
         assert operation is not None
         assert (await operation.perform()).status == status
+
+
+@attrs.define
+class Flooding(Archive):
+    """Sends a thousand requests at once on the association that the router has opened."""
+
+    answers: int = 0
+
+    async def _accept(self, transport: Transport, request: AssociateRQ) -> None:
+        await super()._accept(transport, request)
+        one = transport.upper_layer.send_data(1, encode(NO_REPORT), command=True, last=True)
+        await transport.send(one * 1000)
+
+    async def _answer(self, transport: Transport, begin: MessageBegin, data: bytes) -> None:
+        self.answers += 1
+
+
+async def test_thousands_of_requests_on_an_association_that_the_router_opened_hold_nobody_up() -> None:
+    host = Host((COMMITMENT,), cast("Spool", None))
+    archive = Flooding()
+    most = 0
+
+    async def look() -> None:
+        """How many are answered between two turns of another task."""
+        nonlocal most
+        before = 0
+        while True:
+            await trio.lowlevel.checkpoint()
+            most, before = max(most, archive.answers - before), archive.answers
+
+    async def answered() -> bool:
+        return archive.answers == 1000
+
+    async with archive.serving(), trio.open_nursery() as nursery:
+        contexts = plan_contexts([(STORAGE_COMMITMENT, IMPLICIT)])
+        async with await Requestor.open(pacs(archive.port), contexts, Timeouts(), host=host) as association:
+            nursery.start_soon(look)
+            nursery.start_soon(association.attend)
+            await eventually(answered)
+            nursery.cancel_scope.cancel()
+    assert most < 20
