@@ -76,7 +76,7 @@ def needed_in(ledger: Ledger, segment: int, limit: int) -> list[Decision]:
     rows = ledger.execute(
         "SELECT d.message_id, d.destination, d.purpose, d.state, d.reason FROM deliveries d"
         " JOIN messages m ON m.id = d.message_id JOIN segments s ON s.number = m.segment"
-        " WHERE d.decided = ? AND d.decided > 0 AND m.segment <> d.decided AND s.gone IS NULL LIMIT ?",
+        " WHERE d.decided = ? AND d.decided <> 0 AND m.segment <> d.decided AND s.gone IS NULL LIMIT ?",
         (segment, limit),
     )
     return [
@@ -103,5 +103,5 @@ def _moved(ledger: Ledger, decisions: Iterable[Decision], segment: int) -> None:
 
 
 def segments_with(ledger: Ledger) -> list[int]:
-    """The segments in which the last decisions on deliveries lie."""
-    return [row[0] for row in ledger.execute("SELECT DISTINCT decided FROM deliveries WHERE decided > 0")]
+    """The segments in which the last decisions on deliveries lie; `EARLIER` among them."""
+    return [row[0] for row in ledger.execute("SELECT DISTINCT decided FROM deliveries WHERE decided <> 0")]

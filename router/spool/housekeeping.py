@@ -18,6 +18,7 @@ from router.spool import decisions, record, upkeep
 from router.spool.errors import DamagedMessage, OutOfSpace, SpoolFailure
 from router.spool.files import is_for_now
 from router.spool.ledger import Finished, Ledger
+from router.spool.schema import EARLIER
 from router.spool.segments import Draft, Segment, Segments, segment_name
 from router.spool.store import Store
 from router.spool.values import Damage, Place
@@ -57,6 +58,8 @@ class Housekeeping:
         """Segments that are gone from the disk, and of which the ledger does not know it yet."""
         self._lost_finished = False
         """A message that lay nowhere is finished: its rows may go."""
+        self._has_earlier = EARLIER in decisions.segments_with(ledger)
+        """There are decisions that are in no segment."""
         self._history = settings.history
         self._floor = settings.free_space_floor
         self._gone = deque(upkeep.gone_segments(ledger))
@@ -91,7 +94,8 @@ class Housekeeping:
 
     @property
     def _has_deletions(self) -> bool:
-        return bool(self._unneeded or self._retired or self._lost_finished or self._finished_segments())
+        at_hand = self._unneeded or self._retired or self._lost_finished or self._has_earlier
+        return bool(at_hand or self._finished_segments())
 
     @property
     def _is_old(self) -> bool:
@@ -147,6 +151,7 @@ class Housekeeping:
 
     def _delete(self) -> None:
         """Through the gate: the fact first, durably, and then the bytes."""
+        self._has_earlier = self._has_earlier and not self._are_moved(EARLIER)
         segments = [segment for segment in self._finished_segments() if self._is_rid_of_decisions(segment)]
         if segments:  # the message ids in them must stay used, whatever becomes of the ledger
             self._store.counters_file.save()
@@ -173,17 +178,19 @@ class Housekeeping:
             self._unneeded.pop()
 
     def _is_rid_of_decisions(self, segment: Segment) -> bool:
-        """Move what operators decided and is still needed to the current segment; whether that was all."""
-        if segment.has_decisions:
-            needed = decisions.needed_in(self._ledger, segment.number, _MOVED)
+        segment.has_decisions = segment.has_decisions and not self._are_moved(segment.number)
+        return not segment.has_decisions
+
+    def _are_moved(self, number: int) -> bool:
+        """Write what operators decided, and is still needed, to the current segment; whether that was all."""
+        needed = decisions.needed_in(self._ledger, number, _MOVED)
+        if needed:
             try:
-                if needed:
-                    decisions.move(self._ledger, self._segments, needed)
+                decisions.move(self._ledger, self._segments, needed)
             except OutOfSpace:
                 self._not_before = time.monotonic() + _NO_ROOM
                 return False
-            segment.has_decisions = len(needed) == _MOVED
-        return not segment.has_decisions
+        return len(needed) < _MOVED
 
     def _forget(self) -> None:
         """A part of the oldest history. Nothing is lost where this itself is lost."""

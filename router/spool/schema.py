@@ -30,7 +30,7 @@ CREATE TABLE deliveries (
 CREATE INDEX deliveries_waiting ON deliveries (destination, message_id) WHERE state = {WAITING} AND purpose = {SEND};
 CREATE INDEX deliveries_retained ON deliveries (destination, due, message_id)
     WHERE state = {WAITING} AND purpose = {RETAIN};
-CREATE INDEX deliveries_decided ON deliveries (decided) WHERE decided > 0;
+CREATE INDEX deliveries_decided ON deliveries (decided) WHERE decided <> 0;
 CREATE INDEX deliveries_held ON deliveries (destination, lane, message_id) WHERE state = {HELD};
 CREATE TABLE totals (
     destination TEXT NOT NULL, purpose INTEGER NOT NULL, state INTEGER NOT NULL, count INTEGER NOT NULL,
@@ -40,7 +40,10 @@ CREATE TABLE totals (
 """`purpose` is that of `router.messages.Purpose`; `due` is on the ledger's clock, 0 for at once; `status` is the last
 DIMSE status, NULL where no response came; `crashes` and `unanswered` count attempts that ended in an exception of our
 own, and those that ended without a response after the data set had been sent; `decided` is the segment with the last
-decision of an operator, 0 where there is none."""
+decision of an operator, 0 where there is none, `EARLIER` where it is in no
+segment yet."""
+EARLIER = -1
+"""In place of a segment: an operator said it to a router of schema 2, which wrote it to the ledger alone."""
 SCHEMA = f"""
 CREATE TABLE facts (next_id INTEGER NOT NULL, synced INTEGER NOT NULL, clock REAL NOT NULL);
 INSERT INTO facts VALUES (1, 0, 0);
@@ -72,8 +75,11 @@ DROP INDEX deliveries_held;
 ALTER TABLE deliveries RENAME TO old_deliveries;
 ALTER TABLE totals RENAME TO old_totals;
 {_DELIVERIES}
-INSERT INTO deliveries (message_id, destination, purpose, lane, state, attempts, born, reason, changed)
-    SELECT message_id, {_PEER}, {_IS_RETAINED}, lane, state, attempts, born, reason, changed FROM old_deliveries;
+INSERT INTO deliveries
+    (message_id, destination, purpose, lane, state, attempts, born, reason, changed, decided)
+    SELECT message_id, {_PEER}, {_IS_RETAINED}, lane, state, attempts, born, reason, changed,
+    iif(state IN ({HELD}, {DISCARDED}) AND reason IN ('held by hand', 'discarded by hand'), {EARLIER}, 0)
+    FROM old_deliveries;
 INSERT INTO totals SELECT {_PEER}, {_IS_RETAINED}, state, count FROM old_totals;
 DROP TABLE old_deliveries;
 DROP TABLE old_totals;

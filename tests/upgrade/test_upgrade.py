@@ -18,8 +18,10 @@ from router.messages import DeliveryState, Purpose
 from router.services.commitment import records
 from router.services.commitment.content import CommitmentRequest
 from router.spool import Action, Selection
+from router.spool.decisions import needed_in
+from router.spool.schema import EARLIER
 from tests.router.commitment.peers import CommittingArchive, Modality, instances
-from tests.router.harness import Archive, RunningRouter, configuration, data_set, running_router
+from tests.router.harness import Archive, RunningRouter, configuration, data_set, eventually, running_router
 from tests.router.mpps.messages import completed
 from tests.router.mpps.playing import RIS, Scanner
 
@@ -124,6 +126,28 @@ def test_the_spool_of_a_later_version_is_refused_in_words_and_not_touched(tmp_pa
     assert "written by a later version of the router" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert ledger.read_bytes() == before
+
+
+async def test_what_was_discarded_or_held_stays_so_when_the_ledger_is_lost_later(tmp_path: Path) -> None:
+    """The earlier revision had it in the ledger alone; the upgrade has written it to a segment."""
+    async with upgraded(tmp_path) as house:
+        await house.everything_sent()
+
+        async def written() -> bool:
+            return await house.running.spool._ask(lambda writer: not needed_in(writer.ledger, EARLIER, 1))
+
+        await eventually(written)
+    for file in (tmp_path / "spool").glob("ledger.sqlite*"):
+        file.unlink()
+    async with upgraded(tmp_path) as house:
+        assert house.running.spool.recovery.ledger == "it was missing"
+        await house.everything_sent()
+        assert "2.25.6" not in house.sent()["vna"]
+        assert "2.25.7" not in house.sent()["vna"]
+        rows = await house.running.spool.queue(Selection(destination="vna"))
+        states = {row.sop_instance_uid: (row.state, row.reason) for row in rows}
+        assert states["2.25.6"] == (DeliveryState.HELD, "held by hand")
+        assert states["2.25.7"] == (DeliveryState.DISCARDED, "discarded by hand")
 
 
 async def test_what_was_held_goes_when_it_is_released_and_what_was_discarded_never(tmp_path: Path) -> None:
