@@ -40,8 +40,7 @@ CREATE TABLE totals (
 """`purpose` is that of `router.messages.Purpose`; `due` is on the ledger's clock, 0 for at once; `status` is the last
 DIMSE status, NULL where no response came; `crashes` and `unanswered` count attempts that ended in an exception of our
 own, and those that ended without a response after the data set had been sent; `decided` is the segment with the last
-decision of an operator, 0 where there is none, `EARLIER` where it is in no
-segment yet."""
+decision of an operator, 0 where there is none, `EARLIER` where it is in no segment yet."""
 EARLIER = -1
 """In place of a segment: an operator said it to a router of schema 2, which wrote it to the ledger alone."""
 SCHEMA = f"""
