@@ -26,6 +26,8 @@ from router.state import State
 
 _ITEM = 150
 """Bytes of an instance in a request or a report, about."""
+_TURN = 5000
+"""Instances that are looked at in one turn of the event loop: some 5 ms."""
 _LOOK_AGAIN = 60.0
 """Seconds after which what is owed is looked at once more: a person may have changed the queue."""
 
@@ -38,15 +40,23 @@ class Watch:
 
     def __init__(self) -> None:
         self._actors: dict[str, set[Actor]] = {}
-        self._uids: dict[Actor, Collection[str]] = {}
+        self._uids: dict[Actor, set[str]] = {}
         self._asking: dict[str, tuple[Actor, str]] = {}
 
-    def enter(self, actor: "Actor", uids: Collection[str]) -> None:
-        """In place of what the actor waited for before."""
-        self.leave(actor)
-        self._uids[actor] = uids
-        for uid in uids:
+    async def enter(self, actor: "Actor", uids: Collection[str]) -> None:
+        """Have the actor told of these, beside what it waits for already."""
+        known = self._uids.setdefault(actor, set())
+        for number, uid in enumerate(uids):
+            known.add(uid)
             self._actors.setdefault(uid, set()).add(actor)
+            await _give_way(number)
+
+    async def narrow(self, actor: "Actor", uids: Collection[str]) -> None:
+        """Have the actor told of these only, of what it waits for."""
+        for number, uid in enumerate(self._uids.get(actor, set()).difference(uids)):
+            self._forget(actor, uid)
+            self._uids[actor].discard(uid)
+            await _give_way(number)
 
     def ask(self, actor: "Actor", archive: str, uid: str) -> None:
         """It has asked an archive under this Transaction UID, or is about to."""
@@ -61,9 +71,12 @@ class Watch:
     def leave(self, actor: "Actor") -> None:
         """It waits for no instance any more."""
         for uid in self._uids.pop(actor, ()):
-            self._actors[uid].discard(actor)
-            if not self._actors[uid]:
-                del self._actors[uid]
+            self._forget(actor, uid)
+
+    def _forget(self, actor: "Actor", uid: str) -> None:
+        self._actors[uid].discard(actor)
+        if not self._actors[uid]:
+            del self._actors[uid]
 
     def arrived(self, uid: str) -> None:
         for actor in self._actors.get(uid, ()):
@@ -78,6 +91,12 @@ class Watch:
     def settled(self, archive: str, uid: str) -> None:
         for actor in self._actors.get(uid, ()):
             actor.settled(archive, uid)
+
+
+async def _give_way(number: int) -> None:
+    """Let other tasks have a turn after each `_TURN` instances."""
+    if number % _TURN == _TURN - 1:
+        await trio.lowlevel.checkpoint()
 
 
 @frozen(kw_only=True)
@@ -204,6 +223,7 @@ class Actor:
         inquiries = await self._state.read(partial(records.inquiries, number=self._commitment.id))
         if self._commitment.stage is Stage.TAKEN or any(inquiry.asked is None for inquiry in inquiries):
             await self._ask(inquiries)
+        await self._watch.narrow(self, self._unknown.union(*self._owed.values()))
         if self._commitment.stage is Stage.OPEN or self._age >= self._commitment.deadline:
             await self._decide()
 
@@ -239,14 +259,14 @@ class Actor:
         while True:
             self._owed = {archive: set(uids) for archive in archives}
             self._unknown, self._missed = set(uids), set()
-            self._watch.enter(self, uids)
+            await self._watch.enter(self, uids)
             found = await self._spool.instances(uids)
+            still = [await compute(self._size, partial(owed, references, name, found)) for name in archives]
             if not self._missed - found.keys():
                 break
-        for archive in archives:
-            self._owed[archive] &= owed(references, archive, found)
+        for archive, missing in zip(archives, still, strict=True):
+            self._owed[archive] &= missing
         self._unknown -= found.keys()
-        self._watch.enter(self, self._unknown.union(*self._owed.values()))
         return found
 
     async def _plan(self, references: Sequence[Reference], found: Found) -> Sequence[Inquiry]:
@@ -268,12 +288,8 @@ class Actor:
     async def _ask_one(self, inquiry: Inquiry, references: Sequence[Reference]) -> None:
         """What it is asked for is what its policy is about; all of it where a route names the archive."""
         asked = await self._state.read(partial(records.asked_of, commitment=self._commitment, archive=inquiry.archive))
-        request = CommitmentRequest(
-            transaction_uid=inquiry.uid,
-            references=tuple(references[position] for position in asked),
-            steps=read_steps(self._commitment.steps),
-        )
-        data_set = await compute(self._size, partial(write_request, request, IMPLICIT_LE))
+        work = partial(_request, inquiry.uid, references, asked, self._commitment.steps)
+        data_set = await compute(self._size, work)
         destination = self._around.destination_of(inquiry.archive)
         self._watch.ask(self, inquiry.archive, inquiry.uid)
         await messages.send_request(self._spool, self._commitment, destination, inquiry.uid, data_set)
@@ -315,3 +331,10 @@ class Actor:
         commitment = await self._state.read(partial(records.load_by_id, number=self._commitment.id))
         assert commitment is not None, "a transaction that is not finished is not forgotten"
         self._commitment = commitment
+
+
+def _request(uid: str, references: Sequence[Reference], asked: Sequence[int], steps: bytes) -> bytes:
+    """The data set that asks for the references at these positions, under our Transaction UID."""
+    chosen = tuple(references[position] for position in asked)
+    request = CommitmentRequest(transaction_uid=uid, references=chosen, steps=read_steps(steps))
+    return write_request(request, IMPLICIT_LE)
