@@ -1,7 +1,7 @@
 """The values that pass between the rooms of the house.
 
 An `Envelope` is what the spool keeps beside a data set; a `Waiting` is one of its deliveries as a destination's
-actor sees it; a `Settlement` is what became of an attempt. None of them holds data-set bytes, none knows a socket
+actor sees it; an `AttemptResult` is what became of an attempt. None of them holds data-set bytes, none knows a socket
 or a file.
 """
 
@@ -66,6 +66,70 @@ class Envelope:
     deliveries: tuple[Address, ...] = ()
 
 
+class Result(Enum):
+    """What became of one attempt."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"
+    HELD = "held"
+
+
+class Cause(Enum):
+    """How an attempt ended. The ledger keeps the value."""
+
+    NONE = ""
+    """There was no attempt yet, or an older version of the router made it."""
+    ANSWERED = "answered"
+    """The peer has responded; the status says what."""
+    NO_CONTEXT = "no presentation context"
+    """The peer accepts no presentation context for it."""
+    UNREACHABLE = "unreachable"
+    """No connection, or no answer to the A-ASSOCIATE-RQ."""
+    REJECTED = "rejected"
+    """A-ASSOCIATE-RJ."""
+    ABORTED = "aborted"
+    """The association ended before the response."""
+    TIMED_OUT = "timed out"
+    """The association stood, and no response came in time."""
+    INTERRUPTED = "interrupted"
+    """The router stopped, or gave the association up for a reason that has nothing to do with it."""
+    NO_SPACE = "no space"
+    """The router's own disk is full."""
+    DAMAGED = "damaged"
+    """The stored message cannot be read."""
+    CRASHED = "crashed"
+    """The router's own code raised an exception."""
+
+
+class Fault(Enum):
+    """Whose fault the end of an attempt was. Only the site's makes everything for it wait."""
+
+    NONE = "none"
+    DELIVERY = "delivery"
+    """Of this message at this destination: the others are not concerned."""
+    SITE = "site"
+    """Of the destination, as far as one attempt can tell."""
+
+
+@frozen(kw_only=True)
+class AttemptResult:
+    """What became of an attempt: decided from its end, kept in the ledger, told to the services."""
+
+    result: Result
+    reason: str
+    """In words, for people: nothing is decided from it. No content of a data set, no words of the peer's."""
+    status: int | None = None
+    """The DIMSE status of the response; None where there was none."""
+    cause: Cause = Cause.ANSWERED
+    fault: Fault = Fault.NONE
+    comment: str = ""
+    """The Error Comment of the response (PS3.7 C.1). Archives put names of patients there: keep it out of the log."""
+    unanswered: bool = False
+    """The request was sent to its end, and no response came: the peer may have done what was asked."""
+    due: float = 0.0
+    """When to try again, on `Spool.clock()`; 0 at once."""
+
+
 @frozen(kw_only=True)
 class Waiting:
     """One delivery that has not been made yet, as the ledger hands it to the destination's actor."""
@@ -83,27 +147,18 @@ class Waiting:
     abstract_syntax: str
     transfer_syntax: str
     sop_instance_uid: str
+    calling_ae: str
+    """Of the AE that sent the message to the router."""
     data_length: int
     """Bytes of the data set."""
-
-
-class Result(Enum):
-    """What became of one attempt."""
-
-    DELIVERED = "delivered"
-    RETRY = "retry"
-    HELD = "held"
-
-
-@frozen(kw_only=True)
-class Settlement:
-    """What the ledger is told after an attempt."""
-
-    result: Result
-    reason: str
-    """In words, for `queue show`; "0000H" or the like where it was delivered."""
     due: float = 0.0
-    """On `Spool.clock()`: what is tried again is not tried before."""
+    """When it may be tried again, on `Spool.clock()`; 0 where it has not failed, or is to be tried at once."""
+    cause: Cause = Cause.NONE
+    """How its last attempt ended."""
+    crashes: int = 0
+    """Attempts that ended in an exception of our own."""
+    unanswered: int = 0
+    """Attempts after which the peer may have done what was asked, although no response came."""
 
 
 @frozen(kw_only=True)

@@ -1,4 +1,4 @@
-"""Delivery: one actor per destination. `retry` and `window` decide, `destination` does."""
+"""Delivery: one actor per destination. `queue`, `cohort`, `retry` and `outcome` decide, `destination` does."""
 
 from router.delivery.destination import Destination, DestinationStatistics
 from router.delivery.dispatcher import Dispatcher

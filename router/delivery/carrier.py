@@ -1,25 +1,28 @@
 """One association of a destination: carries what is ready, and tells what became of it.
 
 As many deliveries are under way at a time as the association's window allows. However it ends, each of them is
-settled. Not here: what a failure means for the other deliveries (destination.py), nor when to try again (retry.py).
+settled; an exception that is tied to deliveries under way settles those and ends the association, not the actor. Not
+here: what an end means (outcome.py), what it means for the other deliveries (destination.py), when to try again
+(retry.py).
 """
 
 from collections.abc import Container, Mapping
 from contextlib import suppress
-from typing import Protocol
+from typing import Final, Protocol
 
 import trio
 from attrs import evolve, frozen
 
 from pdu import AcceptedContext
-from router.association import Aborted, AssociationError, DataSource, InMemory
-from router.delivery.window import Pair
-from router.dimse import Command, Response, decode, describe
-from router.messages import Result, Waiting
+from router.association import Aborted, AssociationError, DataSource, InMemory, NoResponse
+from router.delivery import outcome
+from router.delivery.queue import Pair, is_suspect
+from router.dimse import Command, Response, decode
+from router.messages import AttemptResult, Fault, Result, Waiting
 from router.services import Prelude, Service
-from router.spool import OutOfSpace, Spool, SpoolError
+from router.spool import Spool, SpoolClosed, SpoolError, SpoolFailure
 
-_SHORT_REST = 0.02
+_SHORT_REST: Final = 0.02
 """Seconds of rest before the association is listened to: shorter ones are not worth the while."""
 
 
@@ -54,7 +57,7 @@ class Source(Protocol):
 
     @property
     def has_ready(self) -> bool:
-        """Whether any delivery is ready, for whatever association."""
+        """Whether any delivery may be taken, for whatever association."""
 
     @property
     def is_troubled(self) -> bool:
@@ -63,65 +66,92 @@ class Source(Protocol):
     @property
     def is_draining(self) -> bool: ...
 
-    def take(self, offered: Container[Pair]) -> Waiting | None:
-        """A ready delivery that one of the contexts can carry; it is under way from now on."""
+    @property
+    def has_too_many(self) -> bool:
+        """Whether an association of the destination has to go, this one or another."""
+
+    def take(self, offered: Container[Pair], *, alone: bool) -> Waiting | None:
+        """A ready delivery that one of the contexts can carry; it is under way from now on. `alone`: no other is
+        under way on the association."""
 
     async def news(self, until: float) -> None:
         """Return when something may have become ready, or when the time has come."""
 
-    def settle(self, attempt: Attempt, result: Result, reason: str) -> None: ...
+    def settle(self, attempt: Attempt, result: AttemptResult) -> None: ...
 
-    def succeeded(self) -> None: ...
+    def responded(self, attempt: Attempt, seconds: float) -> None:
+        """The peer has responded to it, whatever the status, so many seconds after it fell silent."""
 
-    def struck(self, attempt: Attempt, reason: str) -> None:
-        """It failed, and nobody knows whether the destination is at fault or the delivery."""
+    def unanswered(self, attempt: Attempt, fault: Fault, reason: str) -> None:
+        """An association has ended without a response to it, and perhaps to others that were sent after it."""
 
 
 class Carrier:
     """Uses one open association to its end."""
 
     def __init__(
-        self, association: Association, source: Source, spool: Spool, services: Mapping[str, Service], linger: float
+        self,
+        association: Association,
+        source: Source,
+        spool: Spool,
+        services: Mapping[str, Service],
+        *,
+        linger: float,
+        patience: float = float("inf"),
     ) -> None:
+        """`linger`: seconds to stay when nothing is ready. `patience`: seconds to wait for a response, where that is
+        less than the association itself would wait."""
         self._association = association
         self._source = source
         self._spool = spool
         self._services = services
         self._linger = linger
+        self._patience = patience
         self._deadline = trio.current_time() + linger
+        self._has_responded = False
         self._under_way: dict[int, Attempt] = {}
-        self._unprepared: list[tuple[Attempt, Response]] = []
-        """What the peer cannot make sense of yet."""
+        self._unsent: list[Attempt] = []
+        """What is being sent, and has not left to its end."""
+        self._unclear: list[tuple[Attempt, Result, Response]] = []
+        """What the peer has refused, and its service may know more about."""
         self._resumed: list[Attempt] = []
         """What may be sent now that its prelude, or the first of it, is answered."""
+        self.waits_since: float | None = None
+        """Since when responses are due and none has come; None while none is due."""
 
     async def run(self) -> None:
         """Until there has been nothing to carry for `linger` seconds, or the destination fails.
 
         Raises:
-            AssociationError: the association broke.
+            AssociationError: the association broke, or our own code failed over what was under way.
         """
         try:
             while await self._fill():
                 await self._receive()
-                await self._prepare()
+                await self._clear_up()
                 if self._source.is_troubled and not self._under_way:
                     return
         except BaseException as error:
-            reason = str(error) if isinstance(error, AssociationError) else "interrupted"
-            unsent = [*self._resumed, *(attempt for attempt, _ in self._unprepared)]
-            for attempt in [*self._under_way.values(), *unsent]:
-                self._fail(attempt, reason)
+            if self._settle_all(error) and not _is_foreign(error):
+                raise Aborted(f"the router failed over a message: {error!r}") from error
             raise
 
     @property
+    def oldest(self) -> Attempt | None:
+        """What has been under way for longest."""
+        return next(iter(self._under_way.values()), None)
+
+    @property
     def _limit(self) -> int:
-        return 1 if self._source.is_troubled else self._association.window
+        oldest = self.oldest
+        alone = self._source.is_troubled or (oldest is not None and is_suspect(oldest.delivery))
+        return 1 if alone else self._association.window
 
     async def _fill(self) -> bool:
         """Send as much as may be under way. False when nothing is, and nothing more is to be carried."""
         while len(self._under_way) < self._limit:
-            delivery = None if self._source.is_draining else self._source.take(self._association.contexts)
+            stops = self._source.is_draining or self._source.has_too_many
+            delivery = None if stops else self._source.take(self._association.contexts, alone=not self._under_way)
             if delivery is not None:
                 await self._send(Attempt(delivery=delivery, started=trio.current_time()))
             elif self._under_way:
@@ -137,7 +167,7 @@ class Carrier:
         patience = trio.current_time() + _SHORT_REST
         while not self._source.has_ready:
             now = trio.current_time()
-            if self._source.is_draining or now >= self._deadline:
+            if self._source.is_draining or self._source.has_too_many or now >= self._deadline:
                 return False
             if now < patience:
                 await self._source.news(min(self._deadline, patience))
@@ -159,66 +189,65 @@ class Carrier:
             await self._source.news(self._deadline)
             nursery.cancel_scope.cancel()
 
-    async def _prepare(self) -> None:
-        """Ask the services what would help, send it, and then the delivery once more."""
-        while self._unprepared:
-            attempt, response = self._unprepared[0]
-            ahead = await self._services[attempt.delivery.service].prelude(attempt.delivery, response)
-            del self._unprepared[0]
-            attempt = evolve(attempt, prepared=True, ahead=tuple(ahead))
-            if ahead:
-                await self._send_prelude(attempt)
-            else:
-                self._conclude(attempt, Result.RETRY, _words(response, attempt.delivery.service))
-        while self._resumed:
-            attempt = self._resumed.pop()
-            await (self._send_prelude(attempt) if attempt.ahead else self._send(attempt))
+    # Sending
+
+    async def _send(self, attempt: Attempt) -> None:
+        """Send one delivery. What is wrong with the message alone settles it, and the association goes on."""
+        delivery = attempt.delivery
+        self._unsent.append(attempt)
+        try:
+            message = await self._spool.open_message(delivery.message_id)
+        except (SpoolClosed, SpoolFailure):
+            raise
+        except SpoolError as error:
+            self._unsent.remove(attempt)
+            self._source.settle(attempt, outcome.of_spool_error(error))
+            return
+        try:
+            command = decode(message.envelope.command)
+            message_id = await self._association.send(
+                self._context(delivery), command, message if command.has_data_set else None
+            )
+        finally:
+            message.close()
+        self._is_sent(attempt, message_id)
 
     async def _send_prelude(self, attempt: Attempt) -> None:
         prelude, context = attempt.ahead[0], self._context(attempt.delivery)
-        try:
-            message_id = await self._association.send(context, prelude.command, InMemory(prelude.data_set))
-        except BaseException as error:
-            self._fail(attempt, str(error) if isinstance(error, AssociationError) else "interrupted")
-            raise
+        self._unsent.append(attempt)
+        self._is_sent(attempt, await self._association.send(context, prelude.command, InMemory(prelude.data_set)))
+
+    def _is_sent(self, attempt: Attempt, message_id: int) -> None:
+        self._unsent.remove(attempt)
+        if not self._under_way:
+            self.waits_since = trio.current_time()
         self._under_way[message_id] = attempt
 
     def _context(self, delivery: Waiting) -> AcceptedContext:
         return self._association.contexts[delivery.abstract_syntax, delivery.transfer_syntax]
 
-    async def _send(self, attempt: Attempt) -> None:
-        delivery = attempt.delivery
-        try:
-            message = await self._spool.open_message(delivery.message_id)
-        except SpoolError as error:
-            later = isinstance(error, OutOfSpace)
-            self._source.settle(attempt, Result.RETRY if later else Result.HELD, str(error))
-            return
-        except BaseException:
-            self._fail(attempt, "interrupted")
-            raise
-        command = decode(message.envelope.command)
-        try:
-            data = message if command.has_data_set else None
-            message_id = await self._association.send(self._context(delivery), command, data)
-        except SpoolError as error:  # half of it has left
-            self._source.settle(attempt, Result.HELD, str(error))
-            raise Aborted(str(error)) from error
-        except BaseException as error:
-            self._fail(attempt, str(error) if isinstance(error, AssociationError) else "interrupted")
-            raise
-        finally:
-            message.close()
-        self._under_way[message_id] = attempt
-
-    def _fail(self, attempt: Attempt, reason: str) -> None:
-        self._source.settle(attempt, Result.RETRY, reason)
-        self._source.struck(attempt, reason)
+    # Receiving
 
     async def _receive(self) -> None:
-        """The next response. Returns without one where there may be more to send meanwhile."""
+        """The next response. Returns without one where there may be more to send meanwhile, or where nothing is under
+        way any more.
+
+        Raises:
+            NoResponse: none came within `patience`.
+        """
+        if not self._under_way:  # what was taken could not be read
+            return
+        if self._patience == float("inf"):
+            await self._receive_or_news()
+            return
+        with trio.move_on_after(self._patience) as scope:
+            await self._receive_or_news()
+        if scope.cancelled_caught:
+            raise NoResponse(f"no response within {self._patience:g} s, while other messages wait for one too")
+
+    async def _receive_or_news(self) -> None:
         if len(self._under_way) >= self._limit or self._source.is_draining or self._source.has_ready:
-            self._settle(await self._association.receive())
+            self._on_response(await self._association.receive())
             return
         async with trio.open_nursery() as nursery:
 
@@ -228,21 +257,25 @@ class Carrier:
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(watch)
-            failure: AssociationError | None = None
+            failure: Exception | None = None
             try:
-                self._settle(await self._association.receive())
-            except AssociationError as error:
+                self._on_response(await self._association.receive())
+            except Exception as error:
                 failure = error
             nursery.cancel_scope.cancel()
         if failure is not None:
             raise failure
 
-    def _settle(self, response: Response) -> None:
+    def _on_response(self, response: Response) -> None:
         message_id = response.command.message_id_being_responded_to
         assert message_id is not None, "the association knows what it answers"
         attempt = self._under_way.get(message_id)
         if attempt is None:
             return
+        self._has_responded = True
+        now = trio.current_time()
+        self._source.responded(attempt, now - (self.waits_since or now))
+        self.waits_since = now if len(self._under_way) > 1 else None
         delivery = attempt.delivery
         if attempt.ahead:
             delivery = evolve(delivery, kind=attempt.ahead[0].command.name)
@@ -250,23 +283,68 @@ class Carrier:
         del self._under_way[message_id]
         if attempt.ahead and result is Result.DELIVERED:
             self._resumed.append(evolve(attempt, ahead=attempt.ahead[1:]))
-        elif result is Result.RETRY and not attempt.prepared:
-            self._unprepared.append((attempt, response))
+        elif result is Result.DELIVERED:
+            self._conclude(attempt, result, response)
         else:
-            words = _words(response, delivery.service)
-            self._conclude(attempt, result, f"its {delivery.kind}, sent again: {words}" if attempt.ahead else words)
+            self._unclear.append((attempt, result, response))
 
-    def _conclude(self, attempt: Attempt, result: Result, words: str) -> None:
-        self._source.settle(attempt, result, words)
-        if result is Result.RETRY:
-            self._source.struck(attempt, words)
-        else:
-            self._source.succeeded()
+    async def _clear_up(self) -> None:
+        """Ask the services about what was refused; send what may help, and then the delivery once more."""
+        while self._unclear:
+            attempt, result, response = self._unclear[0]
+            service = self._services[attempt.delivery.service]
+            if result is Result.RETRY and not attempt.prepared:
+                ahead = await service.prelude(attempt.delivery, response)
+                attempt = evolve(attempt, prepared=True, ahead=tuple(ahead))
+                if ahead:
+                    del self._unclear[0]
+                    await self._send_prelude(attempt)
+                    continue
+            why = (
+                "" if attempt.ahead or result is Result.RETRY else await service.reconsider(attempt.delivery, response)
+            )
+            del self._unclear[0]
+            self._conclude(attempt, Result.DELIVERED if why else result, response, why)
+        while self._resumed:
+            attempt = self._resumed.pop()
+            await (self._send_prelude(attempt) if attempt.ahead else self._send(attempt))
+
+    def _conclude(self, attempt: Attempt, result: Result, response: Response, why: str = "") -> None:
+        """The peer's last word on it. `why` it counts as delivered, where the status alone does not say so."""
+        words = f"its {attempt.ahead[0].command.name}, sent again: " if attempt.ahead else ""
+        concluded = outcome.of_response(result, response, attempt.delivery.service, words=words)
+        if why:
+            concluded = evolve(concluded, reason=f"{concluded.reason}: {why}")
+        self._source.settle(attempt, concluded)
         self._deadline = trio.current_time() + self._linger
 
+    # The end
 
-def _words(response: Response, service: str) -> str:
-    """The peer's status, with its own comment where it gave one."""
-    words = describe(response.status, service)
-    comment = response.command.error_comment
-    return f"{words} ({comment})" if comment else words
+    def _settle_all(self, error: BaseException) -> list[Attempt]:
+        """The association is of no more use: settle whatever is under way, and say so."""
+        unclear = [attempt for attempt, _, _ in self._unclear]
+        attempts = [*self._unsent, *unclear, *self._under_way.values(), *self._resumed]
+        blamed = self._unsent or unclear[:1] or attempts
+        if attempts and isinstance(error, AssociationError):
+            end = outcome.of_lost_association(error, responded=self._has_responded, sent=True)
+            self._source.unanswered(self.oldest or attempts[0], end.fault, end.reason)
+        for attempt in attempts:
+            sent = attempt not in self._unsent
+            if isinstance(error, AssociationError):
+                end = outcome.of_lost_association(error, responded=self._has_responded, sent=sent)
+            elif _is_foreign(error) or attempt not in blamed:
+                end = outcome.of_interruption(sent=sent)
+            elif isinstance(error, SpoolError):
+                end = outcome.of_spool_error(error)
+            else:
+                end = outcome.of_crash(attempt.delivery, error, sent=sent)
+            self._source.settle(attempt, end)
+        self.waits_since = None
+        return attempts
+
+
+def _is_foreign(error: BaseException) -> bool:
+    """Whether the error has nothing to do with the messages under way."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(_is_foreign(one) for one in error.exceptions)
+    return isinstance(error, AssociationError | SpoolClosed | SpoolFailure) or not isinstance(error, Exception)

@@ -1,8 +1,10 @@
 """The actor of one destination: keeps its part of the queue moving, whatever the others do.
 
-It holds a window of the ledger's queue and up to `associations` associations, each opened for what waits and used to
-its end by a carrier. What became of each attempt goes to the ledger; what is decided (retry, hold, back off) is
-decided in `retry` and `window`. Not here: sending and receiving (carrier.py).
+It fills a queue with what may travel now, and opens up to `associations` associations, each used to its end by a
+carrier. What became of each attempt goes to the ledger, with the time of the next one; what is decided is decided in
+`queue`, `cohort`, `retry` and `outcome`. Where a peer leaves a request without a response, one association more than
+configured is opened for other messages, so that one message cannot keep all others waiting for a whole timeout. Not
+here: sending and receiving (carrier.py), reading the ledger (backlog.py).
 """
 
 import random
@@ -19,18 +21,23 @@ from attrs import evolve, frozen
 from pdu import RoleSelection
 from router.association import AssociationError, Host, Rejected, Requestor, Target, Visit, plan_contexts
 from router.config import Config, Peer
+from router.delivery import outcome
+from router.delivery.backlog import Backlog
 from router.delivery.carrier import Attempt, Carrier
+from router.delivery.queue import DeliveryQueue, Pair, is_suspect, pair_of
 from router.delivery.retry import Breaker, RetryPolicy
-from router.delivery.window import Pair, Window
-from router.messages import Result, Settlement, Waiting
+from router.messages import AttemptResult, Cause, Fault, Result, Waiting
 from router.services import Service
 from router.spool import Spool
 
-_REFILL_BELOW: Final = 128
-"""Deliveries in the window below which more are read from the ledger."""
 _COURTESY: Final = 0.1
 """Seconds before a peer that has opened an association is asked for anything on it: some are not ready for that when
 they are accepted, and abort."""
+_STALL: Final = 5.0
+"""Seconds without a response, or twice the longest that the peer has ever taken, after which another association is
+opened for other messages."""
+_AT_ONCE: Final = 0.001
+"""Seconds until what was interrupted may be sent again."""
 
 
 class Stage(Enum):
@@ -80,33 +87,40 @@ class Destination:
             first=peer.retry.first, factor=peer.retry.factor, max=peer.retry.max, give_up=peer.retry.give_up
         )
         self._breaker = Breaker(self._policy)
-        self._window = Window()
-        self._cursor = 0
-        self._arrivals = 0
-        self._caught_up = False
-        self._rescan = False
+        self._queue = DeliveryQueue()
+        self._backlog = Backlog(peer.name, spool, self._queue)
+        self._failure = AttemptResult(result=Result.RETRY, reason="", cause=Cause.ABORTED, fault=Fault.SITE)
+        """How the last attempt to use the destination failed."""
+        self._has_news = False
+        """Deliveries have come in since the last attempt that failed."""
         self._draining = False
         self._associations = 0
+        """Open ones, and those that are being opened."""
+        self._carriers: set[Carrier] = set()
+        self._slowest = 0.0
+        """Seconds of the slowest response; fades as others come."""
+        self._no_extra_until = 0.0
         self._idle = 0
+        self._deferred = 0
         self._delivered = 0
         self._bytes_delivered = 0
-        self._work = trio.lowlevel.ParkingLot()
-        """Where the actor rests,"""
-        self._news = trio.lowlevel.ParkingLot()
-        """and where those who carry for it do."""
+        self._actor_wakeup = trio.lowlevel.ParkingLot()
+        """The actor's task waits here for something to do."""
+        self._carrier_wakeup = trio.lowlevel.ParkingLot()
+        """Idle carriers wait here for a delivery."""
         self.ended: Final = trio.Event()
         self._log = structlog.get_logger().bind(destination=peer.name)
 
     def statistics(self) -> DestinationStatistics:
         backing_off = self._breaker.is_open
-        stage = Stage.BACKING_OFF if backing_off else Stage.DELIVERING if self._window.in_flight else Stage.IDLE
+        stage = Stage.BACKING_OFF if backing_off else Stage.DELIVERING if self._queue.in_flight else Stage.IDLE
         return DestinationStatistics(
             stage=stage.value,
             reason=self._breaker.reason,
             associations=self._associations,
-            in_flight=self._window.in_flight,
-            deferred=self._window.deferred,
-            window=len(self._window),
+            in_flight=self._queue.in_flight,
+            deferred=self._deferred,
+            window=len(self._queue),
             next_try=self._wait_seconds() if backing_off else None,
             delivered=self._delivered,
             bytes_delivered=self._bytes_delivered,
@@ -115,23 +129,19 @@ class Destination:
     # What it is told
 
     def arrived(self, deliveries: Sequence[Waiting]) -> None:
-        """New deliveries are in the ledger. They are taken as they are where nothing older is still to be read, and
-        no lane is concerned: whether a held message blocks a lane, the ledger knows."""
-        self._arrivals += 1
-        laned = any(delivery.key for delivery in deliveries)
-        if self._caught_up and not self._rescan and not laned and len(deliveries) <= self._window.room:
-            self._take_in(deliveries)
-        else:
-            self._caught_up = False
-            self._cursor = min(self._cursor, deliveries[0].message_id - 1)  # it may have been behind a held one
-        self._news.unpark_all()
-        if not self._associations or self._is_short or self._wants_association():  # else those who carry see to it
-            self._work.unpark_all()
+        """New deliveries are in the ledger."""
+        self._has_news = True
+        self._backlog.arrived(deliveries)
+        if self._breaker.is_open:  # the oldest get no response, these may
+            self._backlog.look_at_newest()
+        self._carrier_wakeup.unpark_all()
+        if not self._associations or self._backlog.is_short or self._wants_association(trio.current_time()):
+            self._actor_wakeup.unpark_all()  # else those who carry see to it
 
     def rescan(self) -> None:
-        """A person has changed the queue: read it anew from its beginning, and try at once."""
-        self._rescan = True
-        self._breaker.closed_at = 0.0
+        """An operator has changed the queue: read it anew from its beginning, and try at once."""
+        self._backlog.changed()
+        self._breaker.try_now()
         self._tell()
 
     def drain(self) -> None:
@@ -151,66 +161,84 @@ class Destination:
     async def _run(self) -> None:
         async with trio.open_nursery() as nursery:
             while not self._draining:
-                await self._refill()
-                self._window.wake(trio.current_time())
-                if self._window.ready:  # a requestor that lingers does not see it by itself
+                self._note_stalls(trio.current_time())
+                await self._backlog.refill()
+                while self._breaker.is_open and self._hold_expired():
+                    await self._backlog.refill()
+                now = trio.current_time()
+                if self._queue.available(now):  # a requestor that lingers does not see it by itself
                     self._tell()
-                while self._wants_association():
+                while self._wants_association(now):
+                    is_extra = self._associations >= self._peer.associations
                     self._associations += 1
-                    nursery.start_soon(self._associate)
+                    nursery.start_soon(self._associate, is_extra)
                     await trio.lowlevel.checkpoint()
-                if not (self._rescan or self.is_draining or self._is_short):  # told while nobody listened
-                    with trio.move_on_at(self._next_moment()):
-                        await self._work.park()
+                if not (self.is_draining or self._backlog.needs_reading):  # told while nobody listened
+                    with trio.move_on_at(self._next_moment(trio.current_time())):
+                        await self._actor_wakeup.park()
 
     def _tell(self) -> None:
         """The actor and all who carry for it: look again."""
-        self._work.unpark_all()
-        self._news.unpark_all()
+        self._actor_wakeup.unpark_all()
+        self._carrier_wakeup.unpark_all()
 
     async def _wait(self, until: float) -> None:
         """Until there is news for those who carry, or a time has come."""
         with trio.move_on_at(until):
-            await self._news.park()
+            await self._carrier_wakeup.park()
 
-    @property
-    def _is_short(self) -> bool:
-        """Whether more should be read from the ledger."""
-        return not self._caught_up and self._window.ready < _REFILL_BELOW and self._window.room > 0
-
-    def _next_moment(self) -> float:
+    def _next_moment(self, now: float) -> float:
         """When there will be something to do although nothing is heard."""
-        moments = [self._window.next_due]
-        if self._target is not None and self._breaker.is_open and self._window.ready and not self._associations:
-            moments.append(self._breaker.closed_at)
-        return min((moment for moment in moments if moment is not None), default=float("inf"))
+        moments = [now + self._backlog.seconds_until_due, self._queue.next_moment(now)]
+        if self._could_use_association(now):
+            moments.append(self._may_open_at(now))
+        if self._target is not None:
+            moments += (self._stalls_at(carrier, now) for carrier in self._carriers if not self._stalls(carrier, now))
+        return min(moments)
 
-    def _wants_association(self) -> bool:
+    # How many associations
+
+    def _wants_association(self, now: float) -> bool:
+        return self._could_use_association(now) and now >= self._may_open_at(now)
+
+    def _could_use_association(self, now: float) -> bool:
         return (
             self._target is not None
-            and self._associations < self._peer.associations
-            and self._window.ready > self._idle
-            and self._breaker.allows(trio.current_time(), self._associations)
+            and self._associations <= self._peer.associations
+            and self._working(now) < self._peer.associations
+            and self._queue.available(now) > self._idle
         )
 
-    async def _refill(self) -> None:
-        if self._rescan:
-            self._rescan = False
-            self._window.forget_idle()
-            self._cursor, self._caught_up = 0, False
-        while self._is_short:
-            room, arrivals = self._window.room, self._arrivals
-            with self._window.being_read():
-                rows = await self._spool.waiting(self.name, self._cursor, room)
-                if self._rescan:
-                    return
-                self._caught_up = len(rows) < room and arrivals == self._arrivals
-                self._take_in(rows)
+    def _may_open_at(self, now: float) -> float:
+        """From when on the next association may be opened."""
+        extra = self._no_extra_until if self._associations >= self._peer.associations else 0.0
+        if not self._breaker.is_open:
+            return extra
+        return float("inf") if self._working(now) else max(extra, self._breaker.next_try(news=self._has_news))
 
-    def _take_in(self, rows: Sequence[Waiting]) -> None:
-        if rows:
-            self._cursor = max(self._cursor, rows[-1].message_id)
-            self._window.add(rows)
+    def _working(self, now: float) -> int:
+        """Associations that do not stall."""
+        return self._associations - sum(self._stalls(carrier, now) for carrier in self._carriers)
+
+    def _stalls(self, carrier: Carrier, now: float) -> bool:
+        return carrier.waits_since is not None and now >= self._stalls_at(carrier, now)
+
+    def _stalls_at(self, carrier: Carrier, now: float) -> float:
+        """When a carrier will have waited for too long, if it hears nothing until then."""
+        return (now if carrier.waits_since is None else carrier.waits_since) + self._patience
+
+    @property
+    def _patience(self) -> float:
+        """Seconds without a response after which other messages get another association."""
+        return max(_STALL, 2 * self._slowest)
+
+    def _note_stalls(self, now: float) -> None:
+        """What has waited for long may never be answered: what is like it goes later."""
+        for carrier in self._carriers:
+            oldest = carrier.oldest
+            if oldest is not None and self._stalls(carrier, now):
+                self._queue.stalls(oldest.delivery, now, now - oldest.started)
+                self._backlog.look_at_newest()
 
     # One association
 
@@ -223,8 +251,8 @@ class Destination:
         await trio.sleep(_COURTESY)
         while visit.is_alive and not self._draining:
             with suppress(AssociationError):
-                await Carrier(visit, self, self._spool, self._services, float("inf")).run()
-            self._work.unpark_all()  # what it has left needs another association
+                await Carrier(visit, self, self._spool, self._services, linger=float("inf")).run()
+            self._actor_wakeup.unpark_all()  # what it has left needs another association
             async with trio.open_nursery() as nursery:  # what is ready now is not for this association
 
                 async def leave(scope: trio.CancelScope = nursery.cancel_scope) -> None:
@@ -235,36 +263,46 @@ class Destination:
                 await self._wait(float("inf"))
                 nursery.cancel_scope.cancel()
 
-    async def _associate(self) -> None:
-        """One association, from its opening to its end, and what its failure means."""
+    async def _associate(self, is_extra: bool) -> None:
+        """One association, from its opening to its end, and what its failure means. An extra one does not wait as
+        long for a response: it is there for what is answered."""
         try:
-            association = await self._open()
+            association = await self._open(is_extra)
             if association is None:
                 return
+            patience = self._patience if is_extra else float("inf")
             async with association:
                 self._hold_refused(association)
-                await Carrier(association, self, self._spool, self._services, self._peer.linger).run()
+                carrier = Carrier(
+                    association, self, self._spool, self._services, linger=self._peer.linger, patience=patience
+                )
+                self._carriers.add(carrier)
+                self._actor_wakeup.unpark_all()  # it has to see when this one stalls
+                try:
+                    await carrier.run()
+                finally:
+                    self._carriers.remove(carrier)
         except AssociationError:  # what was in flight has been settled, and the breaker told
             pass
         finally:
             self._associations -= 1
             self._tell()
 
-    async def _open(self) -> Requestor | None:
+    async def _open(self, is_extra: bool) -> Requestor | None:
         assert self._target is not None, "whoever has no address is not called"
-        plan = self._window.plan()
+        plan = self._queue.plan(trio.current_time())
         if not plan:  # others have taken it all meanwhile
             return None
         try:
             return await Requestor.open(
                 self._target, plan_contexts(plan), self._timeouts, roles=self._roles(plan), host=self._host
             )
-        except Rejected as error:
-            self._unreachable(f"association {error}")
-            if not error.rejection.transient:
-                self._hold(lambda _: True, f"association {error}")
         except AssociationError as error:
-            self._unreachable(str(error))
+            if is_extra:  # the peer may not want more than are configured
+                self._no_extra_until = trio.current_time() + self._policy.max
+                self._log.info("no association beside the one that waits", why=str(error))
+            else:
+                self._unreachable(error)
         return None
 
     def _roles(self, plan: Sequence[Pair]) -> list[RoleSelection]:
@@ -281,7 +319,7 @@ class Destination:
 
     @property
     def has_ready(self) -> bool:
-        return self._window.ready > 0
+        return self._queue.available(trio.current_time()) > 0
 
     @property
     def is_troubled(self) -> bool:
@@ -291,10 +329,15 @@ class Destination:
     def is_draining(self) -> bool:
         return self._draining
 
-    def take(self, offered: Container[Pair]) -> Waiting | None:
-        delivery = self._window.take(offered)
-        if not self._caught_up and self._window.ready < _REFILL_BELOW:
-            self._tell()
+    @property
+    def has_too_many(self) -> bool:
+        over = self._associations > self._peer.associations
+        return over and self._working(trio.current_time()) > self._peer.associations
+
+    def take(self, offered: Container[Pair], *, alone: bool) -> Waiting | None:
+        delivery = self._queue.take(offered, trio.current_time(), alone=alone, probing=self._breaker.is_open)
+        if self._backlog.is_short:
+            self._actor_wakeup.unpark_all()
         return delivery
 
     async def news(self, until: float) -> None:
@@ -304,77 +347,110 @@ class Destination:
         finally:
             self._idle -= 1
 
-    def succeeded(self) -> None:
-        self._breaker.succeeded()
+    # What became of it
 
-    def struck(self, attempt: Attempt, reason: str) -> None:
+    def responded(self, attempt: Attempt, seconds: float) -> None:
+        self._slowest = max(seconds, 0.99 * self._slowest)
+        self._queue.responded(attempt.delivery)
+        if self._breaker.is_open:
+            self._queue.forgive()
+            self._tell()
+        self._breaker.record_response()
+
+    def unanswered(self, attempt: Attempt, fault: Fault, reason: str) -> None:
+        now, delivery = trio.current_time(), attempt.delivery
         was_open = self._breaker.is_open
-        self._breaker.struck(trio.current_time(), self._jitter(), reason, again=attempt.delivery.attempts > 0)
+        self._has_news = self._has_news and is_suspect(delivery)
+        self._queue.failed(delivery, now, now - attempt.started)
+        self._backlog.look_at_newest()
+        if fault is Fault.SITE:
+            self._breaker.record_unanswered(now, self._jitter(), reason, is_retry=is_suspect(delivery))
         if self._breaker.is_open and not was_open:
             self._log.warning(
                 "destination keeps failing", why=self._breaker.reason, next_try_seconds=round(self._wait_seconds(), 1)
             )
 
-    # What became of it
-
-    def settle(self, attempt: Attempt, result: Result, reason: str) -> None:
-        now = trio.current_time()
+    def settle(self, attempt: Attempt, result: AttemptResult) -> None:
         delivery = attempt.delivery
         attempts = delivery.attempts + 1
-        delay = None
-        if result is Result.RETRY:
-            delay = self._policy.next(attempts, self._age(delivery), self._jitter())
-            if delay is None:
-                result, reason = Result.HELD, f"given up after {attempts} attempts, the last: {reason}"
-        match result:
+        delay, result = self._timed(delivery, result, attempts)
+        match result.result:
             case Result.DELIVERED:
                 self._delivered += 1
                 self._bytes_delivered += delivery.data_length
-                self._window.finish(delivery.message_id)
-            case Result.HELD:
-                self._window.drop(delivery.message_id)
             case Result.RETRY:
-                assert delay is not None
-                if not self._window.defer(evolve(delivery, attempts=attempts), now + delay):
-                    self._rescan = True
-                self._tell()  # the next moment may be another one now
-        self._spool.settle(delivery.message_id, self.name, Settlement(result=result, reason=reason))
+                self._deferred += 1
+                self._backlog.deferred(result.due)
+        self._queue.leave(delivery.message_id, delivered=result.result is Result.DELIVERED)
+        if result.result is Result.RETRY or delivery.key:  # the next moment may be another one now
+            self._actor_wakeup.unpark_all()
+        self._spool.settle(delivery.message_id, self.name, result)
         for service in self._services.values():
-            service.settled(delivery, result, reason)
-        (self._log.info if result is Result.DELIVERED else self._log.warning)(
+            service.settled(delivery, result)
+        self._report(attempt, result, attempts, delay)
+
+    def _timed(self, delivery: Waiting, result: AttemptResult, attempts: int) -> tuple[float | None, AttemptResult]:
+        """When to try again, in seconds and in the result; held where it has been owed for too long."""
+        if result.result is not Result.RETRY:
+            return None, result
+        if result.cause is Cause.INTERRUPTED:
+            delay: float | None = _AT_ONCE
+        else:
+            delay = self._policy.next(attempts, self._age(delivery), self._jitter())
+        if delay is None:
+            return None, outcome.given_up(result, attempts)
+        return delay, evolve(result, due=self._spool.clock() + delay)
+
+    def _report(self, attempt: Attempt, result: AttemptResult, attempts: int, delay: float | None) -> None:
+        details = {"comment": result.comment} if result.comment else {}
+        (self._log.info if result.result is Result.DELIVERED else self._log.warning)(
             "delivery",
-            outcome=result.value,
-            reason=reason,
-            message_id=delivery.message_id,
-            sop_instance_uid=delivery.sop_instance_uid,
+            outcome=result.result.value,
+            reason=result.reason,
+            message_id=attempt.delivery.message_id,
+            sop_instance_uid=attempt.delivery.sop_instance_uid,
             attempt=attempts,
-            data_set_bytes=delivery.data_length,
-            seconds=round(now - attempt.started, 4),
+            data_set_bytes=attempt.delivery.data_length,
+            seconds=round(trio.current_time() - attempt.started, 4),
             next_try_seconds=None if delay is None else round(delay, 1),
+            **details,
         )
 
     def _age(self, delivery: Waiting) -> float:
         return self._spool.clock() - delivery.born
 
     def _hold_refused(self, association: Requestor) -> None:
-        """Deliveries that the peer has no presentation context for need a person."""
+        """Deliveries that the peer has no presentation context for are for an operator."""
         for pair, words in association.refused.items():
-            self._hold(partial(_needs, pair), words)
+            self._hold(partial(_needs, pair), outcome.of_refused_context(words))
 
-    def _hold(self, chosen: Callable[[Waiting], bool], reason: str) -> None:
-        for delivery in self._window.take_all(chosen):
-            self.settle(Attempt(delivery=delivery, started=trio.current_time()), Result.HELD, reason)
+    def _hold(self, chosen: Callable[[Waiting], bool], result: AttemptResult) -> int:
+        """Settle all ready deliveries that are chosen without sending them. Returns how many."""
+        taken = self._queue.take_all(chosen)
+        for delivery in taken:
+            self.settle(Attempt(delivery=delivery, started=trio.current_time()), result)
+        return len(taken)
 
-    def _unreachable(self, reason: str) -> None:
-        """The destination is at fault: everything waits, but not for ever."""
-        self._breaker.failed(trio.current_time(), self._jitter(), reason)
-        self._log.warning("destination unreachable", why=reason, next_try_seconds=round(self._wait_seconds(), 1))
-        expired = f"given up: {reason}"
-        self._hold(lambda delivery: self._age(delivery) >= self._policy.give_up, expired)
+    def _unreachable(self, error: AssociationError) -> None:
+        """The destination is at fault: everything waits, but not for ever. A rejection needs somebody to act at one
+        of the two sites, and is an error in the log."""
+        self._has_news = False
+        self._failure = outcome.of_no_association(error)
+        self._breaker.record_site_failure(trio.current_time(), self._jitter(), self._failure.reason)
+        (self._log.error if isinstance(error, Rejected) else self._log.warning)(
+            "destination unreachable",
+            why=self._failure.reason,
+            next_try_seconds=round(self._wait_seconds(), 1),
+        )
+
+    def _hold_expired(self) -> int:
+        """Give up what has been owed for too long. Returns how many."""
+        failure = evolve(self._failure, reason=self._breaker.reason)
+        return self._hold(lambda delivery: self._age(delivery) >= self._policy.give_up, outcome.given_up(failure, 0))
 
     def _wait_seconds(self) -> float:
-        return max(0.0, self._breaker.closed_at - trio.current_time())
+        return max(0.0, self._breaker.next_try(news=self._has_news) - trio.current_time())
 
 
 def _needs(pair: Pair, delivery: Waiting) -> bool:
-    return (delivery.abstract_syntax, delivery.transfer_syntax) == pair
+    return pair_of(delivery) == pair

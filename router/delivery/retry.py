@@ -1,8 +1,8 @@
 """When to try again. Plain functions and values: no clock, no randomness, no trio.
 
-A delivery that failed by itself waits by itself (`RetryPolicy`). A destination that cannot be reached, or that
-failed several deliveries in a row, makes all of them wait (`Breaker`): one association probes it now and then, and
-the first success lets everything flow again.
+A delivery that failed by itself waits by itself (`RetryPolicy`), whatever status it was answered with. A destination
+that cannot be reached, or that leaves attempt after attempt without a response, makes all of them wait (`Breaker`):
+one attempt probes it now and then, and the first response lets everything flow again.
 """
 
 import itertools
@@ -10,8 +10,10 @@ from collections.abc import Iterator
 
 from attrs import define, frozen
 
-STRIKES = 5
-"""Failed deliveries in a row after which the destination itself is taken to be at fault."""
+UNANSWERED_TO_OPEN = 5
+"""Attempts in a row without a response after which the destination itself is taken to be at fault."""
+CRASHES_TO_HOLD = 3
+"""Attempts of one delivery that end in an exception of our own, after which it is held."""
 
 
 @frozen(kw_only=True)
@@ -43,41 +45,70 @@ def restarts() -> Iterator[float]:
 
 @define
 class Breaker:
-    """The circuit breaker of one destination."""
+    """The circuit breaker of one destination. Times are the caller's clock.
+
+    It opens at once where nobody answered at the site: no connection, a rejection, no answer to the A-ASSOCIATE-RQ.
+    An attempt that ended without a response may be the message's fault: several in a row open it, and it then is open
+    on suspicion. While it is open, one attempt at a time probes the destination, after a pause that doubles. On
+    suspicion alone, what has come in since is reason for a probe before that. The first response closes it.
+    """
 
     policy: RetryPolicy
     failures: int = 0
     """Failures of the destination in a row."""
-    strikes: int = 0
-    """Failures of single deliveries in a row."""
+    unanswered: int = 0
+    """Attempts in a row that ended without a response."""
     closed_at: float = 0.0
-    """On the clock of the caller: until then nothing is tried."""
+    """Until then nothing is tried, without news."""
     reason: str = ""
+    _on_suspicion: bool = False
+    _failed_at: float = 0.0
 
     @property
     def is_open(self) -> bool:
         return self.failures > 0
 
-    def allows(self, now: float, associations: int) -> bool:
-        """Whether another association may be opened beside the `associations` there are. While the breaker is
-        open it is one at a time, when the wait is over."""
-        return not self.is_open or (now >= self.closed_at and not associations)
+    def allows(self, now: float, associations: int, *, news: bool) -> bool:
+        """Whether another association may be opened beside the `associations` that work. `news`: deliveries have come
+        in since the last failure."""
+        return not self.is_open or (not associations and now >= self.next_try(news=news))
 
-    def failed(self, now: float, jitter: float, reason: str) -> None:
-        """The destination could not be reached, or would not talk."""
-        self.failures += 1
-        self.reason = reason
-        self._pause(now, jitter)
+    def next_try(self, *, news: bool) -> float:
+        """When an open breaker allows the next probe."""
+        if news and self._on_suspicion:
+            return min(self.closed_at, self._failed_at + self.policy.first)
+        return self.closed_at
 
-    def struck(self, now: float, jitter: float, reason: str, *, again: bool) -> None:
-        """One delivery failed in a way that may be the delivery's own fault, or the destination's. Where it fails
-        `again` it says nothing new about the destination: a few poison objects shall not make all others wait."""
-        if again:
+    def try_now(self) -> None:
+        """An operator wants it."""
+        self.closed_at = 0.0
+
+    def record_site_failure(self, now: float, jitter: float, reason: str) -> None:
+        """Nobody answered at the destination, or it would have no association: leave it in peace for a while."""
+        self._on_suspicion = False
+        self._fail(now, jitter, reason)
+
+    def record_unanswered(self, now: float, jitter: float, reason: str, *, is_retry: bool) -> None:
+        """An attempt ended without a response: count it, and open the breaker after `UNANSWERED_TO_OPEN` in a row.
+
+        The fault may lie in the message or in the destination. The retry of a message that got no response before
+        tells nothing new about the destination and is not counted: otherwise a few such messages would hold up all
+        others.
+        """
+        self._failed_at = now
+        if is_retry:
             self._pause(now, jitter)
             return
-        self.strikes += 1
-        if self.strikes >= STRIKES:
-            self.failed(now, jitter, f"{self.strikes} failures in a row, the last: {reason}")
+        self.unanswered += 1
+        if self.unanswered >= UNANSWERED_TO_OPEN:
+            self._on_suspicion = self._on_suspicion or not self.is_open
+            self._fail(now, jitter, f"{self.unanswered} attempts in a row without a response, the last: {reason}")
+
+    def _fail(self, now: float, jitter: float, reason: str) -> None:
+        self.failures += 1
+        self.reason = reason
+        self._failed_at = now
+        self._pause(now, jitter)
 
     def _pause(self, now: float, jitter: float) -> None:
         """Where the breaker is open, wait once more, as long as before."""
@@ -85,6 +116,7 @@ class Breaker:
             delay = self.policy.next(self.failures, 0.0, jitter)
             self.closed_at = now + (self.policy.max if delay is None else delay)
 
-    def succeeded(self) -> None:
-        self.failures = self.strikes = 0
+    def record_response(self) -> None:
+        """The destination has responded, whatever the status."""
+        self.failures = self.unanswered = 0
         self.reason = ""

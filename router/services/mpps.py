@@ -30,7 +30,7 @@ from router.dimse import (
     status_class,
 )
 from router.logs import escaped
-from router.messages import Result, Waiting
+from router.messages import AttemptResult, Result, Waiting
 from router.routing import MalformedDataSet
 from router.services.procedure_steps import owed, records
 from router.services.procedure_steps.content import MPPS
@@ -209,8 +209,8 @@ class MPPSHub(BaseService):
         log.warning("replayed", destination=delivery.destination, sop_instance_uid=step.uid, command=_CREATE)
         return await compute(step.size, partial(_preludes, step, delivery.transfer_syntax, updated=earlier > 0))
 
-    def settled(self, delivery: Waiting, result: Result, reason: str) -> None:
-        self._notices.settled(delivery, result)
+    def settled(self, delivery: Waiting, result: AttemptResult) -> None:
+        self._notices.settled(delivery, result.result)
 
 
 def _preludes(step: Step, syntax: str, *, updated: bool) -> list[Prelude]:

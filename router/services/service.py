@@ -16,7 +16,7 @@ from attrs import frozen
 from pdu import ContextResult, PresentationContext, RoleSelection
 from router.config import STANDARD_STATUSES, Config, Statuses
 from router.dimse import Command, Response
-from router.messages import Result, Waiting
+from router.messages import AttemptResult, Result, Waiting
 from router.spool import Incoming, Spool
 from router.state import State
 
@@ -147,7 +147,11 @@ class Service(Protocol):
         """Where the outcome is RETRY: what to send first on the same association, before the delivery is tried once
         more at once. Each is answered and has an outcome as a delivery has; none is the rule."""
 
-    def settled(self, delivery: Waiting, result: Result, reason: str) -> None:
+    async def reconsider(self, delivery: Waiting, response: Response) -> str:
+        """Where the outcome is HELD: why it counts as delivered after all, in words for the log; "" where it does
+        not."""
+
+    def settled(self, delivery: Waiting, result: AttemptResult) -> None:
         """Any service's delivery has come to this. Told at once, in the destination's task: quick, and never raises."""
 
     async def run(self) -> None:
@@ -174,7 +178,10 @@ class BaseService:
     async def prelude(self, delivery: Waiting, response: Response) -> Sequence[Prelude]:
         return ()
 
-    def settled(self, delivery: Waiting, result: Result, reason: str) -> None:
+    async def reconsider(self, delivery: Waiting, response: Response) -> str:
+        return ""
+
+    def settled(self, delivery: Waiting, result: AttemptResult) -> None:
         pass
 
     async def run(self) -> None:

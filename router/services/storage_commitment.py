@@ -19,7 +19,7 @@ from pdu import ContextResult, PresentationContext, RoleSelection, prefer
 from router.concurrency import compute
 from router.config import Config, Peer, visitor
 from router.dimse import Command, CommandField, Response, Status, response_to
-from router.messages import Result, Waiting
+from router.messages import AttemptResult, Result, Waiting
 from router.routing import Facts
 from router.services.commitment import content, messages, records
 from router.services.commitment.actors import Actors
@@ -245,14 +245,14 @@ class StorageCommitment(BaseService):
     def outcome(self, delivery: Waiting, response: Response) -> Result:
         return messages.outcome(delivery, response)
 
-    def settled(self, delivery: Waiting, result: Result, reason: str) -> None:
-        if result is Result.RETRY:
+    def settled(self, delivery: Waiting, result: AttemptResult) -> None:
+        if result.result is Result.RETRY:
             return
         if delivery.service != self.name:
-            self._actors.settled(delivery, result)
-            self._proactive.settled(delivery, result)
+            self._actors.settled(delivery, result.result)
+            self._proactive.settled(delivery, result.result)
         elif delivery.kind == messages.REQUEST:
-            self._actors.carried(delivery, result, reason)
+            self._actors.carried(delivery, result)
 
 
 def _heard(report: ArchiveReport, archive: str, retrieve_title: str) -> tuple[Report, int]:

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from router.messages import Envelope, Purpose, Result, Settlement, Waiting
+from router.messages import AttemptResult, Cause, Envelope, Purpose, Result, Waiting
 from router.spool.database import Database
-from router.spool.schema import DELIVERED, HELD, SEND, WAITING
+from router.spool.schema import DELIVERED, HELD, WAITING
 from router.spool.values import Place, Row
 
 _AT_ONCE: Final = (1, 8, 64)
@@ -26,13 +26,10 @@ _ADD_DELIVERIES = "INSERT INTO deliveries (message_id, destination, purpose, lan
 _UNFINISHED = f"destination = ? AND purpose = ? AND state IN ({WAITING}, {HELD}) AND message_id IN"
 PLACE = "m.segment, m.offset, m.length, m.data_length, m.data_crc, m.file"
 WAITING_ROW = (
-    "SELECT d.message_id, d.destination, d.lane, d.attempts, d.born, m.service, m.kind, m.abstract_syntax,"
-    f" m.transfer_syntax, m.sop_instance_uid, {PLACE} FROM deliveries d JOIN messages m ON m.id = d.message_id"
+    "d.message_id, d.destination, d.lane, d.attempts, d.born, m.service, m.kind, m.abstract_syntax,"
+    f" m.transfer_syntax, m.sop_instance_uid, {PLACE}, m.calling_ae, d.due, d.cause, d.crashes, d.unanswered"
 )
-NOT_BLOCKED = (
-    f"(d.lane = '' OR NOT EXISTS (SELECT 1 FROM deliveries h WHERE h.state = {HELD}"
-    " AND h.destination = d.destination AND h.lane = d.lane AND h.message_id < d.message_id))"
-)
+_CAUSES: Final = {cause.value: cause for cause in Cause}
 LOOKED_AT: Final = 64
 """The last messages of one instance: however often it came, looking is quick."""
 
@@ -68,6 +65,7 @@ class Entry:
                     abstract_syntax=envelope.abstract_syntax,
                     transfer_syntax=envelope.transfer_syntax,
                     sop_instance_uid=envelope.sop_instance_uid,
+                    calling_ae=envelope.calling_ae,
                     data_length=self.place.data_length,
                 ),
                 self.place,
@@ -79,12 +77,12 @@ class Entry:
 
 @frozen(kw_only=True)
 class Outcome:
-    """A settlement, and of what."""
+    """What became of an attempt, and of which."""
 
     message_id: int
     destination: str
     purpose: Purpose = Purpose.SEND
-    settlement: Settlement
+    result: AttemptResult
 
 
 @frozen(kw_only=True)
@@ -141,13 +139,13 @@ class Ledger(Database):
         a held delivery no longer blocks. An outcome of what is finished or gone already changes nothing."""
         finished: list[Finished] = []
         freed: list[tuple[str, str]] = []
-        for (destination, purpose, settlement), message_ids in _runs(outcomes):
+        for (destination, purpose, result), message_ids in _runs(outcomes):
             some = _padded(message_ids)
             condition, values = f"{_UNFINISHED} ({','.join('?' * len(some))})", (destination, purpose, *some)
             before = dict(
                 self.execute(f"SELECT state, count(*) FROM deliveries WHERE {condition} GROUP BY state", values)
             )
-            after = {Result.DELIVERED: DELIVERED, Result.HELD: HELD, Result.RETRY: None}[settlement.result]
+            after = {Result.DELIVERED: DELIVERED, Result.HELD: HELD, Result.RETRY: None}[result.result]
             if after == DELIVERED and before:
                 if HELD in before:
                     lanes = self.execute(
@@ -157,9 +155,10 @@ class Ledger(Database):
                     freed += [(destination, lane) for (lane,) in lanes]
                 finished += self.finish(f"SELECT message_id FROM deliveries WHERE {condition}", values)
             self.execute(
-                "UPDATE deliveries SET state = coalesce(?, state), attempts = attempts + 1, reason = ?, due = ?,"
-                f" changed = ? WHERE {condition}",
-                (after, settlement.reason, settlement.due, time.time(), *values),
+                "UPDATE deliveries SET state = coalesce(?, state), attempts = attempts + 1, reason = ?, changed = ?,"
+                " due = ?, status = ?, cause = ?, comment = ?, crashes = crashes + ?, unanswered = unanswered + ?"
+                f" WHERE {condition}",
+                (after, result.reason, time.time(), *_detail(result), *values),
             )
             for state, count in before.items():
                 self.count(destination, purpose, state, state if after is None else after, count)
@@ -187,23 +186,6 @@ class Ledger(Database):
             " dropped = 0, gone = NULL",
             (number, nonce, known),
         )
-
-    def waiting(self, destination: str, after: int, limit: int) -> list[Row]:
-        rows = self.execute(
-            f"{WAITING_ROW} WHERE d.state = {WAITING} AND d.purpose = {SEND} AND d.destination = ? AND d.message_id > ?"
-            f" AND {NOT_BLOCKED} ORDER BY d.message_id LIMIT ?",
-            (destination, after, limit),
-        )
-        return [row_of(row) for row in rows]
-
-    def waiting_in_lane(self, destination: str, lane: str) -> list[Row]:
-        """What of a lane may go now, at most 1000."""
-        rows = self.execute(
-            f"{WAITING_ROW} WHERE d.state = {WAITING} AND d.purpose = {SEND} AND d.destination = ? AND d.lane = ?"
-            f" AND {NOT_BLOCKED} ORDER BY d.message_id LIMIT 1000",
-            (destination, lane),
-        )
-        return [row_of(row) for row in rows]
 
     def place(self, message_id: int) -> Place | None:
         row = self.execute(f"SELECT {PLACE} FROM messages m WHERE m.id = ?", (message_id,)).fetchone()
@@ -234,11 +216,11 @@ class Ledger(Database):
         return set(rows)
 
 
-def _runs(outcomes: Iterable[Outcome]) -> Iterator[tuple[tuple[str, int, Settlement], list[int]]]:
+def _runs(outcomes: Iterable[Outcome]) -> Iterator[tuple[tuple[str, int, AttemptResult], list[int]]]:
     """The ids of messages that came to the same at the same destination, in order there; none twice in a run, and no
     more than one statement takes."""
     by_destination = sorted(outcomes, key=attrgetter("destination"))
-    for key, run in groupby(by_destination, key=attrgetter("destination", "purpose", "settlement")):
+    for key, run in groupby(by_destination, key=attrgetter("destination", "purpose", "result")):
         ids: dict[int, None] = {}
         for outcome in run:
             if len(ids) == _AT_ONCE[-1] or outcome.message_id in ids:
@@ -260,13 +242,24 @@ def _padded(values: Sequence[object]) -> list[object]:
     return [*values, *[None] * (size - len(values))]
 
 
-def place_of(row: tuple[int, int, int, int, int, str]) -> Place:
+def place_of(row: Sequence[Any]) -> Place:
     """From the columns of `PLACE`."""
     segment, offset, length, data_length, data_crc, file = row
     return Place(segment=segment, offset=offset, length=length, data_length=data_length, data_crc=data_crc, file=file)
 
 
-def row_of(row: tuple[int, str, str, int, float, str, str, str, str, str, int, int, int, int, int, str]) -> Row:
+def _detail(result: AttemptResult) -> tuple[object, ...]:
+    """From `due` to `unanswered`."""
+    crashed = result.cause is Cause.CRASHED
+    return result.due, result.status, result.cause.value, result.comment, crashed, result.unanswered
+
+
+def cause_of(text: str) -> Cause:
+    """From the column `cause`; NONE for one that a later version of the router wrote."""
+    return _CAUSES.get(text, Cause.NONE)
+
+
+def row_of(row: Sequence[Any]) -> Row:
     """From the columns of `WAITING_ROW`."""
     waiting = Waiting(
         message_id=row[0],
@@ -280,5 +273,10 @@ def row_of(row: tuple[int, str, str, int, float, str, str, str, str, str, int, i
         transfer_syntax=row[8],
         sop_instance_uid=row[9],
         data_length=row[13],
+        calling_ae=row[16],
+        due=row[17],
+        cause=cause_of(row[18]),
+        crashes=row[19],
+        unanswered=row[20],
     )
-    return Row(waiting, place_of(row[10:]))
+    return Row(waiting, place_of(row[10:16]))

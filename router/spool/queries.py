@@ -7,19 +7,20 @@ Reading goes through any connection, the running router's or one of its own (`Re
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from attrs import frozen
 
 from router.messages import DeliveryState, Purpose
 from router.spool.duplicates import C_STORE
-from router.spool.ledger import LOOKED_AT
+from router.spool.ledger import LOOKED_AT, cause_of
 from router.spool.schema import DELIVERED, DISCARDED, HELD, RETAIN, SEND, STATES, WAITING
 from router.spool.values import Action, Decision, InstanceDelivery, QueueRow, Retained, Selection, Totals
 
 _COLUMNS = (
     "d.message_id, d.destination, d.purpose, d.lane, d.state, d.attempts, d.reason, d.changed, m.kind, m.service,"
     " m.sop_class_uid, m.sop_instance_uid, m.transfer_syntax, m.calling_ae, m.called_ae, m.peer, m.received,"
-    " m.data_length"
+    " m.data_length, d.status, d.cause, d.comment"
 )
 _FROM = "FROM deliveries d JOIN messages m ON m.id = d.message_id"
 _FROM_STATES = {
@@ -106,7 +107,7 @@ def instances(connection: sqlite3.Connection, uids: Sequence[str]) -> dict[str, 
     """By SOP Instance UID, the newest C-STORE delivery to each destination, of the last messages of the instance."""
     statement = (
         "SELECT d.message_id, d.destination, d.state, d.reason, d.changed, m.service, m.kind, m.sop_class_uid,"
-        " m.calling_ae, m.received FROM"
+        " m.calling_ae, m.received, d.status, d.cause FROM"
         f" (SELECT * FROM messages WHERE sop_instance_uid = ? ORDER BY id DESC LIMIT {LOOKED_AT}) m"
         " JOIN deliveries d ON d.message_id = m.id"
         f" WHERE m.kind = ? AND d.purpose = {SEND} ORDER BY m.id"
@@ -125,6 +126,8 @@ def instances(connection: sqlite3.Connection, uids: Sequence[str]) -> dict[str, 
                 sop_class_uid=row[7],
                 calling_ae=row[8],
                 received=row[9],
+                status=row[10],
+                cause=cause_of(row[11]),
             )
             for row in connection.execute(statement, (uid, C_STORE))
         }
@@ -186,7 +189,7 @@ def choose(
 
 
 def _queue_row(
-    row: tuple[int, str, int, str, int, int, str, float, str, str, str, str, str, str, str, str, float, int],
+    row: Sequence[Any],
 ) -> QueueRow:
     return QueueRow(
         message_id=row[0],
@@ -207,6 +210,9 @@ def _queue_row(
         peer=row[15],
         received=row[16],
         data_length=row[17],
+        status=row[18],
+        cause=cause_of(row[19]),
+        comment=row[20],
     )
 
 

@@ -23,11 +23,16 @@ CREATE TABLE deliveries (
     message_id INTEGER NOT NULL, destination TEXT NOT NULL, purpose INTEGER NOT NULL DEFAULT 0, lane TEXT NOT NULL,
     state INTEGER NOT NULL CHECK (state BETWEEN 0 AND 3), attempts INTEGER NOT NULL DEFAULT 0,
     born REAL NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '', changed REAL NOT NULL,
-    due REAL NOT NULL DEFAULT 0, status INTEGER, cause TEXT NOT NULL DEFAULT '',
+    due REAL NOT NULL DEFAULT 0, status INTEGER, cause TEXT NOT NULL DEFAULT '', comment TEXT NOT NULL DEFAULT '',
     crashes INTEGER NOT NULL DEFAULT 0, unanswered INTEGER NOT NULL DEFAULT 0, decided INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (message_id, destination, purpose)
 ) WITHOUT ROWID;
-CREATE INDEX deliveries_waiting ON deliveries (destination, message_id) WHERE state = {WAITING} AND purpose = {SEND};
+CREATE INDEX deliveries_fresh ON deliveries (destination, message_id)
+    WHERE state = {WAITING} AND purpose = {SEND} AND due = 0;
+CREATE INDEX deliveries_due ON deliveries (destination, due, message_id)
+    WHERE state = {WAITING} AND purpose = {SEND} AND due > 0;
+CREATE INDEX deliveries_lane ON deliveries (destination, lane, message_id)
+    WHERE lane <> '' AND state IN ({WAITING}, {HELD});
 CREATE INDEX deliveries_retained ON deliveries (destination, due, message_id)
     WHERE state = {WAITING} AND purpose = {RETAIN};
 CREATE INDEX deliveries_decided ON deliveries (decided) WHERE decided <> 0;
@@ -38,9 +43,10 @@ CREATE TABLE totals (
 ) WITHOUT ROWID;
 """
 """`purpose` is that of `router.messages.Purpose`; `due` is on the ledger's clock, 0 for at once; `status` is the last
-DIMSE status, NULL where no response came; `crashes` and `unanswered` count attempts that ended in an exception of our
-own, and those that ended without a response after the data set had been sent; `decided` is the segment with the last
-decision of an operator, 0 where there is none, `EARLIER` where it is in no segment yet."""
+DIMSE status, NULL where no response came, and `comment` the peer's Error Comment; `crashes` and `unanswered` count
+attempts that ended in an exception of our own, and those that ended without a response after the data set had been
+sent; `decided` is the segment with the last decision of an operator, 0 where there is none, `EARLIER` where it is in
+no segment yet."""
 EARLIER = -1
 """In place of a segment: an operator said it to a router of schema 2, which wrote it to the ledger alone."""
 SCHEMA = f"""

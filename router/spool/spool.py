@@ -7,7 +7,7 @@ waits for the disk there; the work is the writer's (writer.py). Not here: the on
 import sqlite3
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -15,9 +15,10 @@ from typing import Any, Self, TypeVar
 import structlog
 import trio
 
-from router.messages import Envelope, Purpose, Settlement, SpoolSettings, Waiting
-from router.spool import upkeep
+from router.messages import AttemptResult, Envelope, Purpose, SpoolSettings, Waiting
+from router.spool import backlog, upkeep
 from router.spool.admission import Admission
+from router.spool.backlog import DuePart, Part, Position
 from router.spool.desk import Desk
 from router.spool.errors import DamagedMessage, SpoolClosed, SpoolUnusable, UnknownMessage
 from router.spool.files import REAL, FileSystem
@@ -202,12 +203,34 @@ class Spool(Desk):
         callback must not raise."""
         self._subscribers.append(callback)
 
-    async def waiting(self, destination: str, after: int, limit: int) -> list[Waiting]:
-        """Deliveries that may be made now, of message ids above `after`, in their order. Not those behind a held one
-        in the same lane."""
-        rows = await self._ask(lambda writer: writer.ledger.waiting(destination, after, limit))
+    async def fresh(self, destination: str, after: int, limit: int) -> Part:
+        """Read what waits and has not failed, of message ids above `after`: at most `limit` rows are looked at."""
+        part = await self._ask(lambda writer: backlog.fresh(writer.ledger, destination, after, limit))
+        self._keep_places(part.rows)
+        return part
+
+    async def newest(self, destination: str, limit: int) -> list[Row]:
+        """Read what waits, has not failed and has come in last."""
+        return await self._rows(lambda writer: backlog.newest(writer.ledger, destination, limit))
+
+    async def due(self, destination: str, after: Position, limit: int) -> DuePart:
+        """Read what has failed and is due again, and when the next will be."""
+        part = await self._ask(lambda writer: backlog.due(writer.ledger, destination, after, limit))
+        self._keep_places(part.rows)
+        return part
+
+    async def first_of_lanes(self, destination: str, lanes: Collection[str]) -> list[Row]:
+        """Read the first delivery of each lane, where it may travel now."""
+        return await self._rows(lambda writer: backlog.first_of_lanes(writer.ledger, destination, lanes))
+
+    async def was_delivered(self, message_id: int, destination: str) -> bool:
+        """Whether the same bytes of the same instance were delivered there before, as another message."""
+        return await self._ask(lambda writer: backlog.was_delivered(writer.ledger, message_id, destination))
+
+    async def _rows(self, question: Callable[[Writer], list[Row]]) -> list[Row]:
+        rows = await self._ask(question)
         self._keep_places(rows)
-        return [row.waiting for row in rows]
+        return rows
 
     def clock(self) -> float:
         """Seconds that routers have been running with this spool, summed up over restarts: what `Waiting.born` is
@@ -231,10 +254,12 @@ class Spool(Desk):
         if behind > 0 and self.recovery.ledger != "intact":
             upkeep.postdate(self._writer.ledger, behind)
 
-    def settle(self, message_id: int, destination: str, result: Settlement, *, purpose: Purpose = Purpose.SEND) -> None:
+    def settle(
+        self, message_id: int, destination: str, result: AttemptResult, *, purpose: Purpose = Purpose.SEND
+    ) -> None:
         """Say what became of an attempt. Written a little later, and before any later question is answered;
         of a delivery that is finished already, forgotten."""
-        outcome = Outcome(message_id=message_id, destination=destination, purpose=purpose, settlement=result)
+        outcome = Outcome(message_id=message_id, destination=destination, purpose=purpose, result=result)
         if self._error is None:
             self._settled.append(Settle(outcome))
             self._news.set()

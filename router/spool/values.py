@@ -5,7 +5,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from router.messages import DeliveryState, Envelope, Purpose, Waiting
+from router.messages import Cause, DeliveryState, Envelope, Purpose, Waiting
 
 
 @frozen(kw_only=True)
@@ -159,6 +159,12 @@ class QueueRow:
     received: float
     """Seconds since the epoch."""
     data_length: int
+    status: int | None = None
+    """The DIMSE status of the last attempt; None where no response came."""
+    cause: Cause = Cause.NONE
+    """How the last attempt ended."""
+    comment: str = ""
+    """The Error Comment of the last response: it may hold the name of a patient."""
 
 
 @frozen(kw_only=True)
@@ -178,6 +184,10 @@ class InstanceDelivery:
     calling_ae: str
     received: float
     """Seconds since the epoch."""
+    status: int | None = None
+    """The DIMSE status of the last attempt; None where no response came."""
+    cause: Cause = Cause.NONE
+    """How the last attempt ended."""
 
 
 @frozen(kw_only=True)

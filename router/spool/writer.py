@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from attrs import frozen
 
 from router.messages import Purpose, SpoolSettings
-from router.spool import decisions, queries
+from router.spool import backlog, decisions, queries
 from router.spool.errors import OutOfSpace, SpoolClosed, SpoolError, SpoolFailure
 from router.spool.files import is_for_now, is_locked
 from router.spool.group_commit import GroupCommit, refuse
@@ -255,7 +255,7 @@ class Writer:
         self.housekeeping.finished(finished)
         self.housekeeping.finished(by_hand, by_hand=True)
         for destination, lane in freed:
-            rows += self.ledger.waiting_in_lane(destination, lane)
+            rows += backlog.first_of_lanes(self.ledger, destination, [lane])
         if rows:
             self.on_rows(rows)
         return True

@@ -14,12 +14,12 @@ import trio
 from attrs import frozen
 
 from router.concurrency import compute
-from router.messages import DeliveryState, Result
+from router.messages import AttemptResult, DeliveryState, Result
 from router.services.commitment import messages, records
 from router.services.commitment.content import CommitmentRequest, read_steps, write_report, write_request
 from router.services.commitment.plan import owed, plan_by_deliveries
 from router.services.commitment.records import Commitment, Inquiry, Stage
-from router.services.commitment.transaction import Outcome, Reference, Report, decide
+from router.services.commitment.transaction import FailureReason, Outcome, Reference, Report, decide
 from router.services.procedure_steps.data_sets import IMPLICIT_LE
 from router.spool import InstanceDelivery, Spool
 from router.state import State
@@ -82,11 +82,11 @@ class Watch:
         for actor in self._actors.get(uid, ()):
             actor.arrived(uid)
 
-    def carried(self, uid: str, result: Result, reason: str) -> None:
+    def carried(self, uid: str, result: AttemptResult) -> None:
         """An N-ACTION under this Transaction UID has come to this."""
         if uid in self._asking:
             actor, archive = self._asking[uid]
-            actor.carried(archive, result, reason)
+            actor.carried(archive, result)
 
     def settled(self, archive: str, uid: str) -> None:
         for actor in self._actors.get(uid, ()):
@@ -122,8 +122,8 @@ class Actor:
         self._spool, self._state = around.spool, around.state
         self._around = around
         self._news = trio.Event()
-        self._held: dict[str, str] = {}
-        """N-ACTIONs that a person must look at, by archive, and why."""
+        self._held: dict[str, tuple[FailureReason, str]] = {}
+        """N-ACTIONs that are held, by archive: what that means for the instances, and why, in words for operators."""
         self._answered: list[str] = []
         """Archives that have answered theirs."""
         self._watch, self._turns = around.watch, around.turns
@@ -151,12 +151,12 @@ class Actor:
         if not self._unknown:
             self._news.set()
 
-    def carried(self, archive: str, result: Result, reason: str) -> None:
+    def carried(self, archive: str, result: AttemptResult) -> None:
         """What became of an N-ACTION of this transaction."""
-        if result is Result.DELIVERED:
+        if result.result is Result.DELIVERED:
             self._answered.append(archive)
         else:
-            self._held[archive] = reason
+            self._held[archive] = messages.refusal(result.cause, result.status), result.reason
         self._news.set()
 
     def heard(self) -> None:
@@ -216,7 +216,7 @@ class Actor:
             self._watch.ask(self, inquiry.archive, inquiry.uid)
             rows = await self._spool.queue(messages.selection(inquiry.uid), limit=1)
             if rows and rows[0].state is DeliveryState.HELD:
-                self._held[inquiry.archive] = rows[0].reason
+                self._held[inquiry.archive] = messages.refusal(rows[0].cause, rows[0].status), rows[0].reason
 
     async def _step(self) -> None:
         await self._take_in_answers()
@@ -233,8 +233,8 @@ class Actor:
         number = self._commitment.id
         for archive in answered:
             await self._state.change(partial(records.mark, number=number, archive=archive, moment="answered"))
-        for archive, words in held.items():
-            report = Report(archive=archive, refusal=messages.refusal(words))
+        for archive, (reason, words) in held.items():
+            report = Report(archive=archive, refusal=reason)
             await self._state.change(partial(records.hear, number=number, report=report, why=words))
             self._log.warning("archive takes no part in a commitment", archive=archive, why=words)
 

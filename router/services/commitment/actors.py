@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 import trio
 
-from router.messages import Result, Waiting
+from router.messages import AttemptResult, Result, Waiting
 from router.services.commitment import records
 from router.services.commitment.actor import Actor, Conclude, Surroundings, Watch
 from router.services.commitment.plan import SERVICE
@@ -93,10 +93,10 @@ class Actors:
         if result is not Result.RETRY:
             self._watch.settled(delivery.destination, delivery.sop_instance_uid)
 
-    def carried(self, delivery: Waiting, result: Result, reason: str) -> None:
+    def carried(self, delivery: Waiting, result: AttemptResult) -> None:
         """A delivery of an N-ACTION of ours."""
-        if result is not Result.RETRY:
-            self._watch.carried(delivery.sop_instance_uid, result, reason)
+        if result.result is not Result.RETRY:
+            self._watch.carried(delivery.sop_instance_uid, result)
 
     def heard(self, number: int) -> None:
         """An archive has spoken."""

@@ -10,7 +10,7 @@ from typing import Final
 from attrs import evolve
 
 from router.dimse import DATA_SET, Command, CommandField, Response, Status, StatusClass, encode, status_class
-from router.messages import Address, DeliveryState, Envelope, Result, Waiting
+from router.messages import Address, Cause, DeliveryState, Envelope, Result, Waiting
 from router.services.commitment.content import REQUEST_ACTION, STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE
 from router.services.commitment.plan import SERVICE
 from router.services.commitment.records import Commitment
@@ -21,7 +21,7 @@ from router.spool import Selection, Spool
 REQUEST: Final = "N-ACTION-RQ"
 REPORT: Final = "N-EVENT-REPORT-RQ"
 
-_REASONS: Final = {
+_REASONS: Final[dict[int, FailureReason]] = {
     Status.NO_SUCH_SOP_INSTANCE: FailureReason.NO_SUCH_OBJECT_INSTANCE,
     Status.NO_SUCH_SOP_CLASS: FailureReason.REFERENCED_SOP_CLASS_NOT_SUPPORTED,
     Status.CLASS_INSTANCE_CONFLICT: FailureReason.CLASS_INSTANCE_CONFLICT,
@@ -98,12 +98,11 @@ def outcome(delivery: Waiting, response: Response) -> Result:
     return Result.RETRY if response.status in passes else Result.HELD
 
 
-def refusal(words: str) -> FailureReason:
-    """What a request that was held means for the instances: by the status that the archive answered, which the reason
-    begins with; 0122H where it takes no storage commitment at all."""
-    if words.startswith("proposed "):
+def refusal(cause: Cause, status: int | None) -> FailureReason:
+    """Return what a request that is held means for the instances, by how its last attempt ended.
+
+    0122H where the archive accepts no presentation context of storage commitment.
+    """
+    if cause is Cause.NO_CONTEXT:
         return FailureReason.REFERENCED_SOP_CLASS_NOT_SUPPORTED
-    for status, reason in _REASONS.items():
-        if words.startswith(f"{status:04X}H"):
-            return reason
-    return FailureReason.PROCESSING_FAILURE
+    return _REASONS.get(status, FailureReason.PROCESSING_FAILURE) if status else FailureReason.PROCESSING_FAILURE

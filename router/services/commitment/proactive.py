@@ -20,7 +20,7 @@ from pydicom.uid import generate_uid
 
 from router.config import Config, Peer
 from router.dimse import describe
-from router.messages import Address, DeliveryState, Purpose, Result, Settlement, Waiting
+from router.messages import Address, AttemptResult, DeliveryState, Purpose, Result, Waiting
 from router.services.commitment import records
 from router.services.commitment.records import Commitment, Stage
 from router.services.commitment.transaction import COMMITTED, Clause, FailureReason, Outcome, Reference
@@ -158,13 +158,13 @@ class Proactive:
 
     async def _settle(self, message_id: int, said: Said, archive: str, peer: Peer | None) -> None:
         if said.reason == COMMITTED:
-            settlement: Settlement | None = Settlement(result=Result.DELIVERED, reason="committed")
+            settlement: AttemptResult | None = AttemptResult(result=Result.DELIVERED, reason="committed")
         else:
             settlement = await self._refused(message_id, said, archive, peer)
         if settlement is not None:
             self._spool.settle(message_id, archive, settlement, purpose=Purpose.RETAIN)
 
-    async def _refused(self, message_id: int, said: Said, archive: str, peer: Peer | None) -> Settlement | None:
+    async def _refused(self, message_id: int, said: Said, archive: str, peer: Peer | None) -> AttemptResult | None:
         """The settlement of a message that its archive did not commit to; None where it is finished or held by now."""
         selection = Selection(
             message_ids=(message_id,),
@@ -188,7 +188,7 @@ class Proactive:
             attempt=attempts,
         )
         rest = peer.commitment.after if peer is not None else 0.0
-        return Settlement(result=result, reason=words, due=self._spool.clock() + rest)
+        return AttemptResult(result=result, reason=words, due=self._spool.clock() + rest)
 
     async def _send_again(self, row: QueueRow, archive: str) -> str:
         """The object as a message of its own, to the archive alone; what came of it, in words."""

@@ -8,8 +8,9 @@ import trio
 from structlog.testing import capture_logs
 
 from pdu import AssociateRJ
-from router.delivery.retry import STRIKES
+from router.delivery.retry import UNANSWERED_TO_OPEN
 from router.dimse import Command
+from router.messages import Cause
 from router.spool import Spool
 from tests.router.harness import (
     CT,
@@ -37,6 +38,20 @@ async def send(router: RunningRouter, *uids: str, contexts: tuple[tuple[str, str
             sop_class = contexts[which][0]
             response = await modality.store(store_rq(uid, sop_class), data_set(uid, sop_class), 2 * which + 1)
             assert response.status == 0
+
+
+def one_peer(port: int, keys: str = "") -> str:
+    """A peer with keys of its own, and a route that sends it everything."""
+    return f"""
+    [peers.pacs]
+    ae_title = "PACS"
+    address = "127.0.0.1:{port}"
+    {keys}
+    [[routes]]
+    name = "all"
+    service = "storage"
+    to = "pacs"
+    """
 
 
 UIDS = [f"1.2.3.{number}" for number in range(1, 11)]
@@ -132,7 +147,7 @@ async def test_one_poison_object_does_not_slow_the_others(tmp_path: Path) -> Non
         assert (await router.totals("pacs"))["accepted"] == 10
 
 
-@pytest.mark.parametrize("trouble", [0xA700, "abort", "close"])
+@pytest.mark.parametrize("trouble", ["abort", "close"])
 async def test_a_destination_that_keeps_failing_is_left_in_peace_for_a_while(tmp_path: Path, trouble: Answer) -> None:
     asked: set[str | None] = set()
 
@@ -159,7 +174,7 @@ async def test_a_destination_that_keeps_failing_is_left_in_peace_for_a_while(tmp
                 return (await router.totals("pacs"))["actor_stage"] == "backing off"
 
             await eventually(backing_off)
-            assert len(asked) == STRIKES
+            assert len(asked) == UNANSWERED_TO_OPEN
             assert (await router.totals("pacs"))["waiting"] == 11
 
 
@@ -232,21 +247,31 @@ async def test_an_association_that_lingers_takes_what_is_due_again(tmp_path: Pat
             assert archive.associations == 1
 
 
-@pytest.mark.parametrize(
-    ("rejection", "outcome"),
-    [((1, 1, 7), "held"), ((1, 1, 3), "held"), ((2, 3, 2), "delivered"), ((2, 3, 1), "delivered")],
-)
-async def test_a_permanent_rejection_is_held_a_transient_one_tried_again(
-    tmp_path: Path, rejection: tuple[int, int, int], outcome: str
-) -> None:
+@pytest.mark.parametrize("rejection", [(1, 1, 7), (1, 1, 3), (1, 1, 1), (1, 1, 2), (1, 3, 1), (2, 3, 2), (2, 3, 1)])
+async def test_whatever_rejection_is_tried_again_and_is_loud(tmp_path: Path, rejection: tuple[int, int, int]) -> None:
     result, source, reason = rejection
-    answers = iter([AssociateRJ(result=result, source=source, reason=reason)])
-    async with (
-        Archive(on_request=lambda _: next(answers, None)).serving() as archive,
-        running_router(configuration(tmp_path, pacs=archive.port)) as router,
-    ):
-        await send(router, UIDS[0])
-        await router.until("pacs", **{outcome: 1}, waiting=0, in_flight=0)
+    answers = iter([AssociateRJ(result=result, source=source, reason=reason)] * 3)
+    with capture_logs() as logs:
+        async with (
+            Archive(on_request=lambda _: next(answers, None)).serving() as archive,
+            running_router(configuration(tmp_path, pacs=archive.port)) as router,
+        ):
+            await send(router, *UIDS)
+            await router.until("pacs", delivered=10, waiting=0, in_flight=0)
+    loud = [line for line in logs if line["event"] == "destination unreachable"]
+    assert [line["log_level"] for line in loud] == ["error"] * 3
+    assert all("rejected" in line["why"] for line in loud)
+
+
+async def test_a_destination_that_rejects_for_longer_than_give_up_gets_its_deliveries_held(tmp_path: Path) -> None:
+    rejection = AssociateRJ(result=1, source=1, reason=3)
+    async with Archive(on_request=lambda _: rejection).serving() as archive:
+        text = one_peer(archive.port, 'retry = { first = "10ms", factor = 1.0, max = "10ms", give_up = "100ms" }')
+        async with running_router(configuration(tmp_path, text)) as router:
+            await send(router, *UIDS[:3])
+            await router.until("pacs", held=3, waiting=0)
+            rows = await router.spool.queue()
+    assert {row.cause for row in rows} == {Cause.REJECTED}
 
 
 async def test_what_the_archive_has_no_presentation_context_for_is_held_and_the_rest_goes(tmp_path: Path) -> None:
@@ -370,15 +395,15 @@ async def test_a_reload_exchanges_routes_and_peers_and_loses_nothing(tmp_path: P
 async def test_a_crashed_destination_is_started_again_and_the_others_do_not_notice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waiting = Spool.waiting
+    fresh = Spool.fresh
     crashes = iter([True])
 
     async def crash_once(self: Spool, destination: str, after: int, limit: int) -> object:
         if destination == "pacs" and next(crashes, False):
             raise RuntimeError("a bug")
-        return await waiting(self, destination, after, limit)
+        return await fresh(self, destination, after, limit)
 
-    monkeypatch.setattr(Spool, "waiting", crash_once)
+    monkeypatch.setattr(Spool, "fresh", crash_once)
     async with Archive().serving() as pacs, Archive().serving() as vna:
         async with running_router(configuration(tmp_path, pacs=pacs.port, vna=vna.port)) as router:
             await send(router, UIDS[0])

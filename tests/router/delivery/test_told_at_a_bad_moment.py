@@ -1,5 +1,6 @@
 """News that comes while nobody listens, errors amid others, answers too late: nothing is lost, nothing stops."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,15 +50,19 @@ async def send(router: RunningRouter, uid: str) -> None:
 
 def slow_ledger(router: RunningRouter) -> trio.Event:
     """From now on, reading the queue takes a while; set when it is being read."""
-    real, asked = router.spool.waiting, trio.Event()
+    asked = trio.Event()
 
-    async def waiting(*arguments: Any) -> Any:
-        asked.set()
-        rows = await real(*arguments)
-        await trio.sleep(0.1)
-        return rows
+    def slowed(real: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def read(*arguments: Any) -> Any:
+            asked.set()
+            answer = await real(*arguments)
+            await trio.sleep(0.1)
+            return answer
 
-    router.spool.waiting = waiting  # type: ignore[assignment, method-assign]
+        return read
+
+    for name in ("fresh", "due", "first_of_lanes"):
+        setattr(router.spool, name, slowed(getattr(router.spool, name)))
     return asked
 
 

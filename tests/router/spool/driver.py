@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from router.messages import Address, DeliveryState, Envelope, Purpose, Result, Settlement, SpoolSettings, Waiting
-from router.spool import Spool, SpoolError
+from router.messages import Address, AttemptResult, DeliveryState, Envelope, Purpose, Result, SpoolSettings, Waiting
+from router.spool import Spool, SpoolError, backlog
 from router.spool.files import FileSystem
 from router.spool.incoming import Incoming
 from router.spool.jobs import Answer, Ask, Commit, Settle
@@ -58,16 +58,21 @@ def content(seed: int, size: int) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
-def delivered(reason: str = "0000H") -> Settlement:
-    return Settlement(result=Result.DELIVERED, reason=reason)
+async def waiting(spool: Spool, destination: str, after: int, limit: int) -> list[Waiting]:
+    """What waits at a destination and has not failed."""
+    return [row.waiting for row in (await spool.fresh(destination, after, limit)).rows]
 
 
-def held(reason: str = "C000H") -> Settlement:
-    return Settlement(result=Result.HELD, reason=reason)
+def delivered(reason: str = "0000H") -> AttemptResult:
+    return AttemptResult(result=Result.DELIVERED, reason=reason)
 
 
-def retry(reason: str = "A700H") -> Settlement:
-    return Settlement(result=Result.RETRY, reason=reason)
+def held(reason: str = "C000H") -> AttemptResult:
+    return AttemptResult(result=Result.HELD, reason=reason)
+
+
+def retry(reason: str = "A700H") -> AttemptResult:
+    return AttemptResult(result=Result.RETRY, reason=reason)
 
 
 class Driver:
@@ -134,9 +139,9 @@ class Driver:
         return receipt
 
     def settle(
-        self, message_id: int, destination: str, settlement: Settlement, purpose: Purpose = Purpose.SEND
+        self, message_id: int, destination: str, settlement: AttemptResult, purpose: Purpose = Purpose.SEND
     ) -> None:
-        outcome = Outcome(message_id=message_id, destination=destination, purpose=purpose, settlement=settlement)
+        outcome = Outcome(message_id=message_id, destination=destination, purpose=purpose, result=settlement)
         self.writer.turn([Settle(outcome)])
 
     def ask(self, question: Callable[[Writer], T]) -> T:
@@ -161,7 +166,7 @@ class Driver:
             self.writer.turn([])
 
     def waiting(self, destination: str) -> list[Waiting]:
-        return [row.waiting for row in self.ledger.waiting(destination, 0, 10_000)]
+        return [row.waiting for row in backlog.fresh(self.ledger, destination, 0, 10_000).rows]
 
     def place(self, message_id: int) -> Place:
         place = self.ledger.place(message_id)

@@ -36,7 +36,7 @@ def finish(driver: Driver, messages: list[int]) -> None:
     """All their deliveries, in one turn."""
     driver.writer.turn(
         [
-            Settle(Outcome(message_id=message_id, destination=destination, settlement=delivered()))
+            Settle(Outcome(message_id=message_id, destination=destination, result=delivered()))
             for message_id in messages
             for destination in ("pacs", "vna")
         ]
@@ -356,7 +356,7 @@ def test_history_is_forgotten_in_bounded_steps() -> None:
     driver.writer.turn([driver.put(b"", envelope(f"1.2.{number}")) for number in range(2500)])
     driver.writer.segments.seal()
     driver.writer.turn(
-        [Settle(Outcome(message_id=number + 1, destination="pacs", settlement=delivered())) for number in range(2500)]
+        [Settle(Outcome(message_id=number + 1, destination="pacs", result=delivered())) for number in range(2500)]
     )
     steps = []
     while driver.writer.housekeeping.has_work:

@@ -10,7 +10,7 @@ from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.messages import DeliveryState, Result, Settlement
+from router.messages import AttemptResult, DeliveryState, Result
 from router.spool.counters import Counters
 from router.spool.ledger import Entry, Finished, Ledger, Outcome
 from router.spool.queries import totals
@@ -28,8 +28,8 @@ outcomes = st.builds(
     Outcome,
     message_id=st.integers(1, 80),
     destination=st.sampled_from([*DESTINATIONS, "nobody"]),
-    settlement=st.builds(
-        Settlement, result=st.sampled_from(Result), reason=st.sampled_from(["0000H success", "C000H", "A700H"])
+    result=st.builds(
+        AttemptResult, result=st.sampled_from(Result), reason=st.sampled_from(["0000H success", "C000H", "A700H"])
     ),
 )
 
@@ -67,9 +67,9 @@ class Model:
     def settle(self, outcome: Outcome) -> None:
         pair = outcome.message_id, outcome.destination
         if self.state.get(pair) in UNFINISHED:
-            self.state[pair] = STATE.get(outcome.settlement.result, self.state[pair])
+            self.state[pair] = STATE.get(outcome.result.result, self.state[pair])
             self.attempts[pair] += 1
-            self.reason[pair] = outcome.settlement.reason
+            self.reason[pair] = outcome.result.reason
 
     def finished(self) -> list[Entry]:
         return [
@@ -131,7 +131,7 @@ def test_a_held_delivery_that_is_delivered_after_all_frees_its_lane() -> None:
 
 
 def told(message_id: int, result: Result) -> Outcome:
-    return Outcome(message_id=message_id, destination="pacs", settlement=Settlement(result=result, reason="told"))
+    return Outcome(message_id=message_id, destination="pacs", result=AttemptResult(result=result, reason="told"))
 
 
 def test_an_instance_is_found_however_many_others_there_are_and_however_often_it_came() -> None:

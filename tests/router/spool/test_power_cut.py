@@ -7,7 +7,7 @@ from attrs import define, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.messages import Address, Envelope, Result, Settlement
+from router.messages import Address, AttemptResult, Envelope, Result
 from router.spool import record
 from router.spool.jobs import Ask, Commit, Job, Settle
 from router.spool.ledger import Outcome
@@ -120,9 +120,9 @@ class World:
                 if destination:
                     if result is Result.DELIVERED:
                         sent.finished.add(destination)
-                    settlement = Settlement(result=result, reason="said so")
+                    settlement = AttemptResult(result=result, reason="said so")
                     message_id = sent.receipt.message_id
-                    jobs.append(Settle(Outcome(message_id=message_id, destination=destination, settlement=settlement)))
+                    jobs.append(Settle(Outcome(message_id=message_id, destination=destination, result=settlement)))
         return jobs
 
     def word(self) -> tuple[Sent, Action, Ask[Changed]] | None:
@@ -207,8 +207,8 @@ class World:
         for message_id, destination in driver.ledger.execute(
             "SELECT message_id, destination FROM deliveries WHERE state IN (0, 2)"
         ).fetchall():
-            settlement = Settlement(result=Result.DELIVERED, reason="0000H")
-            outcome = Outcome(message_id=message_id, destination=destination, settlement=settlement)
+            settlement = AttemptResult(result=Result.DELIVERED, reason="0000H")
+            outcome = Outcome(message_id=message_id, destination=destination, result=settlement)
             jobs.append(Settle(outcome))
         driver.writer.turn(jobs)
         driver.tidy()

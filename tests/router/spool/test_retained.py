@@ -1,6 +1,6 @@
 """What is retained until its destination has committed to it: what of it may be asked for, and when."""
 
-from router.messages import Purpose, Result, Settlement
+from router.messages import AttemptResult, Purpose, Result
 from router.spool.queries import START, retained
 from router.spool.values import Action, Selection
 from tests.router.spool.driver import Driver, content, delivered, envelope, held
@@ -38,7 +38,7 @@ def test_what_was_refused_comes_after_what_was_never_asked_for_and_not_before_it
     driver = driver_with("1.1", "1.2", "1.3")
     for message_id in (1, 2, 3):
         driver.settle(message_id, "pacs", delivered())
-    refused = Settlement(result=Result.RETRY, reason="not committed", due=driver.ledger.clock() + 60)
+    refused = AttemptResult(result=Result.RETRY, reason="not committed", due=driver.ledger.clock() + 60)
     driver.settle(1, "pacs", refused, Purpose.RETAIN)
     assert asked(driver) == [2, 3]
     assert asked(driver, clock=driver.ledger.clock() + 61) == [2, 3, 1]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from router.messages import DeliveryState, Purpose
-from router.spool import Spool, SpoolUnusable
+from router.spool import Spool, SpoolUnusable, backlog
 from router.spool.counters import Counters
 from router.spool.database import Database
 from router.spool.files import REAL
@@ -97,7 +97,7 @@ def test_a_ledger_of_schema_2_keeps_every_row_total_and_its_clock(tmp_path: Path
     assert totals(ledger.connection) == TOTALS
     assert totals(ledger.connection, Purpose.RETAIN) == RETAINED
     assert ledger.clock() >= 1234.5
-    assert [row.waiting.born for row in ledger.waiting("pacs", 0, 10)] == [11.5]
+    assert [row.waiting.born for row in backlog.fresh(ledger, "pacs", 0, 10).rows] == [11.5]
     added = ledger.execute("SELECT DISTINCT due, status, cause, crashes, unanswered FROM deliveries")
     assert added.fetchall() == [(0.0, None, "", 0, 0)]
     ledger.close()
@@ -110,8 +110,8 @@ def test_a_ledger_that_was_brought_up_to_date_works_on_and_opens_again(tmp_path:
         ledger.add([entry(5, ("pacs", "vna"))])
         ledger.settle(
             [
-                Outcome(message_id=1, destination="pacs", settlement=delivered()),
-                Outcome(message_id=5, destination="vna", settlement=held()),
+                Outcome(message_id=1, destination="pacs", result=delivered()),
+                Outcome(message_id=5, destination="vna", result=held()),
             ]
         )
     ledger.close()

@@ -1,0 +1,106 @@
+"""Fresh deliveries that are likely to share a fate, and where among them to try next. Pure: no trio, no clock.
+
+A cohort is what one AE has sent of one SOP class in one transfer syntax. Objects that a destination cannot stand come
+in runs: a series, a study, what arrived in one hour. So after an attempt without an answer the next is never the
+neighbour: another cohort goes first, and within the cohort another place, the newest, the middle, the oldest. Where
+one succeeds, its neighbours follow. A cohort that has failed at every place rests, for a multiple of the time that
+the failure took: its attempts then occupy the destination for a small part of the time, however long each lasts. What
+arrives after the failure need not rest.
+"""
+
+from bisect import bisect_right, insort
+from collections.abc import Callable
+from enum import Enum
+from operator import attrgetter
+from typing import Final
+
+from attrs import define, field
+
+from router.messages import Waiting
+
+Group = tuple[str, str, str]
+"""What the deliveries of a cohort have in common: calling AE, SOP class, transfer syntax."""
+
+REST: Final = 7.0
+"""Seconds of rest for each second that an unanswered attempt took: attempts fill an eighth of the time."""
+_by_id = attrgetter("message_id")
+
+
+class Place(Enum):
+    """Where in a cohort the next delivery is taken."""
+
+    OLDEST = 0
+    NEWEST = 1
+    MIDDLE = 2
+
+
+@define
+class Cohort:
+    """Fresh deliveries of one group, and what became of the last ones."""
+
+    deliveries: list[Waiting] = field(factory=list)
+    """In the order of their message ids."""
+    failures: int = 0
+    """Attempts in a row that got no answer."""
+    place: Place = Place.OLDEST
+    rest_until: float = 0.0
+    """When the cohort may be tried again after it has failed at every place, and when it returns to its oldest."""
+    _newest: int = 0
+    """The highest message id that got no answer: what has come in behind it was not tried, nor was its neighbour."""
+
+    def add(self, delivery: Waiting) -> None:
+        """Take a delivery in, wherever its message id belongs."""
+        if not self.deliveries or delivery.message_id > self.deliveries[-1].message_id:
+            self.deliveries.append(delivery)
+        else:
+            insort(self.deliveries, delivery, key=_by_id)
+
+    def rests(self, now: float) -> bool:
+        return self.failures >= len(Place) and now < self.rest_until
+
+    def available(self, now: float) -> int:
+        """How many deliveries might be taken now."""
+        if not self.rests(now):
+            return len(self.deliveries)
+        return len(self.deliveries) - bisect_right(self.deliveries, self._newest, key=_by_id)
+
+    def rank(self) -> tuple[int, int]:
+        """The cohort of the lowest rank goes first: one that has not failed, then one that has news."""
+        return min(self.failures, 1) if self._has_news else self.failures, self.deliveries[
+            0
+        ].message_id if self.deliveries else 0
+
+    @property
+    def _has_news(self) -> bool:
+        """Whether something has come in behind what got no answer."""
+        return bool(self.deliveries) and self.deliveries[-1].message_id > self._newest
+
+    def take(self, now: float) -> Waiting:
+        """The next delivery, where one is `available`."""
+        if self.failures and self._has_news:
+            self.place = Place.NEWEST
+        elif not self.failures and now >= self.rest_until:
+            self.place = Place.OLDEST
+        index = {Place.OLDEST: 0, Place.NEWEST: -1, Place.MIDDLE: len(self.deliveries) // 2}[self.place]
+        return self.deliveries.pop(index)
+
+    def take_all(self, chosen: Callable[[Waiting], bool]) -> list[Waiting]:
+        taken = [delivery for delivery in self.deliveries if chosen(delivery)]
+        if taken:
+            self.deliveries = [delivery for delivery in self.deliveries if not chosen(delivery)]
+        return taken
+
+    def failed(self, message_id: int, now: float, seconds: float, *, counts: bool) -> None:
+        """An attempt got no answer in so many `seconds`. It `counts` once, however often it is told."""
+        if counts:
+            self.failures += 1
+            self.place = Place((self.place.value + 1) % len(Place))
+            self._newest = max(self._newest, message_id)
+        self.rest_until = max(self.rest_until, now + REST * seconds)
+
+    def succeeded(self) -> None:
+        """An attempt was answered: its neighbours follow."""
+        self.failures = 0
+
+    def forgive(self) -> None:
+        self.failures, self.rest_until = 0, 0.0

@@ -1,0 +1,276 @@
+"""The deliveries of one destination that may travel now: a bounded part of the ledger's queue.
+
+Pure bookkeeping: no trio, no clock. What waits for its own retry is in the ledger alone, and so is all of a lane but
+its first delivery. Each delivery here is ready or in flight. A ready one is
+
+- fresh: never tried, or to be tried anew by an operator's word. Grouped by cohort (cohort.py), oldest first;
+- again: its last attempt was answered, and it is due once more;
+- a suspect: its last attempt ended without an answer, or in an exception of our own. Only one of these is in flight
+  at a time, alone on its association, so that objects which each end an association, or cost a whole timeout, cannot
+  occupy all of them.
+
+Not here: reading the ledger (backlog.py), when a destination is tried (retry.py).
+"""
+
+from collections import deque
+from collections.abc import Callable, Container, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import Final
+
+from attrs import define, field
+
+from router.delivery.cohort import Cohort, Group
+from router.messages import Cause, Waiting
+
+Pair = tuple[str, str]
+"""(SOP class, transfer syntax): what a presentation context is made of."""
+
+SUSPICIOUS: Final = frozenset({Cause.ABORTED, Cause.TIMED_OUT, Cause.CRASHED})
+_MOST_COHORTS: Final = 64
+_AGAIN_EVERY: Final = 8
+"""One of so many deliveries is one that has failed before, although fresh ones wait, and the other way round."""
+
+
+def is_suspect(delivery: Waiting) -> bool:
+    """Whether the last attempt of it ended without an answer."""
+    return delivery.cause in SUSPICIOUS
+
+
+def pair_of(delivery: Waiting) -> Pair:
+    """The presentation context that it needs."""
+    return delivery.abstract_syntax, delivery.transfer_syntax
+
+
+def _group_of(delivery: Waiting) -> Group:
+    return delivery.calling_ae, delivery.abstract_syntax, delivery.transfer_syntax
+
+
+@define
+class DeliveryQueue:
+    """All deliveries that the actor of one destination knows of."""
+
+    capacity: int = 512
+    """Fresh deliveries, in flight ones included, past which no more are read from the ledger."""
+    again_capacity: int = 256
+    """The same of those that have failed before."""
+    lanes_to_read: set[str] = field(factory=set)
+    """Lanes whose first delivery may travel now; only the ledger knows which it is."""
+    _known: dict[int, Waiting] = field(factory=dict)
+    _cohorts: dict[Group, Cohort] = field(factory=dict)
+    _again: dict[Pair, deque[Waiting]] = field(factory=dict)
+    _suspects: dict[Pair, deque[Waiting]] = field(factory=dict)
+    _in_flight: set[int] = field(factory=set)
+    _suspect: int | None = None
+    """The message id of the suspect that is in flight."""
+    _stalled: set[int] = field(factory=set)
+    """Message ids of what is in flight and has waited for long."""
+    _takes: int = 0
+    _left: set[int] | None = None
+    """While the ledger is read: what has left since, which its answer does not know."""
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __contains__(self, message_id: int) -> bool:
+        return message_id in self._known
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._in_flight)
+
+    @property
+    def fresh(self) -> int:
+        """Fresh deliveries that are ready, whether or not their cohort rests."""
+        return sum(len(cohort.deliveries) for cohort in self._cohorts.values())
+
+    @property
+    def again(self) -> int:
+        """Deliveries that have failed before and are ready."""
+        return sum(map(len, chain(self._again.values(), self._suspects.values())))
+
+    @property
+    def room(self) -> int:
+        """How many more fresh deliveries may be read."""
+        return self.capacity - self.fresh - len(self._in_flight) - len(self.lanes_to_read)
+
+    @property
+    def again_room(self) -> int:
+        """How many more deliveries that have failed before may be read."""
+        return self.again_capacity - self.again
+
+    def available(self, now: float) -> int:
+        """How many deliveries might be taken now."""
+        fresh = sum(cohort.available(now) for cohort in self._cohorts.values())
+        suspects = sum(map(len, self._suspects.values())) if self._may_suspects_travel else 0
+        return fresh + sum(map(len, self._again.values())) + suspects
+
+    @property
+    def _may_suspects_travel(self) -> bool:
+        return self._suspect is None and not self._stalled
+
+    def next_moment(self, now: float) -> float:
+        """When a resting cohort may be tried again."""
+        moments = (
+            cohort.rest_until for cohort in self._cohorts.values() if cohort.deliveries and not cohort.available(now)
+        )
+        return min(moments, default=float("inf"))
+
+    @contextmanager
+    def being_read(self) -> Iterator[None]:
+        """While this lasts, the ledger is asked and its answer is added. What leaves meanwhile is not let in again:
+        the answer may be older."""
+        self._left = set()
+        try:
+            yield
+        finally:
+            self._left = None
+
+    def add(self, deliveries: Iterable[Waiting]) -> None:
+        """Take in deliveries that may travel now; those already known are passed over."""
+        for delivery in deliveries:
+            if delivery.message_id in self._known or (self._left and delivery.message_id in self._left):
+                continue
+            self._known[delivery.message_id] = delivery
+            if is_suspect(delivery):
+                self._suspects.setdefault(pair_of(delivery), deque()).append(delivery)
+            elif delivery.due:
+                self._again.setdefault(pair_of(delivery), deque()).append(delivery)
+            else:
+                self._cohort_of(delivery).add(delivery)
+
+    def _cohort_of(self, delivery: Waiting) -> Cohort:
+        group = _group_of(delivery)
+        if (cohort := self._cohorts.get(group)) is None:
+            if len(self._cohorts) >= _MOST_COHORTS:  # what the empty ones have learned is forgotten
+                self._drop_empty_cohorts()
+            cohort = self._cohorts[group] = Cohort()
+        return cohort
+
+    def _drop_empty_cohorts(self) -> None:
+        self._cohorts = {group: cohort for group, cohort in self._cohorts.items() if cohort.deliveries}
+
+    def plan(self, now: float) -> list[Pair]:
+        """The presentation contexts that are needed, in the order in which deliveries would be taken."""
+        cohorts = sorted(self._cohorts.items(), key=lambda item: item[1].rank())
+        fresh = (group[1:] for group, cohort in cohorts if cohort.available(now))
+        suspects = self._suspects if self._may_suspects_travel else ()
+        return list(dict.fromkeys(chain(fresh, _by_age(self._again), suspects)))
+
+    def take(self, offered: Container[Pair], now: float, *, alone: bool, probing: bool = False) -> Waiting | None:
+        """A delivery that one of the `offered` contexts can carry; it is in flight from now on.
+
+        `alone`: nothing else is under way on the association, so that it may be a suspect. `probing`: it is to tell
+        whether the destination works, so that fresh ones always go first.
+        """
+        self._takes += 1
+        ways = [self._take_fresh, self._take_again, self._take_suspect if alone else _nothing]
+        if not probing and not self._takes % _AGAIN_EVERY:
+            ways = ways[1:] + ways[:1]
+            if not self._takes % (2 * _AGAIN_EVERY):
+                ways[0], ways[1] = ways[1], ways[0]
+        for way in ways:
+            if (delivery := way(offered, now)) is not None:
+                self._in_flight.add(delivery.message_id)
+                return delivery
+        return None
+
+    def _take_fresh(self, offered: Container[Pair], now: float) -> Waiting | None:
+        able = [
+            (cohort.rank(), group)
+            for group, cohort in self._cohorts.items()
+            if group[1:] in offered and cohort.available(now)
+        ]
+        if not able:
+            return None
+        return self._cohorts[min(able)[1]].take(now)
+
+    def _take_again(self, offered: Container[Pair], now: float) -> Waiting | None:
+        return _take_oldest(self._again, offered)
+
+    def _take_suspect(self, offered: Container[Pair], now: float) -> Waiting | None:
+        if not self._may_suspects_travel:
+            return None
+        delivery = _take_oldest(self._suspects, offered)
+        if delivery is not None:
+            self._suspect = delivery.message_id
+        return delivery
+
+    def take_all(self, chosen: Callable[[Waiting], bool]) -> list[Waiting]:
+        """All ready deliveries that are `chosen`, in flight from now on: to be settled without being sent."""
+        taken = []
+        for cohort in self._cohorts.values():
+            taken += cohort.take_all(chosen)
+        for queues in (self._again, self._suspects):
+            for pair, queue in list(queues.items()):
+                taken += [delivery for delivery in queue if chosen(delivery)]
+                queues[pair] = deque(delivery for delivery in queue if not chosen(delivery))
+                if not queues[pair]:
+                    del queues[pair]
+        self._in_flight |= {delivery.message_id for delivery in taken}
+        return taken
+
+    def leave(self, message_id: int, *, delivered: bool) -> None:
+        """An attempt is over and the ledger knows how. Where it was delivered, the next of its lane may travel."""
+        delivery = self._known.pop(message_id)
+        self._in_flight.remove(message_id)
+        self._stalled.discard(message_id)
+        if self._suspect == message_id:
+            self._suspect = None
+        if self._left is not None:
+            self._left.add(message_id)
+        if delivered and delivery.key:
+            self.lanes_to_read.add(delivery.key)
+
+    def stalls(self, delivery: Waiting, now: float, seconds: float) -> None:
+        """It has got no answer yet, in so many `seconds`. While that is so no suspect travels: they would occupy the
+        associations that are left."""
+        if delivery.message_id not in self._stalled:
+            self.failed(delivery, now, seconds)
+            self._stalled.add(delivery.message_id)
+
+    def failed(self, delivery: Waiting, now: float, seconds: float) -> None:
+        """It got no answer in so many `seconds`: its cohort is tried at another place next. What was tried before
+        tells nothing new about its cohort."""
+        counts = delivery.message_id not in self._stalled
+        if not delivery.due and not is_suspect(delivery):
+            self._cohort_of(delivery).failed(delivery.message_id, now, seconds, counts=counts)
+
+    def responded(self, delivery: Waiting) -> None:
+        """It got a response, whatever the status."""
+        self._stalled.discard(delivery.message_id)
+        if cohort := self._cohorts.get(_group_of(delivery)):
+            cohort.succeeded()
+
+    def forgive(self) -> None:
+        """The destination was at fault, and is well again: no cohort rests any more."""
+        for cohort in self._cohorts.values():
+            cohort.forgive()
+
+    def forget_ready(self) -> None:
+        """Drop all that is not in flight: the ledger has changed and will be read anew."""
+        self._known = {message_id: self._known[message_id] for message_id in self._in_flight}
+        self._cohorts.clear()
+        self._again.clear()
+        self._suspects.clear()
+        self.lanes_to_read.clear()
+
+
+def _nothing(offered: Container[Pair], now: float) -> None:
+    return None
+
+
+def _by_age(queues: dict[Pair, deque[Waiting]]) -> list[Pair]:
+    return sorted(queues, key=lambda pair: queues[pair][0].due)
+
+
+def _take_oldest(queues: dict[Pair, deque[Waiting]], offered: Container[Pair]) -> Waiting | None:
+    """Of what one of the contexts can carry, what has been due for longest."""
+    pairs = [pair for pair in queues if pair in offered]
+    if not pairs:
+        return None
+    pair = min(pairs, key=lambda pair: queues[pair][0].due)
+    delivery = queues[pair].popleft()
+    if not queues[pair]:
+        del queues[pair]
+    return delivery
