@@ -1,6 +1,8 @@
 """What all tests share: Hypothesis without a stopwatch, and longer runs where `make fuzz` asks for them."""
 
+import logging
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +19,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.enviro
 @pytest.fixture(autouse=True)
 def logs_as_they_were() -> Iterator[None]:
     """What a test says about the logs is not true of the next one."""
-    before = structlog.get_config()
+    before, hook = structlog.get_config(), sys.unraisablehook
     yield
     structlog.configure(**before)
+    logging.captureWarnings(False)
+    sys.unraisablehook = hook

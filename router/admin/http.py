@@ -25,8 +25,8 @@ _READ_DEADLINE: Final = 30.0
 _WRITE_DEADLINE: Final = 60.0
 """Seconds for the client to take one piece of the answer."""
 _LINGER: Final = 2.0
-"""Seconds in which a client may read the answer to a request that was not read to its end. A socket that is closed
-with unread bytes is reset, and the answer is lost."""
+"""Seconds that a client has to read the rest of the answer and close. A socket that is closed with unread bytes is
+reset, and the answer is lost."""
 
 _GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
 
@@ -35,8 +35,8 @@ Message = MutableMapping[str, Any]
 
 async def serve_request(application: ASGIApp, stream: trio.abc.Stream, scheme: str) -> None:
     """Answer one request and close the stream. What the application raises comes out after the answer."""
-    async with stream:
-        exchange = _Exchange(stream)
+    exchange = _Exchange(stream)
+    try:
         try:
             request = await exchange.request()
             if request is None:
@@ -48,8 +48,12 @@ async def serve_request(application: ASGIApp, stream: trio.abc.Stream, scheme: s
             return
         except Exception:
             await exchange.refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "the router failed to answer; its log says more")
+            await exchange.linger()
             raise
         await exchange.linger()
+    finally:
+        with trio.move_on_after(_LINGER):
+            await stream.aclose()
 
 
 class _Exchange:

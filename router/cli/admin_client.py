@@ -127,10 +127,10 @@ class AdminClient:
 
 def _client_context(tls: TLS) -> ssl.SSLContext:
     """Trust the very certificate of the configuration, whatever name it is for, and show it where one is asked for."""
-    context = ssl.create_default_context(cafile=tls.certificate)
-    context.check_hostname = False
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     try:
+        context = ssl.create_default_context(cafile=tls.certificate)
+        context.check_hostname = False
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         if tls.ca is not None:
             context.load_verify_locations(tls.ca)
         if tls.client != "off" and tls.certificate is not None:

@@ -45,7 +45,6 @@ log = structlog.get_logger()
 def run(ctx: click.Context, config_path: Path, log_format: logs.Format | None, log_level: str, phi: bool) -> None:
     """Run the router until SIGTERM or SIGINT. SIGHUP reads the configuration anew."""
     logs.configure(log_format, level=log_level, phi=phi)
-    logs.adopt_standard_error()
     try:
         config = load_config(config_path)
     except ConfigError as error:
@@ -53,6 +52,7 @@ def run(ctx: click.Context, config_path: Path, log_format: logs.Format | None, l
             log.error("configuration fault", file=str(config_path), path=fault.path, fault=fault.message)
         ctx.exit(EXIT_CONFIGURATION)
     _allow_many_files()
+    logs.adopt_standard_error()
     signal.signal(signal.SIGHUP, _not_reloaded)
     if not _serve(config):
         ctx.exit(EXIT_FAILED)

@@ -3,11 +3,13 @@
 import fcntl
 import io
 import json
+import logging
 import os
 import resource
 import subprocess
 import sys
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -167,8 +169,6 @@ def test_an_error_comment_is_shown_only_where_the_operator_asked_for_it() -> Non
 
 
 def test_what_a_library_logs_becomes_an_event_of_the_log() -> None:
-    import logging
-
     stream = Stream()
     logs.configure("json", stream=stream)
     logging.getLogger("library").error("it failed %d times", 3)
@@ -190,3 +190,23 @@ def test_the_dropped_lines_are_told_as_an_event() -> None:
     notice, kept = lines_of(stream)
     assert (notice["event"], notice["count"], notice["level"]) == ("log lines dropped", 1, "warning")
     assert kept["event"] == "kept"
+
+
+def test_warnings_and_what_nobody_can_catch_go_to_the_log() -> None:
+    stream = Stream()
+    logs.configure("json", stream=stream)
+    logs.adopt_standard_error()
+
+    class Faulty:
+        def __del__(self) -> None:
+            raise RuntimeError("nobody can catch this")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(True)
+        warnings.warn("mind the step", stacklevel=1)
+        logging.captureWarnings(False)
+    Faulty()
+    warned, ignored = lines_of(stream)
+    assert (warned["logger"], "mind the step" in warned["event"]) == ("py.warnings", True)
+    assert (ignored["event"], "nobody can catch this" in ignored["exception"]) == ("exception ignored", True)
