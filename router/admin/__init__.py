@@ -8,11 +8,12 @@ the router writes to admin.token in its spool at each start.
     GET  /api/queue                    deliveries; ?state= ?destination= ?limit= ?after=
     GET  /api/queue/{id}               one message and its deliveries
     GET  /api/queue/{id}/export        its object as a file of PS3.10
-    GET  /api/steps                    procedure steps; ?stage= ?limit= ?phi=1
+    GET  /api/steps                    procedure steps; ?stage= ?stale= ?limit= ?phi=1
     GET  /api/steps/{uid}              one step, its messages and its instances; ?phi=1
     GET  /api/commitments              storage commitment transactions; ?before= ?limit=
     GET  /api/commitments/{uid}        one transaction
     GET  /api/commitments/report       what archives have committed to; ?day= ?study= ?after= ?limit=
+    POST /api/steps/discard            forget steps in progress, for a reason
     POST /api/queue/{action}           retry, hold, release or discard what a JSON selection chooses
 
 Errors are {"error": words} with the status code that fits: 401 without the token, 403 from another host or origin.

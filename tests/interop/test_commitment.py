@@ -167,13 +167,15 @@ def routed(
     require: Any = "all",
     same: bool = False,
     address: bool = True,
+    entry: bool = True,
     **peers: Any,
 ) -> Iterator[RouterProcess]:
-    """A router on a port that everybody knows."""
+    """A router on a port that everybody knows; without `entry` it knows no peer of the modality's title."""
     content = configuration(archives, router={"listen": [f"{HOST}:{port}"]}, peers=peers)
     known = {"ae_title": modality.ae_title, "linger": "200ms", "commitment": {"reply": "same" if same else "new"}}
     known |= {"address": modality.address} if address else {}
-    content["peers"]["modality"] = {**known, "retry": {"first": "200ms", "max": "1s"}}
+    if entry:
+        content["peers"]["modality"] = {**known, "retry": {"first": "200ms", "max": "1s"}}
     content["routes"].append(
         {
             "name": "commitment",
@@ -298,3 +300,48 @@ def test_a_modality_hears_of_it_on_an_association_of_its_own(tmp_path: Path, sta
             listening.leave()
     assert (event_type, failed) == (1, {})
     assert committed == {one.sop_instance_uid for one in sent}
+
+
+def test_a_modality_without_an_entry_hears_of_it_on_the_same_association(tmp_path: Path) -> None:
+    port, sent = own_port(), [ct() for _ in range(2)]
+    listening = CommittingModality()
+    with CommittingArchive(port, ae_title="PYNET") as pynet:
+        with routed(tmp_path / "router", port, listening, {"pynet": pynet}, entry=False) as router:
+            store_all(HOST, port, sent, calling_ae="MODALITY")
+            assert listening.ask(router, sent, stays=True) == 0x0000
+            event_type, committed, failed = listening.wait()
+            listening.leave()
+    assert (event_type, failed) == (1, {})
+    assert committed == {one.sop_instance_uid for one in sent}
+
+
+class CommitmentAE(CommittingArchive):
+    """The AE of a system that does storage commitment for another one, which stores."""
+
+    def __init__(self, router_port: int, storage: PynetdicomArchive, **how: Any) -> None:
+        super().__init__(router_port, **how)
+        self._ae.require_called_aet = True
+        self.received = storage.received
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["asked by a modality", "of the router's own accord"])
+def test_an_archive_commits_under_an_ae_of_its_own(tmp_path: Path, own: bool) -> None:
+    port, sent = own_port(), [ct() for _ in range(4)]
+    with CommittingModality() as modality, PynetdicomArchive(ae_title="PYNET") as storage:
+        storage._ae.require_called_aet = True
+        with CommitmentAE(port, storage, ae_title="PYNET_SC") as another:
+            keys = {"ae_title": another.ae_title, "address": another.address, "request": own, "after": "1s"}
+            archives = {"pynet": storage}
+            with routed(tmp_path / "router", port, modality, archives, pynet={"commitment": keys}) as router:
+                assert store_all(HOST, port, sent, calling_ae="MODALITY") == [0x0000] * 4
+                if own:
+
+                    def is_committed() -> bool:
+                        return bool(router.get("/api/status")["destinations"]["pynet"].get("committed") == 4)
+
+                    until(is_committed, "everything is committed")
+                else:
+                    assert modality.ask(router, sent) == 0x0000
+                    event_type, committed, failed = modality.wait()
+                    assert (event_type, failed) == (1, {})
+                    assert committed == {one.sop_instance_uid for one in sent}

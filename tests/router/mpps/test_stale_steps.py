@@ -30,25 +30,33 @@ async def house(folder: Path, extra: str = "") -> AsyncIterator[tuple[RunningRou
             yield router, ris, scanner
 
 
+async def quiet(router: RunningRouter) -> None:
+    """Wait until nothing is delivered any more: its log lines would stand in a command's output."""
+    await router.until("ris", waiting=0, in_flight=0)
+
+
 async def discard(router: RunningRouter, *uids: str, exit_code: int = 0) -> Any:
+    await quiet(router)
     result = await command("steps", "discard", *uids, "--reason", WHY, "--json", *router.options)
     assert result.exit_code == exit_code, result.output
     return json.loads(result.stdout)
 
 
 async def stale(router: RunningRouter, age: str) -> list[str]:
+    await quiet(router)
     page = await asked("steps", "list", "--stale", age, *router.options)
     return [step["uid"] for step in page["steps"]]
 
 
 async def test_a_step_in_progress_is_never_forgotten_for_its_age(tmp_path: Path) -> None:
-    async with house(tmp_path, extra='[mpps]\nkeep = "1ms"') as (_, _, scanner):
+    async with house(tmp_path, extra='[mpps]\nkeep = "1ms"') as (router, _, scanner):
         assert (await scanner.create(UID, in_progress())).status == Status.SUCCESS
         assert (await scanner.create(OTHER, in_progress("2"))).status == Status.SUCCESS
         assert (await scanner.set(OTHER, completed())).status == Status.SUCCESS
-    async with house(tmp_path, extra='[mpps]\nkeep = "1ms"') as (router, _, scanner):
+        await quiet(router)
 
         async def forgotten() -> bool:
+            await router.router._mpps._forget()
             return len((await asked("steps", "list", *router.options))["steps"]) == 1
 
         await eventually(forgotten)
