@@ -18,6 +18,7 @@ import structlog
 
 from router.spool import SpoolUnusable
 from router.spool.database import WAL_KEPT
+from router.spool.files import in_words
 
 NAME: Final = "state.sqlite"
 _MARK: Final = "state.corrupt"
@@ -130,7 +131,7 @@ def _in_words(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, sqlite3.Error) as error:
-        words = error.strerror if isinstance(error, OSError) else str(error)
+        words = error.strerror if isinstance(error, OSError) else in_words(error)
         raise SpoolUnusable(f"{folder / NAME} cannot be opened: {words}") from error
 
 

@@ -48,6 +48,11 @@ def is_for_now(error: BaseException) -> bool:
     return is_no_room(error) or is_locked(error)
 
 
+def in_words(error: OSError | sqlite3.Error) -> str:
+    """What an error says, and what to do about it where that is known."""
+    return "the disk is full: make room on it and start again" if is_disk_full(error) else str(error)
+
+
 class FileSystem:
     """Thin: each method is one call, or the loop that a partial write asks for."""
 

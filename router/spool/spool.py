@@ -21,7 +21,7 @@ from router.spool.admission import Admission
 from router.spool.backlog import DuePart, Part, Position
 from router.spool.desk import Desk
 from router.spool.errors import DamagedMessage, SpoolClosed, SpoolUnusable, UnknownMessage
-from router.spool.files import REAL, FileSystem
+from router.spool.files import REAL, FileSystem, in_words
 from router.spool.housekeeping import Housekeeping
 from router.spool.incoming import Incoming
 from router.spool.jobs import Ask, Commit, Settle, Stop
@@ -97,7 +97,7 @@ class Spool(Desk):
             recovery = _recovered(store, settings, progress)
         except (OSError, sqlite3.Error) as error:
             store.close()
-            raise SpoolUnusable(f"the spool {directory} cannot be recovered: {error}") from error
+            raise SpoolUnusable(f"the spool {directory} cannot be opened: {in_words(error)}") from error
         except BaseException:
             store.close()
             raise

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from router.spool import OutOfSpace
+from router.spool import OutOfSpace, SpoolUnusable
 from router.spool.reserve import Reserve
 from tests.router.spool.driver import SETTINGS, Driver, content, delivered, envelope
 from tests.router.spool.power_cut import FragileFiles, full, ledger_full
@@ -206,3 +206,27 @@ def test_sqlite_says_in_two_ways_that_the_disk_is_full(files: Crowded, code: int
     error.sqlite_errorcode = code
     assert reserve.relieve(error)
     reserve.close()
+
+
+@pytest.mark.parametrize("error", [full(), ledger_full()], ids=["the system", "SQLite"])
+def test_a_start_that_a_full_disk_prevents_says_what_to_do(files: Crowded, error: OSError | sqlite3.Error) -> None:
+    files.fails = lambda call: error if call == "connect" else None
+    with pytest.raises(SpoolUnusable, match="the disk is full: make room on it and start again"):
+        Driver(files)
+
+
+def test_a_start_that_a_full_disk_prevents_at_first_goes_on_with_the_reserve(files: Crowded) -> None:
+    crowded_driver(files).stop()
+    errors = iter([ledger_full(), full(), None])
+    files.space = 0
+
+    def taken_by_others(call: str) -> OSError | sqlite3.Error | None:
+        if call != "connect":
+            return None
+        files.space = 0
+        return next(errors)
+
+    files.fails = taken_by_others
+    driver = Driver(files, evolve(SETTINGS, reserve=4 * MIB))
+    assert driver.spool._store.reserve.left == MIB  # one part at once, and one for each error
+    driver.stop()
