@@ -58,7 +58,7 @@ async def test_what_is_committed_may_go(tmp_path: Path) -> None:
 async def test_what_is_delivered_and_not_committed_stays(tmp_path: Path) -> None:
     async with house(tmp_path, behaviour="is silent") as (running, pacs):
         await store(running.port, *instances(2))
-        await running.until("pacs", delivered=2)
+        await pacs.received(2)
         await asked(pacs)
         assert running.spool.statistics().unfinished >= 2
         assert (await running.totals(PIN))["waiting"] == 2
