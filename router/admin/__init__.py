@@ -5,8 +5,8 @@ the router writes to admin.token in its spool at each start.
 
     GET  /healthz                      200 {"status": "ok"}, or 503 with why nothing is accepted; needs no token
     GET  /api/status                   what `dicom-router status` shows
-    GET  /api/queue                    deliveries; ?state= ?destination= ?limit= ?after=
-    GET  /api/queue/{id}               one message and its deliveries
+    GET  /api/queue                    deliveries; ?state= ?destination= ?limit= ?after= ?phi=1
+    GET  /api/queue/{id}               one message and its deliveries; ?phi=1
     GET  /api/queue/{id}/export        its object as a file of PS3.10
     GET  /api/steps                    procedure steps; ?stage= ?stale= ?limit= ?phi=1
     GET  /api/steps/{uid}              one step, its messages and its instances; ?phi=1

@@ -16,7 +16,7 @@ from router.admin import shapes
 from router.admin.commitments import Commitments, NoSuchCommitment
 from router.admin.controls import Controls
 from router.admin.export import Export
-from router.admin.selecting import ID_MAX, LIMIT, LIMIT_MAX, BadRequest, asked, chosen, number, rerouted
+from router.admin.selecting import ID_MAX, LIMIT, LIMIT_MAX, BadRequest, asked, chosen, number, rerouted, shows_phi
 from router.admin.steps import NoSuchStep, Steps, to_be_discarded
 from router.spool import Action, DamagedMessage, OutOfSpace, SpoolClosed, SpoolFailure, UnknownMessage
 
@@ -81,7 +81,7 @@ class _API:
         limit = number(query, "limit", LIMIT, 1, LIMIT_MAX)
         selection = asked(query, query.getlist("state"))
         rows = await self._spool.queue(selection, after=number(query, "after", 0, 0, ID_MAX), limit=limit)
-        return JSONResponse(shapes.page(rows, limit))
+        return JSONResponse(shapes.page(rows, limit, phi=shows_phi(query)))
 
     async def commitments(self, request: Request) -> Response:
         return JSONResponse(await self._commitments.list(request.query_params))
@@ -95,7 +95,8 @@ class _API:
     async def show(self, request: Request) -> Response:
         detail = await self._spool.show(_message_id(request))
         lane = shapes.lane(detail)
-        return JSONResponse(shapes.message(detail, await self._spool.queue(lane) if lane else ()))
+        together = await self._spool.queue(lane) if lane else ()
+        return JSONResponse(shapes.message(detail, together, phi=shows_phi(request.query_params)))
 
     async def export(self, request: Request) -> Response:
         return await Export.begin(self._spool, _message_id(request))

@@ -89,6 +89,11 @@ def asked(query: Mapping[str, str], states: Sequence[str]) -> Selection:
     return Selection(**_destination(query.get("destination")), states=_states(states))
 
 
+def shows_phi(query: Mapping[str, str]) -> bool:
+    """Whether the client asks for what may tell who the patient is: ?phi=1."""
+    return query.get("phi") == "1"
+
+
 def number(query: Mapping[str, str], key: str, default: int, least: int, most: int) -> int:
     """A number of the query, within its limits."""
     text = query.get(key)

@@ -27,9 +27,11 @@ def named(shown: str) -> tuple[str, Purpose]:
     return shown, Purpose.SEND
 
 
-def delivery(row: QueueRow) -> dict[str, Any]:
-    """One delivery of one message."""
+def delivery(row: QueueRow, *, phi: bool = False) -> dict[str, Any]:
+    """One delivery of one message; with `phi`, the Error Comment of the peer's last answer as well."""
     values = asdict(row)
+    if not phi:
+        del values["comment"]
     values["destination"] = shown_name(row.destination, values.pop("purpose"))
     return {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
 
@@ -43,7 +45,7 @@ def lane(detail: MessageDetail) -> Selection | None:
     return Selection(service=envelope.service, sop_instance_uid=envelope.sop_instance_uid, states=unfinished)
 
 
-def message(detail: MessageDetail, together: Sequence[QueueRow] = ()) -> dict[str, Any]:
+def message(detail: MessageDetail, together: Sequence[QueueRow] = (), *, phi: bool = False) -> dict[str, Any]:
     """One message whole; the command set stays out, for all that is in it stands beside it. `together` are the
     deliveries that keep an order with its own."""
     envelope = asdict(detail.envelope)
@@ -53,12 +55,12 @@ def message(detail: MessageDetail, together: Sequence[QueueRow] = ()) -> dict[st
         **envelope,
         "data_length": detail.data_length,
         "where": detail.where,
-        "deliveries": [delivery(row) for row in detail.deliveries],
-        "together": [delivery(row) for row in together if row.message_id != detail.message_id],
+        "deliveries": [delivery(row, phi=phi) for row in detail.deliveries],
+        "together": [delivery(row, phi=phi) for row in together if row.message_id != detail.message_id],
     }
 
 
-def page(rows: Sequence[QueueRow], limit: int) -> dict[str, Any]:
+def page(rows: Sequence[QueueRow], limit: int, *, phi: bool = False) -> dict[str, Any]:
     """One answer to /api/queue; `next` is the `after` of the one that follows, None where there is nothing more."""
     more = len(rows) >= limit
-    return {"deliveries": [delivery(row) for row in rows], "next": rows[-1].message_id if more else None}
+    return {"deliveries": [delivery(row, phi=phi) for row in rows], "next": rows[-1].message_id if more else None}

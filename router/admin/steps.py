@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from router.admin.controls import Controls
-from router.admin.selecting import LIMIT, LIMIT_MAX, BadRequest, number
+from router.admin.selecting import LIMIT, LIMIT_MAX, BadRequest, number, shows_phi
 from router.concurrency import compute
 from router.config.quantities import duration
 from router.services.procedure_steps import records
@@ -58,7 +58,7 @@ class Steps:
 
     async def list(self, query: Mapping[str, str]) -> dict[str, Any]:
         steps = await self._state.read(_page(query))
-        owed, phi = await self._spool.queue(_OWED, limit=_MOST), _phi(query)
+        owed, phi = await self._spool.queue(_OWED, limit=_MOST), shows_phi(query)
         size = sum(step.size for step in steps) if phi else 0
         return await compute(size, partial(listed, steps, owed, phi=phi))
 
@@ -73,7 +73,7 @@ class Steps:
         named = await compute(step.size, step.references)
         instances = await self._spool.instances([one.sop_instance_uid for one in named])
         notices = await self._state.read(partial(notices_of, uid=uid))
-        work = partial(shown, step, messages, rows, instances, notices, phi=_phi(query))
+        work = partial(shown, step, messages, rows, instances, notices, phi=shows_phi(query))
         return await compute(step.size, work)
 
 
@@ -94,7 +94,7 @@ class StoppedSteps:
 
     def list(self, query: Mapping[str, str]) -> dict[str, Any]:
         with look_into(self._folder) as connection:
-            return listed(_page(query)(connection), self._spool.queue(_OWED, limit=_MOST), phi=_phi(query))
+            return listed(_page(query)(connection), self._spool.queue(_OWED, limit=_MOST), phi=shows_phi(query))
 
     def show(self, uid: str, query: Mapping[str, str]) -> dict[str, Any]:
         """Raises NoSuchStep."""
@@ -106,7 +106,7 @@ class StoppedSteps:
             ids = tuple(message.message_id for message in messages)
             rows = self._spool.queue(Selection(message_ids=ids), limit=_MOST) if ids else []
             instances = self._spool.instances([one.sop_instance_uid for one in step.references()])
-            return shown(step, messages, rows, instances, notices_of(connection, uid), phi=_phi(query))
+            return shown(step, messages, rows, instances, notices_of(connection, uid), phi=shows_phi(query))
 
 
 def to_be_discarded(body: Any) -> tuple[list[str], str]:
@@ -136,7 +136,3 @@ def _page(query: Mapping[str, str]) -> "partial[list[records.Step]]":
     except ValueError:
         raise BadRequest(f"stage must be one of {', '.join(stage.value for stage in Stage)}") from None
     return partial(records.page, stages=stages, limit=limit)
-
-
-def _phi(query: Mapping[str, str]) -> bool:
-    return query.get("phi") == "1"

@@ -25,6 +25,9 @@ _GOES: Final = ("retry", "release")
 """Actions by which what no route wanted can be sent on its way."""
 
 
+_phi_option = click.option("--phi", is_flag=True, help="Show the Error Comments of peers too: they may name patients.")
+
+
 @click.group()
 @config_option
 @click.pass_context
@@ -44,6 +47,7 @@ def queue(ctx: click.Context, config_path: Path) -> None:
 @click.option("--destination", metavar="NAME", help='Only to this peer; "" for what no route wanted.')
 @click.option("--limit", type=click.IntRange(1, LIMIT_MAX), default=LIMIT, show_default=True)
 @click.option("--after", metavar="ID", type=click.IntRange(0), help="Go on behind this message.")
+@_phi_option
 @json_option
 @admin_option
 @config_option
@@ -52,6 +56,7 @@ def list_(
     destination: str | None,
     limit: int,
     after: int | None,
+    phi: bool,
     as_json: bool,
     config_path: Path,
     admin: Endpoint | None,
@@ -63,11 +68,21 @@ def list_(
         query.append(("destination", destination))
     if after is not None:
         query.append(("after", str(after)))
-    page = reading(config_path, admin).page(query)
+    page = reading(config_path, admin).page(query + _with(phi))
     if as_json:
         say_json(page)
     else:
         _show_page(page)
+
+
+def _with(phi: bool) -> list[tuple[str, str]]:
+    return [("phi", "1")] if phi else []
+
+
+def _why(delivery: dict[str, Any]) -> str:
+    """The reason of a delivery's state, with the peer's own words where they were asked for."""
+    comment = delivery.get("comment")
+    return f"{delivery['reason']} ({comment})" if comment else str(delivery["reason"])
 
 
 def _show_page(page: dict[str, Any]) -> None:
@@ -86,7 +101,7 @@ def _show_page(page: dict[str, Any]) -> None:
         )
         for one in page["deliveries"]
     ]
-    below = [f"{one['sop_instance_uid']}\n{one['reason']}".strip() for one in page["deliveries"]]
+    below = [f"{one['sop_instance_uid']}\n{_why(one)}".strip() for one in page["deliveries"]]
     say_table(("id", "destination", "state", "attempts", "received", "from", "size"), rows, below=below)
     if page["next"]:
         say(f"there may be more: --after {page['next']}")
@@ -94,12 +109,13 @@ def _show_page(page: dict[str, Any]) -> None:
 
 @queue.command()
 @click.argument("message_id", metavar="ID", type=click.IntRange(1))
+@_phi_option
 @json_option
 @admin_option
 @config_option
-def show(message_id: int, as_json: bool, config_path: Path, admin: Endpoint | None) -> None:
+def show(message_id: int, phi: bool, as_json: bool, config_path: Path, admin: Endpoint | None) -> None:
     """Show one message and each of its deliveries."""
-    message = reading(config_path, admin).message(message_id)
+    message = reading(config_path, admin).message(message_id, _with(phi))
     if as_json:
         say_json(message)
         return
@@ -109,10 +125,10 @@ def show(message_id: int, as_json: bool, config_path: Path, admin: Endpoint | No
     say(f"  {name_of(message['transfer_syntax'])}, {size(message['data_length'])}, in {message['where']}")
     for one in message["deliveries"]:
         words = f"  to {one['destination'] or '(unrouted)'}: {one['state']} since {moment(one['changed'])}"
-        say(f"{words}, {count(one['attempts'], 'attempt')}{one['reason'] and ': ' + one['reason']}")
+        say(f"{words}, {count(one['attempts'], 'attempt')}{_why(one) and ': ' + _why(one)}")
     for one in message["together"]:
         words = f"  in order with message {one['message_id']}, {one['kind']}, to {one['destination'] or '(unrouted)'}"
-        say(f"{words}: {one['state']}{one['reason'] and ': ' + one['reason']}")
+        say(f"{words}: {one['state']}{_why(one) and ': ' + _why(one)}")
 
 
 @queue.command()

@@ -33,7 +33,7 @@ class Source(Protocol):
 
     def status(self) -> Any: ...
     def page(self, query: Query) -> Any: ...
-    def message(self, message_id: int) -> Any: ...
+    def message(self, message_id: int, query: Query) -> Any: ...
     def steps(self, query: Mapping[str, str]) -> Any: ...
     def step(self, uid: str, query: Mapping[str, str]) -> Any: ...
     def commitments(self, query: Mapping[str, str]) -> Any: ...
@@ -81,8 +81,8 @@ class Running:
     def page(self, query: Query) -> Any:
         return self.get(f"/api/queue?{urlencode(query)}")
 
-    def message(self, message_id: int) -> Any:
-        return self.get(f"/api/queue/{message_id}")
+    def message(self, message_id: int, query: Query) -> Any:
+        return self.get(f"/api/queue/{message_id}?{urlencode(query)}")
 
     def steps(self, query: Mapping[str, str]) -> Any:
         return self.get(f"/api/steps?{urlencode(query)}")
@@ -183,15 +183,15 @@ class Stopped:
         limit = selecting.number(asked, "limit", selecting.LIMIT, 1, selecting.LIMIT_MAX)
         after = selecting.number(asked, "after", 0, 0, selecting.ID_MAX)
         rows = self._spool.queue(selecting.asked(asked, states), after, limit)
-        return shapes.page(rows, limit)
+        return shapes.page(rows, limit, phi=selecting.shows_phi(asked))
 
-    def message(self, message_id: int) -> Any:
+    def message(self, message_id: int, query: Query) -> Any:
         try:
             detail = self._spool.show(message_id)
         except UnknownMessage as error:
             raise CommandError(str(error)) from None
         lane = shapes.lane(detail)
-        return shapes.message(detail, self._spool.queue(lane) if lane else ())
+        return shapes.message(detail, self._spool.queue(lane) if lane else (), phi=selecting.shows_phi(dict(query)))
 
     def steps(self, query: Mapping[str, str]) -> Any:
         return self._steps_of(lambda kept: kept.list(query))

@@ -74,9 +74,10 @@ class RouterProcess:
     After `kill` or `stop` it can be started again on the same folder: the spool is still there.
     """
 
-    def __init__(self, folder: Path, content: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, content: Mapping[str, Any], *run_options: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        self._run_options = run_options
         self.config = write_toml(folder / "router.toml", content)
         self.logs: list[Event] = []
         """Every line of its standard error; one that is no JSON object stands under "raw"."""
@@ -88,7 +89,17 @@ class RouterProcess:
         begin = len(self.logs)
         self._ended = False
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "router", "run", "--config", str(self.config), "--log-format", "json"],
+            [
+                sys.executable,
+                "-m",
+                "router",
+                "run",
+                "--config",
+                str(self.config),
+                "--log-format",
+                "json",
+                *self._run_options,
+            ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -167,6 +167,8 @@ class Archive:
     """The asynchronous operations window that it grants, where one is proposed; 0 grants none."""
     gathers: int = 1
     """Requests that it waits for before it answers them, the last one first."""
+    comment: str | None = None
+    """The Error Comment of its responses."""
     stored: list[Stored] = attrs.field(factory=list)
     associations: int = 0
     most_at_once: int = 0
@@ -271,7 +273,9 @@ class Archive:
                 response = attrs.evolve(response_to(begin.command, 0), message_id_being_responded_to=999)
                 await self._respond(transport, begin.context_id, response)
             case int():
-                self._unanswered.append((begin.context_id, response_to(begin.command, answer)))
+                self._unanswered.append(
+                    (begin.context_id, response_to(begin.command, answer, error_comment=self.comment))
+                )
                 if len(self._unanswered) >= self.gathers:
                     while self._unanswered:
                         await self._respond(transport, *self._unanswered.pop())
