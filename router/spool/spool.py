@@ -20,7 +20,7 @@ from router.spool import backlog, upkeep
 from router.spool.admission import Admission
 from router.spool.backlog import DuePart, Part, Position
 from router.spool.desk import Desk
-from router.spool.errors import DamagedMessage, SpoolClosed, SpoolUnusable, UnknownMessage
+from router.spool.errors import DamagedMessage, SpoolClosed, SpoolFailure, SpoolUnusable, UnknownMessage
 from router.spool.files import REAL, FileSystem, in_words
 from router.spool.housekeeping import Housekeeping
 from router.spool.incoming import Incoming
@@ -46,6 +46,8 @@ OnWaiting = Callable[[str, list[Waiting]], None]
 
 _LAG = 0.02
 """Seconds that outcomes may wait for others before the writer hears of them."""
+_BEHIND = 60.0
+"""Seconds that the run clock may be behind without harm: a power cut takes as much."""
 _PLACES = 8192
 """How many messages' places are kept at hand, so that opening one need not ask the writer."""
 
@@ -243,16 +245,18 @@ class Spool(Desk):
         return self._store.counters.next_id
 
     def advance(self, *, clock: float, next_id: int) -> None:
-        """Before `run`: be no lower than what services measured and wrote down. What a start has just found without
-        its ledger was dated by a clock that may have been behind.
+        """Before `run`: be no lower than what services measured and wrote down. Deliveries keep their age.
 
         Raises:
-            sqlite3.Error: the ledger cannot be written.
+            SpoolFailure: the ledger cannot be written.
         """
         behind = clock - self.clock()
+        if behind > _BEHIND:  # the ledger was lost, and what it has now is dated by a clock that began again
+            try:
+                upkeep.postdate(self._writer.ledger, behind)
+            except sqlite3.Error as error:
+                raise SpoolFailure(f"writing to the ledger failed: {error}") from error
         self._store.counters.advance(clock=clock, next_id=next_id)
-        if behind > 0 and self.recovery.ledger != "intact":
-            upkeep.postdate(self._writer.ledger, behind)
 
     def settle(
         self, message_id: int, destination: str, result: AttemptResult, *, purpose: Purpose = Purpose.SEND

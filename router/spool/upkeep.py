@@ -110,6 +110,6 @@ def recount(ledger: Ledger) -> None:
 
 
 def postdate(ledger: Ledger, seconds: float) -> None:
-    """All deliveries came so much later."""
+    """All deliveries came so much later, and are due so much later."""
     with ledger.transaction():
-        ledger.execute("UPDATE deliveries SET born = born + ?", (seconds,))
+        ledger.execute("UPDATE deliveries SET born = born + ?, due = iif(due > 0, due + ?, 0)", (seconds, seconds))
