@@ -41,6 +41,7 @@ class Dispatcher:
         self.drained: Final = trio.Event()
         """Set when `drain` was asked for and nothing is in flight any more."""
         spool.subscribe(self._arrived)
+        spool.when_caught_up(self.rescan)
 
     def statistics(self) -> dict[str, DestinationStatistics]:
         return {
@@ -50,7 +51,7 @@ class Dispatcher:
         }
 
     def rescan(self) -> None:
-        """A person has changed the queue."""
+        """The queue is not as it was read: an operator has changed it, or the ledger was behind for a while."""
         for destination in self._destinations.values():
             destination.rescan()
 

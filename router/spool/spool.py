@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 
 import structlog
 import trio
+from attrs import evolve
 
 from router.messages import AttemptResult, Envelope, Purpose, SpoolSettings, Waiting
 from router.spool import backlog, upkeep
@@ -76,6 +77,7 @@ class Spool(Desk):
         self._reader = Reader(store.ledger)
         self._places: OrderedDict[int, Place] = OrderedDict()
         self._subscribers: list[OnWaiting] = []
+        self._when_caught_up: list[Callable[[], None]] = []
         self._error: Exception | None = None
         self._running = False
         self._settled: list[Settle] = []
@@ -133,6 +135,7 @@ class Spool(Desk):
 
         self._writer.on_rows = lambda rows: tell(self._hand_out, rows)
         self._writer.on_answers = lambda jobs: tell(self._wake, jobs)
+        self._writer.on_caught_up = lambda: tell(self._caught_up)
         self._writer.on_lock = lambda locked: tell(_report_lock, locked)
         self._writer.housekeeping.on_moved = lambda places: tell(self._moved, places)
         self._writer.housekeeping.on_damage = lambda damage: tell(_report, damage)
@@ -205,9 +208,14 @@ class Spool(Desk):
         callback must not raise."""
         self._subscribers.append(callback)
 
+    def when_caught_up(self, callback: Callable[[], None]) -> None:
+        """Be told that the ledger is up to date, after a full disk or another program's lock kept it from that: what
+        was read meanwhile missed what had been settled and not written down. As `subscribe`."""
+        self._when_caught_up.append(callback)
+
     async def fresh(self, destination: str, after: int, limit: int) -> Part:
         """Read what waits and has not failed, of message ids above `after`: at most `limit` rows are looked at."""
-        part = await self._ask(lambda writer: backlog.fresh(writer.ledger, destination, after, limit))
+        part = await self._ask(partial(_fresh, destination, after, limit))
         self._keep_places(part.rows)
         return part
 
@@ -217,7 +225,7 @@ class Spool(Desk):
 
     async def due(self, destination: str, after: Position, limit: int) -> DuePart:
         """Read what has failed and is due again, and when the next will be."""
-        part = await self._ask(lambda writer: backlog.due(writer.ledger, destination, after, limit))
+        part = await self._ask(partial(_due, destination, after, limit))
         self._keep_places(part.rows)
         return part
 
@@ -230,7 +238,7 @@ class Spool(Desk):
         return await self._ask(lambda writer: backlog.was_delivered(writer.ledger, message_id, destination))
 
     async def _rows(self, question: Callable[[Writer], list[Row]]) -> list[Row]:
-        rows = await self._ask(question)
+        rows = await self._ask(lambda writer: writer.unsettled(question(writer)))
         self._keep_places(rows)
         return rows
 
@@ -359,6 +367,10 @@ class Spool(Desk):
             for callback in self._subscribers:
                 callback(destination, waiting)
 
+    def _caught_up(self) -> None:
+        for callback in self._when_caught_up:
+            callback()
+
     def _wake(self, jobs: list[Commit | Ask[Any]]) -> None:
         """The writer is done with these."""
         for job in jobs:
@@ -380,6 +392,16 @@ def _recovered(store: Store, settings: SpoolSettings, progress: Progress | None)
             store.reserve.restore(room)
             keep_room_in(recovery.ledger.connection, settings.reserve if room > 0 else 0)
             return recovery
+
+
+def _fresh(destination: str, after: int, limit: int, writer: Writer) -> Part:
+    part = backlog.fresh(writer.ledger, destination, after, limit)
+    return evolve(part, rows=writer.unsettled(part.rows))
+
+
+def _due(destination: str, after: Position, limit: int, writer: Writer) -> DuePart:
+    part = backlog.due(writer.ledger, destination, after, limit)
+    return evolve(part, rows=writer.unsettled(part.rows))
 
 
 def _place(message_id: int, writer: Writer) -> Place | None:

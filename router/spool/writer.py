@@ -78,6 +78,8 @@ class Writer:
         """Called in this thread when jobs have their answers."""
         self.on_lock: Callable[[bool], None] = lambda locked: None
         """Called in this thread when another program has locked the ledger, and when it can be written again."""
+        self.on_caught_up: Callable[[], None] = lambda: None
+        """Called in this thread when the ledger is up to date after it could not be brought so for a while."""
         self._counters = store.counters_file
         self._saved = time.monotonic()
         self._stopping = False
@@ -230,7 +232,6 @@ class Writer:
     def write_down(self) -> bool:
         """Bring the ledger up to date. False where the disk has no room for that, or another program has
         locked it: all is kept for a later turn."""
-        entries, outcomes = self._entries, self._outcomes
         if not self._is_behind:
             return True
         try:
@@ -242,15 +243,9 @@ class Writer:
             raise SpoolFailure(f"writing to the ledger failed: {error}") from error
         rows: list[Row] = []
         if self._is_put_off:  # who asked meanwhile did not hear of these
-            settled = {(one.message_id, one.destination) for one in outcomes if one.purpose is Purpose.SEND}
-            rows = [
-                row
-                for entry in entries
-                for row in entry.rows()
-                if (row.waiting.message_id, row.waiting.destination) not in settled
-            ]
+            rows = self.unsettled([row for entry in self._entries for row in entry.rows()])
         self._entries, self._outcomes, self._decided, self._unwritten = [], [], [], set()
-        self._no_room = False
+        was_put_off, self._no_room = self._is_put_off, False
         self._tell_of_lock(False)
         self.housekeeping.finished(finished)
         self.housekeeping.finished(by_hand, by_hand=True)
@@ -258,6 +253,8 @@ class Writer:
             rows += backlog.first_of_lanes(self.ledger, destination, [lane])
         if rows:
             self.on_rows(rows)
+        if was_put_off:
+            self.on_caught_up()
         return True
 
     def _enter(self) -> tuple[list[Finished], list[Finished], list[tuple[str, str]]]:
@@ -316,6 +313,13 @@ class Writer:
             except sqlite3.Error as error:
                 if not self.segments.relieve(error):
                     raise
+
+    def unsettled(self, rows: list[Row]) -> list[Row]:
+        """Those of which no outcome is known that the ledger could not take yet: they do not wait as it says."""
+        known = {(one.message_id, one.destination) for one in self._outcomes if one.purpose is Purpose.SEND}
+        if not known:
+            return rows
+        return [row for row in rows if (row.waiting.message_id, row.waiting.destination) not in known]
 
     def place(self, message_id: int) -> Place | None:
         """Where a message lies, though the ledger may not know it yet."""

@@ -9,13 +9,15 @@ import trio
 import trio.lowlevel
 from structlog.testing import capture_logs
 
+from router.dimse import Command
 from router.messages import SpoolSettings
-from router.spool import Action, OutOfSpace, Selection, Spool, writer
+from router.spool import Action, OutOfSpace, Selection, Spool, backlog, writer
 from router.spool.files import REAL
 from router.spool.queries import START
-from router.spool.values import Receipt
+from router.spool.values import Receipt, Row
 from router.spool.writer import Writer
-from tests.router.spool.driver import Driver, content, delivered, envelope
+from tests.router.harness import Archive, Modality, configuration, data_set, eventually, running_router, store_rq
+from tests.router.spool.driver import Driver, content, delivered, envelope, retry
 
 SETTINGS = SpoolSettings(segment_size=1 << 20, free_space_floor=0)
 
@@ -154,3 +156,48 @@ async def test_an_acknowledgement_does_not_wait_for_the_lock(tmp_path: Path) -> 
         assert len(await spool.queue(limit=1000)) == 20
         nursery.cancel_scope.cancel()
     spool.close()
+
+
+def test_what_is_settled_and_not_written_down_does_not_wait_any_more(driver: Driver, tmp_path: Path) -> None:
+    caught_up: list[bool] = []
+    driver.writer.on_caught_up = lambda: caught_up.append(True)
+    for number in range(1, 4):
+        driver.commit(b"data", envelope(f"1.2.{number}"))
+    driver.ask(lambda writer: None)
+    lock = Lock(tmp_path)
+    driver.settle(1, "pacs", delivered())
+    driver.settle(2, "pacs", retry())
+    assert [row.waiting.message_id for row in driver.ask(unsettled)] == [3]
+    assert not caught_up
+    lock.release()
+    assert [row.waiting.message_id for row in driver.ask(unsettled)] == [2, 3]
+    assert caught_up
+    driver.stop()
+
+
+def unsettled(writer: Writer) -> list[Row]:
+    return writer.unsettled(backlog.fresh(writer.ledger, "pacs", 0, 10).rows)
+
+
+async def test_deliveries_go_on_at_their_pace_and_none_is_forgotten(tmp_path: Path) -> None:
+    heard: set[str] = set()
+    refused = {"1.2.1"}
+
+    def script(command: Command) -> int:
+        heard.add(command.sop_instance_uid)
+        return 0xA700 if command.sop_instance_uid in refused else 0
+
+    async def heard_of(uid: str) -> bool:
+        return uid in heard
+
+    async with Archive(script=script).serving() as archive:
+        config = configuration(tmp_path, pacs=archive.port)
+        async with running_router(config) as router, Modality.connected(router.port) as modality:
+            await modality.associate()
+            lock = Lock(config.router.spool)
+            for number in range(1, 10):
+                await modality.store(store_rq(f"1.2.{number}"), data_set(f"1.2.{number}"))
+                await eventually(partial(heard_of, f"1.2.{number}"))
+            lock.release()
+            refused.clear()
+            await router.until("pacs", delivered=9)
