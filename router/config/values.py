@@ -249,6 +249,7 @@ class Peer:
     retry: Retry = Retry()
     commitment: PeerCommitment = PeerCommitment()
     retrieve_ae: Annotated[str, One(text.optional_ae_title)] = ""
+    already_stored: Annotated[Literal["hold", "accept"], One(text.one_of("hold", "accept"))] = "hold"
 
     @property
     def retrieve_title(self) -> str:

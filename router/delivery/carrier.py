@@ -300,21 +300,21 @@ class Carrier:
                     del self._unclear[0]
                     await self._send_prelude(attempt)
                     continue
-            why = (
-                "" if attempt.ahead or result is Result.RETRY else await service.reconsider(attempt.delivery, response)
-            )
+            words = ""
+            if result is Result.HELD and not attempt.ahead:
+                result, words = await service.reconsider(attempt.delivery, response)
             del self._unclear[0]
-            self._conclude(attempt, Result.DELIVERED if why else result, response, why)
+            self._conclude(attempt, result, response, words)
         while self._resumed:
             attempt = self._resumed.pop()
             await (self._send_prelude(attempt) if attempt.ahead else self._send(attempt))
 
-    def _conclude(self, attempt: Attempt, result: Result, response: Response, why: str = "") -> None:
-        """The peer's last word on it. `why` it counts as delivered, where the status alone does not say so."""
+    def _conclude(self, attempt: Attempt, result: Result, response: Response, remark: str = "") -> None:
+        """The peer's last word on it. `remark`: what the service says beside the status."""
         words = f"its {attempt.ahead[0].command.name}, sent again: " if attempt.ahead else ""
         concluded = outcome.of_response(result, response, attempt.delivery.service, words=words)
-        if why:
-            concluded = evolve(concluded, reason=f"{concluded.reason}: {why}")
+        if remark:
+            concluded = evolve(concluded, reason=f"{concluded.reason}: {remark}")
         self._source.settle(attempt, concluded)
         self._deadline = trio.current_time() + self._linger
 

@@ -147,9 +147,9 @@ class Service(Protocol):
         """Where the outcome is RETRY: what to send first on the same association, before the delivery is tried once
         more at once. Each is answered and has an outcome as a delivery has; none is the rule."""
 
-    async def reconsider(self, delivery: Waiting, response: Response) -> str:
-        """Where the outcome is HELD: why it counts as delivered after all, in words for the log; "" where it does
-        not."""
+    async def reconsider(self, delivery: Waiting, response: Response) -> tuple[Result, str]:
+        """Where the outcome is HELD: the last word after a look into the ledger, and what to say to operators beside
+        the status."""
 
     def settled(self, delivery: Waiting, result: AttemptResult) -> None:
         """Any service's delivery has come to this. Told at once, in the destination's task: quick, and never raises."""
@@ -178,8 +178,8 @@ class BaseService:
     async def prelude(self, delivery: Waiting, response: Response) -> Sequence[Prelude]:
         return ()
 
-    async def reconsider(self, delivery: Waiting, response: Response) -> str:
-        return ""
+    async def reconsider(self, delivery: Waiting, response: Response) -> tuple[Result, str]:
+        return Result.HELD, ""
 
     def settled(self, delivery: Waiting, result: AttemptResult) -> None:
         pass

@@ -31,6 +31,8 @@ _UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
 _NOT_STORAGE: Final = ("StorageCommitment", "StorageService", "MediaStorageDirectory")
 _STORED_TOO: Final = ("PresentationLUT",)
 """Archives take objects of these SOP classes by C-STORE, although the standard means them for other services."""
+_STORED_ALREADY: Final = frozenset({Status.DUPLICATE_SOP_INSTANCE, 0xD000})
+"""D000H is what some archives answer in place of 0111H."""
 _TRANSIENT: Final = range(0xA700, 0xA800)
 
 Elements = Mapping[int, tuple[str, ...]]
@@ -74,6 +76,7 @@ class Storage(BaseService):
         self._holds_unrouted = config.router.unrouted == "hold"
         self._table = table
         self._committing = {peer.name for peer in config.peers.values() if peer.commitment.request}
+        self._accepting_stored = {peer.name for peer in config.peers.values() if peer.already_stored == "accept"}
         self._wanted = self._table.elements | {SOP_CLASS_UID, SOP_INSTANCE_UID, *self._settings.require}
 
     def judge(self, context: PresentationContext) -> str | ContextResult | None:
@@ -197,6 +200,25 @@ class Storage(BaseService):
         if status in _TRANSIENT or status == Status.RESOURCE_LIMITATION:
             return Result.RETRY
         return Result.HELD
+
+    async def reconsider(self, delivery: Waiting, response: Response) -> tuple[Result, str]:
+        """An archive that has the instance already: whether what it has is what the router sent, as far as can be
+        known. Other bytes under the same SOP Instance UID must not be lost that way."""
+        if response.status not in _STORED_ALREADY:
+            return Result.HELD, ""
+        if delivery.unanswered:
+            return Result.DELIVERED, "an earlier attempt had no response"
+        earlier = await self._spool.delivered_before(delivery.message_id, delivery.destination)
+        if earlier.same_bytes:
+            return Result.DELIVERED, "the same bytes were delivered there before"
+        if earlier.may_be_lost and not earlier.other_bytes:
+            return Result.DELIVERED, "the response to an earlier attempt was lost when the router stopped"
+        if delivery.destination in self._accepting_stored:
+            return Result.DELIVERED, 'already_stored = "accept"'
+        return Result.HELD, (
+            "the archive has this instance already, and not from this delivery: compare the two, then discard this one"
+            f', or set peers.{delivery.destination}.already_stored = "accept"'
+        )
 
 
 def _disagreement(command: Command, elements: Elements) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from router.spool.ledger import WAITING_ROW, Ledger, row_of
+from router.spool.ledger import LOOKED_AT, WAITING_ROW, Ledger, row_of
 from router.spool.schema import DELIVERED, HELD, SEND, WAITING
 from router.spool.values import Row
 
@@ -57,6 +57,18 @@ class DuePart:
     """When something is due that is not yet, on the ledger's clock; None where all of it was not looked at."""
 
 
+@frozen(kw_only=True)
+class Earlier:
+    """What is known about earlier deliveries of an instance to the same destination."""
+
+    same_bytes: bool
+    """Another message with the same bytes was delivered there; they are compared by length and CRC."""
+    other_bytes: bool
+    """Another message of the instance with other bytes was delivered there."""
+    may_be_lost: bool
+    """The router has stopped without warning since the message came in: an attempt may have gone unrecorded."""
+
+
 def fresh(ledger: Ledger, destination: str, after: int, limit: int) -> Part:
     """Read deliveries that have not failed, of message ids above `after`, in their order."""
     found = ledger.execute(FRESH, (destination, after, limit)).fetchall()
@@ -86,20 +98,22 @@ def first_of_lanes(ledger: Ledger, destination: str, lanes: Iterable[str]) -> li
     return [row_of(row) for row in found if row is not None and row[-1] == WAITING and row[17] <= now]
 
 
-def was_delivered(ledger: Ledger, message_id: int, destination: str) -> bool:
-    """Whether another message with the same bytes of the same instance was delivered to the destination.
-
-    Bytes are compared by their length and CRC, of messages that `spool.history` still remembers.
-    """
-    found = ledger.execute(
-        "SELECT 1 FROM messages m JOIN messages e ON e.sop_instance_uid = m.sop_instance_uid"
+def delivered_before(ledger: Ledger, message_id: int, destination: str) -> Earlier:
+    """Look up earlier deliveries of the message's instance, among messages that `spool.history` still remembers."""
+    same, other = ledger.execute(
+        "SELECT coalesce(max(is_same), 0), coalesce(max(NOT is_same), 0) FROM (SELECT e.kind = m.kind"
+        " AND e.transfer_syntax = m.transfer_syntax AND e.data_length = m.data_length AND e.data_crc = m.data_crc"
+        " AS is_same FROM messages m JOIN messages e ON e.sop_instance_uid = m.sop_instance_uid AND e.id <> m.id"
         " JOIN deliveries d ON d.message_id = e.id"
-        " WHERE m.id = ? AND e.id <> m.id AND e.kind = m.kind AND e.transfer_syntax = m.transfer_syntax"
-        " AND e.data_length = m.data_length AND e.data_crc = m.data_crc"
-        f" AND d.destination = ? AND d.purpose = {SEND} AND d.state = {DELIVERED} LIMIT 1",
+        f" WHERE m.id = ? AND d.destination = ? AND d.purpose = {SEND} AND d.state = {DELIVERED} LIMIT {LOOKED_AT})",
         (message_id, destination),
-    )
-    return found.fetchone() is not None
+    ).fetchone()
+    (lost,) = ledger.execute(
+        "SELECT coalesce(max(born < (SELECT cut_off FROM facts)), 0) FROM deliveries"
+        f" WHERE message_id = ? AND destination = ? AND purpose = {SEND}",
+        (message_id, destination),
+    ).fetchone()
+    return Earlier(same_bytes=bool(same), other_bytes=bool(other), may_be_lost=bool(lost))
 
 
 def _first_ones(found: Sequence[Sequence[Any]]) -> list[Row]:

@@ -50,8 +50,11 @@ no segment yet."""
 EARLIER = -1
 """In place of a segment: an operator said it to a router of schema 2, which wrote it to the ledger alone."""
 SCHEMA = f"""
-CREATE TABLE facts (next_id INTEGER NOT NULL, synced INTEGER NOT NULL, clock REAL NOT NULL);
-INSERT INTO facts VALUES (1, 0, 0);
+CREATE TABLE facts (
+    next_id INTEGER NOT NULL, synced INTEGER NOT NULL, clock REAL NOT NULL,
+    is_open INTEGER NOT NULL DEFAULT 1, cut_off REAL NOT NULL DEFAULT 0
+);
+INSERT INTO facts (next_id, synced, clock) VALUES (1, 0, 0);
 CREATE TABLE segments (
     number INTEGER PRIMARY KEY, nonce BLOB NOT NULL, known INTEGER NOT NULL, dropped INTEGER NOT NULL DEFAULT 0,
     gone REAL
@@ -69,12 +72,16 @@ CREATE INDEX messages_file ON messages (file) WHERE file <> '';
 {_DELIVERIES}
 PRAGMA user_version = {SCHEMA_VERSION};
 """
+"""Of `facts`: `is_open` says that the spool is in use, or that its last use did not end as it should; `cut_off` is when
+the last use that ended so was found, on the ledger's clock: outcomes of deliveries born before may be lost."""
 
 _SUFFIX = " (commitment)"
 """Schema 2 marked what is retained for a peer by this behind the peer's name."""
 _IS_RETAINED = f"destination LIKE '%{_SUFFIX}'"
 _PEER = f"iif({_IS_RETAINED}, substr(destination, 1, length(destination) - {len(_SUFFIX)}), destination)"
 _FROM_2_TO_3 = f"""
+ALTER TABLE facts ADD COLUMN is_open INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE facts ADD COLUMN cut_off REAL NOT NULL DEFAULT 0;
 DROP INDEX deliveries_waiting;
 DROP INDEX deliveries_held;
 ALTER TABLE deliveries RENAME TO old_deliveries;

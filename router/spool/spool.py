@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -19,7 +20,7 @@ from attrs import evolve
 from router.messages import AttemptResult, Envelope, Purpose, SpoolSettings, Waiting
 from router.spool import backlog, upkeep
 from router.spool.admission import Admission
-from router.spool.backlog import DuePart, Part, Position
+from router.spool.backlog import DuePart, Earlier, Part, Position
 from router.spool.desk import Desk
 from router.spool.errors import DamagedMessage, SpoolClosed, SpoolFailure, SpoolUnusable, UnknownMessage
 from router.spool.files import REAL, FileSystem, in_words
@@ -99,6 +100,8 @@ class Spool(Desk):
         store = Store.open(directory, files, settings.reserve)
         try:
             recovery = _recovered(store, settings, progress)
+            with suppress(sqlite3.Error):  # a full disk is no reason not to start
+                upkeep.begin_use(recovery.ledger)
         except (OSError, sqlite3.Error) as error:
             store.close()
             raise SpoolUnusable(f"the spool {directory} cannot be opened: {in_words(error)}") from error
@@ -233,9 +236,9 @@ class Spool(Desk):
         """Read the first delivery of each lane, where it may travel now."""
         return await self._rows(lambda writer: backlog.first_of_lanes(writer.ledger, destination, lanes))
 
-    async def was_delivered(self, message_id: int, destination: str) -> bool:
-        """Whether the same bytes of the same instance were delivered there before, as another message."""
-        return await self._ask(lambda writer: backlog.was_delivered(writer.ledger, message_id, destination))
+    async def delivered_before(self, message_id: int, destination: str) -> Earlier:
+        """What is known about earlier deliveries of the message's instance to a destination."""
+        return await self._ask(lambda writer: backlog.delivered_before(writer.ledger, message_id, destination))
 
     async def _rows(self, question: Callable[[Writer], list[Row]]) -> list[Row]:
         rows = await self._ask(lambda writer: writer.unsettled(question(writer)))

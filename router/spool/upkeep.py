@@ -12,6 +12,18 @@ from router.spool.schema import HELD, WAITING
 from router.spool.values import Place
 
 
+def begin_use(ledger: Ledger) -> None:
+    """Note that the spool is in use, and when the use before did not end as it should."""
+    with ledger.transaction(durable=True):
+        ledger.execute("UPDATE facts SET cut_off = iif(is_open, ?, cut_off), is_open = 1", (ledger.clock(),))
+
+
+def end_use(ledger: Ledger) -> None:
+    """Note that everything that is known has been written down."""
+    with ledger.transaction(durable=True):
+        ledger.execute("UPDATE facts SET is_open = 0")
+
+
 def unfinished_in(ledger: Ledger, segment: int, limit: int = 1000) -> list[tuple[int, Place]]:
     """Message ids and places, in order of the ids."""
     rows = ledger.execute(

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from attrs import frozen
 
 from router.messages import Purpose, SpoolSettings
-from router.spool import backlog, decisions, queries
+from router.spool import backlog, decisions, queries, upkeep
 from router.spool.errors import OutOfSpace, SpoolClosed, SpoolError, SpoolFailure
 from router.spool.files import is_for_now, is_locked
 from router.spool.group_commit import GroupCommit, refuse
@@ -363,6 +363,9 @@ class Writer:
             self.segments.seal()
         except OSError as error:
             raise SpoolFailure(f"closing the spool failed: {error}") from error
+        if not self._is_behind:
+            with suppress(sqlite3.Error):  # then the next start takes more outcomes for lost than are
+                upkeep.end_use(self.ledger)
 
     def _fail(self, error: BaseException) -> None:
         if isinstance(error, SpoolFailure):
