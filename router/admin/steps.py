@@ -59,7 +59,7 @@ class Steps:
     async def list(self, query: Mapping[str, str]) -> dict[str, Any]:
         steps = await self._state.read(_page(query))
         owed, phi = await self._spool.queue(_OWED, limit=_MOST), shows_phi(query)
-        size = sum(step.size for step in steps) if phi else 0
+        size = sum(step.size for step in steps)  # without phi, they come without their data sets
         return await compute(size, partial(listed, steps, owed, phi=phi))
 
     async def show(self, uid: str, query: Mapping[str, str]) -> dict[str, Any]:
@@ -130,9 +130,9 @@ def _page(query: Mapping[str, str]) -> "partial[list[records.Step]]":
             raise BadRequest(f"stale {error}") from None
         if query.get("stage", Stage.IN_PROGRESS.value) != Stage.IN_PROGRESS.value:
             raise BadRequest(f"a stale step is {Stage.IN_PROGRESS.value}, not {query['stage']}")
-        return partial(records.stale, before=before, limit=limit)
+        return partial(records.stale, before=before, limit=limit, whole=shows_phi(query))
     try:
         stages = [Stage(query["stage"])] if "stage" in query else []
     except ValueError:
         raise BadRequest(f"stage must be one of {', '.join(stage.value for stage in Stage)}") from None
-    return partial(records.page, stages=stages, limit=limit)
+    return partial(records.page, stages=stages, limit=limit, whole=shows_phi(query))

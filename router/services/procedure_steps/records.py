@@ -126,6 +126,7 @@ class StepMessage:
 
 
 _COLUMNS: Final = tuple(attribute.name for attribute in attrs.fields(Step))
+_DATA_SETS: Final = frozenset({"create_data", "update_data"})
 _IN_PROGRESS: Final = "stage = 'IN PROGRESS'"
 """Written out, so that the index on just these is used."""
 _NAMES: Final = frozenset({"relay", "notify", "inform"})
@@ -169,16 +170,17 @@ def is_known(connection: sqlite3.Connection, uid: str) -> bool:
     return connection.execute("SELECT 1 FROM procedure_steps WHERE uid = ?", (uid,)).fetchone() is not None
 
 
-def page(connection: sqlite3.Connection, stages: Sequence[Stage], limit: int) -> list[Step]:
-    """The steps that changed last, of these stages, or of any where there are none."""
+def page(connection: sqlite3.Connection, stages: Sequence[Stage], limit: int, *, whole: bool) -> list[Step]:
+    """The steps that changed last, of these stages, or of any where there are none. Not `whole`: without data sets."""
     chosen = f"stage IN ({', '.join('?' * len(stages))})" if stages else "1"
-    query = f"SELECT {', '.join(_COLUMNS)} FROM procedure_steps WHERE {chosen} ORDER BY changed DESC LIMIT ?"
+    query = f"SELECT {_columns(whole)} FROM procedure_steps WHERE {chosen} ORDER BY changed DESC LIMIT ?"
     return [_step(row) for row in connection.execute(query, (*(stage.value for stage in stages), limit))]
 
 
-def stale(connection: sqlite3.Connection, before: float, limit: int) -> list[Step]:
-    """Return the steps IN PROGRESS that have not changed since `before`, in seconds since the epoch, oldest first."""
-    query = f"SELECT {', '.join(_COLUMNS)} FROM procedure_steps WHERE {_IN_PROGRESS} AND changed <= ?"
+def stale(connection: sqlite3.Connection, before: float, limit: int, *, whole: bool) -> list[Step]:
+    """Return the steps IN PROGRESS that have not changed since `before`, in seconds since the epoch, oldest first. Not
+    `whole`: without data sets."""
+    query = f"SELECT {_columns(whole)} FROM procedure_steps WHERE {_IN_PROGRESS} AND changed <= ?"
     return [_step(row) for row in connection.execute(f"{query} ORDER BY changed LIMIT ?", (before, limit))]
 
 
@@ -254,6 +256,11 @@ def _one(connection: sqlite3.Connection, condition: str, *values: Any) -> Step |
     query = f"SELECT {', '.join(_COLUMNS)} FROM procedure_steps WHERE {condition} LIMIT 1"
     row = connection.execute(query, values).fetchone()
     return _step(row) if row else None
+
+
+def _columns(whole: bool) -> str:
+    """What to select for a step; empty data sets where it is not to be read."""
+    return ", ".join("X''" if name in _DATA_SETS and not whole else name for name in _COLUMNS)
 
 
 def _step(row: Sequence[Any]) -> Step:
