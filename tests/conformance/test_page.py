@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from pydicom.uid import UID_dictionary  # type: ignore[attr-defined]
 
 from pdu import (
     DICOM_APPLICATION_CONTEXT,
+    AssociateRJ,
     AsynchronousOperationsWindow,
     ContextResult,
     Rejection,
@@ -20,9 +21,18 @@ from pdu import (
     UserInformation,
 )
 from router.config import Limits, Router
-from router.dimse import Status
+from router.dimse import Command, Status
 from router.services import SERVICES
-from tests.router.harness import Archive, Modality, associate_rq, configuration, data_set, running_router, store_rq
+from tests.router.harness import (
+    Archive,
+    Modality,
+    associate_rq,
+    configuration,
+    data_set,
+    eventually,
+    running_router,
+    store_rq,
+)
 
 TOP = Path(__file__).parents[2]
 PAGE = (TOP / "docs" / "conformance.md").read_text()
@@ -290,10 +300,50 @@ def outcomes() -> list[tuple[int, str]]:
 async def test_an_archives_answer_becomes_what_the_page_says(state: str, tmp_path: Path) -> None:
     answers = {f"1.2.3.{number}": status for number, (status, said) in enumerate(outcomes()) if said == state}
     assert len(answers) >= 2
-    archive = Archive(script=lambda command: answers[command.affected_sop_instance_uid or ""])
-    async with archive.serving(), running_router(configuration(tmp_path, pacs=archive.port)) as router:
+    answered = set()
+
+    def script(command: Command) -> int:
+        answered.add(uid := command.affected_sop_instance_uid or "")
+        return answers[uid]
+
+    await deliver(Archive(script=script), list(answers), state, tmp_path, attempted=lambda: answered == set(answers))
+
+
+async def deliver(
+    archive: Archive, uids: list[str], state: str, folder: Path, *, attempted: Callable[[], bool]
+) -> None:
+    """Send objects into a router that delivers them to the archive; when it has tried, all must get into this state."""
+
+    async def has_tried() -> bool:
+        return attempted()
+
+    async with archive.serving(), running_router(configuration(folder, pacs=archive.port)) as router:
         async with Modality.connected(router.port) as modality:
             await modality.associate((STORED, (UNCOMPRESSED["Implicit VR Little Endian"],)))
-            for uid in answers:
+            for uid in uids:
                 assert (await modality.store(store_rq(uid), data_set(uid))).status == Status.SUCCESS
-        await router.until("pacs", accepted=len(answers), **{state: len(answers)})
+        await eventually(has_tried)
+        await router.until("pacs", accepted=len(uids), **{state: len(uids)})
+
+
+def state_after(answer: str) -> str:
+    """Return the state of a delivery after something that the table of an archive's answers names in words."""
+    (row,) = (row for row in table("the delivery is") if answer in row["answer"])
+    return re.split(r"\W", row["the delivery is"])[0]
+
+
+@pytest.mark.parametrize("rejection", [*Rejection, (1, 3, 1), (2, 1, 1)], ids=str)
+async def test_a_rejection_becomes_what_the_page_says(
+    rejection: Rejection | tuple[int, int, int], tmp_path: Path
+) -> None:
+    result, source, reason = rejection.value if isinstance(rejection, Rejection) else rejection
+    refusal = AssociateRJ(result=result, source=source, reason=reason)
+    state = state_after("any rejection of the association")
+    archive = Archive(on_request=lambda request: refusal)
+    await deliver(archive, ["1.2.3"], state, tmp_path, attempted=lambda: archive.associations > 1)
+
+
+async def test_a_refused_presentation_context_becomes_what_the_page_says(tmp_path: Path) -> None:
+    state = state_after("a refused presentation context")
+    archive = Archive(accepts=lambda context: False)
+    await deliver(archive, ["1.2.3"], state, tmp_path, attempted=lambda: archive.associations > 0)
