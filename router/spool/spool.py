@@ -262,12 +262,12 @@ class Spool(Desk):
             SpoolFailure: the ledger cannot be written.
         """
         behind = clock - self.clock()
+        self._store.counters.advance(clock=clock, next_id=next_id)
         if behind > _BEHIND:  # the ledger was lost, and what it has now is dated by a clock that began again
             try:
                 upkeep.postdate(self._writer.ledger, behind)
             except sqlite3.Error as error:
                 raise SpoolFailure(f"writing to the ledger failed: {error}") from error
-        self._store.counters.advance(clock=clock, next_id=next_id)
 
     def settle(
         self, message_id: int, destination: str, result: AttemptResult, *, purpose: Purpose = Purpose.SEND

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -208,6 +209,25 @@ def test_a_start_that_ended_before_the_clock_was_known_changes_nothing() -> None
     again.spool.advance(clock=58 * DAY, next_id=1000)
     (row,) = again.waiting("pacs")
     assert 0 <= again.spool.clock() - row.born < 60
+
+
+def test_a_power_cut_while_deliveries_are_dated_anew_leaves_their_age() -> None:
+    for cut in range(10):
+        files = FragileFiles()
+        driver = Driver(files)
+        driver.commit(b"data", envelope("1.2.1"))
+        driver.stop()
+        _lose_ledger(files)
+        _lose_counters(files)
+        again = Driver(files)
+        files.cut_after = files.steps + cut
+        with suppress(PowerCut):
+            again.spool.advance(clock=58 * DAY, next_id=1000)
+        files.power_on(cut)
+        third = Driver(files)
+        third.spool.advance(clock=58 * DAY, next_id=1000)
+        (row,) = third.waiting("pacs")
+        assert 0 <= third.spool.clock() - row.born < 60
 
 
 def test_a_spool_of_an_earlier_revision_goes_on_by_its_ledger(tmp_path: Path) -> None:

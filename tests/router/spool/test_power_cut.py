@@ -58,7 +58,7 @@ class World:
             self.driver = Driver(self.files)
             self.check(self.driver)
             for _ in range(turns):
-                self.driver.spool.advance(clock=self.driver.spool.clock() + 100.0, next_id=1)
+                self.driver.spool._store.counters.advance(clock=self.driver.spool.clock() + 100.0)
                 self.one_turn(self.driver)
         except PowerCut:
             pass
