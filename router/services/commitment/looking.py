@@ -49,8 +49,8 @@ def shown(connection: sqlite3.Connection, uid: str) -> dict[str, Any] | None:
         commitment = records.load_by_id(connection, int(uid))
     if commitment is None:
         return None
-    said = records.said(connection, commitment.id)
-    results = records.results(connection, commitment.id)
+    said = _said(connection, commitment.id)
+    results = _results(connection, commitment.id)
     return {
         **_summary(commitment, records.inquiries(connection, commitment.id)),
         "policies": [[asdict(clause) for clause in policy] for policy in commitment.policies],
@@ -64,6 +64,26 @@ def shown(connection: sqlite3.Connection, uid: str) -> dict[str, Any] | None:
             for sop_class, uid, reason in results
         ],
     }
+
+
+def _results(connection: sqlite3.Connection, number: int) -> list[tuple[str, str, int | None]]:
+    """SOP class, SOP instance, and what the modality is told of it, once that is decided."""
+    return connection.execute(
+        "SELECT sop_class_uid, sop_instance_uid, reason FROM commitment_references WHERE commitment = ?"
+        " ORDER BY position",
+        (number,),
+    ).fetchall()
+
+
+def _said(connection: sqlite3.Connection, number: int) -> Mapping[str, dict[str, dict[str, Any]]]:
+    """By SOP Instance UID and archive: its word, and when it was said. For people."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for archive, uid, reason, retrieve_ae, when in connection.execute(
+        "SELECT archive, sop_instance_uid, reason, retrieve_ae, said FROM commitment_words WHERE commitment = ?",
+        (number,),
+    ):
+        found.setdefault(uid, {})[archive] = {"reason": reason, "retrieve_ae": retrieve_ae, "said": when}
+    return found
 
 
 def _summary(commitment: Commitment, inquiries: Sequence[Inquiry]) -> dict[str, Any]:

@@ -375,26 +375,6 @@ def forget(connection: sqlite3.Connection, before: float) -> int:
     return len(found)
 
 
-def results(connection: sqlite3.Connection, number: int) -> list[tuple[str, str, int | None]]:
-    """SOP class, SOP instance, and what the modality is told of it, once that is decided."""
-    return connection.execute(
-        "SELECT sop_class_uid, sop_instance_uid, reason FROM commitment_references WHERE commitment = ?"
-        " ORDER BY position",
-        (number,),
-    ).fetchall()
-
-
-def said(connection: sqlite3.Connection, number: int) -> Mapping[str, dict[str, dict[str, Any]]]:
-    """By SOP Instance UID and archive: its word, and when it was said. For people."""
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    for archive, uid, reason, retrieve_ae, when in connection.execute(
-        "SELECT archive, sop_instance_uid, reason, retrieve_ae, said FROM commitment_words WHERE commitment = ?",
-        (number,),
-    ):
-        found.setdefault(uid, {})[archive] = {"reason": reason, "retrieve_ae": retrieve_ae, "said": when}
-    return found
-
-
 def _commitment(row: tuple[Any, ...]) -> Commitment:
     values = dict(zip(_COLUMNS.split(", "), row, strict=True))
     return Commitment(**{**values, "stage": Stage(values["stage"]), "policies": _unpacked(values["policies"])})
