@@ -5,7 +5,7 @@ any status, any rudeness. `Modality` speaks PDUs by hand, so that a test can say
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -23,6 +23,7 @@ from pdu import (
     AsynchronousOperationsWindow,
     ContextResult,
     Fragment,
+    Overtaken,
     PresentationContext,
     ReleaseIndication,
     Role,
@@ -281,9 +282,10 @@ class Archive:
                         await self._respond(transport, *self._unanswered.pop())
 
     async def _respond(self, transport: Transport, context_id: int, response: Command) -> None:
-        await transport.send(
-            transport.upper_layer.send_data(context_id, encode_command(response), command=True, last=True)
-        )
+        with suppress(Overtaken):  # the peer has ended the association
+            await transport.send(
+                transport.upper_layer.send_data(context_id, encode_command(response), command=True, last=True)
+            )
 
 
 def associate_rq(
