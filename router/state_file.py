@@ -17,8 +17,8 @@ from typing import Final
 import structlog
 
 from router.spool import SpoolUnusable
-from router.spool.database import WAL_KEPT
-from router.spool.files import in_words
+from router.spool.disk.filesystem import in_words
+from router.spool.ledger.database import WAL_KEPT
 
 NAME: Final = "state.sqlite"
 _MARK: Final = "state.corrupt"

@@ -17,17 +17,18 @@ import trio
 from attrs import asdict, evolve
 
 from router import __version__, logs
-from router.admin import AdminServer, Controls, Policy, application, guarded, new_token, write_token
-from router.admin.shapes import named, shown_name
-from router.association import Acceptor, Doors, NameLookup, Reception, ask
+from router.access.limits import Doors
+from router.association import Acceptor, NameLookup, Reception, ask
 from router.concurrency import COMPUTING, STATE
 from router.config import Config, ConfigError, Listener
 from router.delivery import Dispatcher, restarts
 from router.dimse import Response
-from router.messages import Purpose
+from router.model import Purpose
 from router.services import House, MPPSHub, Question, load_config, services_of
 from router.spool import Spool, SpoolClosed, SpoolFailure, Totals
-from router.state import State
+from router.state_store import State
+from router.web.admin import AdminServer, Controls, Policy, application, guarded, new_token, write_token
+from router.web.admin.queue_views import named, shown_name
 
 log = structlog.get_logger()
 

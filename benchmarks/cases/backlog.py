@@ -13,7 +13,7 @@ from benchmarks.aims import ACKNOWLEDGED, DELIVERED, NONE_WAITING, ROUTER
 from benchmarks.measuring import Curve, Reading
 from benchmarks.peers.processes import RouterUnderTest, SinkProcess, There, closed_port, own_port
 from benchmarks.stage import Stage, route, routing_to, send
-from tests.interop.ports import HOST
+from tests.support.ports import HOST
 
 TINY: Final = "2KB"
 """The objects that wait."""

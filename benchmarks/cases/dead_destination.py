@@ -12,7 +12,7 @@ from benchmarks.aims import ROUTER
 from benchmarks.measuring import Reading
 from benchmarks.peers.processes import RouterUnderTest, SinkProcess, There, black_hole, closed_port, own_port
 from benchmarks.stage import Stage, route, routing_to
-from tests.interop.ports import HOST
+from tests.support.ports import HOST
 
 COUNT: Final = 2000
 HASTE: Final = {"association": "2s"}

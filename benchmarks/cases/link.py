@@ -10,8 +10,8 @@ from benchmarks.measuring import Absent, Reading
 from benchmarks.peers import dcmtk
 from benchmarks.peers.processes import Launched, RouterUnderTest, SinkProcess, There, own_port
 from benchmarks.stage import Stage, rates, route, routing_to
-from tests.interop.ports import HOST
-from tests.objects import ct
+from tests.support.objects import ct
+from tests.support.ports import HOST
 
 ROUND_TRIP: Final = 0.05
 WINDOW: Final = 32

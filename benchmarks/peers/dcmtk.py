@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.peers.processes import own_port
-from tests.interop.ports import HOST, listens
-from tests.interop.programs import PATH, environment
+from tests.support.ports import HOST, listens
+from tests.support.programs import PATH, environment
 
 _PATIENCE: Final = 20.0
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.peers.processes import own_port
-from tests.interop.ports import HOST, listens
-from tests.interop.programs import installed
+from tests.support.ports import HOST, listens
+from tests.support.programs import installed
 
 _PATIENCE: Final = 30.0
 _LUA: Final = """

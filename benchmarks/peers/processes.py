@@ -16,8 +16,8 @@ from typing import Any, Final, Self
 
 from attrs import frozen
 
-from tests.interop.ports import HOST
-from tests.interop.router_process import write_toml
+from tests.support.ports import HOST
+from tests.support.router_process import write_toml
 
 PATIENCE: Final = 30.0
 """Seconds for a process to start, and to end."""

@@ -37,17 +37,19 @@ from pdu import (
     TransportClosed,
     UpperLayer,
 )
-from router.association.answers import Unexpected
-from router.association.doors import Doors, judge_access
+from router.access.limits import Doors
+from router.access.policy import judge_access
+from router.association.describe import abort_words, context_words
 from router.association.negotiation import agree
 from router.association.operation import Operation, send_response
 from router.association.pace import MessagePace
-from router.association.transport import Interrupted, KernelSocket, Transport
-from router.association.visit import Visit
-from router.association.words import abort_words, context_words
+from router.association.pending import Unexpected
+from router.association.reverse import Visit
+from router.association.transport import Interrupted, Transport
 from router.config import STANDARD_STATUSES, Config, Listener
 from router.dimse import AssemblyError, Command, CommandField, DataSetPiece, MessageAssembler, MessageBegin, describe
 from router.logs import escaped
+from router.network.sockets import KernelSocket
 from router.services import Sender, Service
 from router.spool import Spool
 

@@ -11,7 +11,7 @@ import structlog
 from attrs import evolve, frozen
 
 from pdu import AcceptedContext, PresentationContext
-from router.association.target import Target
+from router.association.remote_ae import Target
 from router.association.transport import Transport
 from router.config import STANDARD_STATUSES, Statuses
 from router.dimse import DATA_SET, Command, DataSetPiece, MessageBegin, Response, Status, encode

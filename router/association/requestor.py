@@ -34,14 +34,15 @@ from pdu import (
     UserInformation,
     accepted_contexts,
 )
-from router.association.answers import Answers, Unexpected
+from router.association.describe import context_words, end_words
 from router.association.errors import Aborted, AssociationError, NoResponse, NotConnected, Rejected
 from router.association.operation import Host, Operation, send_response
-from router.association.target import Target
-from router.association.transport import Buffer, KernelSocket, Transport
-from router.association.words import context_words, end_words
+from router.association.pending import Answers, Unexpected
+from router.association.remote_ae import Target
+from router.association.transport import Transport
 from router.config import Timeouts
 from router.dimse import AssemblyError, Command, DataSetPiece, MessageAssembler, MessageBegin, Response, encode
+from router.network.sockets import Buffer, KernelSocket
 
 CHUNK = 512 * 1024
 """Bytes of a data set that are read at once."""

@@ -6,11 +6,10 @@ not come to its end leaves half a PDU on the wire, so after it nothing more is w
 connection is closed (DESIGN: half a PDU is never followed by another).
 """
 
-import errno
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 from attrs import frozen
@@ -25,10 +24,9 @@ from pdu import (
     StopArtim,
     UpperLayer,
 )
-from router.association.buffers import ReceiveBuffers
 from router.config import Timeouts
-
-Buffer = bytes | bytearray | memoryview
+from router.network.buffers import ReceiveBuffers
+from router.network.sockets import Buffer, Socket, tune
 
 _MOST_BUFFERS = 64
 """For one sendmsg: the kernel takes about a MiB at a time, and looks at all that it is given."""
@@ -40,40 +38,6 @@ _QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
 _BUFFERS: Final = ReceiveBuffers()
-
-
-class Socket(Protocol):
-    """What is asked of a socket: tried at once, waited for only where the kernel would block (BlockingIOError)."""
-
-    def receive(self, buffer: memoryview, /) -> int: ...
-    def send(self, buffers: Sequence[Buffer], /) -> int: ...
-    async def readable(self) -> None: ...
-    async def writable(self) -> None: ...
-    def set_option(self, level: int, option: int, value: int, /) -> None: ...
-    def close(self) -> None: ...
-
-
-class KernelSocket:
-    """A connected TCP socket. Most reads and writes need not wait; those cost no trip through the scheduler."""
-
-    def __init__(self, sock: trio.socket.SocketType) -> None:
-        """Takes the descriptor out of `sock`."""
-        self._socket = socket.socket(fileno=sock.detach())
-        self._socket.setblocking(False)
-        self.receive: Final = self._socket.recv_into
-        self.send: Final = self._socket.sendmsg
-        self.set_option: Final = self._socket.setsockopt
-
-    async def readable(self) -> None:
-        await trio.lowlevel.wait_readable(self._socket)
-
-    async def writable(self) -> None:
-        await trio.lowlevel.wait_writable(self._socket)
-
-    def close(self) -> None:
-        if self._socket.fileno() >= 0:
-            trio.lowlevel.notify_closing(self._socket)
-            self._socket.close()
 
 
 class TransportError(Exception):
@@ -90,16 +54,6 @@ class TransportStatistics:
 
     bytes_received: int
     bytes_sent: int
-
-
-def tune(sock: Socket) -> None:
-    """Set what every DICOM connection here has: no Nagle on our side, keep-alive against silent partitions."""
-    for level, option in ((socket.IPPROTO_TCP, socket.TCP_NODELAY), (socket.SOL_SOCKET, socket.SO_KEEPALIVE)):
-        try:
-            sock.set_option(level, option, 1)
-        except OSError as error:  # the peer may be gone already, which the first read will tell
-            if error.errno not in (errno.EINVAL, errno.ENOTCONN, errno.ECONNRESET):
-                raise
 
 
 class Transport:

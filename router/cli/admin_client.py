@@ -15,16 +15,16 @@ from typing import Any, Final
 import click
 from attrs import evolve
 
-from router.admin import TOKEN_FILE, read_token
 from router.cli.failing import CommandError
 from router.config import TLS, Config, Endpoint
 from router.config.identifiers import connecting
+from router.web.admin import TOKEN_FILE, read_token
 
 TOKEN_VARIABLE: Final = "DICOM_ROUTER_TOKEN"
 _PATIENCE: Final = 60.0
 """Seconds for the admin API to answer."""
 _ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-_TOKEN_FILE_KEY: Final = "router.admin.token-file"
+_TOKEN_FILE_KEY: Final = "router.web.admin.token-file"
 
 
 class NotRunning(CommandError):

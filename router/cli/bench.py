@@ -14,7 +14,6 @@ from typing import Any
 import click
 
 import router
-from router.bench import Passage, Sink, SinkProcess, pass_through, report_arrivals, report_load, report_passage
 from router.cli.addressing import ae_options, target
 from router.cli.bench_options import (
     behaviour,
@@ -31,6 +30,7 @@ from router.cli.bench_words import arrival_lines, headed, load_lines, passage_li
 from router.cli.configuration import config_option, read_if_there
 from router.cli.failing import EXIT_FAILED, CommandError
 from router.config.identifiers import ae_title, listening
+from router.tools.bench import Passage, Sink, SinkProcess, pass_through, report_arrivals, report_load, report_passage
 
 
 @click.group(short_help="Measure throughput: any SCP, any router, and this one beside others.")

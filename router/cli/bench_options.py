@@ -10,12 +10,22 @@ import click
 from attrs import evolve
 
 from router.association import Target
-from router.bench import Behaviour, BenchError, Generator, Load, Mixture, Template, made, read_mixture, template_of_file
 from router.cli.failing import CommandError
 from router.cli.output import say, say_json
 from router.config import quantities
-from router.part10 import NotDICOM
-from router.sending import examine, find
+from router.dicom.part10 import NotDICOM
+from router.tools.bench import (
+    Behaviour,
+    BenchError,
+    Generator,
+    Load,
+    Mixture,
+    Template,
+    made,
+    read_mixture,
+    template_of_file,
+)
+from router.tools.send import examine, find
 
 MIX: Final = "mix:"
 _DURATION: Final = 10.0

@@ -11,9 +11,9 @@ import trio
 from rich.status import Status
 
 from router.association import AssociationError
-from router.bench import Arrival, BenchError, Generator, Passage, Sink, percentile
 from router.cli.failing import CommandError
 from router.cli.output import console
+from router.tools.bench import Arrival, BenchError, Generator, Passage, Sink, percentile
 
 _LOOK: Final = 0.25
 """Seconds between two numbers on the terminal."""

@@ -7,13 +7,13 @@ from typing import Any, Final
 
 import click
 
-from router.admin.selecting import LIMIT, LIMIT_MAX
 from router.cli.admin_client import admin_option
 from router.cli.configuration import config_option
 from router.cli.output import count, json_option, moment, say, say_json, say_table
 from router.cli.sources import reading
 from router.config import Endpoint
-from router.services.commitment.looking import COLUMNS, summary
+from router.services.commitment.views import COLUMNS, summary
+from router.web.admin.requests import LIMIT, LIMIT_MAX
 
 _EVENTS: Final = {None: "", 1: "all committed", 2: "failures"}
 _TIMES: Final = ("received", "acknowledged", "committed")

@@ -14,8 +14,8 @@ from router.cli.configuration import config_option, read
 from router.cli.failing import EXIT_FAILED
 from router.cli.output import console, count, say, say_table, size
 from router.config import Config, Route
-from router.demo import Line, Performance, perform, perform_promises, perform_steps, write_objects
-from router.sending import Instance
+from router.tools.demo import Line, Performance, perform, perform_promises, perform_steps, write_objects
+from router.tools.send import Instance
 
 _IMAGES: Final = 20
 """Of the series, for the procedure step."""

@@ -8,12 +8,12 @@ import trio
 
 from pdu import AcceptedContext
 from router.association import AssociationError, Requestor, Target, plan_contexts
-from router.association.words import uid_name
 from router.cli.addressing import ae_options, target
 from router.cli.configuration import config_option, read_if_there
 from router.cli.failing import EXIT_FAILED, CommandError
 from router.cli.output import json_option, say, say_json
 from router.config import Timeouts
+from router.dicom.uids import uid_name
 from router.dimse import Command, CommandField, Status, describe
 from router.services.verification import UNCOMPRESSED, VERIFICATION
 

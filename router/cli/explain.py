@@ -14,11 +14,13 @@ from attrs import evolve
 from router.cli.configuration import config_option, read
 from router.cli.failing import EXIT_FAILED
 from router.cli.output import json_option, say, say_json
-from router.config import Config, name_of
-from router.part10 import NotDICOM
-from router.routing import Facts, MalformedDataSet, RoutingTable
-from router.sending import Instance, elements, examine
+from router.config import Config
+from router.dicom.encoding import MalformedDataSet
+from router.dicom.part10 import NotDICOM
+from router.dicom.uids import name_of
+from router.routing import Facts, RoutingTable
 from router.services import ROUTED
+from router.tools.send import Instance, elements, examine
 
 
 def _ip_address(ctx: click.Context, parameter: click.Parameter, value: str) -> str:

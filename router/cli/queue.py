@@ -10,13 +10,14 @@ from typing import Any, BinaryIO, Final
 
 import click
 
-from router.admin.selecting import LIMIT, LIMIT_MAX
 from router.cli.admin_client import admin_option
 from router.cli.configuration import config_option
 from router.cli.failing import EXIT_FAILED, CommandError
 from router.cli.output import count, json_option, moment, say, say_json, say_table, size
 from router.cli.sources import reading, running
-from router.config import Endpoint, name_of
+from router.config import Endpoint
+from router.dicom.uids import name_of
+from router.web.admin.requests import LIMIT, LIMIT_MAX
 
 _STATES: Final = ("waiting", "held", "delivered", "discarded")
 _UNFINISHED: Final = ("waiting", "held")

@@ -25,9 +25,9 @@ from router.cli.configuration import config_option, read_if_there
 from router.cli.failing import EXIT_FAILED, CommandError
 from router.cli.output import console, count, say, say_json, size
 from router.config import Config
-from router.part10 import NotDICOM
-from router.sending import Instance, Sent, Verdict, examine, find
-from router.sending import send as carry
+from router.dicom.part10 import NotDICOM
+from router.tools.send import Instance, Sent, Verdict, examine, find
+from router.tools.send import send as carry
 
 _MOST_SHOWN: Final = 50
 """Failures that are listed for people; --json has all."""

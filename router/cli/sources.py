@@ -14,16 +14,17 @@ from urllib.parse import quote, urlencode
 import click
 import trio
 
-from router.admin import selecting, shapes
-from router.admin.commitments import NoSuchCommitment, StoppedCommitments
-from router.admin.export import CHUNK, head_of
-from router.admin.steps import NoSuchStep, StoppedSteps
 from router.cli.admin_client import AdminClient, NotRunning
 from router.cli.configuration import read, read_if_there
 from router.cli.failing import CommandError
 from router.config import Config, Endpoint
-from router.messages import Purpose
+from router.model import Purpose
 from router.spool import Spool, SpoolError, UnknownMessage, read_only
+from router.web.admin import queue_views as shapes
+from router.web.admin import requests as selecting
+from router.web.admin.commitment import NoSuchCommitment, StoppedCommitments
+from router.web.admin.export import CHUNK, head_of
+from router.web.admin.mpps import NoSuchStep, StoppedSteps
 
 Query = Sequence[tuple[str, str]]
 

@@ -9,13 +9,13 @@ from typing import Any, Final
 
 import click
 
-from router.admin.selecting import LIMIT, LIMIT_MAX
 from router.cli.admin_client import admin_option
 from router.cli.configuration import config_option
 from router.cli.output import count, json_option, moment, say, say_json, say_table
 from router.cli.sources import reading, running
 from router.config import Endpoint
 from router.config.quantities import duration
+from router.web.admin.requests import LIMIT, LIMIT_MAX
 
 _STAGES: Final = {"in-progress": "IN PROGRESS", "completed": "COMPLETED", "discontinued": "DISCONTINUED"}
 

@@ -1,9 +1,9 @@
 """router.toml as frozen values: `load` gives a `Config` without a fault, or raises all its faults at once."""
 
-from router.config.conditions import Condition, element_tag, tag_name
+from router.config.conditions import Condition
 from router.config.identifiers import Endpoint
 from router.config.load import load, parse
-from router.config.patterns import Globs, Kind, Networks, UIDs, name_of, parse_address
+from router.config.patterns import Globs, Networks, UIDs, parse_address
 from router.config.reading import ConfigError, Fault
 from router.config.require import Require
 from router.config.statuses import STANDARD as STANDARD_STATUSES
@@ -45,7 +45,6 @@ __all__ = [
     "Endpoint",
     "Fault",
     "Globs",
-    "Kind",
     "Limits",
     "Listener",
     "Networks",
@@ -60,11 +59,8 @@ __all__ = [
     "Timeouts",
     "UIDs",
     "Verification",
-    "element_tag",
     "load",
-    "name_of",
     "parse",
     "parse_address",
-    "tag_name",
     "visitor",
 ]

@@ -4,15 +4,15 @@ A condition is a key and the values of which any may be met. Reading one finds o
 what could never be met. Not here: meeting it (`router.routing`).
 """
 
-import re
 from collections.abc import Callable
 
 from attrs import frozen
-from pydicom.datadict import dictionary_has_tag, dictionary_keyword, dictionary_VR, keyword_dict, tag_for_keyword
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_dict
 
 from router.config.identifiers import text
 from router.config.patterns import glob, network, sop_class, suggestion, transfer_syntax
 from router.config.quantities import shown
+from router.dicom.tags import element_tag
 
 ASSOCIATION_KEYS: dict[str, Callable[[object], object]] = {
     "calling_ae": glob,
@@ -26,8 +26,6 @@ ASSOCIATION_KEYS: dict[str, Callable[[object], object]] = {
 FIRST_GROUP = 0x0008
 PIXEL_GROUP = 0x7FE0
 WITHOUT_TEXT = frozenset({"SQ", "OB", "OD", "OF", "OL", "OV", "OW"})
-
-_TAG = re.compile(r"\(([0-9A-Fa-f]{4}),\s*([0-9A-Fa-f]{4})\)")
 
 
 @frozen(kw_only=True)
@@ -44,19 +42,6 @@ class Condition:
 def condition(key: str, tag: int | None, values: tuple[str | int | float, ...]) -> Condition:
     """A condition from what `condition_key` and `condition_value` made of its parts."""
     return Condition(key=key, tag=tag, values=values)
-
-
-def element_tag(key: str) -> int | None:
-    """The tag that a keyword or a "(gggg,eeee)" names, or None."""
-    if found := _TAG.fullmatch(key.strip()):
-        return int(found[1] + found[2], 16)
-    return tag_for_keyword(key)
-
-
-def tag_name(tag: int) -> str:
-    """An element as people know it: its keyword, or its tag."""
-    keyword = dictionary_keyword(tag) if dictionary_has_tag(tag) else ""
-    return keyword or f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
 def condition_key(key: object) -> int | None:

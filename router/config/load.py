@@ -37,7 +37,7 @@ from router.config.values import (
     Timeouts,
     Verification,
 )
-from router.messages import SpoolSettings
+from router.model import SpoolSettings
 
 TABLES = (
     "router",

@@ -10,8 +10,6 @@ import fnmatch
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
-from enum import Enum
-from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from attrs import field, frozen
@@ -19,16 +17,10 @@ from pydicom._uid_dict import UID_dictionary
 
 from router.config.identifiers import text, uid
 from router.config.quantities import shown
+from router.dicom.uids import Kind, _registry
 
 NOTHING = "(?!)"
 """The regular expression that matches no text."""
-
-
-class Kind(Enum):
-    """The kinds of registered UIDs (PS3.6 annex A) that are known here by name."""
-
-    SOP_CLASS = "SOP Class"
-    TRANSFER_SYNTAX = "Transfer Syntax"
 
 
 @frozen
@@ -92,12 +84,6 @@ def parse_address(address: str) -> IPv4Address | IPv6Address | None:
     return parsed.ipv4_mapped or parsed if isinstance(parsed, IPv6Address) else parsed
 
 
-def name_of(uid: str) -> str:
-    """The name that PS3.6 gives a UID, or the UID itself."""
-    entry = UID_dictionary.get(uid)
-    return entry[0] if entry else uid
-
-
 def glob(value: object) -> str:
     """A pattern with `*`, `?` and `[...]`, that can match something."""
     if not text(value).strip(" "):
@@ -152,15 +138,3 @@ def _uid_pattern(value: object, kind: Kind) -> str:
         keywords = (UID_dictionary[known][4] for known in _registry(kind).values())
         raise ValueError(f"{shown(value)} is no {kind.value} that is known by name{suggestion(pattern, keywords)}")
     return uid(pattern)
-
-
-@cache
-def _registry(kind: Kind) -> dict[str, str]:
-    """From every name and keyword of a kind, in small letters, to the UID."""
-    return {
-        word.casefold(): uid
-        for uid, (name, type_, *_, keyword) in UID_dictionary.items()
-        if kind.value in type_
-        for word in (name, keyword)
-        if word
-    }

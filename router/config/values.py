@@ -20,7 +20,7 @@ from router.config.patterns import Globs, Networks, UIDs
 from router.config.reading import Each, Entries, One
 from router.config.require import Require, requirement
 from router.config.statuses import STANDARD, Statuses
-from router.messages import SpoolSettings
+from router.model import SpoolSettings
 
 IMPLEMENTATION_CLASS_UID = "2.25.38507084909942000972300432763954023573"
 IMPLEMENTATION_VERSION_NAME = f"DICOM_ROUTER_{__version__}"[:16]

@@ -1,7 +1,7 @@
 """Fill a destination's queue from the ledger, in bounded parts, as room and time allow.
 
 It remembers how far the ledger was read: message ids of what has not failed, due times of what has. What is behind
-these marks is in the queue, blocked in its lane, or not due yet. Not here: the statements (router/spool/backlog.py),
+these marks is in the queue, blocked in its lane, or not due yet. Not here: the statements (spool/ledger/backlog.py),
 what travels next (queue.py).
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from router.delivery.queue import DeliveryQueue
-from router.messages import Waiting
+from router.model import Waiting
 from router.spool import Spool
 from router.spool.values import Row
 

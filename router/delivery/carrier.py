@@ -18,7 +18,7 @@ from router.association import Aborted, AssociationError, DataSource, InMemory, 
 from router.delivery import outcome
 from router.delivery.queue import Pair, is_suspect
 from router.dimse import Command, Response, decode
-from router.messages import AttemptResult, Fault, Result, Waiting
+from router.model import AttemptResult, Fault, Result, Waiting
 from router.services import Prelude, Service
 from router.spool import Spool, SpoolClosed, SpoolError, SpoolFailure
 

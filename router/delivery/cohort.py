@@ -16,7 +16,7 @@ from typing import Final
 
 from attrs import define, field
 
-from router.messages import Waiting
+from router.model import Waiting
 
 Group = tuple[str, str, str]
 """What the deliveries of a cohort have in common: calling AE, SOP class, transfer syntax."""

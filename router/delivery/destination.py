@@ -26,7 +26,7 @@ from router.delivery.backlog import Backlog
 from router.delivery.carrier import Attempt, Carrier
 from router.delivery.queue import DeliveryQueue, Pair, is_suspect, pair_of
 from router.delivery.retry import Breaker, RetryPolicy
-from router.messages import AttemptResult, Cause, Fault, Result, Waiting
+from router.model import AttemptResult, Cause, Fault, Result, Waiting
 from router.services import Service
 from router.spool import Spool
 

@@ -16,7 +16,7 @@ from router.association import Visit
 from router.config import Config, Peer, visitor
 from router.delivery.destination import Destination, DestinationStatistics
 from router.delivery.retry import restarts
-from router.messages import Waiting
+from router.model import Waiting
 from router.services import Change, Service
 from router.spool import Spool, SpoolClosed, SpoolFailure
 

@@ -8,7 +8,7 @@ from attrs import evolve
 from router.association import AssociationError, NoResponse, NotConnected, Rejected
 from router.delivery.retry import CRASHES_TO_HOLD
 from router.dimse import Response, describe
-from router.messages import AttemptResult, Cause, Fault, Result, Waiting
+from router.model import AttemptResult, Cause, Fault, Result, Waiting
 from router.spool import OutOfSpace, SpoolError
 
 _INTERRUPTED = "interrupted: the router stopped or let the association go"

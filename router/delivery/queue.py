@@ -21,7 +21,7 @@ from typing import Final
 from attrs import define, field
 
 from router.delivery.cohort import Cohort, Group
-from router.messages import Cause, Waiting
+from router.model import Cause, Waiting
 
 Pair = tuple[str, str]
 """(SOP class, transfer syntax): what a presentation context is made of."""

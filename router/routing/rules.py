@@ -12,8 +12,10 @@ from operator import attrgetter
 
 from attrs import frozen
 
-from router.config import Condition, Globs, Networks, UIDs, name_of, tag_name
+from router.config import Condition, Globs, Networks, UIDs
 from router.config.patterns import sop_classes, transfer_syntaxes
+from router.dicom.tags import tag_name
+from router.dicom.uids import name_of
 from router.routing.facts import Facts
 
 LONGEST_WORDS = 80

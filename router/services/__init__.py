@@ -4,11 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from router.config import Config, load
-from router.services.instance_availability import InstanceAvailability
-from router.services.mpps import MPPSHub
-from router.services.mpps_notification import MPPSNotification
-from router.services.mpps_retrieve import MPPSRetrieve
-from router.services.service import (
+from router.services.base import (
     Allowance,
     BaseService,
     Change,
@@ -20,8 +16,12 @@ from router.services.service import (
     Service,
     Unanswered,
 )
+from router.services.commitment.scp import StorageCommitment
+from router.services.mpps.instance_availability import InstanceAvailability
+from router.services.mpps.notification import MPPSNotification
+from router.services.mpps.retrieve import MPPSRetrieve
+from router.services.mpps.scp import MPPSHub
 from router.services.storage import Storage
-from router.services.storage_commitment import StorageCommitment
 from router.services.verification import VERIFICATION, Verification
 
 __all__ = [

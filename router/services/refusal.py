@@ -10,7 +10,7 @@ import structlog
 
 from router.dimse import Command, CommandField, Status, describe, response_to
 from router.logs import escaped
-from router.services.service import Request
+from router.services.base import Request
 
 log = structlog.get_logger()
 

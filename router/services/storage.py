@@ -5,54 +5,36 @@ routing table needs, the destinations are frozen into the envelope, and the spoo
 0000H answered. As SCU: what the archive's status means for the delivery.
 """
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import ClassVar, Final
 
 import trio
-from pydicom._uid_dict import UID_dictionary
 
 from pdu import ContextResult, PresentationContext, prefer
 from router.concurrency import COMPUTING, DISK_OUT
-from router.config import Config, tag_name
+from router.config import Config
+from router.dicom.encoding import MalformedDataSet, TooMuchToRead
+from router.dicom.scanner import AT_ONCE, IN_ALL, Bounds, scan
+from router.dicom.tags import tag_name
+from router.dicom.uids import is_storage_sop_class, is_uid
 from router.dimse import Command, CommandField, Response, Status, StatusClass, response_to, status_class
-from router.messages import Address, Envelope, Purpose, Result, Waiting
-from router.routing import AT_ONCE, IN_ALL, Bounds, Facts, MalformedDataSet, RoutingTable, TooMuchToRead, scan
+from router.model import Address, Envelope, Purpose, Result, Waiting
+from router.routing import Facts, RoutingTable
+from router.services.base import Allowance, BaseService, Change, House, Request
 from router.services.refusal import refuse, refuse_for_space
-from router.services.service import Allowance, BaseService, Change, House, Request
 from router.spool import DuplicateRefused, Incoming, OutOfSpace
 
 SOP_CLASS_UID: Final = 0x00080016
 SOP_INSTANCE_UID: Final = 0x00080018
 
-_UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
-_NOT_STORAGE: Final = ("StorageCommitment", "StorageService", "MediaStorageDirectory")
-_STORED_TOO: Final = ("PresentationLUT",)
-"""Archives take objects of these SOP classes by C-STORE, although the standard means them for other services."""
 _STORED_ALREADY: Final = frozenset({Status.DUPLICATE_SOP_INSTANCE, 0xD000})
 """D000H is what some archives answer in place of 0111H."""
 _TRANSIENT: Final = range(0xA700, 0xA800)
 
 Elements = Mapping[int, tuple[str, ...]]
 """Values by tag."""
-
-
-def is_storage_sop_class(uid: str) -> bool:
-    """Whether objects of this SOP class are stored with C-STORE: all that the standard names so, retired ones too,
-    and every UID that the dictionary does not know (private, or newer than the dictionary)."""
-    entry = UID_dictionary.get(uid)
-    if entry is None:
-        return is_uid(uid)
-    _, kind, _, _, keyword = entry
-    named_so = "Storage" in keyword and not keyword.startswith(_NOT_STORAGE)
-    return kind == "SOP Class" and (named_so or keyword in _STORED_TOO)
-
-
-def is_uid(text: str) -> bool:
-    """Numbers and dots, at most 64 characters (PS3.5 9.1). Leading zeros of a component pass: they are common."""
-    return len(text) <= 64 and _UID.fullmatch(text) is not None
 
 
 class Storage(BaseService):

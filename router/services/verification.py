@@ -5,9 +5,9 @@ from typing import ClassVar, Final
 from pdu import ContextResult, PresentationContext
 from router.config import Config
 from router.dimse import Command, CommandField, Response, Status, StatusClass, response_to, status_class
-from router.messages import Result, Waiting
+from router.model import Result, Waiting
+from router.services.base import NO_DATA_SET, Allowance, BaseService, House, Request
 from router.services.refusal import refuse
-from router.services.service import NO_DATA_SET, Allowance, BaseService, House, Request
 from router.spool import Incoming
 
 VERIFICATION: Final = "1.2.840.10008.1.1"

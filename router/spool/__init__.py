@@ -16,9 +16,9 @@ from router.spool.errors import (
     UnknownMessage,
 )
 from router.spool.incoming import Incoming
-from router.spool.read_only import ReadOnlySpool, read_only
-from router.spool.reader import StoredMessage
+from router.spool.offline import ReadOnlySpool, read_only
 from router.spool.spool import Spool
+from router.spool.stored_message import StoredMessage
 from router.spool.values import (
     Action,
     Damage,

@@ -10,12 +10,12 @@ record is gone may go too. Used by the writer's thread. Not here: which deliveri
 import time
 from collections.abc import Iterable, Sequence
 
-from router.messages import Purpose
+from router.model import Purpose
+from router.spool.disk.record import encode_decisions
+from router.spool.disk.segments import Draft, Segments
 from router.spool.errors import OutOfSpace
-from router.spool.ledger import Finished, Ledger
-from router.spool.record import encode_decisions
-from router.spool.schema import DELIVERED, DISCARDED, HELD, STATES, WAITING
-from router.spool.segments import Draft, Segments
+from router.spool.ledger.ledger import Finished, Ledger
+from router.spool.ledger.schema import DELIVERED, DISCARDED, HELD, STATES, WAITING
 from router.spool.values import Decision
 
 _WHICH = "message_id = ? AND destination = ? AND purpose = ?"

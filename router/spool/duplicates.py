@@ -9,12 +9,12 @@ from collections.abc import Iterable, Sequence
 
 from attrs import define, evolve, frozen
 
-from router.messages import Address, Envelope
+from router.model import Address, Envelope
+from router.spool.disk.directories import Store
 from router.spool.errors import DamagedMessage, DuplicateRefused
 from router.spool.incoming import Incoming
 from router.spool.jobs import Commit, Unsure
-from router.spool.ledger import Known, Ledger
-from router.spool.store import Store
+from router.spool.ledger.ledger import Known, Ledger
 from router.spool.values import Place
 
 C_STORE = "C-STORE-RQ"

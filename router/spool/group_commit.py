@@ -9,14 +9,14 @@ from contextlib import suppress
 
 from attrs import define
 
-from router.messages import Purpose, SpoolSettings
+from router.model import Purpose, SpoolSettings
+from router.spool.disk.directories import Store
+from router.spool.disk.record import StoredEnvelope, encode_envelope
+from router.spool.disk.segments import Draft, Segments
 from router.spool.duplicates import Planned, instances_of, judge, with_deliveries
 from router.spool.errors import DuplicateRefused, OutOfSpace
 from router.spool.jobs import Commit, Unsure
-from router.spool.ledger import Entry, Known, Ledger
-from router.spool.record import StoredEnvelope, encode_envelope
-from router.spool.segments import Draft, Segments
-from router.spool.store import Store
+from router.spool.ledger.ledger import Entry, Known, Ledger
 from router.spool.values import Place, Receipt
 
 

@@ -13,14 +13,16 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from router.messages import SpoolSettings
-from router.spool import decisions, record, upkeep
+from router.model import SpoolSettings
+from router.spool import decisions
+from router.spool.disk import record
+from router.spool.disk.directories import Store
+from router.spool.disk.filesystem import is_for_now
+from router.spool.disk.segments import Draft, Segment, Segments, segment_name
 from router.spool.errors import DamagedMessage, OutOfSpace, SpoolFailure
-from router.spool.files import is_for_now
-from router.spool.ledger import Finished, Ledger
-from router.spool.schema import EARLIER
-from router.spool.segments import Draft, Segment, Segments, segment_name
-from router.spool.store import Store
+from router.spool.ledger import maintenance as upkeep
+from router.spool.ledger.ledger import Finished, Ledger
+from router.spool.ledger.schema import EARLIER
 from router.spool.values import Damage, Place
 
 _SPARSE = 4

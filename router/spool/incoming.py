@@ -15,10 +15,10 @@ import trio
 from isal.isal_zlib import crc32
 
 from router.concurrency import DISK_IN
+from router.spool.disk.large_files import LargeFiles
+from router.spool.disk.record import OwnFile
 from router.spool.errors import OutOfSpace, TooLarge
 from router.spool.free_space import FreeSpace
-from router.spool.large_files import LargeFiles
-from router.spool.record import OwnFile
 
 _PIECE = 2 << 20
 """Bytes gathered before one write to a large file. Each of two such pieces is filled while the other is written."""

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import trio
 from attrs import define, field
 
-from router.messages import Envelope
+from router.model import Envelope
 from router.spool.incoming import Incoming
-from router.spool.ledger import Outcome
+from router.spool.ledger.ledger import Outcome
 from router.spool.values import Receipt
 
 if TYPE_CHECKING:

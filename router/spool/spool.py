@@ -17,22 +17,23 @@ import structlog
 import trio
 from attrs import evolve
 
-from router.messages import AttemptResult, Envelope, Purpose, SpoolSettings, Waiting
-from router.spool import backlog, upkeep
-from router.spool.admission import Admission
-from router.spool.backlog import DuePart, Earlier, Part, Position
-from router.spool.desk import Desk
+from router.model import AttemptResult, Envelope, Purpose, SpoolSettings, Waiting
+from router.spool.disk.directories import Store
+from router.spool.disk.filesystem import REAL, FileSystem, in_words
+from router.spool.disk.reserve import keep_room_in
 from router.spool.errors import DamagedMessage, SpoolClosed, SpoolFailure, SpoolUnusable, UnknownMessage
-from router.spool.files import REAL, FileSystem, in_words
 from router.spool.housekeeping import Housekeeping
 from router.spool.incoming import Incoming
+from router.spool.intake import Admission
 from router.spool.jobs import Ask, Commit, Settle, Stop
-from router.spool.ledger import Outcome
-from router.spool.read_only import Reader
-from router.spool.reader import StoredMessage
-from router.spool.recovery import Progress, Recovery
-from router.spool.reserve import keep_room_in
-from router.spool.store import Store
+from router.spool.ledger import backlog
+from router.spool.ledger import maintenance as upkeep
+from router.spool.ledger.backlog import DuePart, Earlier, Part, Position
+from router.spool.ledger.ledger import Outcome
+from router.spool.offline import Reader
+from router.spool.queue import Desk
+from router.spool.recovery.recovery import Progress, Recovery
+from router.spool.stored_message import StoredMessage
 from router.spool.values import (
     Damage,
     Place,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from router.messages import Cause, DeliveryState, Envelope, Purpose, Waiting
+from router.model import Cause, DeliveryState, Envelope, Purpose, Waiting
 
 
 @frozen(kw_only=True)

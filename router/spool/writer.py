@@ -15,16 +15,18 @@ from typing import Any, TypeVar
 
 from attrs import frozen
 
-from router.messages import Purpose, SpoolSettings
-from router.spool import backlog, decisions, queries, upkeep
+from router.model import Purpose, SpoolSettings
+from router.spool import decisions
+from router.spool.disk.directories import Store
+from router.spool.disk.filesystem import is_for_now, is_locked
+from router.spool.disk.segments import Segments
 from router.spool.errors import OutOfSpace, SpoolClosed, SpoolError, SpoolFailure
-from router.spool.files import is_for_now, is_locked
 from router.spool.group_commit import GroupCommit, refuse
 from router.spool.housekeeping import Housekeeping
 from router.spool.jobs import Ask, Commit, Fail, Job, Settle, Stop
-from router.spool.ledger import Entry, Finished, Ledger, Outcome
-from router.spool.segments import Segments
-from router.spool.store import Store
+from router.spool.ledger import backlog, queries
+from router.spool.ledger import maintenance as upkeep
+from router.spool.ledger.ledger import Entry, Finished, Ledger, Outcome
 from router.spool.values import Action, Decision, Place, Row, Selection
 
 T = TypeVar("T")

@@ -23,7 +23,7 @@ from pdu import (
 from router.config import Limits, Router
 from router.dimse import Command, Status
 from router.services import SERVICES
-from tests.router.harness import (
+from tests.support.harness import (
     Archive,
     Modality,
     associate_rq,

@@ -5,9 +5,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from tests.objects import Instance, files_named_by_meta_only, stored_files
-from tests.router.routing.oracle import SYNTAXES, data_sets, encode, read
-from tests.router.routing.test_scanner import attempt, check_against_pydicom, damaged
+from tests.router.dicom.oracle import SYNTAXES, data_sets, encode, read
+from tests.router.dicom.test_scanner import attempt, check_against_pydicom, damaged
+from tests.support.objects import Instance, files_named_by_meta_only, stored_files
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(1800)]
 

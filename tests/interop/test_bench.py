@@ -14,10 +14,10 @@ import pydicom
 import pytest
 
 from benchmarks.peers.processes import There, own_port
-from tests.interop.archive import PynetdicomArchive
-from tests.interop.ports import HOST
-from tests.interop.router_process import RouterProcess, configuration
-from tests.objects import ct
+from tests.support.archive import PynetdicomArchive
+from tests.support.objects import ct
+from tests.support.ports import HOST
+from tests.support.router_process import RouterProcess, configuration
 
 
 def bench(*arguments: object, code: int = 0) -> dict[str, Any]:

@@ -15,11 +15,11 @@ from pydicom.uid import generate_uid
 from pynetdicom import AE, build_role, evt
 
 from benchmarks.peers.processes import own_port
-from tests.interop.archive import park_reactor, unpark_reactor
-from tests.interop.peers import Orthanc, PynetdicomArchive, Storescp, store_all
-from tests.interop.ports import HOST, until
-from tests.interop.router_process import RouterProcess, configuration
-from tests.objects import Instance, ct
+from tests.support.archive import park_reactor, unpark_reactor
+from tests.support.objects import Instance, ct
+from tests.support.peers import Orthanc, PynetdicomArchive, Storescp, store_all
+from tests.support.ports import HOST, until
+from tests.support.router_process import RouterProcess, configuration
 
 pytestmark = pytest.mark.interop
 

@@ -11,9 +11,9 @@ import pytest
 from pydicom.uid import UID_dictionary  # type: ignore[attr-defined]
 
 from tests.conformance import Document, Pair, documents
-from tests.interop.peers import Modality, PynetdicomArchive, store_all
-from tests.interop.router_process import RouterProcess, configuration
-from tests.objects import Instance, ct
+from tests.support.objects import Instance, ct
+from tests.support.peers import Modality, PynetdicomArchive, store_all
+from tests.support.router_process import RouterProcess, configuration
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 

@@ -14,10 +14,10 @@ from attrs import evolve, field, frozen
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
-from tests.interop.peers import Modality, NotAssociated, Orthanc, PynetdicomArchive, Storescp, store_all
-from tests.interop.ports import until
-from tests.interop.router_process import Archive, RouterProcess, configuration
-from tests.objects import Instance, files_named_by_meta_only, read_file, stored_files
+from tests.support.objects import Instance, files_named_by_meta_only, read_file, stored_files
+from tests.support.peers import Modality, NotAssociated, Orthanc, PynetdicomArchive, Storescp, store_all
+from tests.support.ports import until
+from tests.support.router_process import Archive, RouterProcess, configuration
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 

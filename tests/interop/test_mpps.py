@@ -9,12 +9,12 @@ import pytest
 from pydicom.uid import UID
 from pynetdicom import evt
 
-from tests.interop.archive import UNCOMPRESSED, PynetdicomArchive, store_all
-from tests.interop.ports import until
-from tests.interop.ris import PynetdicomModality, PynetdicomRIS, Told
-from tests.interop.router_process import RouterProcess, configuration
-from tests.objects import ct
-from tests.router.mpps.messages import completed, in_progress, progress
+from tests.router.services.mpps.messages import completed, in_progress, progress
+from tests.support.archive import UNCOMPRESSED, PynetdicomArchive, store_all
+from tests.support.objects import ct
+from tests.support.ports import until
+from tests.support.ris import PynetdicomModality, PynetdicomRIS, Told
+from tests.support.router_process import RouterProcess, configuration
 
 STEP = "1.2.826.0.1.3680043.8.498.77"
 WHOLE = [("N-CREATE", "IN PROGRESS"), ("N-SET", ""), ("N-SET", "COMPLETED")]

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from pydicom.uid import JPEG2000, CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from tests.interop.peers import (
+from tests.support.objects import ct, read_file
+from tests.support.peers import (
     Dcmrecv,
     Modality,
     NotAssociated,
@@ -18,8 +19,7 @@ from tests.interop.peers import (
     store_all,
     storescu,
 )
-from tests.interop.ports import free_port, until
-from tests.objects import ct, read_file
+from tests.support.ports import free_port, until
 
 pytestmark = pytest.mark.interop
 

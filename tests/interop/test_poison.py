@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from pynetdicom import evt
 
-from tests.interop.peers import PynetdicomArchive, Received, store_all
-from tests.interop.ports import until
-from tests.interop.router_process import RouterProcess, configuration
-from tests.objects import ct
+from tests.support.objects import ct
+from tests.support.peers import PynetdicomArchive, Received, store_all
+from tests.support.ports import until
+from tests.support.router_process import RouterProcess, configuration
 
 pytestmark = pytest.mark.interop
 

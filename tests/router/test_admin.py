@@ -15,16 +15,16 @@ import trio
 from attrs import define, field, frozen
 from structlog.testing import capture_logs
 
-from router.admin import AdminServer, Controls, application
-from router.admin.application import BODY_CAP
-from router.admin.export import CHUNK
 from router.config import Admin, Endpoint
-from router.messages import Address, Envelope, SpoolSettings
-from router.services.procedure_steps.taking import NotDiscarded
+from router.model import Address, Envelope, SpoolSettings
+from router.services.mpps.intake import NotDiscarded
 from router.spool import Action, Selection, Spool, StoredMessage
-from router.state import State
-from tests.objects import Instance, ct
-from tests.router.harness import eventually
+from router.state_store import State
+from router.web.admin import AdminServer, Controls, application
+from router.web.admin.api import BODY_CAP
+from router.web.admin.export import CHUNK
+from tests.support.harness import eventually
+from tests.support.objects import Instance, ct
 
 ANY_PORT = Endpoint(host="127.0.0.1", port=0)
 JSON = {"Content-Type": "application/json"}

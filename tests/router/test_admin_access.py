@@ -14,12 +14,12 @@ import trio
 from structlog.testing import capture_logs
 
 from router import supervisor
-from router.admin import Policy, write_token
 from router.config import TLS, ConfigError, parse
-from tests.interop.ports import HOST
-from tests.interop.router_process import RouterProcess
-from tests.interop.router_process import configuration as content
-from tests.router.harness import RunningRouter, configuration, eventually, running_router
+from router.web.admin import Policy, write_token
+from tests.support.harness import RunningRouter, configuration, eventually, running_router
+from tests.support.ports import HOST
+from tests.support.router_process import RouterProcess
+from tests.support.router_process import configuration as content
 
 POLICY = Policy(token="s3cret", hosts=frozenset({"router.hospital.example", "192.0.2.7"}))
 BEARER = ("authorization", "Bearer s3cret")

@@ -9,10 +9,10 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from router.admin import server
 from router.dimse import Command, CommandField
 from router.dimse import encode as encode_command
-from tests.router.harness import IMPLICIT, VERIFICATION, Modality, RunningRouter, configuration, p_data, running_router
+from router.web.admin import server
+from tests.support.harness import IMPLICIT, VERIFICATION, Modality, RunningRouter, configuration, p_data, running_router
 
 MUTATED = 2_000
 """Requests in one test."""

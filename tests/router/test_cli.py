@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 from pydicom.uid import MRImageStorage
 
 from router.cli import COMMANDS, main
-from tests.interop.ports import HOST, free_port
-from tests.objects import PHI, ct
+from tests.support.objects import PHI, ct
+from tests.support.ports import HOST, free_port
 
 FAULTY = """
 [router]

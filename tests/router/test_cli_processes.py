@@ -27,10 +27,10 @@ from pydicom.uid import (
 )
 
 from router.cli import main
-from tests.interop.archive import PynetdicomArchive
-from tests.interop.ports import HOST, free_port, until
-from tests.interop.router_process import RouterProcess, configuration, write_toml
-from tests.objects import PHI, Instance, ct, stored_files
+from tests.support.archive import PynetdicomArchive
+from tests.support.objects import PHI, Instance, ct, stored_files
+from tests.support.ports import HOST, free_port, until
+from tests.support.router_process import RouterProcess, configuration, write_toml
 
 TOP = Path(__file__).parents[2]
 TRANSFER_SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian, JPEG2000Lossless)

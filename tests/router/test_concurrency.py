@@ -8,8 +8,8 @@ from attrs import evolve
 
 import router
 from router.concurrency import COMPUTING, DISK_IN, DISK_OUT, STATE
-from router.spool.counters import Counters
-from router.state import State
+from router.spool.disk.counters import Counters
+from router.state_store import State
 from tests.router.spool.test_spool import SETTINGS, running, store
 
 PATIENCE = 20.0

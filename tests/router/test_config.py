@@ -11,7 +11,7 @@ from pydicom.uid import AllTransferSyntaxes
 
 from router.config import SERVICES, Condition, Config, ConfigError, Endpoint, Fault, Globs, Networks, load, parse
 from router.config.patterns import network, sop_classes, transfer_syntaxes
-from router.messages import SpoolSettings
+from router.model import SpoolSettings
 
 BASE = Path("/etc/router")
 PACS = '[peers.pacs]\nae_title = "PACS"\naddress = "pacs:104"\n'

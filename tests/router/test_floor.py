@@ -14,9 +14,9 @@ import trio
 from router.config import Config
 from router.dimse import DATA_SET, Command, CommandField
 from router.dimse import encode as encode_command
-from router.spool.files import FileSystem
-from tests.router.commitment.peers import CommittingArchive, ask, instances
-from tests.router.harness import (
+from router.spool.disk.filesystem import FileSystem
+from tests.router.services.commitment.peers import CommittingArchive, ask, instances
+from tests.support.harness import (
     CT,
     IMPLICIT,
     VERIFICATION,

@@ -7,13 +7,13 @@ import trio
 
 from router.config import Config
 from router.spool import Spool
-from router.spool.counters import Counters, CountersFile
-from router.spool.files import REAL
-from tests.router.commitment.peers import CommittingArchive, Modality, ask, instances
-from tests.router.commitment.test_service import ROUTE, STORAGE, store
-from tests.router.harness import configuration, eventually, running_router
-from tests.router.mpps.messages import completed, in_progress, progress
-from tests.router.mpps.playing import RIS, Scanner, hub
+from router.spool.disk.counters import Counters, CountersFile
+from router.spool.disk.filesystem import REAL
+from tests.router.services.commitment.peers import CommittingArchive, Modality, ask, instances
+from tests.router.services.commitment.test_service import ROUTE, STORAGE, store
+from tests.router.services.mpps.messages import completed, in_progress, progress
+from tests.router.services.mpps.playing import RIS, Scanner, hub
+from tests.support.harness import configuration, eventually, running_router
 
 UID = "1.2.3.4"
 

@@ -17,9 +17,9 @@ import trio
 from click.testing import CliRunner
 
 from router.cli import main
-from tests.interop.ports import HOST, free_port, listens, until
-from tests.interop.router_process import configuration, write_toml
-from tests.router.harness import Archive, Modality, data_set, store_rq
+from tests.support.harness import Archive, Modality, data_set, store_rq
+from tests.support.ports import HOST, free_port, listens, until
+from tests.support.router_process import configuration, write_toml
 
 OBJECTS = 40
 """Each is an association of its own: two lines of the log, in all more than the pipe's 4 KiB."""

@@ -10,9 +10,9 @@ import trio
 from click.testing import CliRunner
 
 from router.cli import main
-from tests.interop.ports import HOST
-from tests.interop.router_process import RouterProcess, configuration
-from tests.router.harness import Archive, Modality, data_set, eventually, store_rq
+from tests.support.harness import Archive, Modality, data_set, eventually, store_rq
+from tests.support.ports import HOST
+from tests.support.router_process import RouterProcess, configuration
 
 NAME = "DOE^JOHN"
 

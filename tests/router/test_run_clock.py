@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from router.services.commitment import records as commitments
-from router.services.commitment.records import Stage
+from router.services.commitment import store as commitments
+from router.services.commitment.store import Stage
 from router.services.commitment.transaction import Outcome, Reference, Result
-from router.services.procedure_steps import records as steps
-from router.services.procedure_steps.content import Stage as StepStage
-from router.services.procedure_steps.records import Step, StepMessage
-from router.spool.counters import Counters
-from router.state import State
+from router.services.mpps import store as steps
+from router.services.mpps.attributes import Stage as StepStage
+from router.services.mpps.store import Step, StepMessage
+from router.spool.disk.counters import Counters
 from router.state_file import NAME
-from tests.router.commitment.test_forgetting import commitment
-from tests.router.harness import IMPLICIT
+from router.state_store import State
+from tests.router.services.commitment.test_forgetting import commitment
+from tests.support.harness import IMPLICIT
 
 DAY = 86400.0
 KEEP = 30 * DAY

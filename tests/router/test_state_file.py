@@ -13,9 +13,9 @@ from structlog.testing import capture_logs
 
 from router import state_file
 from router.spool import OutOfSpace, SpoolFailure, SpoolUnusable
-from router.spool.counters import Counters
-from router.state import State
+from router.spool.disk.counters import Counters
 from router.state_file import NAME, mark_corrupt
+from router.state_store import State
 
 DAY = 86400.0
 SCHEMA = """

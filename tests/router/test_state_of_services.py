@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from router.spool.counters import Counters
-from router.state import State
+from router.spool.disk.counters import Counters
+from router.state_store import State
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS marks (mark INTEGER PRIMARY KEY)"
 

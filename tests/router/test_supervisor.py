@@ -21,9 +21,7 @@ from router.dimse import encode as encode_command
 from router.services.storage import Storage
 from router.spool import Spool
 from router.supervisor import Router
-from tests.interop.router_process import RouterProcess
-from tests.interop.router_process import configuration as content
-from tests.router.harness import (
+from tests.support.harness import (
     Archive,
     Modality,
     associate_rq,
@@ -34,6 +32,8 @@ from tests.router.harness import (
     running_router,
     store_rq,
 )
+from tests.support.router_process import RouterProcess
+from tests.support.router_process import configuration as content
 
 
 async def test_a_reload_while_the_router_stops_changes_nothing_and_cuts_nothing_off(tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ from router.association import AssociationError
 from router.association.transport import Transport, TransportError
 from router.config import Config
 from router.dimse import CommandField, MessageBegin, response_to
-from router.services.commitment.content import CommitmentRequest, read_request
+from router.services.commitment.attributes import CommitmentRequest, read_request
 from router.services.commitment.transaction import COMMITTED, Reference
-from tests.router.commitment.peers import CommittingArchive, Heard, Modality, ask
-from tests.router.commitment.test_service import store
-from tests.router.harness import IMPLICIT, configuration, eventually
+from tests.router.services.commitment.peers import CommittingArchive, Heard, Modality, ask
+from tests.router.services.commitment.test_service import store
 from tests.simulation.world import COUNTS, Unheard, World, close_door, open_door
+from tests.support.harness import IMPLICIT, configuration, eventually
 
 
 @attrs.define

@@ -8,8 +8,8 @@ import attrs
 from pydicom.dataset import Dataset
 
 from router.config import Config
-from tests.router.mpps.messages import encoded
-from tests.router.mpps.playing import LAST, RIS, Heard, Scanner, hub
+from tests.router.services.mpps.messages import encoded
+from tests.router.services.mpps.playing import LAST, RIS, Heard, Scanner, hub
 from tests.simulation.world import COUNTS, Unheard, World, close_door, open_door
 
 

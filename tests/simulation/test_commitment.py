@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from router.services.commitment.transaction import Reference
-from tests.router.harness import CT
 from tests.simulation.commitments_world import CommitmentsWorld
 from tests.simulation.histories import play
 from tests.simulation.world import COUNTS, CRASHES
+from tests.support.harness import CT
 
 EXAMPLES = int(os.environ.get("COMMITMENT_EXAMPLES", "10"))
 

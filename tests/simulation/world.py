@@ -21,7 +21,7 @@ from router.association import AssociationError
 from router.config import Config
 from router.spool import Spool, SpoolClosed
 from router.supervisor import Router
-from tests.router.harness import Archive, eventually
+from tests.support.harness import Archive, eventually
 
 T = TypeVar("T")
 

@@ -19,9 +19,9 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from router.association import AssociationError, Requestor, Target, plan_contexts
 from router.config import Config, Timeouts
 from router.dimse import DATA_SET, Command, CommandField, Priority, Response, Status
-from tests.interop.ports import HOST, until
-from tests.interop.router_process import RouterProcess
-from tests.objects import Instance, ct
+from tests.support.objects import Instance, ct
+from tests.support.ports import HOST, until
+from tests.support.router_process import RouterProcess
 
 PAIR: Final = (str(CTImageStorage), str(ExplicitVRLittleEndian))
 SMALL: Final = 4_000

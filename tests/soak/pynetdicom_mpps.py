@@ -7,7 +7,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pynetdicom import AE, _config, evt
 
-from router.services.procedure_steps.content import MPPS
+from router.services.mpps.attributes import MPPS
 
 steps: dict[str, Dataset] = {}
 

@@ -15,13 +15,13 @@ from benchmarks.peers.processes import memory_of
 from router.association import AssociationError
 from router.association.transport import Transport
 from router.dimse import CommandField, MessageBegin, response_to
-from router.services.commitment.content import CommitmentRequest, read_request
+from router.services.commitment.attributes import CommitmentRequest, read_request
 from router.services.commitment.transaction import Reference
-from tests.interop.ports import HOST
-from tests.interop.router_process import RouterProcess
-from tests.router.commitment.peers import CommittingArchive, Heard, Modality, ask, instances
-from tests.router.harness import IMPLICIT
+from tests.router.services.commitment.peers import CommittingArchive, Heard, Modality, ask, instances
 from tests.soak.load import FragileRouter
+from tests.support.harness import IMPLICIT
+from tests.support.ports import HOST
+from tests.support.router_process import RouterProcess
 
 MANY = int(os.environ.get("SOAK_KILLS", "100"))
 TRANSACTIONS, REFERENCES = 100, 1000
@@ -202,7 +202,7 @@ class Forgetful(CommittingArchive):
 async def test_an_archive_that_forgets_what_it_acknowledged_has_everything_at_the_end(
     objects: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tests.router.commitment.test_service import store
+    from tests.router.services.commitment.test_service import store
 
     async with (
         trio.open_nursery() as nursery,

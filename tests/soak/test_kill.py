@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from router.bench import Behaviour, Sink
-from tests.interop.router_process import RouterProcess, configuration
+from router.tools.bench import Behaviour, Sink
 from tests.soak.load import DICE, LARGE_OBJECT, FragileRouter, Modality
+from tests.support.router_process import RouterProcess, configuration
 
 MANY = int(os.environ.get("SOAK_KILLS", "50"))
 MODALITIES = 4

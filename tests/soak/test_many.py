@@ -13,13 +13,13 @@ import trio
 from benchmarks.peers.processes import There, closed_port, memory_of
 from pdu import AssociateRJ, Rejection
 from router.association import Rejected, Requestor, plan_contexts
-from router.bench import Behaviour, Sink
 from router.config import Timeouts
 from router.dimse import Status
-from tests.interop.ports import HOST, until
-from tests.interop.router_process import RouterProcess, configuration
-from tests.objects import ct
+from router.tools.bench import Behaviour, Sink
 from tests.soak.load import LARGE, LARGE_OBJECT, PAIR, SMALL, FragileRouter, Modality, store, target_at
+from tests.support.objects import ct
+from tests.support.ports import HOST, until
+from tests.support.router_process import RouterProcess, configuration
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]
 

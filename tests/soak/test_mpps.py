@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.interop.ports import free_port
-from tests.interop.router_process import RouterProcess
-from tests.router.mpps.messages import completed, in_progress, progress
-from tests.router.mpps.playing import RIS, Scanner
+from tests.router.services.mpps.messages import completed, in_progress, progress
+from tests.router.services.mpps.playing import RIS, Scanner
+from tests.support.ports import free_port
+from tests.support.router_process import RouterProcess
 
 STEPS = 1000
 MODALITIES = 4

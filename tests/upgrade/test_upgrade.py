@@ -14,16 +14,16 @@ from pathlib import Path
 import trio
 from attrs import define
 
-from router.messages import DeliveryState, Purpose
-from router.services.commitment import records
-from router.services.commitment.content import CommitmentRequest
+from router.model import DeliveryState, Purpose
+from router.services.commitment import store as records
+from router.services.commitment.attributes import CommitmentRequest
 from router.spool import Action, Selection
 from router.spool.decisions import needed_in
-from router.spool.schema import EARLIER
-from tests.router.commitment.peers import CommittingArchive, Modality, instances
-from tests.router.harness import Archive, RunningRouter, configuration, data_set, eventually, running_router
-from tests.router.mpps.messages import completed
-from tests.router.mpps.playing import RIS, Scanner
+from router.spool.ledger.schema import EARLIER
+from tests.router.services.commitment.peers import CommittingArchive, Modality, instances
+from tests.router.services.mpps.messages import completed
+from tests.router.services.mpps.playing import RIS, Scanner
+from tests.support.harness import Archive, RunningRouter, configuration, data_set, eventually, running_router
 
 SPOOL = Path(__file__).parent / "spool-6426320.tar.gz"
 STEP = "1.2.826.0.1.3680043.8.498.4711"

@@ -9,13 +9,13 @@ from typing import Final
 
 from attrs import evolve
 
+from router.dicom.dataset import IMPLICIT_LE
 from router.dimse import DATA_SET, Command, CommandField, Response, Status, StatusClass, encode, status_class
-from router.messages import Address, Cause, DeliveryState, Envelope, Result, Waiting
-from router.services.commitment.content import REQUEST_ACTION, STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE
-from router.services.commitment.plan import SERVICE
-from router.services.commitment.records import Commitment
+from router.model import Address, Cause, DeliveryState, Envelope, Result, Waiting
+from router.services.commitment.attributes import REQUEST_ACTION, STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE
+from router.services.commitment.policy import SERVICE
+from router.services.commitment.store import Commitment
 from router.services.commitment.transaction import FailureReason
-from router.services.procedure_steps.data_sets import IMPLICIT_LE
 from router.spool import Selection, Spool
 
 REQUEST: Final = "N-ACTION-RQ"

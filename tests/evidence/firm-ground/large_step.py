@@ -8,9 +8,9 @@ import trio
 
 from router import logs
 from router.dimse import Command, CommandField
-from router.services.procedure_steps.content import MPPS_RETRIEVE
-from tests.router.harness import running_router
-from tests.router.mpps.playing import Scanner, hub
+from router.services.mpps.attributes import MPPS_RETRIEVE
+from tests.router.services.mpps.playing import Scanner, hub
+from tests.support.harness import running_router
 
 UID = "1.2.3"
 STATUS = (0x0040, 0x0252)

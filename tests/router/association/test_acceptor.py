@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from pdu import Abort, AbortReason, AbortSource, AssociateAC, AssociateRJ, ContextResult, ReleaseRP, ReleaseRQ
 from router.dimse import DATA_SET, NO_DATA_SET, Command, CommandField, encode
-from tests.router.harness import (
+from tests.support.harness import (
     ABORT_BY_USER,
     CT,
     IMPLICIT,

@@ -11,9 +11,9 @@ from pdu import PresentationContext
 from router.dimse import DATA_SET, Command, CommandField
 from router.dimse import encode as encode_command
 from router.services import Allowance, Request, Sender
-from router.services.procedure_steps.content import MPPS, MPPS_RETRIEVE
-from tests.router.commitment.peers import n_action, n_event_report
-from tests.router.harness import (
+from router.services.mpps.attributes import MPPS, MPPS_RETRIEVE
+from tests.router.services.commitment.peers import n_action, n_event_report
+from tests.support.harness import (
     CT,
     IMPLICIT,
     VERIFICATION,

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from router.concurrency import COMPUTING
-from router.routing import AT_ONCE, IN_ALL, Bounds, scan
+from router.dicom.scanner import AT_ONCE, IN_ALL, Bounds, scan
 from router.services import storage
-from tests.router.harness import CT, Modality, configuration, running_router, store_rq
-from tests.router.routing.oracle import deflate
+from tests.router.dicom.oracle import deflate
+from tests.support.harness import CT, Modality, configuration, running_router, store_rq
 
 UID = "1.2.840.99.1"
 EXPLICIT, DEFLATED = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"

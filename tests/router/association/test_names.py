@@ -12,9 +12,9 @@ import trio
 import trio.testing
 
 from router.association import NotConnected, Target
-from router.association.names import LIFE, PATIENCE, STALE_AFTER, NameLookup
 from router.association.requestor import connect
-from tests.router.harness import Archive, Modality, configuration, data_set, running_router, store_rq
+from router.network.names import LIFE, PATIENCE, STALE_AFTER, NameLookup
+from tests.support.harness import Archive, Modality, configuration, data_set, running_router, store_rq
 
 ANSWER = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 104))]
 QUESTION = (b"pacs.example", 104)

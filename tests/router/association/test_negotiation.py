@@ -26,12 +26,12 @@ from pdu import (
     UserIdentity,
     encode,
 )
+from router.association.describe import context_words
 from router.association.negotiation import agree
-from router.association.words import context_words
 from router.config import parse
 from router.services import SERVICES, Service
 from tests.pdu.strategies import requests
-from tests.router.harness import (
+from tests.support.harness import (
     CT,
     IMPLICIT,
     PATIENCE,

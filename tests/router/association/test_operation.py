@@ -14,12 +14,14 @@ from router.association.transport import Transport
 from router.config import Timeouts, parse
 from router.dimse import Command, CommandField, MessageBegin, Status, encode
 from router.routing import RoutingTable
-from router.services.commitment.content import STORAGE_COMMITMENT
-from router.services.procedure_steps.taking import Intake
-from router.services.storage_commitment import StorageCommitment
+from router.services.commitment.attributes import STORAGE_COMMITMENT
+from router.services.commitment.scp import StorageCommitment
+from router.services.mpps.intake import Intake
 from router.services.verification import Verification
 from router.spool import Spool
-from tests.router.harness import (
+from tests.router.services.mpps.messages import in_progress
+from tests.router.services.mpps.playing import RIS, Scanner, hub
+from tests.support.harness import (
     CT,
     IMPLICIT,
     VERIFICATION,
@@ -32,8 +34,6 @@ from tests.router.harness import (
     running_router,
     store_rq,
 )
-from tests.router.mpps.messages import in_progress
-from tests.router.mpps.playing import RIS, Scanner, hub
 
 UID = "1.2.840.99.1"
 

@@ -17,7 +17,7 @@ from router.association.transport import Transport
 from router.config import Limits, Timeouts
 from router.dimse import Command, CommandField
 from router.dimse import encode as encode_command
-from tests.router.harness import (
+from tests.support.harness import (
     ABORT_BY_USER,
     IMPLICIT,
     PATIENCE,

@@ -10,7 +10,7 @@ import pytest
 from router.config import STANDARD_STATUSES, ConfigError, Statuses, parse
 from router.dimse import Command, CommandField, Status, StatusClass, status_class
 from router.dimse import encode as encode_command
-from tests.router.harness import (
+from tests.support.harness import (
     CT,
     IMPLICIT,
     VERIFICATION,

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from pdu import AssociateRQ, Role, StartArtim, UpperLayer
 from router.association.transport import Transport
 from router.config import Timeouts
-from tests.router.harness import associate_rq
+from tests.support.harness import associate_rq
 
 TIMEOUTS = Timeouts(artim=30, write=60, idle=300)
 

@@ -7,7 +7,7 @@ import pytest
 
 from pdu import AssociateAC, AsynchronousOperationsWindow
 from router.dimse import Command, decode, encode
-from tests.router.harness import (
+from tests.support.harness import (
     Archive,
     Modality,
     associate_rq,

@@ -9,10 +9,10 @@ import trio
 import trio.lowlevel
 
 from router.dimse import Command
-from router.messages import Cause, DeliveryState
+from router.model import Cause, DeliveryState
 from router.spool import Selection
 from tests.router.delivery.test_isolation import one_peer
-from tests.router.harness import (
+from tests.support.harness import (
     Answer,
     Archive,
     Modality,

@@ -11,11 +11,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from router.delivery.backlog import Backlog
 from router.delivery.queue import DeliveryQueue
-from router.messages import AttemptResult, Cause, Result, Waiting
-from router.spool import Spool, backlog
-from router.spool.counters import Counters
-from router.spool.files import REAL
-from router.spool.ledger import Entry, Ledger, Outcome
+from router.model import AttemptResult, Cause, Result, Waiting
+from router.spool import Spool
+from router.spool.disk.counters import Counters
+from router.spool.disk.filesystem import REAL
+from router.spool.ledger import backlog
+from router.spool.ledger.ledger import Entry, Ledger, Outcome
 from router.spool.values import Place
 from tests.router.spool.driver import envelope
 

@@ -13,10 +13,19 @@ import trio
 from structlog.testing import capture_logs
 
 from router.dimse import encode
-from router.messages import Address, Cause, Envelope
+from router.model import Address, Cause, Envelope
 from router.services.storage import Storage
 from tests.router.delivery.test_isolation import one_peer
-from tests.router.harness import CT, IMPLICIT, Archive, RunningRouter, configuration, data_set, running_router, store_rq
+from tests.support.harness import (
+    CT,
+    IMPLICIT,
+    Archive,
+    RunningRouter,
+    configuration,
+    data_set,
+    running_router,
+    store_rq,
+)
 
 KEYS = 'retry = { first = "20ms", max = "100ms" }'
 

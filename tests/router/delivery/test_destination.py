@@ -10,9 +10,9 @@ from structlog.testing import capture_logs
 from pdu import AssociateRJ
 from router.delivery.retry import UNANSWERED_TO_OPEN
 from router.dimse import Command
-from router.messages import Cause
+from router.model import Cause
 from router.spool import Spool
-from tests.router.harness import (
+from tests.support.harness import (
     CT,
     IMPLICIT,
     Answer,

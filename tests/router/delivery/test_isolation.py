@@ -7,8 +7,8 @@ import pytest
 import trio
 
 from router.dimse import Command
-from router.messages import Cause
-from tests.router.harness import (
+from router.model import Cause
+from tests.support.harness import (
     Answer,
     Archive,
     Modality,

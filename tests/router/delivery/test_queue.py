@@ -10,7 +10,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from router.delivery.cohort import REST
 from router.delivery.queue import DeliveryQueue, Pair
-from router.messages import Cause, Waiting
+from router.model import Cause, Waiting
 
 PAIRS: tuple[Pair, ...] = (("ct", "implicit"), ("ct", "jpeg"), ("mr", "implicit"))
 NOW = 100.0

@@ -12,9 +12,12 @@ from pdu import AsynchronousOperationsWindow
 from router.association.transport import Transport
 from router.dimse import DATA_SET, Command, MessageBegin, encode, response_to
 from router.spool import Action, Selection
-from tests.router.association.test_visit import COMMITMENT, MODALITY, answer, hear_report, owe
+from tests.router.association.test_reverse import COMMITMENT, MODALITY, answer, hear_report, owe
 from tests.router.association.test_window import associate, far_away, response
-from tests.router.harness import (
+from tests.router.services.mpps.messages import in_progress, progress
+from tests.router.services.mpps.playing import RIS, Scanner, hub
+from tests.router.services.mpps.test_hub import UID
+from tests.support.harness import (
     IMPLICIT,
     Answer,
     Archive,
@@ -26,9 +29,6 @@ from tests.router.harness import (
     running_router,
     store_rq,
 )
-from tests.router.mpps.messages import in_progress, progress
-from tests.router.mpps.playing import RIS, Scanner, hub
-from tests.router.mpps.test_hub import UID
 
 
 @attrs.define

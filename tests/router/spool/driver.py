@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from router.messages import Address, AttemptResult, DeliveryState, Envelope, Purpose, Result, SpoolSettings, Waiting
-from router.spool import Spool, SpoolError, backlog
-from router.spool.files import FileSystem
+from router.model import Address, AttemptResult, DeliveryState, Envelope, Purpose, Result, SpoolSettings, Waiting
+from router.spool import Spool, SpoolError
+from router.spool.disk.filesystem import FileSystem
 from router.spool.incoming import Incoming
 from router.spool.jobs import Answer, Ask, Commit, Settle
-from router.spool.ledger import Ledger, Outcome
-from router.spool.queries import START, list_rows
+from router.spool.ledger import backlog
+from router.spool.ledger.ledger import Ledger, Outcome
+from router.spool.ledger.queries import START, list_rows
 from router.spool.values import Action, Place, Receipt, Selection
 from router.spool.writer import Writer
 

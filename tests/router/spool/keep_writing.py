@@ -6,7 +6,7 @@ from pathlib import Path
 
 import trio
 
-from router.messages import SpoolSettings, Waiting
+from router.model import SpoolSettings, Waiting
 from router.spool import Spool
 from tests.router.spool.driver import content, delivered, envelope
 

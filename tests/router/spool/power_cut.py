@@ -16,7 +16,7 @@ from typing import Any
 
 from attrs import define, field
 
-from router.spool.files import FileSystem
+from router.spool.disk.filesystem import FileSystem
 
 
 class PowerCut(BaseException):

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from router.messages import AttemptResult, Result
-from router.spool import backlog
-from router.spool.counters import Counters
-from router.spool.files import REAL
-from router.spool.ledger import Entry, Ledger, Outcome
+from router.model import AttemptResult, Result
+from router.spool.disk.counters import Counters
+from router.spool.disk.filesystem import REAL
+from router.spool.ledger import backlog
+from router.spool.ledger.ledger import Entry, Ledger, Outcome
 from router.spool.values import Place, Row
 from tests.router.spool.driver import envelope
 

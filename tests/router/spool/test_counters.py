@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.spool import upkeep
-from router.spool.counters import NAME, Counters, CountersFile
-from router.spool.files import FileSystem
+from router.spool.disk.counters import NAME, Counters, CountersFile
+from router.spool.disk.filesystem import FileSystem
+from router.spool.ledger import maintenance as upkeep
 from tests.router.spool.driver import PATH, Driver, content, delivered, envelope
 from tests.router.spool.power_cut import FragileFiles, PowerCut, broken, full
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from router.messages import DeliveryState, Purpose
+from router.model import DeliveryState, Purpose
 from router.spool import OutOfSpace
 from router.spool.decisions import needed_in
-from router.spool.files import REAL
+from router.spool.disk.filesystem import REAL
 from router.spool.values import Action
 from tests.router.spool.driver import SETTINGS, Driver, content, delivered, envelope, held
 from tests.router.spool.power_cut import FragileFiles, PowerCut, full, ledger_full

@@ -3,7 +3,7 @@
 import pytest
 from attrs import evolve
 
-from router.messages import Purpose, SpoolSettings
+from router.model import Purpose, SpoolSettings
 from router.spool import DuplicateRefused
 from router.spool.duplicates import is_same
 from router.spool.jobs import Commit, Unsure

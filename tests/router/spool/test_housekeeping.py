@@ -7,13 +7,13 @@ from functools import partial
 import pytest
 from attrs import evolve
 
-from router.messages import DeliveryState, Purpose
+from router.model import DeliveryState, Purpose
 from router.spool import Action, Damage, OutOfSpace, Selection
-from router.spool.desk import _change
 from router.spool.jobs import Settle
-from router.spool.ledger import Outcome
-from router.spool.queries import START, instances, list_rows, totals
-from router.spool.upkeep import gone_segments
+from router.spool.ledger.ledger import Outcome
+from router.spool.ledger.maintenance import gone_segments
+from router.spool.ledger.queries import START, instances, list_rows, totals
+from router.spool.queue import _change
 from tests.router.spool.driver import SETTINGS, Driver, content, delivered, envelope, held, retry
 from tests.router.spool.power_cut import FragileFiles, full
 

@@ -10,11 +10,11 @@ from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.messages import AttemptResult, DeliveryState, Result
-from router.spool.counters import Counters
-from router.spool.ledger import Entry, Finished, Ledger, Outcome
-from router.spool.queries import totals
-from router.spool.schema import HELD, STATES, WAITING
+from router.model import AttemptResult, DeliveryState, Result
+from router.spool.disk.counters import Counters
+from router.spool.ledger.ledger import Entry, Finished, Ledger, Outcome
+from router.spool.ledger.queries import totals
+from router.spool.ledger.schema import HELD, STATES, WAITING
 from router.spool.values import Place
 from tests.router.spool.driver import PATH, envelope
 from tests.router.spool.power_cut import FragileFiles

@@ -10,14 +10,15 @@ import trio.lowlevel
 from structlog.testing import capture_logs
 
 from router.dimse import Command
-from router.messages import SpoolSettings
-from router.spool import Action, OutOfSpace, Selection, Spool, backlog, writer
-from router.spool.files import REAL
-from router.spool.queries import START
+from router.model import SpoolSettings
+from router.spool import Action, OutOfSpace, Selection, Spool, writer
+from router.spool.disk.filesystem import REAL
+from router.spool.ledger import backlog
+from router.spool.ledger.queries import START
 from router.spool.values import Receipt, Row
 from router.spool.writer import Writer
-from tests.router.harness import Archive, Modality, configuration, data_set, eventually, running_router, store_rq
 from tests.router.spool.driver import Driver, content, delivered, envelope, retry
+from tests.support.harness import Archive, Modality, configuration, data_set, eventually, running_router, store_rq
 
 SETTINGS = SpoolSettings(segment_size=1 << 20, free_space_floor=0)
 

@@ -7,12 +7,12 @@ from attrs import define, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.messages import Address, AttemptResult, Envelope, Result
-from router.spool import record
+from router.model import Address, AttemptResult, Envelope, Result
+from router.spool.disk import record
 from router.spool.jobs import Ask, Commit, Job, Settle
-from router.spool.ledger import Outcome
-from router.spool.queries import START, totals
-from router.spool.schema import HELD
+from router.spool.ledger.ledger import Outcome
+from router.spool.ledger.queries import START, totals
+from router.spool.ledger.schema import HELD
 from router.spool.values import Action, Receipt, Selection
 from router.spool.writer import Changed
 from tests.router.spool.driver import Driver, content, envelope

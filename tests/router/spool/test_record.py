@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.messages import Address, Envelope, Purpose
-from router.spool import DamagedMessage, record
-from router.spool.record import OwnFile, StoredEnvelope
+from router.model import Address, Envelope, Purpose
+from router.spool import DamagedMessage
+from router.spool.disk import record
+from router.spool.disk.record import OwnFile, StoredEnvelope
 from tests.router.spool.driver import envelope
 
 NONCE = bytes(range(16))

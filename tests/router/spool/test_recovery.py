@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from router.messages import DeliveryState, Purpose, SpoolSettings
-from router.spool import DamagedMessage, Selection, record
-from router.spool.files import REAL
-from router.spool.queries import list_rows
+from router.model import DeliveryState, Purpose, SpoolSettings
+from router.spool import DamagedMessage, Selection
+from router.spool.disk import record
+from router.spool.disk.filesystem import REAL
+from router.spool.ledger.queries import list_rows
 from tests.router.spool.driver import SETTINGS, Driver, content, delivered, envelope, held
 from tests.router.spool.power_cut import FragileFiles
 

@@ -8,7 +8,7 @@ import pytest
 from attrs import evolve
 
 from router.spool import OutOfSpace, SpoolUnusable
-from router.spool.reserve import Reserve
+from router.spool.disk.reserve import Reserve
 from tests.router.spool.driver import SETTINGS, Driver, content, delivered, envelope
 from tests.router.spool.power_cut import FragileFiles, full, ledger_full
 

@@ -1,7 +1,7 @@
 """What is retained until its destination has committed to it: what of it may be asked for, and when."""
 
-from router.messages import AttemptResult, Purpose, Result
-from router.spool.queries import START, retained
+from router.model import AttemptResult, Purpose, Result
+from router.spool.ledger.queries import START, retained
 from router.spool.values import Action, Selection
 from tests.router.spool.driver import Driver, content, delivered, envelope, held
 from tests.router.spool.power_cut import FragileFiles

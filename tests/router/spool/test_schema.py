@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from router.messages import DeliveryState, Purpose
-from router.spool import Spool, SpoolUnusable, backlog
-from router.spool.counters import Counters
-from router.spool.database import Database
-from router.spool.files import REAL
-from router.spool.ledger import Ledger, Outcome
-from router.spool.queries import list_rows, totals
-from router.spool.read_only import read_only
-from router.spool.schema import SCHEMA_VERSION
+from router.model import DeliveryState, Purpose
+from router.spool import Spool, SpoolUnusable
+from router.spool.disk.counters import Counters
+from router.spool.disk.filesystem import REAL
+from router.spool.ledger import backlog
+from router.spool.ledger.database import Database
+from router.spool.ledger.ledger import Ledger, Outcome
+from router.spool.ledger.queries import list_rows, totals
+from router.spool.ledger.schema import SCHEMA_VERSION
+from router.spool.offline import read_only
 from router.spool.values import Selection, Totals
 from tests.router.spool.driver import PATH, SETTINGS, delivered, held
 from tests.router.spool.power_cut import FragileFiles, PowerCut

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from router.spool.files import REAL
+from router.spool.disk.filesystem import REAL
 from tests.router.spool.driver import Driver
 from tests.router.spool.keep_writing import SETTINGS
 

@@ -13,7 +13,7 @@ import pytest
 import trio
 from attrs import evolve
 
-from router.messages import DeliveryState, SpoolSettings, Waiting
+from router.model import DeliveryState, SpoolSettings, Waiting
 from router.spool import (
     Action,
     DamagedMessage,
@@ -29,7 +29,7 @@ from router.spool import (
     UnknownMessage,
     read_only,
 )
-from router.spool.files import REAL, FileSystem
+from router.spool.disk.filesystem import REAL, FileSystem
 from tests.router.spool.driver import content, delivered, envelope, held, retry, waiting
 from tests.router.spool.power_cut import broken, full
 
@@ -174,7 +174,7 @@ async def test_what_waits_again_by_hand_is_owed_as_if_it_had_just_come(tmp_path:
 
 
 async def test_more_than_fit_into_one_step_are_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("router.spool.desk._CHANGED_AT_ONCE", 3)
+    monkeypatch.setattr("router.spool.queue._CHANGED_AT_ONCE", 3)
     async with running(tmp_path) as spool:
         for number in range(4):
             await store(spool, b"data", f"1.2.{number}", ("pacs", "vna"))
@@ -654,7 +654,7 @@ async def test_a_moved_message_is_found(tmp_path: Path) -> None:
 async def test_the_second_router_gets_a_clear_message(tmp_path: Path) -> None:
     async with running(tmp_path):
         code = (
-            "import sys; from pathlib import Path; from router.messages import SpoolSettings;"
+            "import sys; from pathlib import Path; from router.model import SpoolSettings;"
             " from router.spool import Spool, SpoolLocked\n"
             "try: Spool.open(Path(sys.argv[1]), SpoolSettings())\n"
             "except SpoolLocked as error: print(error)"

@@ -1,0 +1,76 @@
+"""PDUs and presentation contexts in an integration engineer's words, for the log."""
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from pdu import (
+    Abort,
+    AbortIndication,
+    AssociateConfirm,
+    AssociateIndication,
+    ContextResult,
+    Fragment,
+    Indication,
+    PresentationContext,
+    PresentationContextResult,
+    ProviderAbort,
+    RejectIndication,
+    ReleaseConfirm,
+    ReleaseIndication,
+    RequestRefused,
+    TransportClosed,
+)
+from router.dicom.uids import uid_name
+
+_RESULTS = {
+    ContextResult.ACCEPTANCE: "accepted",
+    ContextResult.USER_REJECTION: "refused by the user",
+    ContextResult.NO_REASON: "refused without a reason",
+    ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED: "refused, abstract syntax not supported",
+    ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED: "refused, transfer syntaxes not supported",
+}
+
+_MOST_NAMED = 50
+"""Transfer syntaxes of one context in the log: more than the standard has in use, less than a hostile request."""
+
+
+def context_words(proposed: Sequence[PresentationContext], results: Sequence[PresentationContextResult]) -> list[str]:
+    """One sentence for each presentation context: what was proposed, and what became of it."""
+    by_id = {result.id: result for result in results}
+    return [_one_context(context, by_id.get(context.id)) for context in proposed]
+
+
+def _one_context(context: PresentationContext, result: PresentationContextResult | None) -> str:
+    syntaxes = ", ".join(uid_name(uid) for uid in context.transfer_syntaxes[:_MOST_NAMED])
+    if (more := len(context.transfer_syntaxes) - _MOST_NAMED) > 0:
+        syntaxes += f" and {more} more"
+    words = f"proposed {uid_name(context.abstract_syntax)} with {syntaxes}: "
+    if result is None:
+        return words + "not answered"
+    if result.result is ContextResult.ACCEPTANCE and len(context.transfer_syntaxes) > 1:
+        return words + f"accepted with {uid_name(result.transfer_syntax)}"
+    return words + _RESULTS[result.result]
+
+
+def abort_words(abort: Abort) -> str:
+    source, reason = (
+        getattr(value, "name", str(value)).replace("_", " ").lower() for value in (abort.source, abort.reason)
+    )
+    return f"aborted by the peer ({source}: {reason})"
+
+
+def end_words(indication: Indication) -> str:
+    """What came where something else was due, or nothing was."""
+    match indication:
+        case AbortIndication(source=source, reason=reason):
+            return abort_words(Abort(source=source, reason=reason))
+        case ProviderAbort(error=error):
+            return f"the connection was aborted: {error}"
+        case TransportClosed():
+            return "the peer closed the connection"
+        case ReleaseIndication() | ReleaseConfirm():
+            return "the peer released the association"
+        case Fragment() | AssociateConfirm() | RejectIndication() | AssociateIndication() | RequestRefused():
+            return f"the peer sent an unexpected {type(indication).__name__}"
+        case _:
+            assert_never(indication)

@@ -1,0 +1,224 @@
+"""The data sets of procedure steps as trees: read whole, laid over one another, written whole (PS3.5 7).
+
+A tree keeps the bytes of every value it was given, in little endian, unknown and private elements too, so that what
+is held and given back by N-GET is what the modality said. The three uncompressed transfer syntaxes are read and
+written. Not here: what the elements mean (`content`), and the objects of Storage, which nobody decodes.
+"""
+
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+
+from router.dicom import charset
+from router.dicom.encoding import (
+    EXPLICIT,
+    IMPLICIT,
+    ITEM,
+    ITEM_DELIMITATION,
+    LONG,
+    SEQUENCE_DELIMITATION,
+    UNDEFINED_LENGTH,
+    Encoding,
+    MalformedDataSet,
+    named,
+)
+
+IMPLICIT_LE: Final = "1.2.840.10008.1.2"
+EXPLICIT_LE: Final = "1.2.840.10008.1.2.1"
+EXPLICIT_BE: Final = "1.2.840.10008.1.2.2"
+TRANSFER_SYNTAXES: Final = (EXPLICIT_LE, IMPLICIT_LE, EXPLICIT_BE)
+"""Those that procedure steps travel in, the preferred one first."""
+
+SPECIFIC_CHARACTER_SET: Final = 0x00080005
+UTF_8: Final = b"ISO_IR 192"
+DEEPEST: Final = 32
+"""Levels of sequences; a procedure step has four."""
+MOST_ELEMENTS: Final = 1_000_000
+
+_SWAPPED: Final = {
+    **dict.fromkeys(("US", "SS", "OW", "AT"), 2),
+    **dict.fromkeys(("UL", "SL", "FL", "OF", "OL"), 4),
+    **dict.fromkeys(("FD", "OD", "SV", "UV", "OV"), 8),
+}
+"""The width of the numbers in a value, in bytes; they are what differs between the byte orders."""
+_TEXT: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+"""PS3.5 6.1.2.2: the value representations that Specific Character Set is about."""
+
+
+class Element(NamedTuple):
+    """One element: its value in little endian, or the items of a sequence."""
+
+    vr: str
+    value: bytes | tuple["DataSet", ...]
+
+
+DataSet = Mapping[int, Element]
+"""Elements by tag."""
+
+
+def read(data: bytes | memoryview, transfer_syntax: str) -> dict[int, Element]:
+    """The tree of an encoded data set. Raises `MalformedDataSet` and nothing else, whatever the bytes."""
+    order = ">" if transfer_syntax == EXPLICIT_BE else "<"
+    encoding = (IMPLICIT if transfer_syntax == IMPLICIT_LE else EXPLICIT)[order]
+    view = bytes(data)
+    return _Reader(view).data_set(encoding.as_written(view, 0), 0, len(view), 0)[0]
+
+
+class _Reader:
+    """One way through an encoded data set."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._count = 0
+
+    def data_set(self, encoding: Encoding, offset: int, end: int, depth: int) -> tuple[dict[int, Element], int]:
+        """The elements from `offset` to `end`, or to an item's delimiter; and where they stopped."""
+        if depth > DEEPEST:
+            raise MalformedDataSet(offset, f"sequences are nested more than {DEEPEST} deep")
+        found: dict[int, Element] = {}
+        while offset < end:
+            self._count += 1
+            if self._count > MOST_ELEMENTS:
+                raise MalformedDataSet(offset, f"there are more than {MOST_ELEMENTS} elements")
+            tag, vr, length, start = encoding.head(self._data, offset)
+            if tag == ITEM_DELIMITATION and depth:
+                return found, start
+            if tag >> 16 == 0xFFFE:
+                raise MalformedDataSet(offset, f"{named(tag)} stands where an element should")
+            stop = None if length == UNDEFINED_LENGTH else start + length
+            if stop is not None and stop > end:
+                raise MalformedDataSet(offset, f"{named(tag)} says that it is {length} bytes long, too many")
+            found[tag], offset = self._element(encoding, tag, vr.decode("ascii"), start, stop, depth)
+        return found, offset
+
+    def _element(
+        self, encoding: Encoding, tag: int, vr: str, start: int, stop: int | None, depth: int
+    ) -> tuple[Element, int]:
+        vr = vr or representation(tag)
+        if vr == "SQ" or stop is None:
+            inner = IMPLICIT["<"] if vr == "UN" else encoding  # PS3.5 6.2.2
+            items, after = self._items(inner, start, stop, depth)
+            return Element("SQ", items), after
+        return Element(vr, _little(vr, self._data[start:stop], encoding.order)), stop
+
+    def _items(self, encoding: Encoding, offset: int, stop: int | None, depth: int) -> tuple[tuple[DataSet, ...], int]:
+        items: list[DataSet] = []
+        limit = len(self._data) if stop is None else stop
+        head = IMPLICIT[encoding.order].head
+        while stop is None or offset < stop:
+            tag, _, length, start = head(self._data, offset)
+            if tag == SEQUENCE_DELIMITATION and stop is None:
+                return tuple(items), start
+            if tag != ITEM:
+                raise MalformedDataSet(offset, f"{named(tag)} stands where an item of a sequence should")
+            end = limit if length == UNDEFINED_LENGTH else start + length
+            if end > limit:
+                raise MalformedDataSet(offset, f"an item says that it is {length} bytes long, too many")
+            item, offset = self.data_set(encoding, start, end, depth + 1)
+            items.append(item)
+        return tuple(items), offset
+
+
+def representation(tag: int) -> str:
+    """The value representation of an element that does not say its own (PS3.5 7.1.3, PS3.6)."""
+    if tag & 0x00010000:
+        return "LO" if 0x10 <= tag & 0xFFFF <= 0xFF else "UN"
+    if not tag & 0xFFFF:
+        return "UL"
+    return dictionary_VR(tag).rpartition(" or ")[2] if dictionary_has_tag(tag) else "UN"
+
+
+def write(data_set: DataSet, transfer_syntax: str) -> bytes:
+    """Encoded, with sequences and items of defined length."""
+    out = bytearray()
+    order = ">" if transfer_syntax == EXPLICIT_BE else "<"
+    explicit = transfer_syntax != IMPLICIT_LE
+    for tag in sorted(data_set):
+        vr, value = data_set[tag]
+        encoded = _little(vr, value, order) if isinstance(value, bytes) else _sequence(value, transfer_syntax, order)
+        out += struct.pack(f"{order}HH", tag >> 16, tag & 0xFFFF)
+        if not explicit:
+            out += struct.pack("<L", len(encoded))
+        elif vr.encode() in LONG or len(encoded) > 0xFFFF:
+            out += struct.pack(f"{order}2sHL", (vr if vr.encode() in LONG else "UN").encode(), 0, len(encoded))
+        else:
+            out += struct.pack(f"{order}2sH", vr.encode(), len(encoded))
+        out += encoded
+    return bytes(out)
+
+
+def _sequence(items: tuple[DataSet, ...], transfer_syntax: str, order: str) -> bytes:
+    out = bytearray()
+    for item in items:
+        encoded = write(item, transfer_syntax)
+        out += struct.pack(f"{order}HHL", ITEM >> 16, ITEM & 0xFFFF, len(encoded)) + encoded
+    return bytes(out)
+
+
+def _little(vr: str, value: bytes, order: str) -> bytes:
+    """A value's bytes from `order` to little endian, or the other way round."""
+    width = _SWAPPED.get(vr)
+    if order == "<" or width is None or len(value) % width:
+        return value
+    swapped = bytearray(len(value))
+    for place in range(width):
+        swapped[place::width] = value[width - 1 - place :: width]
+    return bytes(swapped)
+
+
+def overlaid(held: DataSet, update: DataSet) -> dict[int, Element]:
+    """`held` with the elements of `update` in place of its own. Where their character sets differ, the text of both
+    becomes UTF-8 (PS3.4 F.7.2.2.3: the later one does not replace the earlier)."""
+    before, after = character_set(held), character_set(update)
+    if before == after or not after:
+        return {**held, **update} | ({SPECIFIC_CHARACTER_SET: held[SPECIFIC_CHARACTER_SET]} if before else {})
+    if not before and _is_ascii(held):
+        return {**held, **update}
+    return {**_in_utf_8(held, before), **_in_utf_8(update, after)}
+
+
+def character_set(data_set: DataSet) -> str:
+    """The terms of Specific Character Set (0008,0005); "" where there are none, or a sequence stands there."""
+    value = data_set.get(SPECIFIC_CHARACTER_SET, Element("CS", b"")).value
+    return value.decode("latin-1").strip("\0 ") if isinstance(value, bytes) else ""
+
+
+def _is_ascii(data_set: DataSet) -> bool:
+    return all(
+        value.isascii() if isinstance(value, bytes) else all(map(_is_ascii, value))
+        for vr, value in data_set.values()
+        if vr in _TEXT or vr == "SQ"
+    )
+
+
+def _in_utf_8(data_set: DataSet, terms: str, *, nested: bool = False) -> dict[int, Element]:
+    terms = character_set(data_set) or terms
+    out: dict[int, Element] = {}
+    for tag, (vr, value) in data_set.items():
+        if not isinstance(value, bytes):
+            out[tag] = Element(vr, tuple(_in_utf_8(item, terms, nested=True) for item in value))
+        elif vr in _TEXT:
+            text = charset.decode(value, terms, name=vr == "PN").encode()
+            out[tag] = Element(vr, text + b" " * (len(text) % 2))
+        else:
+            out[tag] = Element(vr, value)
+    if not nested or SPECIFIC_CHARACTER_SET in data_set:
+        out[SPECIFIC_CHARACTER_SET] = Element("CS", UTF_8)
+    return out
+
+
+def text(data_set: DataSet, tag: int) -> str:
+    """The first value of an element, in the character set of its data set; "" where it has none."""
+    vr, value = data_set.get(tag, Element("", b""))
+    if not isinstance(value, bytes):
+        return ""
+    decoded = charset.decode(value, character_set(data_set), name=vr == "PN")
+    return decoded.partition("\\")[0].strip("\0 ")
+
+
+def items(data_set: DataSet, tag: int) -> Sequence[DataSet]:
+    """The items of a sequence; none where there is no such sequence."""
+    value = data_set.get(tag, Element("SQ", ())).value
+    return () if isinstance(value, bytes) else value

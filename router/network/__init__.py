@@ -1,0 +1,1 @@
+"""Sockets as the rest of the router sees them."""

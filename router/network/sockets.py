@@ -1,0 +1,54 @@
+"""The socket under an association: buffered reads and gathered writes, as trio offers them."""
+
+import errno
+import socket
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import trio
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Socket(Protocol):
+    """What is asked of a socket: tried at once, waited for only where the kernel would block (BlockingIOError)."""
+
+    def receive(self, buffer: memoryview, /) -> int: ...
+    def send(self, buffers: Sequence[Buffer], /) -> int: ...
+    async def readable(self) -> None: ...
+    async def writable(self) -> None: ...
+    def set_option(self, level: int, option: int, value: int, /) -> None: ...
+    def close(self) -> None: ...
+
+
+class KernelSocket:
+    """A connected TCP socket. Most reads and writes need not wait; those cost no trip through the scheduler."""
+
+    def __init__(self, sock: trio.socket.SocketType) -> None:
+        """Takes the descriptor out of `sock`."""
+        self._socket = socket.socket(fileno=sock.detach())
+        self._socket.setblocking(False)
+        self.receive: Final = self._socket.recv_into
+        self.send: Final = self._socket.sendmsg
+        self.set_option: Final = self._socket.setsockopt
+
+    async def readable(self) -> None:
+        await trio.lowlevel.wait_readable(self._socket)
+
+    async def writable(self) -> None:
+        await trio.lowlevel.wait_writable(self._socket)
+
+    def close(self) -> None:
+        if self._socket.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
+
+
+def tune(sock: Socket) -> None:
+    """Set what every DICOM connection here has: no Nagle on our side, keep-alive against silent partitions."""
+    for level, option in ((socket.IPPROTO_TCP, socket.TCP_NODELAY), (socket.SOL_SOCKET, socket.SO_KEEPALIVE)):
+        try:
+            sock.set_option(level, option, 1)
+        except OSError as error:  # the peer may be gone already, which the first read will tell
+            if error.errno not in (errno.EINVAL, errno.ENOTCONN, errno.ECONNRESET):
+                raise

@@ -1,0 +1,196 @@
+"""The data sets of storage commitment (PS3.4 tables J.3-1 and J.3-2): read and judged, or written. Pure.
+
+Not here: what a report means for a transaction (`transaction`).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from attrs import field, frozen
+
+from router.dicom.dataset import EXPLICIT_LE, DataSet, Element, read, write
+from router.dicom.encoding import MalformedDataSet
+from router.dicom.uids import is_uid
+from router.dimse import Status
+from router.services.commitment.transaction import COMMITTED, FailureReason, Outcome, Reference, Result, Word
+
+STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"
+"""Storage Commitment Push Model SOP Class."""
+WELL_KNOWN_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
+"""Storage Commitment Push Model SOP Instance: the one that every request is about."""
+REQUEST_ACTION: Final = 1
+EVERYTHING_COMMITTED, SOMETHING_FAILED = 1, 2
+"""Event Type IDs."""
+
+RETRIEVE_AE_TITLE: Final = 0x00080054
+REFERENCED_SOP_CLASS_UID: Final = 0x00081150
+REFERENCED_SOP_INSTANCE_UID: Final = 0x00081155
+TRANSACTION_UID: Final = 0x00081195
+FAILURE_REASON: Final = 0x00081197
+FAILED_SOP_SEQUENCE: Final = 0x00081198
+REFERENCED_SOP_SEQUENCE: Final = 0x00081199
+REFERENCED_STEP_SEQUENCE: Final = 0x00081111
+
+
+class Unacceptable(Exception):
+    """The data set cannot be acted upon; the status that says so, in words why, and the element."""
+
+    def __init__(self, status: Status, words: str, *elements: int) -> None:
+        super().__init__(words)
+        self.status = status
+        self.words = words
+        self.elements = elements
+
+
+@frozen(kw_only=True)
+class CommitmentRequest:
+    """An N-ACTION's data set."""
+
+    transaction_uid: str
+    references: tuple[Reference, ...]
+    """No instance twice."""
+    steps: Sequence[DataSet] = ()
+    """Referenced Performed Procedure Step Sequence, as it came."""
+
+
+@frozen(kw_only=True)
+class ArchiveReport:
+    """An N-EVENT-REPORT's data set."""
+
+    transaction_uid: str
+    words: Mapping[str, Word] = field(factory=dict)
+
+
+def read_request(data: bytes, transfer_syntax: str) -> CommitmentRequest:
+    """Raises Unacceptable: 0121H where a type 1 attribute is missing or empty, 0115H where its value cannot be, 0119H
+    where an instance is listed with two SOP classes, 0110H where the bytes make no data set."""
+    tree = _tree(data, transfer_syntax)
+    items = _items(tree, REFERENCED_SOP_SEQUENCE)
+    if not items:
+        words = "Referenced SOP Sequence is missing or empty"
+        raise Unacceptable(Status.MISSING_ATTRIBUTE_VALUE, words, REFERENCED_SOP_SEQUENCE)
+    classes: dict[str, str] = {}
+    for item in items:
+        sop_class = _uid_of(item, REFERENCED_SOP_CLASS_UID, "Referenced SOP Class UID")
+        uid = _uid_of(item, REFERENCED_SOP_INSTANCE_UID, "Referenced SOP Instance UID")
+        if classes.setdefault(uid, sop_class) != sop_class:
+            words = "an instance is listed with two SOP classes"
+            raise Unacceptable(Status.CLASS_INSTANCE_CONFLICT, words, REFERENCED_SOP_SEQUENCE)
+    return CommitmentRequest(
+        transaction_uid=_uid_of(tree, TRANSACTION_UID, "Transaction UID"),
+        references=tuple(Reference(sop_class, uid) for uid, sop_class in classes.items()),
+        steps=_items(tree, REFERENCED_STEP_SEQUENCE),
+    )
+
+
+def write_steps(request: CommitmentRequest) -> bytes:
+    """The request's Referenced Performed Procedure Step Sequence, to be kept; b"" without one."""
+    tree = {REFERENCED_STEP_SEQUENCE: Element("SQ", tuple(request.steps))}
+    return write(tree, EXPLICIT_LE) if request.steps else b""
+
+
+def read_steps(kept: bytes) -> Sequence[DataSet]:
+    """What `write_steps` wrote."""
+    return _items(read(kept, EXPLICIT_LE), REFERENCED_STEP_SEQUENCE)
+
+
+def write_request(request: CommitmentRequest, transfer_syntax: str) -> bytes:
+    tree: dict[int, Element] = {
+        TRANSACTION_UID: _uid(request.transaction_uid),
+        REFERENCED_SOP_SEQUENCE: Element("SQ", tuple(_reference(one) for one in request.references)),
+    }
+    if request.steps:
+        tree[REFERENCED_STEP_SEQUENCE] = Element("SQ", tuple(request.steps))
+    return write(tree, transfer_syntax)
+
+
+def read_report(data: bytes, transfer_syntax: str, event_type: int) -> ArchiveReport:
+    """An archive's word on each instance that it names. One that stands in both sequences has failed.
+
+    Raises Unacceptable: 0113H for an event type that is none, otherwise as `read_request`; items without a SOP
+    Instance UID are passed over, for they say nothing of anything.
+    """
+    if event_type not in (EVERYTHING_COMMITTED, SOMETHING_FAILED):
+        raise Unacceptable(Status.NO_SUCH_EVENT_TYPE, f"there is no event type {event_type}")
+    tree = _tree(data, transfer_syntax)
+    everywhere = _text(tree, RETRIEVE_AE_TITLE)
+    words: dict[str, Word] = {}
+    for item in _items(tree, REFERENCED_SOP_SEQUENCE):
+        if uid := _text(item, REFERENCED_SOP_INSTANCE_UID):
+            words[uid] = Word(COMMITTED, _text(item, RETRIEVE_AE_TITLE) or everywhere)
+    for item in _items(tree, FAILED_SOP_SEQUENCE):
+        if uid := _text(item, REFERENCED_SOP_INSTANCE_UID):
+            words[uid] = Word(_reason(item))
+    return ArchiveReport(transaction_uid=_uid_of(tree, TRANSACTION_UID, "Transaction UID"), words=words)
+
+
+def write_report(transaction_uid: str, outcome: Outcome, transfer_syntax: str) -> bytes:
+    """The data set for the modality. Retrieve AE Title stands once where it is the same for all that is committed."""
+    titles = {result.retrieve_ae for result in outcome.committed}
+    common = titles.pop() if len(titles) == 1 else ""
+    tree: dict[int, Element] = {TRANSACTION_UID: _uid(transaction_uid)}
+    if common:
+        tree[RETRIEVE_AE_TITLE] = _ae(common)
+    if outcome.committed:
+        items = tuple(_committed(result, with_title=not common) for result in outcome.committed)
+        tree[REFERENCED_SOP_SEQUENCE] = Element("SQ", items)
+    if outcome.failed:
+        tree[FAILED_SOP_SEQUENCE] = Element("SQ", tuple(map(_failed, outcome.failed)))
+    return write(tree, transfer_syntax)
+
+
+def _reference(reference: Reference) -> dict[int, Element]:
+    return {
+        REFERENCED_SOP_CLASS_UID: _uid(reference.sop_class_uid),
+        REFERENCED_SOP_INSTANCE_UID: _uid(reference.sop_instance_uid),
+    }
+
+
+def _committed(result: Result, *, with_title: bool) -> DataSet:
+    item = _reference(result.reference)
+    return {RETRIEVE_AE_TITLE: _ae(result.retrieve_ae), **item} if with_title and result.retrieve_ae else item
+
+
+def _failed(result: Result) -> DataSet:
+    return {**_reference(result.reference), FAILURE_REASON: Element("US", result.reason.to_bytes(2, "little"))}
+
+
+def _tree(data: bytes, transfer_syntax: str) -> DataSet:
+    try:
+        return read(data, transfer_syntax)
+    except MalformedDataSet as error:
+        raise Unacceptable(Status.PROCESSING_FAILURE, str(error)) from error
+
+
+def _items(tree: DataSet, tag: int) -> tuple[DataSet, ...]:
+    value = tree[tag].value if tag in tree else ()
+    return value if isinstance(value, tuple) else ()
+
+
+def _text(tree: DataSet, tag: int) -> str:
+    value = tree[tag].value if tag in tree else b""
+    return value.decode("latin-1").strip("\0 ") if isinstance(value, bytes) else ""
+
+
+def _uid_of(tree: DataSet, tag: int, name: str) -> str:
+    value = _text(tree, tag)
+    if not value:
+        raise Unacceptable(Status.MISSING_ATTRIBUTE_VALUE, f"{name} is missing or empty", tag)
+    if not is_uid(value):
+        raise Unacceptable(Status.INVALID_ARGUMENT_VALUE, f"{name} is no UID", tag)
+    return value
+
+
+def _reason(item: DataSet) -> int:
+    """Of an archive that names none, or says that it has failed with success: 0110H."""
+    value = item[FAILURE_REASON].value if FAILURE_REASON in item else b""
+    reason = int.from_bytes(value, "little") if isinstance(value, bytes) and len(value) == 2 else COMMITTED
+    return reason if reason != COMMITTED else FailureReason.PROCESSING_FAILURE
+
+
+def _uid(value: str) -> Element:
+    return Element("UI", value.encode() + b"\0" * (len(value) % 2))
+
+
+def _ae(value: str) -> Element:
+    return Element("AE", value.encode("latin-1", "replace") + b" " * (len(value) % 2))

@@ -1,0 +1,91 @@
+"""Who has to promise what: by the routes of a configuration, or by where the instances went. Pure.
+
+Not here: whether they do (`transaction`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from attrs import frozen
+
+from router.config import Commitment, Route
+from router.model import DeliveryState
+from router.routing import Facts, RoutingTable
+from router.services.commitment.transaction import Clause, Policy, Reference
+from router.spool import InstanceDelivery
+
+SERVICE: Final = "storage-commitment"
+
+
+@frozen(kw_only=True)
+class Terms:
+    """What the configuration says of a request."""
+
+    policy: Policy
+    """Empty where no route is about it: those promise who got the instances."""
+    archives: tuple[str, ...]
+    deadline: float
+    grace: float
+
+
+class Planner:
+    """The routes of a configuration, as far as they are about storage commitment."""
+
+    def __init__(self, routes: Iterable[Route], defaults: Commitment) -> None:
+        self._routes = {route.name: route for route in routes if route.service == SERVICE}
+        self._table = RoutingTable(self._routes.values())
+        self._defaults = defaults
+
+    def terms(self, facts: Facts) -> Terms:
+        """Every route that matches has its policy met, with the latest deadline and the longest grace of them."""
+        match = self._table.match(facts)
+        routes = [self._routes[name] for name in match.routes]
+        clauses = []
+        for route in routes:
+            among, at_least = route.require.of(route.to)
+            clauses.append(Clause(among, at_least))
+        return Terms(
+            policy=tuple(clauses),
+            archives=match.destinations,
+            deadline=max((route.deadline for route in routes), default=self._defaults.deadline),
+            grace=max((route.grace for route in routes), default=self._defaults.grace),
+        )
+
+
+@frozen
+class Plan:
+    """For each reference the number of its policy; and who is asked."""
+
+    policies: tuple[Policy, ...]
+    policy_of: tuple[int, ...]
+    archives: tuple[str, ...]
+
+
+def plan_by_deliveries(references: Sequence[Reference], found: Mapping[str, Sequence[InstanceDelivery]]) -> Plan:
+    """Without a route: an instance is to be promised by every archive that it was addressed to; one that the router
+    never saw, by all archives of the others. Of nothing but such, nobody can promise anything."""
+    going = {uid: _archives(deliveries) for uid, deliveries in found.items()}
+    archives = tuple(dict.fromkeys(name for names in going.values() for name in names))
+    numbers: dict[tuple[str, ...], int] = {}
+    policy_of = []
+    for reference in references:
+        names = going.get(reference.sop_instance_uid) or archives
+        policy_of.append(numbers.setdefault(names, len(numbers)))
+    policies = tuple((Clause(names, len(names)),) if names else () for names in numbers)
+    return Plan(policies, tuple(policy_of), archives)
+
+
+def _archives(deliveries: Iterable[InstanceDelivery]) -> tuple[str, ...]:
+    return tuple(
+        sorted(one.destination for one in deliveries if one.destination and one.state is not DeliveryState.DISCARDED)
+    )
+
+
+def owed(references: Iterable[Reference], archive: str, found: Mapping[str, Sequence[InstanceDelivery]]) -> set[str]:
+    """The SOP Instance UIDs that we still have to deliver to an archive before it can be asked."""
+    return {
+        reference.sop_instance_uid
+        for reference in references
+        for one in found.get(reference.sop_instance_uid, ())
+        if one.destination == archive and one.state is DeliveryState.WAITING
+    }

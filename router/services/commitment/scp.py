@@ -1,0 +1,274 @@
+"""Storage Commitment Push Model (PS3.4 Annex J): asked once, asked again of every archive, answered on their word.
+
+As SCP towards modalities: a request is judged and durable before it is answered 0000H; then its actor sees it
+through. As SCU towards archives: their reports are taken on the association that we opened and on one that they open,
+from that archive's AE only, and are durable before they are answered. Not here: the merge (`commitment.transaction`),
+what an actor does (`commitment.actor`), the router's own requests (`commitment.proactive`).
+"""
+
+import hashlib
+import time
+from functools import partial
+from typing import Any, ClassVar, Final
+
+import structlog
+import trio
+from attrs import evolve
+
+from pdu import ContextResult, PresentationContext, RoleSelection, prefer
+from router.concurrency import compute
+from router.config import Config, Peer, visitor
+from router.dicom.dataset import IMPLICIT_LE, TRANSFER_SYNTAXES
+from router.dimse import Command, CommandField, Response, Status, response_to
+from router.model import AttemptResult, Result, Waiting
+from router.routing import Facts
+from router.services.base import Allowance, BaseService, Change, House, Request
+from router.services.commitment import attributes as content
+from router.services.commitment import messages
+from router.services.commitment import store as records
+from router.services.commitment.attributes import ArchiveReport, CommitmentRequest, Unacceptable
+from router.services.commitment.policy import SERVICE, Planner
+from router.services.commitment.retention import Proactive
+from router.services.commitment.runner import Actors
+from router.services.commitment.store import Commitment, Stage
+from router.services.commitment.transaction import COMMITTED, Report, Word
+from router.services.refusal import refuse, refuse_for_space
+from router.spool import Incoming, OutOfSpace
+
+LARGEST: Final = 64 << 20
+"""Bytes of a data set; an instance takes some 150."""
+_SWEEP: Final = 3600.0
+"""Seconds between two looks for transactions to forget."""
+_STANDARD: Final = "1.2.840.10008."
+
+log = structlog.get_logger()
+
+
+class StorageCommitment(BaseService):
+    """N-ACTION and N-EVENT-REPORT, both roles."""
+
+    name: ClassVar[str] = SERVICE
+    routed: ClassVar[bool] = True
+    requests: ClassVar[frozenset[int]] = frozenset({CommandField.N_ACTION_RQ, CommandField.N_EVENT_REPORT_RQ})
+
+    def __init__(self, house: House) -> None:
+        self._spool, self._state = house.spool, house.state
+        self._state.define(records.SCHEMA, records.migrate)
+        self._proactive = Proactive(house.config, house.spool, house.state, self._begin)
+        self._actors = Actors(house.spool, house.state, self._destination_of, self._proactive.conclude)
+        self.prepare(house.config)()
+
+    def prepare(self, config: Config) -> Change:
+        return partial(self._adopt, config, Planner(config.routes, config.commitment))
+
+    def _adopt(self, config: Config, planner: Planner) -> None:
+        self._settings = config.commitment
+        self._largest = min(LARGEST, config.limits.object_size or LARGEST)
+        self._peers = config.peers
+        self._planner = planner
+        self._proactive.reload(config)
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._actors.run)
+            nursery.start_soon(self._proactive.run)
+            while True:
+                await self._forget()
+                await trio.sleep(_SWEEP)
+
+    async def _forget(self) -> None:
+        """Delete the transactions that are old enough."""
+        work = partial(records.forget, before=self._spool.clock() - self._settings.keep)
+        while await self._state.change(work) == records.FORGOTTEN_AT_ONCE:
+            pass
+
+    def _begin(self, commitment: Commitment) -> None:
+        self._actors.start(commitment)
+
+    # Presentation contexts
+
+    def judge(self, context: PresentationContext) -> str | ContextResult | None:
+        if context.abstract_syntax != content.STORAGE_COMMITMENT:
+            return None
+        chosen = prefer(context.transfer_syntaxes, TRANSFER_SYNTAXES.__contains__, TRANSFER_SYNTAXES)
+        return chosen or ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
+
+    def roles(self, abstract_syntax: str) -> tuple[bool, bool]:
+        """A modality asks as SCU; an archive that opens an association to report does so as SCP (PS3.4 J.3.3)."""
+        return True, True
+
+    def proposes(self, abstract_syntax: str) -> RoleSelection | None:
+        if abstract_syntax != content.STORAGE_COMMITMENT:
+            return None
+        return RoleSelection(sop_class_uid=abstract_syntax, scu_role=True, scp_role=True)
+
+    # As SCP of requests, and as SCU that is reported to
+
+    def admit(self, request: Request) -> Command | Allowance:
+        command = request.command
+        if command.sop_class_uid != content.STORAGE_COMMITMENT:
+            return refuse(request, Status.NO_SUCH_SOP_CLASS, "this is not Storage Commitment Push Model")
+        if command.sop_instance_uid != content.WELL_KNOWN_INSTANCE:
+            other = command.sop_instance_uid.startswith(_STANDARD)
+            status = Status.CLASS_INSTANCE_CONFLICT if other else Status.NO_SUCH_SOP_INSTANCE
+            return refuse(request, status, "this is not the well-known instance of Storage Commitment")
+        if command.field == CommandField.N_ACTION_RQ:
+            if command.action_type_id != content.REQUEST_ACTION:
+                return refuse(request, Status.NO_SUCH_ACTION, "Request Storage Commitment is action type 1")
+            if not self._settings.calling_ae.matches(request.sender.calling_ae):
+                return refuse(request, Status.NOT_AUTHORIZED, "you may not ask for storage commitment here")
+        if not command.has_data_set:
+            return refuse(request, Status.MISSING_ATTRIBUTE_VALUE, f"{command.name} without a data set")
+        is_report = command.field == CommandField.N_EVENT_REPORT_RQ
+        return Allowance(largest=self._largest, from_reserve=is_report)
+
+    def _peer_of(self, title: str) -> Peer:
+        """Return the AE that reports to a requestor go to, by the title that it calls under.
+
+        The title may be that of a peer or that of the peer's AE for storage commitment. Of several peers, one with an
+        address is preferred. An AE without an entry gets its reports on associations that it opens.
+        """
+        found = [
+            peer.commitment_ae for peer in self._peers.values() if title in (peer.ae_title, peer.commitment_ae.ae_title)
+        ]
+        found.sort(key=lambda peer: peer.address is None)
+        return found[0] if found else visitor(title)
+
+    def _destination_of(self, archive: str) -> str:
+        peer = self._peers.get(archive)
+        return archive if peer is None else peer.commitment_ae.name
+
+    async def perform(self, request: Request, data: Incoming | None) -> Response:
+        assert data is not None, "admit() lets no message without a data set through"
+        with data.view() as view:
+            encoded = bytes(view)
+        perform = self._asked if request.command.field == CommandField.N_ACTION_RQ else self._reported
+        try:
+            return Response(await perform(request, encoded))
+        except Unacceptable as error:
+            elements: dict[str, Any] = {"offending_element": error.elements} if error.elements else {}
+            return Response(refuse(request, error.status, error.words, **elements))
+        except OutOfSpace:
+            return Response(refuse_for_space(request))
+
+    async def _asked(self, request: Request, encoded: bytes) -> Command:
+        """An N-ACTION of a modality."""
+        fresh, archives, asked = await compute(len(encoded), partial(self._commitment, request, encoded))
+        take = partial(records.take, commitment=fresh, references=asked.references, archives=archives)
+        known, is_new = await self._state.change(take)
+        if is_new:
+            self._actors.start(known)
+            log.info(
+                "commitment asked for",
+                calling_ae=known.calling_ae,
+                transaction_uid=known.uid,
+                instances=known.count,
+                archives=archives or "those that got the instances",
+                reply_to=known.reply_to,
+            )
+        elif known.fingerprint != fresh.fingerprint or known.calling_ae != fresh.calling_ae:
+            raise Unacceptable(
+                Status.DUPLICATE_TRANSACTION_UID,
+                "the Transaction UID is that of another request",
+                content.TRANSACTION_UID,
+            )
+        elif known.stage is Stage.FINISHED:  # whoever asks again has not understood: the same answer once more
+            await self._state.change(partial(records.advance, number=known.id, stage=Stage.DECIDED))
+            self._actors.start(evolve(known, stage=Stage.DECIDED))
+        return response_to(request.command, Status.SUCCESS, action_type_id=content.REQUEST_ACTION)
+
+    def _commitment(self, request: Request, encoded: bytes) -> tuple[Commitment, tuple[str, ...], CommitmentRequest]:
+        """Read a request: as it is to be written down, and the archives, where a route names them.
+
+        Raises:
+            Unacceptable: as `content.read_request`.
+        """
+        asked = content.read_request(encoded, request.transfer_syntax)
+        sender = request.sender
+        peer = self._peer_of(sender.calling_ae)
+        terms = self._planner.terms(
+            Facts(
+                service=self.name,
+                calling_ae=sender.calling_ae,
+                called_ae=sender.called_ae,
+                peer=sender.peer,
+                sop_class=content.STORAGE_COMMITMENT,
+                transfer_syntax=request.transfer_syntax,
+            )
+        )
+        elsewhere = peer.address is not None and peer.commitment.reply == "new"
+        commitment = Commitment(
+            uid=asked.transaction_uid,
+            fingerprint=_fingerprint(asked),
+            stage=Stage.OPEN if terms.archives else Stage.TAKEN,
+            calling_ae=sender.calling_ae,
+            called_ae=sender.called_ae,
+            address=sender.peer,
+            reply_to=peer.name,
+            transfer_syntax=IMPLICIT_LE if elsewhere else request.transfer_syntax,
+            steps=content.write_steps(asked),
+            received=time.time(),
+            born=self._spool.clock(),
+            grace=terms.grace,
+            deadline=terms.deadline,
+            policies=(terms.policy,) if terms.archives else (),
+            count=len(asked.references),
+        )
+        return commitment, terms.archives, asked
+
+    async def _reported(self, request: Request, encoded: bytes) -> Command:
+        """An N-EVENT-REPORT of an archive: on whatever association, but that archive's own."""
+        command, title = request.command, request.sender.calling_ae
+        event_type = command.event_type_id or 0
+        work = partial(content.read_report, encoded, request.transfer_syntax, event_type)
+        report = await compute(len(encoded), work)
+        whose = await self._state.read(partial(records.inquiry, uid=report.transaction_uid))
+        if whose is None:
+            words = "this router has no such transaction with you"
+            raise Unacceptable(Status.INVALID_ARGUMENT_VALUE, words, content.TRANSACTION_UID)
+        number, archive = whose
+        peer = self._peers.get(archive)
+        if peer is None or peer.commitment_ae.ae_title != title:
+            raise Unacceptable(Status.NOT_AUTHORIZED, f"{title} was not asked in this transaction")
+        heard, failed = await compute(len(encoded), partial(_heard, report, archive, peer.retrieve_title))
+        await self._state.change(partial(records.hear, number=number, report=heard))
+        log.info(
+            "archive has reported",
+            archive=archive,
+            commitment=number,
+            committed=len(heard.words) - failed,
+            failed=failed,
+        )
+        self._actors.heard(number)
+        return response_to(command, Status.SUCCESS, event_type_id=event_type)
+
+    # As SCU of requests, and as SCP that reports
+
+    def outcome(self, delivery: Waiting, response: Response) -> Result:
+        return messages.outcome(delivery, response)
+
+    def settled(self, delivery: Waiting, result: AttemptResult) -> None:
+        if result.result is Result.RETRY:
+            return
+        if delivery.service != self.name:
+            self._actors.settled(delivery, result.result)
+            self._proactive.settled(delivery, result.result)
+        elif delivery.kind == messages.REQUEST:
+            self._actors.carried(delivery, result)
+
+
+def _heard(report: ArchiveReport, archive: str, retrieve_title: str) -> tuple[Report, int]:
+    """What an archive says, with its Retrieve AE Title where it gave none, and of how many instances that they have
+    failed."""
+    words = {
+        uid: word if word.reason != COMMITTED or word.retrieve_ae else Word(COMMITTED, retrieve_title)
+        for uid, word in report.words.items()
+    }
+    failed = sum(word.reason != COMMITTED for word in words.values())
+    return Report(archive=archive, words=words), failed
+
+
+def _fingerprint(asked: CommitmentRequest) -> bytes:
+    """The same for the same instances, in whatever order."""
+    pairs = sorted((one.sop_class_uid, one.sop_instance_uid) for one in asked.references)
+    return hashlib.sha256(repr(pairs).encode()).digest()

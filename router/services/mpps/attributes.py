@@ -1,0 +1,88 @@
+"""What the elements of a procedure step mean to the router: its state, its study, what it has produced.
+
+Pure functions on trees (`data_sets`). Not here: what has to be there (`requirements`).
+"""
+
+from collections.abc import Iterator
+from enum import Enum
+from typing import Final
+
+from attrs import frozen
+
+from router.dicom.dataset import SPECIFIC_CHARACTER_SET, DataSet, items, text
+
+MPPS: Final = "1.2.840.10008.3.1.2.3.3"
+"""Modality Performed Procedure Step (PS3.4 F.7)."""
+MPPS_RETRIEVE: Final = "1.2.840.10008.3.1.2.3.4"
+MPPS_NOTIFICATION: Final = "1.2.840.10008.3.1.2.3.5"
+
+ACCESSION_NUMBER: Final = 0x00080050
+RETRIEVE_AE_TITLE: Final = 0x00080054
+MODALITY: Final = 0x00080060
+REFERENCED_IMAGE_SEQUENCE: Final = 0x00081140
+REFERENCED_SOP_CLASS_UID: Final = 0x00081150
+REFERENCED_SOP_INSTANCE_UID: Final = 0x00081155
+PATIENT_NAME: Final = 0x00100010
+PATIENT_ID: Final = 0x00100020
+STUDY_INSTANCE_UID: Final = 0x0020000D
+SERIES_INSTANCE_UID: Final = 0x0020000E
+REFERENCED_NON_IMAGE_SEQUENCE: Final = 0x00400220
+STATION_AE_TITLE: Final = 0x00400241
+START_DATE: Final = 0x00400244
+START_TIME: Final = 0x00400245
+END_DATE: Final = 0x00400250
+END_TIME: Final = 0x00400251
+STATUS: Final = 0x00400252
+SCHEDULED_STEP_ATTRIBUTES: Final = 0x00400270
+PERFORMED_SERIES: Final = 0x00400340
+
+
+class Stage(Enum):
+    """Performed Procedure Step Status (0040,0252), PS3.4 table F.1-3."""
+
+    IN_PROGRESS = "IN PROGRESS"
+    COMPLETED = "COMPLETED"
+    DISCONTINUED = "DISCONTINUED"
+
+    @property
+    def is_final(self) -> bool:
+        return self is not Stage.IN_PROGRESS
+
+
+@frozen
+class Reference:
+    """One instance that a step has produced."""
+
+    series_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+def references(data_set: DataSet) -> list[Reference]:
+    """The instances that the Performed Series Sequence names, each once, in its order. Those without both UIDs, or
+    outside of a series, cannot be told of and are left out."""
+    return list(dict.fromkeys(_references(data_set)))
+
+
+def _references(data_set: DataSet) -> Iterator[Reference]:
+    for series in items(data_set, PERFORMED_SERIES):
+        series_uid = text(series, SERIES_INSTANCE_UID)
+        for sequence in (REFERENCED_IMAGE_SEQUENCE, REFERENCED_NON_IMAGE_SEQUENCE):
+            for item in items(series, sequence):
+                found = Reference(
+                    series_uid, text(item, REFERENCED_SOP_CLASS_UID), text(item, REFERENCED_SOP_INSTANCE_UID)
+                )
+                if found.series_uid and found.sop_class_uid and found.sop_instance_uid:
+                    yield found
+
+
+def of_schedule(data_set: DataSet, tag: int) -> str:
+    """An element of the first scheduled step that this one performs, such as the accession number. The items have
+    the character set of the whole."""
+    for item in items(data_set, SCHEDULED_STEP_ATTRIBUTES):
+        inherited = (
+            {SPECIFIC_CHARACTER_SET: data_set[SPECIFIC_CHARACTER_SET]} if SPECIFIC_CHARACTER_SET in data_set else {}
+        )
+        if found := text({**inherited, **item}, tag):
+            return found
+    return ""

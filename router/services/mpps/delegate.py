@@ -1,0 +1,87 @@
+"""The answer of a destination in place of the router's own (`answer` of a route).
+
+That a destination is going to be asked is on the disk before it is: when the router comes back from a crash and the
+modality repeats its message, 0111H or 0110H then tells that the first question had arrived. Whatever keeps the
+destination from answering makes the router answer itself, and the message an ordinary delivery. Not here: what
+follows from the answer (`router.services.mpps.scp`).
+"""
+
+from functools import partial
+
+import structlog
+from attrs import frozen
+
+from router.dimse import Command, Response, Status, StatusClass, status_class
+from router.model import DeliveryState
+from router.services.base import House, Question, Unanswered
+from router.services.mpps import store as records
+from router.services.mpps.attributes import MPPS, Stage
+from router.services.mpps.plan import RELAY
+from router.spool import Selection
+
+log = structlog.get_logger()
+
+_OWED = frozenset({DeliveryState.WAITING, DeliveryState.HELD})
+
+
+@frozen(kw_only=True)
+class Inquiry:
+    """A message that a destination is to answer."""
+
+    uid: str
+    peer: str
+    command: Command
+    transfer_syntax: str
+    data: bytes
+    fingerprint: bytes
+    stage: Stage
+    """The step's, once the message is carried out."""
+
+
+async def answer_of(inquiry: Inquiry, house: House, deadline: float) -> Response | None:
+    """What the destination answers, with 0000H where it had carried out the same already; None where the router
+    has to answer itself."""
+    selection = Selection(destination=inquiry.peer, service=RELAY, sop_instance_uid=inquiry.uid, states=_OWED)
+    if await house.spool.queue(selection, limit=1):
+        _fall_back(inquiry, "an earlier message of the step waits for it")
+        return None
+    fingerprint, now = inquiry.fingerprint, house.spool.clock()
+    again = await house.state.change(partial(records.ask, uid=inquiry.uid, fingerprint=fingerprint, now=now))
+    question = Question(
+        peer=inquiry.peer,
+        abstract_syntax=MPPS,
+        transfer_syntax=inquiry.transfer_syntax,
+        command=inquiry.command,
+        data_set=inquiry.data,
+        deadline=deadline,
+    )
+    try:
+        response = await house.ask(question)
+    except Unanswered as error:
+        _fall_back(inquiry, str(error))
+        return None
+    if again and response.status == _done_already(inquiry):
+        return Response(Command(field=response.command.field, status=Status.SUCCESS))
+    if response.status == Status.NO_SUCH_SOP_INSTANCE:
+        _fall_back(inquiry, "it has forgotten the step")
+        return None
+    if status_class(response.status) is StatusClass.FAILURE:
+        await house.state.change(partial(records.forget_question, uid=inquiry.uid, fingerprint=fingerprint))
+    return response
+
+
+def _done_already(inquiry: Inquiry) -> Status | None:
+    """The failure that a repeated message meets."""
+    if inquiry.stage.is_final:
+        return Status.PROCESSING_FAILURE
+    return Status.DUPLICATE_SOP_INSTANCE if inquiry.command.name == "N-CREATE-RQ" else None
+
+
+def _fall_back(inquiry: Inquiry, why: str) -> None:
+    log.warning(
+        "the router answers in place of a destination",
+        destination=inquiry.peer,
+        sop_instance_uid=inquiry.uid,
+        command=inquiry.command.name,
+        why=why,
+    )

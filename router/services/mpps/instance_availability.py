@@ -1,0 +1,166 @@
+"""Instance Availability Notification (PS3.4 Annex R): the instances of a step, and the archives that have them.
+
+As SCU: one N-CREATE for each step, with a SOP Instance UID that follows from the step, so that a notification that is
+sent twice is recognised as the same. It says nothing about the patient, as R.3.2 demands. Not here: when there is
+something to notify (`procedure_steps.notices`).
+"""
+
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import ClassVar, Final
+
+from attrs import frozen
+
+from pdu import ContextResult, PresentationContext
+from router.dicom.dataset import IMPLICIT_LE, DataSet, Element, write
+from router.dimse import (
+    DATA_SET,
+    Command,
+    CommandField,
+    Response,
+    Status,
+    StatusClass,
+    encode,
+    response_to,
+    status_class,
+)
+from router.model import Address, Envelope, Result, Waiting
+from router.services.base import BaseService, House, Request
+from router.services.mpps.attributes import (
+    MPPS,
+    REFERENCED_SOP_CLASS_UID,
+    REFERENCED_SOP_INSTANCE_UID,
+    RETRIEVE_AE_TITLE,
+    SERIES_INSTANCE_UID,
+    STUDY_INSTANCE_UID,
+    Reference,
+)
+from router.services.mpps.plan import INFORM
+from router.spool import Incoming
+
+INSTANCE_AVAILABILITY: Final = "1.2.840.10008.5.1.4.33"
+REFERENCED_STEP_SEQUENCE: Final = 0x00081111
+REFERENCED_SERIES_SEQUENCE: Final = 0x00081115
+REFERENCED_SOP_SEQUENCE: Final = 0x00081199
+INSTANCE_AVAILABILITY_TAG: Final = 0x00080056
+WORKITEM_CODE_SEQUENCE: Final = 0x00404019
+
+
+class InstanceAvailability(BaseService):
+    """N-CREATE, as SCU."""
+
+    name: ClassVar[str] = INFORM
+    routed: ClassVar[bool] = True
+    requests: ClassVar[frozenset[int]] = frozenset()
+
+    def __init__(self, house: House) -> None:
+        pass
+
+    def judge(self, context: PresentationContext) -> str | ContextResult | None:
+        mine = context.abstract_syntax == INSTANCE_AVAILABILITY
+        return ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED if mine else None
+
+    async def perform(self, request: Request, data: Incoming | None) -> Response:
+        return Response(response_to(request.command, Status.UNRECOGNIZED_OPERATION))
+
+    def outcome(self, delivery: Waiting, response: Response) -> Result:
+        """PS3.4 R.3.2.1.2: the general statuses. A duplicate is one of ours that was not answered."""
+        status = response.status
+        if status_class(status) in (StatusClass.SUCCESS, StatusClass.WARNING):
+            return Result.DELIVERED
+        if status == Status.DUPLICATE_SOP_INSTANCE:
+            return Result.DELIVERED
+        return Result.RETRY if status == Status.RESOURCE_LIMITATION else Result.HELD
+
+
+@frozen(kw_only=True)
+class Notification:
+    """What is said about one step."""
+
+    step_uid: str
+    study_uid: str
+    references: tuple[Reference, ...]
+    archives: Mapping[str, tuple[str, ...]]
+    """By SOP Instance UID, the AE titles of where it is; of what is nowhere, there is no key."""
+    complete: bool
+    tells_of_missing: bool
+
+    @property
+    def uid(self) -> str:
+        """Its own SOP Instance UID: the same whenever the same is said."""
+        name = f"{self.step_uid} {'complete' if self.complete else 'partial'} {self.tells_of_missing}"
+        return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, name).int}"
+
+    def data_set(self) -> bytes:
+        """PS3.4 table R.3.2-1, in Implicit VR Little Endian; b"" where nothing is there to tell of."""
+        everywhere = tuple(dict.fromkeys(title for titles in self.archives.values() for title in titles))
+        told = [one for one in self.references if self.tells_of_missing or one.sop_instance_uid in self.archives]
+        if not everywhere or not told:
+            return b""
+        series = groupby(sorted(told, key=_series_uid), key=_series_uid)
+        step = {
+            REFERENCED_SOP_CLASS_UID: _uid(MPPS),
+            REFERENCED_SOP_INSTANCE_UID: _uid(self.step_uid),
+            WORKITEM_CODE_SEQUENCE: Element("SQ", ()),
+        }
+        whole: DataSet = {
+            REFERENCED_STEP_SEQUENCE: Element("SQ", (step,)),
+            STUDY_INSTANCE_UID: _uid(self.study_uid),
+            REFERENCED_SERIES_SEQUENCE: Element(
+                "SQ", tuple(self._series(uid, list(instances), everywhere) for uid, instances in series)
+            ),
+        }
+        return write(whole, IMPLICIT_LE)
+
+    def _series(self, uid: str, instances: Sequence[Reference], everywhere: Sequence[str]) -> DataSet:
+        items = tuple(self._instance(instance, everywhere) for instance in instances)
+        return {SERIES_INSTANCE_UID: _uid(uid), REFERENCED_SOP_SEQUENCE: Element("SQ", items)}
+
+    def _instance(self, instance: Reference, everywhere: Sequence[str]) -> DataSet:
+        """One that is nowhere is unavailable from where the others are (PS3.3 C.4.23.1.1)."""
+        titles = self.archives.get(instance.sop_instance_uid)
+        return {
+            REFERENCED_SOP_CLASS_UID: _uid(instance.sop_class_uid),
+            REFERENCED_SOP_INSTANCE_UID: _uid(instance.sop_instance_uid),
+            INSTANCE_AVAILABILITY_TAG: _text("CS", "ONLINE" if titles else "UNAVAILABLE"),
+            RETRIEVE_AE_TITLE: _text("AE", "\\".join(titles or everywhere)),
+        }
+
+
+def envelope_of(notification: Notification, calling_ae: str, peer: str, to: Sequence[str]) -> Envelope:
+    """The message to peers. `calling_ae` and `peer` are those of the modality, for people."""
+    command = Command(
+        field=CommandField.N_CREATE_RQ,
+        message_id=1,
+        affected_sop_class_uid=INSTANCE_AVAILABILITY,
+        affected_sop_instance_uid=notification.uid,
+        data_set_type=DATA_SET,
+    )
+    return Envelope(
+        kind=command.name,
+        command=encode(command),
+        service=INFORM,
+        abstract_syntax=INSTANCE_AVAILABILITY,
+        transfer_syntax=IMPLICIT_LE,
+        sop_class_uid=INSTANCE_AVAILABILITY,
+        sop_instance_uid=notification.uid,
+        calling_ae=calling_ae,
+        called_ae="",
+        peer=peer,
+        received=time.time(),
+        deliveries=tuple(Address(destination=name, key=f"{INFORM} {notification.step_uid}") for name in to),
+    )
+
+
+def _series_uid(reference: Reference) -> str:
+    return reference.series_uid
+
+
+def _uid(value: str) -> Element:
+    return Element("UI", value.encode() + b"\0" * (len(value) % 2))
+
+
+def _text(vr: str, value: str) -> Element:
+    return Element(vr, value.encode() + b" " * (len(value) % 2))

@@ -1,0 +1,80 @@
+"""Modality Performed Procedure Step Notification (PS3.4 F.9): peers hear that a step has changed.
+
+As SCP, on associations that we open with the SCP role proposed, one N-EVENT-REPORT for each change of a step, to the
+peers that routes for `mpps-notification` name at its N-CREATE. The event says which step, and what became of it; who
+wants to know more asks with N-GET. Not here: when there is something to report (`mpps`).
+"""
+
+import time
+from collections.abc import Sequence
+from typing import ClassVar, Final
+
+from pdu import ContextResult, PresentationContext, RoleSelection
+from router.dicom.dataset import IMPLICIT_LE
+from router.dimse import Command, CommandField, Response, Status, StatusClass, encode, response_to, status_class
+from router.model import Address, Envelope, Result, Waiting
+from router.services.base import BaseService, House, Request
+from router.services.mpps.attributes import MPPS_NOTIFICATION, Stage
+from router.spool import Incoming
+
+UPDATED: Final = 4
+EVENTS: Final = {Stage.IN_PROGRESS: 1, Stage.COMPLETED: 2, Stage.DISCONTINUED: 3}
+"""Event Type IDs (PS3.4 table F.9.2-1)."""
+
+
+class MPPSNotification(BaseService):
+    """N-EVENT-REPORT, as SCP."""
+
+    name: ClassVar[str] = "mpps-notification"
+    routed: ClassVar[bool] = True
+    requests: ClassVar[frozenset[int]] = frozenset()
+
+    def __init__(self, house: House) -> None:
+        pass
+
+    def judge(self, context: PresentationContext) -> str | ContextResult | None:
+        """Nobody has to call us for it: who wants to hear of steps is called."""
+        return ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED if context.abstract_syntax == MPPS_NOTIFICATION else None
+
+    async def perform(self, request: Request, data: Incoming | None) -> Response:
+        return Response(response_to(request.command, Status.UNRECOGNIZED_OPERATION))
+
+    def proposes(self, abstract_syntax: str) -> RoleSelection | None:
+        if abstract_syntax != MPPS_NOTIFICATION:
+            return None
+        return RoleSelection(sop_class_uid=MPPS_NOTIFICATION, scu_role=False, scp_role=True)
+
+    def outcome(self, delivery: Waiting, response: Response) -> Result:
+        """A peer that knows nothing of such a step or event has been told all the same (PS3.4 F.9.2: nothing is
+        required of it)."""
+        status = response.status
+        if status_class(status) in (StatusClass.SUCCESS, StatusClass.WARNING):
+            return Result.DELIVERED
+        if status in (Status.NO_SUCH_SOP_INSTANCE, Status.NO_SUCH_EVENT_TYPE):
+            return Result.DELIVERED
+        return Result.RETRY if status == Status.RESOURCE_LIMITATION else Result.HELD
+
+
+def event_report(uid: str, event_type: int, calling_ae: str, peer: str, to: Sequence[str]) -> Envelope:
+    """The message that says to peers what became of a step. It has no data set."""
+    command = Command(
+        field=CommandField.N_EVENT_REPORT_RQ,
+        message_id=1,
+        affected_sop_class_uid=MPPS_NOTIFICATION,
+        affected_sop_instance_uid=uid,
+        event_type_id=event_type,
+    )
+    return Envelope(
+        kind=command.name,
+        command=encode(command),
+        service=MPPSNotification.name,
+        abstract_syntax=MPPS_NOTIFICATION,
+        transfer_syntax=IMPLICIT_LE,
+        sop_class_uid=MPPS_NOTIFICATION,
+        sop_instance_uid=uid,
+        calling_ae=calling_ae,
+        called_ae="",
+        peer=peer,
+        received=time.time(),
+        deliveries=tuple(Address(destination=name, key=f"mpps-notification {uid}") for name in to),
+    )

@@ -1,0 +1,127 @@
+"""What PS3.4 table F.7.2-1 asks of a modality's messages: at the N-CREATE, in an N-SET, and for a final state.
+
+Type 1 must have a value, type 2 must be there. A `Lack` names an element as people know it. Not here: what follows
+from a lack (`machine`): in lenient validation a line in the log, in strict validation a refusal.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from attrs import frozen
+
+from router.dicom.dataset import DataSet, Element, items
+from router.dicom.tags import tag_name
+from router.services.mpps import attributes as content
+
+
+@frozen
+class Lack:
+    """One requirement that is not met."""
+
+    tag: int
+    """Of the element at the top level that it is about."""
+    words: str
+    value: bool
+    """It is there but has no value; otherwise it is not there at all."""
+
+
+CREATE_1: Final = (
+    content.MODALITY,
+    content.STATION_AE_TITLE,
+    content.START_DATE,
+    content.START_TIME,
+    content.STATUS,
+    0x00400253,  # Performed Procedure Step ID
+    content.SCHEDULED_STEP_ATTRIBUTES,
+)
+CREATE_2: Final = (
+    0x00081032,  # Procedure Code Sequence
+    0x00081120,  # Referenced Patient Sequence
+    content.PATIENT_NAME,
+    content.PATIENT_ID,
+    0x00100030,  # Patient's Birth Date
+    0x00100040,  # Patient's Sex
+    0x00200010,  # Study ID
+    0x00400242,  # Performed Station Name
+    0x00400243,  # Performed Location
+    content.END_DATE,
+    content.END_TIME,
+    0x00400254,  # Performed Procedure Step Description
+    0x00400255,  # Performed Procedure Type Description
+    0x00400260,  # Performed Protocol Code Sequence
+    content.PERFORMED_SERIES,
+)
+SCHEDULE_1: Final = (content.STUDY_INSTANCE_UID,)
+SCHEDULE_2: Final = (
+    content.ACCESSION_NUMBER,
+    0x00081110,  # Referenced Study Sequence
+    0x00321060,  # Requested Procedure Description
+    0x00400007,  # Scheduled Procedure Step Description
+    0x00400008,  # Scheduled Protocol Code Sequence
+    0x00400009,  # Scheduled Procedure Step ID
+    0x00401001,  # Requested Procedure ID
+)
+SERIES_1: Final = (0x00181030, content.SERIES_INSTANCE_UID)  # the first is Protocol Name
+SERIES_2: Final = (
+    content.RETRIEVE_AE_TITLE,
+    0x0008103E,  # Series Description
+    0x00081050,  # Performing Physician's Name
+    0x00081070,  # Operators' Name
+    content.REFERENCED_IMAGE_SEQUENCE,
+    content.REFERENCED_NON_IMAGE_SEQUENCE,
+)
+FINAL_1: Final = (content.END_DATE, content.END_TIME, content.PERFORMED_SERIES)
+
+NOT_SET: Final = frozenset(
+    {
+        content.MODALITY,
+        content.STATION_AE_TITLE,
+        content.START_DATE,
+        content.START_TIME,
+        content.SCHEDULED_STEP_ATTRIBUTES,
+        0x00081120,
+        0x00200010,
+        0x00400242,
+        0x00400243,
+        0x00400253,
+    }
+)
+"""What only the N-CREATE says; with all of the patient (group 0010)."""
+
+
+def lacks_of_create(data_set: DataSet) -> list[Lack]:
+    """What an N-CREATE should have and has not."""
+    found = list(_lacks(data_set, CREATE_1, CREATE_2))
+    for item in items(data_set, content.SCHEDULED_STEP_ATTRIBUTES):
+        found += _lacks(item, SCHEDULE_1, SCHEDULE_2, content.SCHEDULED_STEP_ATTRIBUTES)
+    return found
+
+
+def lacks_of_final(data_set: DataSet) -> list[Lack]:
+    """What a step should have when it ends and has not: all of it, N-CREATE and N-SETs together."""
+    found = list(_lacks(data_set, FINAL_1, ()))
+    for item in items(data_set, content.PERFORMED_SERIES):
+        found += _lacks(item, SERIES_1, SERIES_2, content.PERFORMED_SERIES)
+    return found
+
+
+def not_settable(data_set: DataSet) -> list[int]:
+    """The elements of an N-SET that no N-SET may have."""
+    return [tag for tag in sorted(data_set) if tag in NOT_SET or tag >> 16 == 0x0010]
+
+
+def _lacks(data_set: DataSet, type_1: Iterable[int], type_2: Iterable[int], within: int = 0) -> Iterator[Lack]:
+    of = f" of an item of {tag_name(within)}" if within else ""
+    for tag in type_1:
+        if tag not in data_set:
+            yield Lack(within or tag, f"{tag_name(tag)}{of} is missing", value=False)
+        elif not _has_value(data_set[tag]):
+            yield Lack(within or tag, f"{tag_name(tag)}{of} is empty", value=True)
+    for tag in type_2:
+        if tag not in data_set:
+            yield Lack(within or tag, f"{tag_name(tag)}{of} is missing", value=False)
+
+
+def _has_value(element: Element) -> bool:
+    value = element.value
+    return bool(value.strip(b"\0 ") if isinstance(value, bytes) else value)

@@ -1,0 +1,76 @@
+"""Modality Performed Procedure Step Retrieve (PS3.4 F.8): N-GET of a step, whole or by a list of attributes, from
+what the router holds. Not here: how a step comes to be held (`mpps`)."""
+
+from functools import partial
+from typing import ClassVar, Final
+
+import structlog
+
+from pdu import ContextResult, PresentationContext, prefer
+from router.concurrency import compute
+from router.config import Config
+from router.dicom.dataset import SPECIFIC_CHARACTER_SET, TRANSFER_SYNTAXES, write
+from router.dimse import Command, CommandField, Response, Status, response_to
+from router.model import Result, Waiting
+from router.services.base import NO_DATA_SET, Allowance, BaseService, House, Request
+from router.services.mpps import store as records
+from router.services.mpps.attributes import MPPS_RETRIEVE
+from router.services.mpps.store import Step
+from router.services.refusal import refuse
+from router.spool import Incoming
+
+NOT_ALL_SUPPORTED: Final = 0x0001
+"""Warning: requested optional attributes are not supported (PS3.4 F.8.2.1.4)."""
+
+log = structlog.get_logger()
+
+
+class MPPSRetrieve(BaseService):
+    """N-GET, as SCP."""
+
+    name: ClassVar[str] = "mpps-retrieve"
+    routed: ClassVar[bool] = False
+    requests: ClassVar[frozenset[int]] = frozenset({CommandField.N_GET_RQ})
+
+    def __init__(self, house: House) -> None:
+        self._state = house.state
+        self._state.define(records.SCHEMA, records.migrate)
+        self.reload(house.config)
+
+    def reload(self, config: Config) -> None:
+        self._settings = config.mpps
+
+    def judge(self, context: PresentationContext) -> str | ContextResult | None:
+        if context.abstract_syntax != MPPS_RETRIEVE:
+            return None
+        chosen = prefer(context.transfer_syntaxes, TRANSFER_SYNTAXES.__contains__, TRANSFER_SYNTAXES)
+        return chosen or ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
+
+    def admit(self, request: Request) -> Command | Allowance:
+        command = request.command
+        if not self._settings.retrieve_ae.matches(request.sender.calling_ae):
+            return refuse(request, Status.NOT_AUTHORIZED, "you may not retrieve procedure steps here")
+        if command.requested_sop_class_uid != MPPS_RETRIEVE:
+            return refuse(request, Status.NO_SUCH_SOP_CLASS, "SOP class is not the presentation context's")
+        return NO_DATA_SET
+
+    async def perform(self, request: Request, data: Incoming | None) -> Response:
+        uid = request.command.requested_sop_instance_uid or ""
+        step = await self._state.read(partial(records.load, uid=uid))
+        if step is None:
+            return Response(refuse(request, Status.NO_SUCH_SOP_INSTANCE, "there is no such step"))
+        return await compute(step.size, partial(_answer, request, step))
+
+    def outcome(self, delivery: Waiting, response: Response) -> Result:
+        raise AssertionError("nothing of this service is delivered")
+
+
+def _answer(request: Request, step: Step) -> Response:
+    """Give the step whole, or the attributes that the request lists (PS3.4 F.8.2.1)."""
+    held = step.data_set()
+    wanted = request.command.attribute_identifier_list
+    # the character set goes along: without it the text means nothing
+    given = {tag: held[tag] for tag in (*wanted, SPECIFIC_CHARACTER_SET) if tag in held} if wanted else held
+    complete = all(tag in held for tag in wanted or ())
+    status = Status.SUCCESS if complete else NOT_ALL_SUPPORTED
+    return Response(response_to(request.command, status), write(given, request.transfer_syntax))

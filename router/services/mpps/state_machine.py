@@ -1,0 +1,155 @@
+"""The state machine of a procedure step (PS3.4 F.7.2): what an N-CREATE or an N-SET may do to it. Pure.
+
+    nothing --N-CREATE, IN PROGRESS--> IN PROGRESS --N-SET--> IN PROGRESS, COMPLETED or DISCONTINUED, and no further
+
+A message is accepted, recognised as one that was accepted before and whose answer got lost, or refused with the
+standard's status. Not here: keeping the step (`records`), sending it on (`router.services.mpps.scp`).
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from attrs import field, frozen
+
+from router.dicom.dataset import EXPLICIT_LE, DataSet, Element, overlaid, text, write
+from router.dicom.tags import tag_name
+from router.dimse import Status
+from router.services.mpps import attributes as content
+from router.services.mpps.attributes import Stage
+from router.services.mpps.requirements import Lack, lacks_of_create, lacks_of_final, not_settable
+
+MAY_NOT_BE_UPDATED: Final = 0xA710
+"""Error ID of an N-SET after the end (PS3.4 F.7.2.2.4)."""
+MAY_NOT_BE_UPDATED_WORDS: Final = "Performed Procedure Step Object may no longer be updated"
+
+
+@frozen(kw_only=True)
+class Rules:
+    """How a message is judged."""
+
+    strict: bool = False
+    """Refuse what lacks what PS3.4 table F.7.2-1 requires."""
+    retransmissions: bool = True
+    """Recognise a message that was accepted before, by its content, and answer it once more."""
+
+
+@frozen(kw_only=True)
+class Held:
+    """A step as far as the machine cares."""
+
+    stage: Stage
+    created_by: bytes
+    """`fingerprint` of its N-CREATE."""
+    updated_by: bytes
+    """`fingerprint` of its last N-SET; b"" before the first."""
+    data_set: Callable[[], DataSet]
+    """Read N-CREATE and N-SETs together. Only an N-SET that changes the step needs that."""
+
+
+@frozen(kw_only=True)
+class Accepted:
+    """It is in order, more or less."""
+
+    stage: Stage
+    data_set: DataSet
+    """What the step is now."""
+    update: DataSet
+    """What of an N-SET was taken, its state aside; empty of an N-CREATE."""
+    complaints: tuple[str, ...] = ()
+    """What lenient validation let pass, in words without values."""
+
+
+@frozen
+class Repeated:
+    """It was accepted before; its answer is to be given again, and nothing else is to happen."""
+
+
+@frozen(kw_only=True)
+class Refused:
+    """The answer is a failure."""
+
+    status: Status
+    words: str
+    error_id: int | None = None
+    elements: tuple[int, ...] = ()
+    """The tags that it is about."""
+    attributes: DataSet = field(factory=dict)
+    """The Attribute List that goes with it."""
+
+
+Verdict = Accepted | Repeated | Refused
+
+
+def fingerprint(data_set: DataSet) -> bytes:
+    """Equal for data sets that say the same, in whatever transfer syntax."""
+    return hashlib.sha256(write(data_set, EXPLICIT_LE)).digest()
+
+
+def judge_create(held: Held | None, data_set: DataSet, rules: Rules) -> Verdict:
+    """PS3.4 F.7.2.1.3."""
+    if held is not None:
+        untouched = not held.updated_by and held.stage is Stage.IN_PROGRESS
+        if rules.retransmissions and untouched and held.created_by == fingerprint(data_set):
+            return Repeated()
+        return Refused(status=Status.DUPLICATE_SOP_INSTANCE, words="there is a step with this SOP Instance UID")
+    if refused := _judge_status(data_set, (Stage.IN_PROGRESS,)):
+        return refused
+    lacks = lacks_of_create(data_set)
+    if lacks and rules.strict:
+        missing = [lack for lack in lacks if not lack.value]
+        return _refused_for(lacks, Status.MISSING_ATTRIBUTE if missing else Status.MISSING_ATTRIBUTE_VALUE)
+    return Accepted(stage=Stage.IN_PROGRESS, data_set=data_set, update={}, complaints=_words(lacks))
+
+
+def judge_set(held: Held | None, data_set: DataSet, rules: Rules) -> Verdict:
+    """PS3.4 F.7.2.2.3 and F.7.2.2.4."""
+    if held is None:
+        return Refused(status=Status.NO_SUCH_SOP_INSTANCE, words="no N-CREATE of this step has been here")
+    if rules.retransmissions and held.updated_by == fingerprint(data_set):
+        return Repeated()
+    if held.stage.is_final:
+        return Refused(status=Status.PROCESSING_FAILURE, words=MAY_NOT_BE_UPDATED_WORDS, error_id=MAY_NOT_BE_UPDATED)
+    if content.STATUS in data_set and (refused := _judge_status(data_set, tuple(Stage))):
+        return refused
+    stage = Stage(text(data_set, content.STATUS)) if content.STATUS in data_set else held.stage
+    strangers = not_settable(data_set)
+    if strangers and rules.strict:
+        words = "only an N-CREATE may say " + _names(strangers)
+        return Refused(status=Status.NO_SUCH_ATTRIBUTE, words=words, elements=tuple(strangers))
+    update = {tag: element for tag, element in data_set.items() if tag not in strangers and tag != content.STATUS}
+    whole = overlaid(held.data_set(), update) | {content.STATUS: _status_element(stage)}
+    lacks = lacks_of_final(whole) if stage.is_final else []
+    if lacks and rules.strict:
+        return _refused_for(lacks, Status.MISSING_ATTRIBUTE_VALUE)
+    complaints = _words(lacks) + tuple(f"{_names([tag])} is not for an N-SET: passed on, not kept" for tag in strangers)
+    return Accepted(stage=stage, data_set=whole, update=update, complaints=complaints)
+
+
+def _judge_status(data_set: DataSet, allowed: Sequence[Stage]) -> Refused | None:
+    if text(data_set, content.STATUS) in {stage.value for stage in allowed}:
+        return None
+    return Refused(
+        status=Status.INVALID_ATTRIBUTE_VALUE,
+        words=f"Performed Procedure Step Status must be {' or '.join(stage.value for stage in allowed)}",
+        elements=(content.STATUS,),
+        attributes={content.STATUS: data_set.get(content.STATUS, Element("CS", b""))},
+    )
+
+
+def _status_element(stage: Stage) -> Element:
+    value = stage.value.encode()
+    return Element("CS", value + b" " * (len(value) % 2))
+
+
+def _refused_for(lacks: Sequence[Lack], status: Status) -> Refused:
+    tags = tuple(dict.fromkeys(lack.tag for lack in lacks))
+    return Refused(status=status, words="; ".join(_words(lacks)), elements=tags)
+
+
+def _words(lacks: Sequence[Lack]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(lack.words for lack in lacks))
+
+
+def _names(tags: Sequence[int]) -> str:
+    return ", ".join(map(tag_name, tags))

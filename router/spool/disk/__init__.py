@@ -1,0 +1,1 @@
+"""What lies on the disk: directories, segments, records, and the file system under them."""

@@ -1,0 +1,234 @@
+"""A record and a segment's header as bytes: docs/spool.md, "On the disk".
+
+Pure: no file, no ledger. Encoding gives the parts to write around a data set, so that the data set itself is never
+copied; decoding judges one part at a time, since recovery must know which part is broken.
+"""
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgpack
+from attrs import frozen
+from isal.isal_zlib import crc32
+
+from router.model import Address, DeliveryState, Envelope, Purpose
+from router.spool.errors import DamagedMessage
+from router.spool.values import Decision
+
+_pack: Callable[[dict[str, Any]], bytes] = msgpack.packb
+_unpack: Callable[[bytes], Any] = msgpack.unpackb  # type: ignore[attr-defined]  # msgpack has no types
+
+SEGMENT_MAGIC = b"DRSEGM01"
+RECORD_MAGIC = b"DRRECO01"
+NONCE_LENGTH = 16
+
+_SEGMENT = struct.Struct("<8sQ16s28x")
+_HEADER = struct.Struct("<8s16sQQQIIxxxx")
+_CRC = struct.Struct("<I")
+_TRAILER = struct.Struct("<IIQ")
+_TRAILER_CHECKED = struct.Struct("<16sQQI")
+
+SEGMENT_HEADER_LENGTH = _SEGMENT.size + _CRC.size
+HEADER_LENGTH = _HEADER.size + _CRC.size
+TRAILER_LENGTH = _TRAILER.size
+END = bytes(HEADER_LENGTH)
+"""What is written behind the last record, where the next one's header will be."""
+_RETAINED = " (commitment)"
+"""Earlier records mark what is retained for a peer by this behind its name."""
+ENVELOPE_CAP = 1 << 24
+"""Bytes. More than a command set at its cap and a thousand deliveries ever need; less than a broken length says."""
+
+
+@frozen(kw_only=True)
+class OwnFile:
+    """Where a data set lies that has a file of its own in `large/`."""
+
+    name: str
+    length: int
+    crc: int
+
+
+@frozen(kw_only=True)
+class StoredEnvelope:
+    """The envelope as it is in the record: with what the spool itself must remember."""
+
+    envelope: Envelope
+    hold: str = ""
+    """Why all deliveries begin held; empty where they begin waiting."""
+    file: OwnFile | None = None
+
+
+@frozen(kw_only=True)
+class Header:
+    """A record's header, its own CRC and nonce found right."""
+
+    message_id: int
+    """0 where the record holds decisions of operators and no message."""
+    batch: int
+    """Where in the segment the write began that brought this record."""
+    data_length: int
+    """Bytes of data set in the record itself."""
+    envelope_length: int
+    envelope_crc: int
+
+    @property
+    def data_offset(self) -> int:
+        """Of the data set, from the beginning of the record."""
+        return HEADER_LENGTH + self.envelope_length
+
+    @property
+    def length(self) -> int:
+        """Of the whole record."""
+        return HEADER_LENGTH + self.envelope_length + self.data_length + TRAILER_LENGTH
+
+
+def encode_segment_header(number: int, nonce: bytes) -> bytes:
+    head = _SEGMENT.pack(SEGMENT_MAGIC, number, nonce)
+    return head + _CRC.pack(crc32(head))
+
+
+def decode_segment_header(data: bytes) -> tuple[int, bytes] | None:
+    """Number and nonce; None where it is no segment header."""
+    if len(data) < SEGMENT_HEADER_LENGTH:
+        return None
+    magic, number, nonce = _SEGMENT.unpack_from(data)
+    (crc,) = _CRC.unpack_from(data, _SEGMENT.size)
+    if magic != SEGMENT_MAGIC or crc != crc32(data[: _SEGMENT.size]):
+        return None
+    return number, nonce
+
+
+def encode_envelope(stored: StoredEnvelope) -> bytes:
+    """ValueError where it is longer than `ENVELOPE_CAP`, or a text holds a lone surrogate, which none that came
+    through pdu/ or dimse/ does."""
+    envelope = stored.envelope
+    fields: dict[str, Any] = {
+        "kind": envelope.kind,
+        "command": envelope.command,
+        "service": envelope.service,
+        "abstract_syntax": envelope.abstract_syntax,
+        "transfer_syntax": envelope.transfer_syntax,
+        "sop_class_uid": envelope.sop_class_uid,
+        "sop_instance_uid": envelope.sop_instance_uid,
+        "calling_ae": envelope.calling_ae,
+        "called_ae": envelope.called_ae,
+        "peer": envelope.peer,
+        "received": envelope.received,
+        "deliveries": [_packed(address) for address in envelope.deliveries],
+        "hold": stored.hold,
+    }
+    if stored.file is not None:
+        fields |= {"file": stored.file.name, "length": stored.file.length, "crc": stored.file.crc}
+    packed = _pack(fields)
+    if len(packed) > ENVELOPE_CAP:
+        raise ValueError(f"an envelope of {len(packed)} bytes is more than {ENVELOPE_CAP}")
+    return packed
+
+
+def decode_envelope(data: bytes) -> StoredEnvelope:
+    """ValueError, TypeError or KeyError where the bytes are no envelope."""
+    fields = _unpack(data)
+    own_file = fields.get("file")
+    return StoredEnvelope(
+        envelope=Envelope(
+            kind=fields["kind"],
+            command=fields["command"],
+            service=fields["service"],
+            abstract_syntax=fields["abstract_syntax"],
+            transfer_syntax=fields["transfer_syntax"],
+            sop_class_uid=fields["sop_class_uid"],
+            sop_instance_uid=fields["sop_instance_uid"],
+            calling_ae=fields["calling_ae"],
+            called_ae=fields["called_ae"],
+            peer=fields["peer"],
+            received=fields["received"],
+            deliveries=tuple(_address(*address) for address in fields["deliveries"]),
+        ),
+        hold=fields["hold"],
+        file=OwnFile(name=own_file, length=fields["length"], crc=fields["crc"]) if own_file else None,
+    )
+
+
+def _packed(address: Address) -> tuple[str, str] | tuple[str, str, int]:
+    pair = (address.destination, address.key)
+    return pair if address.purpose is Purpose.SEND else (*pair, int(address.purpose))
+
+
+def _address(destination: str, key: str, purpose: int = Purpose.SEND) -> Address:
+    if destination.endswith(_RETAINED):
+        destination, purpose = destination.removesuffix(_RETAINED), Purpose.RETAIN
+    return Address(destination=destination, key=key, purpose=Purpose(purpose))
+
+
+def encode_decisions(decisions: Sequence[Decision]) -> bytes:
+    """The envelope of a record of decisions, whose message id is 0. ValueError as `encode_envelope`."""
+    rows = [(one.message_id, one.destination, int(one.purpose), one.state.value, one.reason) for one in decisions]
+    packed = _pack({"decisions": rows})
+    if len(packed) > ENVELOPE_CAP:
+        raise ValueError(f"decisions of {len(packed)} bytes are more than {ENVELOPE_CAP}")
+    return packed
+
+
+def decode_decisions(data: bytes) -> tuple[Decision, ...]:
+    """ValueError, TypeError or KeyError where the bytes are none."""
+    return tuple(
+        Decision(
+            message_id=message_id,
+            destination=destination,
+            purpose=Purpose(purpose),
+            state=DeliveryState(state),
+            reason=reason,
+        )
+        for message_id, destination, purpose, state, reason in _unpack(data)["decisions"]
+    )
+
+
+def encode_header(nonce: bytes, message_id: int, batch: int, data_length: int, envelope: bytes) -> bytes:
+    head = _HEADER.pack(RECORD_MAGIC, nonce, message_id, batch, data_length, len(envelope), crc32(envelope))
+    return head + _CRC.pack(crc32(head))
+
+
+def decode_header(data: bytes, nonce: bytes) -> Header | None:
+    """None where it is no header of a record in the segment with this nonce."""
+    if len(data) < HEADER_LENGTH or not data.startswith(RECORD_MAGIC):
+        return None
+    _, its_nonce, message_id, batch, data_length, envelope_length, envelope_crc = _HEADER.unpack_from(data)
+    (crc,) = _CRC.unpack_from(data, _HEADER.size)
+    if its_nonce != nonce or crc != crc32(data[: _HEADER.size]) or envelope_length > ENVELOPE_CAP:
+        return None
+    return Header(
+        message_id=message_id,
+        batch=batch,
+        data_length=data_length,
+        envelope_length=envelope_length,
+        envelope_crc=envelope_crc,
+    )
+
+
+def check_body(header: Header, nonce: bytes, envelope: bytes, data: bytes, trailer: bytes) -> int:
+    """The CRC of the data set, when all three parts are what was written. DamagedMessage, in words."""
+    if crc32(envelope) != header.envelope_crc:
+        raise DamagedMessage("the envelope does not fit its checksum")
+    crc = decode_trailer(trailer, nonce, header)
+    if crc is None:
+        raise DamagedMessage("the trailer is broken or missing")
+    if crc32(data) != crc:
+        raise DamagedMessage("the data set does not fit its checksum")
+    return crc
+
+
+def encode_trailer(nonce: bytes, message_id: int, length: int, data_crc: int) -> bytes:
+    """`length` is that of the whole record, `data_crc` that of the data set in it."""
+    check = crc32(_TRAILER_CHECKED.pack(nonce, message_id, length, data_crc))
+    return _TRAILER.pack(data_crc, check, length)
+
+
+def decode_trailer(data: bytes, nonce: bytes, header: Header) -> int | None:
+    """The CRC that the data set must have; None where it is not this record's trailer."""
+    if len(data) < TRAILER_LENGTH:
+        return None
+    data_crc: int = _TRAILER.unpack_from(data)[0]
+    if data[:TRAILER_LENGTH] != encode_trailer(nonce, header.message_id, header.length, data_crc):
+        return None
+    return data_crc

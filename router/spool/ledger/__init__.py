@@ -1,0 +1,1 @@
+"""The SQLite index of the spool: where each message lies and how each delivery stands."""

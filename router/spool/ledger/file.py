@@ -1,0 +1,42 @@
+"""The ledger's file at a start: taken as it is, or set aside and made anew.
+
+Nothing of a ledger that cannot be trusted is thrown away, and nothing of it is believed.
+"""
+
+from router.spool.disk.directories import Store
+from router.spool.errors import SpoolUnusable
+from router.spool.ledger.database import LedgerUnusable
+from router.spool.ledger.ledger import Ledger
+
+NAME = "ledger.sqlite"
+"""SQLite puts further files beside it, whose names begin so."""
+
+
+def open_ledger(store: Store) -> tuple[Ledger, str]:
+    """The ledger, and "intact", "new", or why it must be rebuilt. SpoolUnusable."""
+    names = [name for name in store.files.names(store.root) if name.startswith(NAME)]
+    if not all(store.files.is_regular(store.root, name) for name in names):
+        why = "it was a symbolic link or no file"
+    elif NAME not in names:
+        why = "it was missing" if store.files.names(store.segments) else "new"
+    else:
+        try:
+            return Ledger.open(store.files, store.ledger, store.counters), "intact"
+        except LedgerUnusable as error:
+            why = str(error)
+    return replace_ledger(store), why
+
+
+def replace_ledger(store: Store) -> Ledger:
+    """What is there of it goes to `damaged/`; a new one is made. SpoolUnusable."""
+    taken = store.files.names(store.damaged)
+    turn = next(turn for turn in range(1, 1 << 32) if f"ledger-{turn}.sqlite" not in taken)
+    for name in store.files.names(store.root):
+        if name.startswith(NAME):
+            store.files.move(store.root, name, store.damaged, name.replace("ledger", f"ledger-{turn}"))
+    try:
+        ledger = Ledger.open(store.files, store.ledger, store.counters)
+    except LedgerUnusable as error:
+        raise SpoolUnusable(f"{store.ledger} cannot be made: {error}") from error
+    store.files.sync_directory(store.root)
+    return ledger

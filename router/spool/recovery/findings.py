@@ -1,0 +1,72 @@
+"""What a start finds, gathered while it goes."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from attrs import define, field
+
+from router.spool.disk.counters import Counters
+from router.spool.ledger import maintenance as upkeep
+from router.spool.ledger.ledger import Ledger
+from router.spool.values import Damage, Decision
+
+
+@define(eq=False)
+class Findings:
+    ledger: Ledger
+    counters: Counters
+    recovered: int = 0
+    """Messages."""
+    removed: int = 0
+    """Files."""
+    damaged: list[Damage] = field(factory=list)
+    lost: list[Damage] = field(factory=list)
+    is_changed: bool = False
+    """The ledger is not what it was."""
+    decisions: dict[tuple[int, str, int], tuple[Decision, int]] = field(factory=dict)
+    """By message id, destination and purpose: the last decision of an operator, and the segment that has it."""
+    with_decisions: set[int] = field(factory=set)
+    """Segments in which decisions were found."""
+    in_doubt: bool = False
+    """Something that was acknowledged cannot be read: a file that no record names may belong to it."""
+
+    def use_id(self, message_id: int) -> None:
+        self.counters.advance(next_id=message_id + 1)
+
+    def decided(self, decisions: Iterable[Decision], segment: int) -> None:
+        """Decisions that the ledger may not know. They are found in the order in which they were made."""
+        self.with_decisions.add(segment)
+        for one in decisions:
+            self.decisions[one.message_id, one.destination, one.purpose] = one, segment
+
+    def report(
+        self,
+        where: str,
+        reason: str,
+        *,
+        offset: int = 0,
+        length: int = 0,
+        set_aside: Path | None = None,
+        message_id: int | None = None,
+    ) -> None:
+        """Something is damaged, or is no part of a spool."""
+        self.damaged.append(
+            Damage(
+                where=where,
+                offset=offset,
+                length=length,
+                reason=reason,
+                set_aside=set_aside,
+                message_id=message_id,
+            )
+        )
+
+    def lose(self, messages: list[tuple[int, str, int]]) -> None:
+        """Message ids, the files that should be there, and lengths: hold what is left to deliver of them."""
+        if not messages:
+            return
+        self.is_changed = self.in_doubt = True
+        with self.ledger.transaction():
+            for message_id, where, length in messages:
+                upkeep.lose(self.ledger, message_id, f"{where} is gone from the spool")
+                self.lost.append(Damage(where=where, offset=0, length=length, reason="gone", message_id=message_id))

@@ -1,0 +1,174 @@
+"""One segment at a start: what is complete goes to the ledger, what is not is judged, kept and reported.
+
+Promises: nothing is entered that was never whole, and nothing is cut off that is not zeros, or copied, or the end of
+a write that nobody was told had succeeded.
+"""
+
+from attrs import define, evolve, field, frozen
+
+from router.model import Address
+from router.spool.disk import record
+from router.spool.disk.directories import Store
+from router.spool.disk.segment_reader import Broken, Found, Scan
+from router.spool.disk.segments import Segment, segment_name
+from router.spool.duplicates import NO_ROUTE
+from router.spool.ledger import maintenance as upkeep
+from router.spool.ledger.ledger import Entry
+from router.spool.recovery.findings import Findings
+from router.spool.values import Place
+
+_AT_ONCE = 1000
+"""Messages entered in one transaction."""
+
+
+@frozen
+class SegmentFile:
+    """A segment's file, and from where it must be read."""
+
+    number: int
+    nonce: bytes
+    size: int
+    start: int
+    is_new: bool
+    """To the ledger."""
+
+    @property
+    def where(self) -> str:
+        return f"segments/{segment_name(self.number)}"
+
+
+@define(eq=False)
+class _Scanned:
+    """What came of reading one."""
+
+    end: int
+    """Behind the last complete record."""
+    last_batch: int = 0
+    breaks: list[Broken] = field(factory=list)
+    unreadable: str = ""
+    """What the disk said where it would not be read to its end."""
+
+
+def recover_segment(store: Store, findings: Findings, file: SegmentFile, *, is_last: bool) -> Segment:
+    """`is_last`: no segment was made after this one, so that its last write may never have been finished."""
+    with store.segment(file.number) as fd:
+        scanned = _scan(store, findings, file, fd)
+        keep = bool(scanned.unreadable)
+        for broken in scanned.breaks:
+            # a later write began only when the one before had been synced, and was answered then
+            acknowledged = not is_last or scanned.last_batch > broken.offset
+            has_copy = _handle(store, findings, file, fd, broken, acknowledged)
+            keep |= acknowledged and not has_copy
+    if scanned.unreadable:
+        findings.in_doubt = True
+        findings.report(file.where, f"cannot be read: {scanned.unreadable}", offset=scanned.end)
+    if scanned.end != file.start or scanned.breaks or file.is_new:
+        findings.is_changed = True
+        # should this start be cut short, the next one must find the decisions again
+        known = file.start if file.number in findings.with_decisions else scanned.end
+        with findings.ledger.transaction(durable=bool(scanned.breaks)):
+            findings.ledger.know(file.number, file.nonce, known)
+    if not keep:
+        _cut(store, file.number, scanned.end, durably=bool(scanned.breaks))
+    return Segment(number=file.number, nonce=file.nonce, end=scanned.end, keep=keep)
+
+
+def _scan(store: Store, findings: Findings, file: SegmentFile, fd: int) -> _Scanned:
+    """Enter what is complete; collect what is not."""
+    scanned = _Scanned(file.start)
+    found: list[Found] = []
+    try:
+        for item in Scan(store.files, fd, file.nonce).run(file.start):
+            if isinstance(item, Broken):
+                scanned.breaks.append(item)
+                continue
+            scanned.end, scanned.last_batch = item.offset + item.header.length, item.header.batch
+            found.append(item)
+            if len(found) >= _AT_ONCE:
+                _enter(findings, file.number, found)
+                found = []
+    except OSError as error:
+        scanned.unreadable = error.strerror or str(error)
+    _enter(findings, file.number, found)
+    return scanned
+
+
+def _enter(findings: Findings, number: int, found: list[Found]) -> None:
+    """What the ledger has already is the copy of a compaction, and stays where the ledger has it."""
+    if not found:
+        return
+    findings.is_changed = True
+    ledger = findings.ledger
+    with ledger.transaction():
+        for item in found:
+            if not isinstance(item.stored, record.StoredEnvelope):
+                findings.decided(item.stored, number)
+                continue
+            message_id = item.header.message_id
+            findings.use_id(message_id)
+            place = _place(number, item, item.stored)
+            old = ledger.place(message_id)
+            if old is None:
+                ledger.add([_entry(message_id, place, item.stored, ledger.clock())])
+                findings.recovered += 1
+            elif not old.segment:
+                upkeep.move(ledger, message_id, place, number, item.offset)
+
+
+def _handle(store: Store, findings: Findings, file: SegmentFile, fd: int, broken: Broken, acknowledged: bool) -> bool:
+    """Report; keep a copy; where it was acknowledged and says whose it is, hold it. Whether there is a copy."""
+    name = f"{segment_name(file.number)}-{broken.offset}"
+    try:
+        aside = store.set_aside(fd, broken.offset, broken.length, name)
+    except OSError:
+        aside = None
+    reason = broken.reason if acknowledged else f"the end of a write that was cut short: {broken.reason}"
+    message_id = None
+    if acknowledged:
+        findings.in_doubt = True
+        if broken.header is not None and broken.stored is not None:
+            message_id = broken.header.message_id
+            findings.use_id(message_id)
+            hold = f"damaged: {reason}" + (f"; set aside as damaged/{name}" if aside else "")
+            place = Place(segment=0, offset=0, length=0, data_length=broken.header.data_length, data_crc=0)
+            ledger = findings.ledger
+            with ledger.transaction():
+                if ledger.place(message_id) is None:
+                    entry = _entry(message_id, place, broken.stored, ledger.clock())
+                    ledger.add([evolve(entry, hold=hold)])
+    findings.report(
+        file.where, reason, offset=broken.offset, length=broken.length, set_aside=aside, message_id=message_id
+    )
+    return aside is not None
+
+
+def _cut(store: Store, number: int, end: int, *, durably: bool) -> None:
+    """Give back what was allocated and not written. The end of a write that was cut short must be gone for good
+    before there is a later segment: it would be taken for something that had been acknowledged."""
+    fd = store.files.open(store.segments, segment_name(number), write=True)
+    try:
+        if store.files.size(fd) > end:
+            store.files.truncate(fd, end)
+            if durably:
+                store.files.sync(fd)
+    finally:
+        store.files.close(fd)
+
+
+def _place(number: int, item: Found, stored: record.StoredEnvelope) -> Place:
+    own_file = stored.file
+    return Place(
+        segment=number,
+        offset=item.offset,
+        length=item.header.length,
+        data_length=own_file.length if own_file else item.header.data_length,
+        data_crc=own_file.crc if own_file else item.data_crc,
+        file=own_file.name if own_file else "",
+    )
+
+
+def _entry(message_id: int, place: Place, stored: record.StoredEnvelope, born: float) -> Entry:
+    envelope, hold = stored.envelope, stored.hold
+    if not envelope.deliveries:
+        envelope, hold = evolve(envelope, deliveries=(Address(destination=""),)), hold or NO_ROUTE
+    return Entry(message_id=message_id, place=place, envelope=envelope, born=born, hold=hold)

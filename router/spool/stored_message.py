@@ -1,0 +1,177 @@
+"""A stored message as its delivery reads it.
+
+Promises: reading does not hold up the event loop: what is not in the page cache is read in a worker's thread; and
+the last bytes are only given out when the checksum over all of them is right. Not here: whole-segment reading
+(scan.py), the writer's own (store.py).
+"""
+
+import contextlib
+import errno
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import trio
+from isal.isal_zlib import crc32
+
+from router.concurrency import DISK_OUT
+from router.model import Envelope
+from router.spool.disk import record
+from router.spool.disk.directories import Store
+from router.spool.disk.filesystem import FileSystem, is_no_room
+from router.spool.disk.segments import segment_name
+from router.spool.errors import DamagedMessage, OutOfSpace
+from router.spool.values import Place
+
+_HEAD = 32 << 10
+"""Bytes read at once when a message is opened: a small object whole."""
+
+
+class StoredMessage:
+    """One message, open for reading. Not to be shared between tasks; `close` it, or use it in a `with`.
+
+    Its file is held open, so that it can be read to the end even if the message is finished or moved meanwhile.
+    """
+
+    def __init__(self, files: FileSystem, place: Place, envelope: Envelope, damaged: Callable[[str], None]) -> None:
+        self.envelope = envelope
+        self.data_length = place.data_length
+        """Bytes of the data set."""
+        self._files = files
+        self._crc = place.data_crc
+        self._damaged = damaged
+        self._fd = -1
+        self._base = 0
+        self._head = b""
+        self._seen = 0
+        self._seen_crc = 0
+
+    async def read_into(self, buffer: memoryview, offset: int) -> int:
+        """Fill the buffer with the data set from `offset`; bytes read, 0 at its end. Fewer than asked for are
+        possible anywhere. No checkpoint where the bytes are at hand.
+
+        Read from the beginning and in order, the data set is checked on the way, and DamagedMessage comes in place of
+        its last bytes where they are not what was received. The spool has then taken note, and holds the message.
+        """
+        wanted = min(len(buffer), self.data_length - offset)
+        if wanted <= 0:
+            return 0
+        part = buffer[:wanted]
+        if offset < len(self._head):
+            piece = self._head[offset : offset + wanted]
+            count = len(piece)
+            part[:count] = piece
+        else:
+            count = await self._read(part, self._base + offset)
+        self._check(part[:count], offset)
+        return count
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):
+                self._files.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def _read(self, part: memoryview, at: int) -> int:
+        try:
+            count = await read_patiently(self._files, self._fd, part, at)
+        except OSError as error:
+            raise self._is_damaged(f"the stored bytes cannot be read: {error.strerror}") from error
+        if not count:
+            raise self._is_damaged("the stored bytes end too early")
+        return count
+
+    def _check(self, part: memoryview, offset: int) -> None:
+        if offset == 0:
+            self._seen = self._seen_crc = 0
+        if offset != self._seen:
+            return
+        self._seen_crc = crc32(part, self._seen_crc)
+        self._seen += len(part)
+        if self._seen == self.data_length and self._seen_crc != self._crc:
+            raise self._is_damaged("the data set does not fit its checksum")
+
+    def _is_damaged(self, reason: str) -> DamagedMessage:
+        self._damaged(reason)
+        return DamagedMessage(reason)
+
+    @classmethod
+    async def open(
+        cls, store: Store, message_id: int, place: Place, nonce: bytes, damaged: Callable[[str], None]
+    ) -> Self:
+        """FileNotFoundError where the place has no file: the message moved, or is gone. DamagedMessage; OutOfSpace
+        where no more files can be open."""
+        fd = -1
+        try:
+            fd = store.files.open(store.segments, segment_name(place.segment))
+            message, ends_in_head = await cls._decode(store, fd, message_id, place, nonce, damaged)
+            if place.file:
+                message._fd = store.files.open(store.large, place.file)
+            elif not ends_in_head:
+                message._fd, fd = fd, -1
+            return message
+        except FileNotFoundError:
+            raise
+        except (DamagedMessage, OSError) as error:
+            if is_no_room(error):
+                raise OutOfSpace(f"its file cannot be opened: {error}") from error
+            reason = str(error) if isinstance(error, DamagedMessage) else f"it cannot be read: {error.strerror}"
+            damaged(reason)
+            raise DamagedMessage(reason) from error
+        finally:
+            if fd >= 0:
+                store.files.close(fd)
+
+    @classmethod
+    async def _decode(
+        cls, store: Store, fd: int, message_id: int, place: Place, nonce: bytes, damaged: Callable[[str], None]
+    ) -> tuple[Self, bool]:
+        """The message without its descriptor, and whether it needs none: all of it has been read."""
+        head = await _read(store.files, fd, min(place.length, _HEAD), place.offset)
+        header = record.decode_header(head[: record.HEADER_LENGTH], nonce)
+        if header is None or header.message_id != message_id or header.length != place.length:
+            raise DamagedMessage("the record's header is broken")
+        if header.data_offset > len(head):
+            head += await _read(store.files, fd, header.data_offset - len(head), place.offset + len(head))
+        packed = head[record.HEADER_LENGTH : header.data_offset]
+        if len(packed) < header.envelope_length or crc32(packed) != header.envelope_crc:
+            raise DamagedMessage("the envelope does not fit its checksum")
+        message = cls(store.files, place, record.decode_envelope(packed).envelope, damaged)
+        if not place.file:
+            message._head = head[header.data_offset : header.data_offset + header.data_length]
+            message._base = place.offset + header.data_offset
+        return message, len(message._head) == header.data_length
+
+
+async def _read(files: FileSystem, fd: int, length: int, offset: int) -> bytes:
+    """As many bytes, or as many as there are."""
+    buffer = bytearray(length)
+    view = memoryview(buffer)
+    done = 0
+    while done < length:
+        count = await read_patiently(files, fd, view[done:], offset + done)
+        if not count:
+            break
+        done += count
+    return bytes(view[:done])
+
+
+async def read_patiently(files: FileSystem, fd: int, buffer: memoryview, offset: int) -> int:
+    """What is in the page cache at once, anything else by way of a thread."""
+    try:
+        count = files.read_into(fd, buffer, offset, patient=False)
+    except BlockingIOError:
+        count = 0
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise
+        count = 0
+    return count or await trio.to_thread.run_sync(files.read_into, fd, buffer, offset, limiter=DISK_OUT)

@@ -1,0 +1,1 @@
+"""Programs that use the router's parts from outside: send, bench, demo."""

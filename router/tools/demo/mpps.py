@@ -1,0 +1,155 @@
+"""The second act: a modality reports a step, sends its images, and reports the end; two RIS hear of it, one of them
+later, because it was down; and when the archive has all images, both hear that too."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final
+
+import trio
+from attrs import evolve, frozen
+from pydicom.uid import generate_uid
+
+from router.association import InMemory, Requestor, Target, plan_contexts
+from router.config import Config, Endpoint, Listener, Peer, Retry, Route
+from router.dicom.dataset import EXPLICIT_LE, DataSet, Element, write
+from router.dimse import DATA_SET, Command, CommandField
+from router.services.mpps.attributes import (
+    MODALITY,
+    MPPS,
+    PERFORMED_SERIES,
+    REFERENCED_IMAGE_SEQUENCE,
+    REFERENCED_SOP_CLASS_UID,
+    REFERENCED_SOP_INSTANCE_UID,
+    SCHEDULED_STEP_ATTRIBUTES,
+    SERIES_INSTANCE_UID,
+    STATUS,
+    STUDY_INSTANCE_UID,
+)
+from router.tools.demo.ris import RIS
+from router.tools.demo.stage import HERE, archive, local, running, target_of
+from router.tools.send import Instance, Sent, send
+
+_PATIENCE: Final = 30.0
+"""Seconds for everything to be heard of."""
+_LATE: Final = 1.0
+"""Seconds that the second RIS is down."""
+_HEARS: Final = 3
+"""Messages that each RIS is to hear: N-CREATE, N-SET, availability."""
+
+
+Note = Callable[[str, str], None]
+
+
+@frozen(kw_only=True)
+class Line:
+    """One thing that happened."""
+
+    seconds: float
+    who: str
+    what: str
+
+
+async def perform_steps(images: Sequence[Instance], folder: Path) -> list[Line]:
+    """Everything in order; the last lines are missing where it did not come in time."""
+    lines: list[Line] = []
+    started = trio.current_time()
+
+    def note(who: str, what: str, at: float | None = None) -> None:
+        lines.append(Line(seconds=(at or trio.current_time()) - started, who=who, what=what))
+
+    async with AsyncExitStack() as stack:
+        spool, _, pacs_port = await stack.enter_async_context(archive("PACS", folder / "steps-pacs"))
+        one, two = RIS("RIS_ONE"), RIS("RIS_TWO")
+        port = await stack.enter_async_context(one.serving(Config(), spool))
+        reserved = await trio.open_tcp_listeners(0, host=HERE.host)
+        late_port = reserved[0].socket.getsockname()[1]
+        await reserved[0].aclose()
+        config = local(_config(pacs_port, port, late_port), folder / "steps")
+        (folder / "steps").mkdir()
+        _, _, router_port = await stack.enter_async_context(running(config))
+        note("RIS_TWO", "is down")
+        await _report(target_of(config, router_port), images, config, note)
+        await trio.sleep(_LATE)
+        note("RIS_TWO", "is up again")
+        await stack.enter_async_context(two.serving(config, spool, late_port))
+        with trio.move_on_after(_PATIENCE):
+            while min(len(one.told), len(two.told)) < _HEARS:  # noqa: ASYNC110 (the stand-ins tell nobody)
+                await trio.sleep(0.05)
+        for ris in (one, two):
+            for told in ris.told:
+                note(ris.title, f"hears {told.kind}: {told.words}", told.at)
+    return sorted(lines, key=lambda line: line.seconds)
+
+
+def _config(pacs: int, one: int, two: int) -> Config:
+    retry = Retry(first=0.2, factor=1.5, max=0.5)
+    peers = {
+        name: Peer(name=name, ae_title=title, address=Endpoint(host=HERE.host, port=port), retry=retry)
+        for name, title, port in (("pacs", "PACS", pacs), ("one", "RIS_ONE", one), ("two", "RIS_TWO", two))
+    }
+    routes = (
+        Route(name="images to the PACS", service="storage", to=("pacs",)),
+        Route(name="steps to both RIS", service="mpps", to=("one", "two")),
+        Route(name="both hear when the images are there", service="instance-availability", to=("one", "two")),
+    )
+    config = Config()
+    return evolve(config, peers=peers, routes=routes, listeners=(Listener(address=HERE),))
+
+
+async def _report(target: Target, images: Sequence[Instance], config: Config, note: Note) -> None:
+    """The modality's part."""
+    uid, series = generate_uid(prefix=None), generate_uid(prefix=None)
+    create = Command(
+        field=CommandField.N_CREATE_RQ,
+        affected_sop_class_uid=MPPS,
+        affected_sop_instance_uid=uid,
+        data_set_type=DATA_SET,
+    )
+    change = Command(
+        field=CommandField.N_SET_RQ,
+        requested_sop_class_uid=MPPS,
+        requested_sop_instance_uid=uid,
+        data_set_type=DATA_SET,
+    )
+    await _say(target, create, _in_progress(), config)
+    note("modality", "N-CREATE: IN PROGRESS, and has its answer")
+    sent: list[Sent] = []
+    await send(images, target, config.timeouts, sent.append)
+    note("modality", f"{len(sent)} images, and has their answers")
+    await _say(target, change, _completed(series, images), config)
+    note("modality", "N-SET: COMPLETED, and has its answer")
+
+
+async def _say(target: Target, command: Command, data_set: DataSet, config: Config) -> None:
+    pair = (MPPS, EXPLICIT_LE)
+    async with await Requestor.open(target, plan_contexts([pair]), config.timeouts) as association:
+        response = await association.request(
+            association.contexts[pair], command, InMemory(write(data_set, EXPLICIT_LE))
+        )
+    assert response.status == 0, "the router of the demonstration takes every step"
+
+
+def _in_progress() -> DataSet:
+    study: DataSet = {STUDY_INSTANCE_UID: _uid(generate_uid(prefix=None))}
+    return {
+        MODALITY: Element("CS", b"CT"),
+        SCHEDULED_STEP_ATTRIBUTES: Element("SQ", (study,)),
+        STATUS: Element("CS", b"IN PROGRESS "),
+    }
+
+
+def _completed(series: str, images: Sequence[Instance]) -> DataSet:
+    references: tuple[DataSet, ...] = tuple(
+        {
+            REFERENCED_SOP_CLASS_UID: _uid(image.sop_class_uid),
+            REFERENCED_SOP_INSTANCE_UID: _uid(image.sop_instance_uid),
+        }
+        for image in images
+    )
+    one: DataSet = {SERIES_INSTANCE_UID: _uid(series), REFERENCED_IMAGE_SEQUENCE: Element("SQ", references)}
+    return {STATUS: Element("CS", b"COMPLETED "), PERFORMED_SERIES: Element("SQ", (one,))}
+
+
+def _uid(value: str) -> Element:
+    return Element("UI", value.encode() + b"\0" * (len(value) % 2))

@@ -1,0 +1,106 @@
+"""What is in a file, as far as a C-STORE needs to know, and which files can share an association."""
+
+import mmap
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from sys import intern
+from typing import Final
+
+from attrs import frozen
+
+from router.dicom.encoding import MalformedDataSet
+from router.dicom.part10 import Head, NotDICOM, read_head
+from router.dicom.scanner import scan
+
+MOST_CONTEXTS: Final = 128
+"""Presentation contexts of one association: their ids are the odd numbers of a byte (PS3.8 9.3.2.2)."""
+
+SOP_CLASS_UID: Final = 0x00080016
+SOP_INSTANCE_UID: Final = 0x00080018
+
+
+@frozen(kw_only=True)
+class Instance:
+    """A SOP instance in a file."""
+
+    path: Path
+    offset: int
+    """Where in the file the data set begins."""
+    length: int
+    """Bytes of the data set."""
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax: str
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """What its presentation context must be for: abstract syntax and transfer syntax."""
+        return self.sop_class_uid, self.transfer_syntax
+
+
+def examine(path: Path) -> Instance:
+    """Read the meta information and the two UIDs, no more.
+
+    The data set's UIDs count; those of the meta information stand in where it has none, or cannot be read so far.
+
+    Raises:
+        NotDICOM: it is no DICOM file, or neither place has the UIDs.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        head = read_head(file)
+        size = file.seek(0, os.SEEK_END)
+    found = _identity(path, head)
+    sop_class_uid = _only(found, SOP_CLASS_UID) or head.sop_class_uid
+    sop_instance_uid = _only(found, SOP_INSTANCE_UID) or head.sop_instance_uid
+    if not sop_class_uid or not sop_instance_uid:
+        raise NotDICOM(f"it has no SOP {'Instance' if sop_class_uid else 'Class'} UID")
+    return Instance(
+        path=path,
+        offset=head.length,
+        length=size - head.length,
+        sop_class_uid=intern(sop_class_uid),
+        sop_instance_uid=sop_instance_uid,
+        transfer_syntax=intern(head.transfer_syntax),
+    )
+
+
+def _identity(path: Path, head: Head) -> Mapping[int, tuple[str, ...]]:
+    try:
+        return elements(path, head.length, head.transfer_syntax, frozenset({SOP_CLASS_UID, SOP_INSTANCE_UID}))
+    except MalformedDataSet:
+        return {}
+
+
+def elements(path: Path, offset: int, transfer_syntax: str, wanted: frozenset[int]) -> Mapping[int, tuple[str, ...]]:
+    """As `router.routing.scan`, of the data set that begins at `offset` in a file; read as far as it takes.
+
+    Raises:
+        MalformedDataSet: what is wanted lies behind something that cannot be read.
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        if offset >= file.seek(0, os.SEEK_END):
+            return {}  # an empty file cannot be mapped
+        with (
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+            memoryview(mapped) as whole,
+            whole[offset:] as data,
+        ):
+            return scan(data, transfer_syntax, wanted)
+
+
+def _only(found: Mapping[int, tuple[str, ...]], tag: int) -> str:
+    values = found.get(tag, ())
+    return values[0] if len(values) == 1 else ""
+
+
+def batches(instances: Iterable[Instance]) -> Iterator[Sequence[Instance]]:
+    """Instances that can share an association: one context for each (SOP class, transfer syntax), at most 128."""
+    by_pair: dict[tuple[str, str], list[Instance]] = {}
+    for instance in instances:
+        by_pair.setdefault(instance.pair, []).append(instance)
+    pairs = list(by_pair)
+    for at in range(0, len(pairs), MOST_CONTEXTS):
+        yield [instance for pair in pairs[at : at + MOST_CONTEXTS] for instance in by_pair[pair]]

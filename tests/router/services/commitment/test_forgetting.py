@@ -1,0 +1,101 @@
+"""What is finished is forgotten after `keep`: transactions here, procedure steps and what is owed about them too."""
+
+import sqlite3
+from functools import partial
+from pathlib import Path
+
+from router.services.commitment import store as records
+from router.services.commitment.store import Commitment, Stage
+from router.services.commitment.transaction import Outcome, Reference, Result
+from router.services.mpps import availability_store as owed
+from router.services.mpps import store as steps
+from router.services.mpps.attributes import Stage as StepStage
+from router.services.mpps.availability_store import Notice
+from router.services.mpps.store import Step, StepMessage
+from tests.router.services.commitment.peers import instances
+from tests.support.harness import IMPLICIT, RunningRouter, configuration, eventually, running_router
+
+MANY = 2500
+"""More than two transactions of the database delete."""
+KEEP = '[commitment]\nkeep = "1ms"\n[mpps]\nkeep = "1ms"\n'
+
+
+def commitment(number: int, stage: Stage) -> Commitment:
+    return Commitment(
+        uid=f"2.25.{number}",
+        fingerprint=b"",
+        stage=stage,
+        calling_ae="MODALITY",
+        called_ae="ROUTER",
+        address="127.0.0.1",
+        reply_to="modality",
+        transfer_syntax=IMPLICIT,
+        received=0.0,
+        born=0.0,
+        grace=0.0,
+        deadline=86400.0,
+        count=1,
+    )
+
+
+def finish(connection: sqlite3.Connection, reference: Reference) -> None:
+    for number in range(MANY):
+        taken, _ = records.take(connection, commitment(number, Stage.OPEN), [reference], ["pacs"])
+        records.conclude(connection, taken.id, Outcome((Result(reference, 0),)), 0.0)
+        records.advance(connection, taken.id, Stage.FINISHED)
+
+
+def end_steps(connection: sqlite3.Connection) -> None:
+    for number in range(MANY):
+        uid = f"2.25.{number}"
+        step = Step(
+            uid=uid,
+            stage=StepStage.COMPLETED,
+            born=0.0,
+            created=0.0,
+            changed=0.0,
+            changed_clock=0.0,
+            calling_ae="MODALITY",
+            called_ae="ROUTER",
+            peer="127.0.0.1",
+            assigned=False,
+            modality="CT",
+            study_uid="1.2.3",
+            series=1,
+            instances=1,
+            transfer_syntax=IMPLICIT,
+            created_by=b"",
+            create_data=b"",
+        )
+        steps.save(connection, step)
+        steps.add_message(
+            connection, StepMessage(message_id=number, uid=uid, kind="N-CREATE-RQ", stage=StepStage.COMPLETED)
+        )
+        steps.ask(connection, uid, b"", 0.0)
+        notice = Notice(uid=uid, destination="ris", due=1e9, missing="omit", told=True)
+        owed.add(connection, uid, [notice], [f"1.2.3.{number}"])
+
+
+async def nothing_left(running: RunningRouter, *tables: str) -> None:
+    def count(connection: sqlite3.Connection) -> int:
+        return sum(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables)
+
+    async def forgotten() -> bool:
+        return not await running.router._state.read(count)
+
+    await eventually(forgotten)
+
+
+async def test_any_number_of_old_transactions_is_forgotten_in_one_sweep(tmp_path: Path) -> None:
+    async with running_router(configuration(tmp_path)) as running:
+        await running.router._state.change(partial(finish, reference=instances(1)[0]))
+    async with running_router(configuration(tmp_path, KEEP)) as running:
+        await nothing_left(running, "commitments", "commitment_references", "commitment_archives")
+
+
+async def test_what_is_owed_about_a_step_is_forgotten_with_it(tmp_path: Path) -> None:
+    async with running_router(configuration(tmp_path)) as running:
+        await running.router._state.change(end_steps)
+    async with running_router(configuration(tmp_path, KEEP)) as running:
+        await nothing_left(running, "procedure_steps", "procedure_step_messages", "procedure_step_questions")
+        await nothing_left(running, "availability_notices", "availability_missing")

@@ -1,0 +1,190 @@
+"""The state machine of a step, judged without a router: what may happen to it, and what may not."""
+
+from functools import partial
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset
+
+from router.dicom.dataset import DataSet, text
+from router.dimse import Status
+from router.services.mpps import attributes as content
+from router.services.mpps.attributes import Reference, Stage, of_schedule, references
+from router.services.mpps.state_machine import (
+    Accepted,
+    Held,
+    Refused,
+    Repeated,
+    Rules,
+    fingerprint,
+    judge_create,
+    judge_set,
+)
+from tests.router.services.mpps.messages import CT, SERIES, STUDY, completed, in_progress, progress, tree
+
+LENIENT, STRICT = Rules(), Rules(strict=True)
+
+
+def held(stage: Stage = Stage.IN_PROGRESS, *, updated_by: bytes = b"") -> Held:
+    data_set = tree(in_progress())
+    return Held(stage=stage, created_by=fingerprint(data_set), updated_by=updated_by, data_set=lambda: data_set)
+
+
+def with_status(status: str) -> DataSet:
+    step = Dataset()
+    step.PerformedProcedureStepStatus = status
+    return tree(step)
+
+
+@pytest.mark.parametrize("rules", [LENIENT, STRICT])
+def test_a_step_begins_in_progress(rules: Rules) -> None:
+    verdict = judge_create(None, tree(in_progress()), rules)
+    assert isinstance(verdict, Accepted)
+    assert verdict.stage is Stage.IN_PROGRESS
+    assert verdict.complaints == ()
+
+
+@pytest.mark.parametrize("status", ["COMPLETED", "DISCONTINUED", "", "in progress", "SCHEDULED"])
+def test_a_step_begins_in_no_other_state(status: str) -> None:
+    step = in_progress()
+    step.PerformedProcedureStepStatus = status
+    verdict = judge_create(None, tree(step), LENIENT)
+    assert isinstance(verdict, Refused)
+    assert verdict.status is Status.INVALID_ATTRIBUTE_VALUE
+    assert text(verdict.attributes, content.STATUS) == status
+
+
+def test_a_step_without_a_state_is_none() -> None:
+    step = in_progress()
+    del step.PerformedProcedureStepStatus
+    assert isinstance(judge_create(None, tree(step), LENIENT), Refused)
+
+
+@pytest.mark.parametrize("stage", Stage)
+@pytest.mark.parametrize("change", ["COMPLETED", "DISCONTINUED", "IN PROGRESS"])
+def test_nothing_changes_after_the_end(stage: Stage, change: str) -> None:
+    verdict = judge_set(held(stage), with_status(change), LENIENT)
+    if stage.is_final:
+        assert isinstance(verdict, Refused)
+        assert (verdict.status, verdict.error_id) == (Status.PROCESSING_FAILURE, 0xA710)
+    else:
+        assert isinstance(verdict, Accepted)
+        assert verdict.stage.value == change
+
+
+def test_an_unknown_step_cannot_change() -> None:
+    verdict = judge_set(None, with_status("COMPLETED"), LENIENT)
+    assert isinstance(verdict, Refused)
+    assert verdict.status is Status.NO_SUCH_SOP_INSTANCE
+
+
+def test_a_change_to_no_state_is_refused() -> None:
+    verdict = judge_set(held(), with_status("DONE"), LENIENT)
+    assert isinstance(verdict, Refused)
+    assert verdict.status is Status.INVALID_ATTRIBUTE_VALUE
+
+
+def test_the_same_n_create_is_known_until_the_step_goes_on() -> None:
+    data_set = tree(in_progress())
+    assert judge_create(held(), data_set, LENIENT) == Repeated()
+    for later in (held(updated_by=b"x"), held(Stage.COMPLETED, updated_by=b"x")):
+        verdict = judge_create(later, data_set, LENIENT)
+        assert isinstance(verdict, Refused)
+        assert verdict.status is Status.DUPLICATE_SOP_INSTANCE
+
+
+def test_the_same_last_n_set_is_known_after_the_end() -> None:
+    data_set = tree(completed())
+    step = held(Stage.COMPLETED, updated_by=fingerprint(data_set))
+    assert judge_set(step, data_set, LENIENT) == Repeated()
+    assert isinstance(judge_set(step, tree(completed(["1.2.3.9"])), LENIENT), Refused)
+    assert isinstance(judge_set(step, data_set, Rules(retransmissions=False)), Refused)
+
+
+def test_what_an_n_set_says_is_laid_over_what_the_n_create_said() -> None:
+    verdict = judge_set(held(), tree(progress("head")), LENIENT)
+    assert isinstance(verdict, Accepted)
+    assert text(verdict.data_set, 0x00400254) == "head"
+    assert text(verdict.data_set, content.MODALITY) == "CT"
+    assert text(verdict.data_set, content.STATUS) == "IN PROGRESS"
+
+
+def test_what_only_an_n_create_may_say_is_not_kept_from_an_n_set() -> None:
+    update = progress("head")
+    update.PatientID, update.Modality = "OTHER", "MR"
+    verdict = judge_set(held(), tree(update), LENIENT)
+    assert isinstance(verdict, Accepted)
+    assert text(verdict.data_set, content.PATIENT_ID) == "P1"
+    assert text(verdict.data_set, content.MODALITY) == "CT"
+    assert len(verdict.complaints) == 2
+    assert "OTHER" not in "".join(verdict.complaints)
+
+
+@pytest.mark.parametrize("missing", ["PerformedProcedureStepEndDate", "PerformedSeriesSequence"])
+def test_a_step_ends_with_its_end_and_its_series(missing: str) -> None:
+    last = completed()
+    delattr(last, missing)
+    strict, lenient = (judge_set(held(), tree(last), rules) for rules in (STRICT, LENIENT))
+    assert isinstance(strict, Refused)
+    assert strict.status is Status.MISSING_ATTRIBUTE_VALUE
+    assert missing in strict.words
+    assert isinstance(lenient, Accepted)
+    assert missing in lenient.complaints[0]
+
+
+def test_a_complete_step_ends_strictly() -> None:
+    verdict = judge_set(held(), tree(completed()), STRICT)
+    assert isinstance(verdict, Accepted)
+    assert verdict.complaints == ()
+
+
+@pytest.mark.parametrize("keyword", ["Modality", "PerformedStationAETitle", "PerformedProcedureStepID"])
+def test_an_n_create_has_what_the_standard_requires(keyword: str) -> None:
+    without, empty = in_progress(), in_progress()
+    delattr(without, keyword)
+    setattr(empty, keyword, "")
+    verdicts = [judge_create(None, tree(step), STRICT) for step in (without, empty)]
+    assert [verdict.status for verdict in verdicts if isinstance(verdict, Refused)] == [
+        Status.MISSING_ATTRIBUTE,
+        Status.MISSING_ATTRIBUTE_VALUE,
+    ]
+
+
+def test_the_study_of_the_scheduled_step_is_required() -> None:
+    step = in_progress()
+    del step.ScheduledStepAttributesSequence[0].StudyInstanceUID
+    verdict = judge_create(None, tree(step), STRICT)
+    assert isinstance(verdict, Refused)
+    assert verdict.elements == (content.SCHEDULED_STEP_ATTRIBUTES,)
+
+
+def test_what_a_step_has_produced_is_found_once_each() -> None:
+    last = completed(["1.2.3.1", "1.2.3.2", "1.2.3.1"])
+    assert references(tree(last)) == [Reference(SERIES, CT, "1.2.3.1"), Reference(SERIES, CT, "1.2.3.2")]
+    assert of_schedule(tree(in_progress()), content.STUDY_INSTANCE_UID) == STUDY
+
+
+STATUSES = st.sampled_from(["IN PROGRESS", "COMPLETED", "DISCONTINUED", "NONSENSE"])
+
+
+@given(st.lists(st.tuples(st.booleans(), STATUSES)))
+def test_whatever_comes_a_step_ends_once_and_stays_so(messages: list[tuple[bool, str]]) -> None:
+    step: Held | None = None
+    ended: Stage | None = None
+    for number, (creates, status) in enumerate(messages):
+        data_set = in_progress(str(number)) if creates else progress(str(number))
+        data_set.PerformedProcedureStepStatus = status
+        said = tree(data_set)
+        verdict = (judge_create if creates else judge_set)(step, said, Rules())
+        if isinstance(verdict, Accepted):
+            assert ended is None
+            assert creates == (step is None)
+            step = Held(
+                stage=verdict.stage,
+                created_by=step.created_by if step else fingerprint(said),
+                updated_by=b"" if creates else fingerprint(said),
+                data_set=partial(dict, verdict.data_set),
+            )
+            ended = verdict.stage if verdict.stage.is_final else None
+            assert text(step.data_set(), content.STATUS) == verdict.stage.value
