@@ -6,16 +6,16 @@ from contextlib import asynccontextmanager
 import trio
 
 
-class Turns:
+class KeyedLock:
     """Remembers nothing of keys that nobody is concerned with."""
 
     def __init__(self) -> None:
-        self._turns: dict[str, _Turn] = {}
+        self._turns: dict[str, _Holder] = {}
 
     @asynccontextmanager
     async def of(self, key: str) -> AsyncIterator[None]:
         """In the order in which they asked."""
-        turn = self._turns.setdefault(key, _Turn())
+        turn = self._turns.setdefault(key, _Holder())
         turn.wanted += 1
         try:
             async with turn.lock:
@@ -26,7 +26,7 @@ class Turns:
                 del self._turns[key]
 
 
-class _Turn:
+class _Holder:
     def __init__(self) -> None:
         self.lock = trio.Lock()
         self.wanted = 0

@@ -1,6 +1,6 @@
 """The values that pass between the rooms of the house.
 
-An `Envelope` is what the spool keeps beside a data set; a `Waiting` is one of its deliveries as a destination's
+An `Envelope` is what the spool keeps beside a data set; a `PendingDelivery` is one of its deliveries as a destination's
 actor sees it; an `AttemptResult` is what became of an attempt. None of them holds data-set bytes, none knows a socket
 or a file.
 """
@@ -32,7 +32,7 @@ class Purpose(IntEnum):
 
 
 @frozen(kw_only=True)
-class Address:
+class Recipient:
     """One destination of a message, by its peer name, and the lane it travels in there.
 
     Deliveries with the same non-empty `key` at the same destination keep their order; an empty key has none.
@@ -63,7 +63,7 @@ class Envelope:
     """The sender's IP address."""
     received: float
     """Seconds since the epoch, for people; no deadline is computed from it."""
-    deliveries: tuple[Address, ...] = ()
+    deliveries: tuple[Recipient, ...] = ()
 
 
 class Result(Enum):
@@ -131,7 +131,7 @@ class AttemptResult:
 
 
 @frozen(kw_only=True)
-class Waiting:
+class PendingDelivery:
     """One delivery that has not been made yet, as the ledger hands it to the destination's actor."""
 
     message_id: int

@@ -51,7 +51,7 @@ Migration = Callable[[sqlite3.Connection, Counting], bool]
 """Brings a service's tables of an earlier version up to date, if there are any; whether there were."""
 
 
-class State:
+class StateStore:
     """The open database. One router has it, from `open` to `close`."""
 
     def __init__(self, folder: Path, connections: Connections, counters: Counting) -> None:

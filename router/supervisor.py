@@ -17,16 +17,16 @@ import trio
 from attrs import asdict, evolve
 
 from router import __version__, logs
-from router.access.limits import Doors
-from router.association import Acceptor, NameLookup, Reception, ask
+from router.access.limits import AssociationLimits
+from router.association import Acceptor, AcceptorContext, NameLookup, ask
 from router.concurrency import COMPUTING, STATE
 from router.config import Config, ConfigError, Listener
 from router.delivery import Dispatcher, restarts
 from router.dimse import Response
 from router.model import Purpose
-from router.services import House, MPPSHub, Question, load_config, services_of
+from router.services import MPPSHub, PeerRequest, ServiceContext, load_config, services_of
 from router.spool import Spool, SpoolClosed, SpoolFailure, Totals
-from router.state_store import State
+from router.state_store import StateStore
 from router.web.admin import AdminServer, Controls, Policy, application, guarded, new_token, write_token
 from router.web.admin.queue_views import named, shown_name
 
@@ -44,16 +44,16 @@ class Router:
     def __init__(self, config: Config, spool: Spool) -> None:
         self._config = config
         self._spool = spool
-        self._state = State.open(config.router.spool, spool)
+        self._state = StateStore.open(config.router.spool, spool)
         self._state.keep_room(config.spool.reserve if spool.accepting else 0, spool.relieve)
-        services = services_of(House(config=config, spool=spool, state=self._state, ask=self._ask))
+        services = services_of(ServiceContext(config=config, spool=spool, state=self._state, ask=self._ask))
         (self._mpps,) = (service for service in services if isinstance(service, MPPSHub))
         self._dispatcher = Dispatcher(config, spool, services)
-        self._reception = Reception(
+        self._reception = AcceptorContext(
             config=config,
             services=services,
             spool=spool,
-            doors=Doors(config.limits),
+            doors=AssociationLimits(config.limits),
             visited=self._dispatcher.visited,
         )
         self._acceptors: set[Acceptor] = set()
@@ -184,7 +184,7 @@ class Router:
         nursery.start_soon(_keep_running, partial(self._admin.run, api), crashed)
         return str(self._admin.bound)
 
-    async def _ask(self, question: Question) -> Response:
+    async def _ask(self, question: PeerRequest) -> Response:
         return await ask(question, self._config)
 
     def _controls(self) -> Controls:

@@ -1,6 +1,6 @@
 """Who may come in, and how many at a time.
 
-`judge_access` is a pure function of the A-ASSOCIATE-RQ and the configuration. `Doors` counts what is open: sockets
+`judge_access` is a pure function of the A-ASSOCIATE-RQ and the configuration. `AssociationLimits` counts what is open: sockets
 that have not asked for an association yet, and associations, in all and for each peer.
 """
 
@@ -18,13 +18,13 @@ those over this are just closed."""
 
 
 @frozen(kw_only=True)
-class DoorStatistics:
+class AssociationCounts:
     sockets: int
     associations: int
     turned_away: int
 
 
-class Doors:
+class AssociationLimits:
     """The counts of one router, shared by its listeners."""
 
     def __init__(self, limits: Limits) -> None:
@@ -33,8 +33,8 @@ class Doors:
         self._associations: Counter[str] = Counter()
         self._turned_away = 0
 
-    def statistics(self) -> DoorStatistics:
-        return DoorStatistics(
+    def statistics(self) -> AssociationCounts:
+        return AssociationCounts(
             sockets=self._sockets.total(), associations=self._associations.total(), turned_away=self._turned_away
         )
 

@@ -1,10 +1,10 @@
 """Decide whether a requestor may open an association. Pure."""
 
 from pdu import AssociateRJ, AssociateRQ, Rejection
-from router.config import Access
+from router.config import AccessSettings
 
 
-def judge_access(request: AssociateRQ, peer: str, access: Access, own_title: str) -> AssociateRJ | None:
+def check_access(request: AssociateRQ, peer: str, access: AccessSettings, own_title: str) -> AssociateRJ | None:
     """The rejection that the configuration demands, or None (PS3.8 9.3.4). `own_title`, the listener's, may always be
     called."""
     if not access.peer.matches(peer):

@@ -37,14 +37,14 @@ from pdu import (
     TransportClosed,
     UpperLayer,
 )
-from router.access.limits import Doors
-from router.access.policy import judge_access
-from router.association.describe import abort_words, context_words
+from router.access.limits import AssociationLimits
+from router.access.policy import check_access
+from router.association.describe import describe_abort, describe_contexts
 from router.association.negotiation import agree
 from router.association.operation import Operation, send_response
 from router.association.pace import MessagePace
-from router.association.pending import Unexpected
-from router.association.reverse import Visit
+from router.association.pending import UnexpectedResponse
+from router.association.reverse import ReverseAssociation
 from router.association.transport import Interrupted, Transport
 from router.config import STANDARD_STATUSES, Config, Listener
 from router.dimse import AssemblyError, Command, CommandField, DataSetPiece, MessageAssembler, MessageBegin, describe
@@ -61,21 +61,21 @@ _MOST_INDICATIONS = 512
 
 
 @define(kw_only=True)
-class Reception:
+class AcceptorContext:
     """What every acceptor of a router shares. `config` is exchanged whole on reload."""
 
     config: Config
     services: tuple[Service, ...]
     spool: Spool
-    doors: Doors
-    visited: Callable[[str, Visit], Awaitable[None]]
+    doors: AssociationLimits
+    visited: Callable[[str, ReverseAssociation], Awaitable[None]]
     """Send, on an association that a peer of this AE title has opened, what waits for it, until it has ended."""
 
 
 class Acceptor:
     """One incoming association, from the TCP connection to its end."""
 
-    def __init__(self, sock: trio.socket.SocketType, peer: str, listener: Listener, reception: Reception) -> None:
+    def __init__(self, sock: trio.socket.SocketType, peer: str, listener: Listener, reception: AcceptorContext) -> None:
         self._config = reception.config
         self._reception = reception
         self._listener = listener
@@ -88,7 +88,7 @@ class Acceptor:
         self._sender: Sender | None = None
         self._refusals = STANDARD_STATUSES
         self._operation: Operation | None = None
-        self._visit: Visit | None = None
+        self._visit: ReverseAssociation | None = None
         self._window = 1
         self._performing: list[int | None] = []
         """The Message IDs of what is being performed beside the reading."""
@@ -205,7 +205,7 @@ class Acceptor:
                 self._end_association("released")
                 await self._transport.tell(self._upper_layer.respond_release)
             case AbortIndication(source=source, reason=reason):
-                self._end_association(abort_words(Abort(source=source, reason=reason)))
+                self._end_association(describe_abort(Abort(source=source, reason=reason)))
             case ProviderAbort(error=error):
                 self._end_association(f"aborted: {error}")
             case TransportClosed():
@@ -243,7 +243,7 @@ class Acceptor:
         agreement = agree(request, self._config, self._listener, self._reception.services)
         self._contexts, self._services, self._window = agreement.contexts, agreement.services, agreement.window
         results = agreement.accept.presentation_contexts
-        self._log.debug("presentation contexts", words=context_words(request.presentation_contexts, results))
+        self._log.debug("presentation contexts", words=describe_contexts(request.presentation_contexts, results))
         await self._transport.tell(self._upper_layer.accept, agreement.accept)
         self._begin_visit(request.calling_ae_title)
 
@@ -255,7 +255,7 @@ class Acceptor:
             if self._services[context.id].proposes(context.abstract_syntax) is not None
         }
         if contexts:
-            self._visit = Visit(self._transport, contexts, self._config.timeouts.dimse)
+            self._visit = ReverseAssociation(self._transport, contexts, self._config.timeouts.dimse)
             self._nursery.start_soon(self._reception.visited, title, self._visit)
 
     def _name_sender(self, request: AssociateRQ) -> None:
@@ -264,7 +264,7 @@ class Acceptor:
         )
 
     def _rejection(self, request: AssociateRQ) -> AssociateRJ | None:
-        if rejection := judge_access(request, self._peer, self._config.access, self._listener.ae_title):
+        if rejection := check_access(request, self._peer, self._config.access, self._listener.ae_title):
             return rejection
         if not self._place.enter_context(self._reception.doors.association(self._peer)):
             return AssociateRJ.because(Rejection.LOCAL_LIMIT_EXCEEDED)
@@ -299,16 +299,16 @@ class Acceptor:
                 elif self._visit is not None:
                     await self._on_answered(self._visit, piece)
 
-    async def _on_answered(self, visit: Visit, piece: DataSetPiece) -> None:
+    async def _on_answered(self, visit: ReverseAssociation, piece: DataSetPiece) -> None:
         try:
             visit.answers.take(piece.data, is_last=piece.is_last)
-        except Unexpected as error:
+        except UnexpectedResponse as error:
             await self._abort(f"aborted: {error}")
         visit.heard()
 
     def _on_response(self, command: Command) -> None:
         """To something that we asked on this association; anything else is ignored."""
-        with suppress(Unexpected):
+        with suppress(UnexpectedResponse):
             if self._visit is not None:
                 self._visit.answers.begin(command)
                 self._visit.heard()

@@ -34,7 +34,9 @@ _MOST_NAMED = 50
 """Transfer syntaxes of one context in the log: more than the standard has in use, less than a hostile request."""
 
 
-def context_words(proposed: Sequence[PresentationContext], results: Sequence[PresentationContextResult]) -> list[str]:
+def describe_contexts(
+    proposed: Sequence[PresentationContext], results: Sequence[PresentationContextResult]
+) -> list[str]:
     """One sentence for each presentation context: what was proposed, and what became of it."""
     by_id = {result.id: result for result in results}
     return [_one_context(context, by_id.get(context.id)) for context in proposed]
@@ -52,18 +54,18 @@ def _one_context(context: PresentationContext, result: PresentationContextResult
     return words + _RESULTS[result.result]
 
 
-def abort_words(abort: Abort) -> str:
+def describe_abort(abort: Abort) -> str:
     source, reason = (
         getattr(value, "name", str(value)).replace("_", " ").lower() for value in (abort.source, abort.reason)
     )
     return f"aborted by the peer ({source}: {reason})"
 
 
-def end_words(indication: Indication) -> str:
+def describe_end(indication: Indication) -> str:
     """What came where something else was due, or nothing was."""
     match indication:
         case AbortIndication(source=source, reason=reason):
-            return abort_words(Abort(source=source, reason=reason))
+            return describe_abort(Abort(source=source, reason=reason))
         case ProviderAbort(error=error):
             return f"the connection was aborted: {error}"
         case TransportClosed():

@@ -11,7 +11,7 @@ import structlog
 from attrs import evolve, frozen
 
 from pdu import AcceptedContext, PresentationContext
-from router.association.remote_ae import Target
+from router.association.remote_ae import RemoteAE
 from router.association.transport import Transport
 from router.config import STANDARD_STATUSES, Statuses
 from router.dimse import DATA_SET, Command, DataSetPiece, MessageBegin, Response, Status, encode
@@ -24,14 +24,14 @@ log = structlog.get_logger()
 
 
 @frozen
-class Host:
+class OperationContext:
     """What performs the operations that a peer invokes on an association that we opened."""
 
     services: tuple[Service, ...]
     spool: Spool
     statuses: Statuses = STANDARD_STATUSES
 
-    def begin(self, begin: MessageBegin, context: AcceptedContext, target: Target) -> "Operation | None":
+    def begin(self, begin: MessageBegin, context: AcceptedContext, target: RemoteAE) -> "Operation | None":
         """None where no service proposed that the peer invoke anything: it is the SCP here (PS3.7 D.3.3.4)."""
         offered = PresentationContext(
             id=begin.context_id, abstract_syntax=context.abstract_syntax, transfer_syntaxes=(context.transfer_syntax,)

@@ -14,11 +14,11 @@ _MOST = 1 << 20
 """Bytes of a response's data set."""
 
 
-class Unexpected(Exception):
+class UnexpectedResponse(Exception):
     """It answers nothing that was asked, or too much; in words."""
 
 
-class Answers:
+class PendingResponses:
     """The requests that are outstanding, and their responses."""
 
     def __init__(self) -> None:
@@ -44,11 +44,11 @@ class Answers:
         return evolve(command, message_id=self._last_id)
 
     def begin(self, command: Command) -> None:
-        """A response's command set is in. Raises Unexpected."""
+        """A response's command set is in. Raises UnexpectedResponse."""
         message_id = command.message_id_being_responded_to
         if message_id is None or self._outstanding.pop(message_id, None) is None:
             due = " or ".join(map(str, self._outstanding)) or "none"
-            raise Unexpected(f"{command.name} with Message ID {message_id} where {due} was due")
+            raise UnexpectedResponse(f"{command.name} with Message ID {message_id} where {due} was due")
         self._data_set.clear()
         self._command = None
         if command.has_data_set:
@@ -58,11 +58,11 @@ class Answers:
 
     def take(self, data: memoryview, *, is_last: bool) -> None:
         """The next bytes of the data set of the response that began last; of another one, they are dropped. Raises
-        Unexpected."""
+        UnexpectedResponse."""
         if self._command is None:
             return
         if len(self._data_set) + len(data) > _MOST:
-            raise Unexpected(f"the peer's response has a data set of more than {_MOST} bytes")
+            raise UnexpectedResponse(f"the peer's response has a data set of more than {_MOST} bytes")
         self._data_set += data
         if is_last:
             self._ready.append(Response(self._command, bytes(self._data_set)))

@@ -8,7 +8,7 @@ from router.config import Config, Peer
 
 
 @frozen(kw_only=True)
-class Target:
+class RemoteAE:
     """Whom to call, and as whom."""
 
     host: str

@@ -34,11 +34,11 @@ from pdu import (
     UserInformation,
     accepted_contexts,
 )
-from router.association.describe import context_words, end_words
+from router.association.describe import describe_contexts, describe_end
 from router.association.errors import Aborted, AssociationError, NoResponse, NotConnected, Rejected
-from router.association.operation import Host, Operation, send_response
-from router.association.pending import Answers, Unexpected
-from router.association.remote_ae import Target
+from router.association.operation import Operation, OperationContext, send_response
+from router.association.pending import PendingResponses, UnexpectedResponse
+from router.association.remote_ae import RemoteAE
 from router.association.transport import Transport
 from router.config import Timeouts
 from router.dimse import AssemblyError, Command, DataSetPiece, MessageAssembler, MessageBegin, Response, encode
@@ -63,14 +63,16 @@ class Requestor:
     """One outgoing association. `async with await Requestor.open(...)` releases it at the end, or aborts it when
     the block fails."""
 
-    def __init__(self, target: Target, transport: Transport, timeouts: Timeouts, host: Host | None) -> None:
+    def __init__(
+        self, target: RemoteAE, transport: Transport, timeouts: Timeouts, host: OperationContext | None
+    ) -> None:
         self._transport = transport
         self._upper_layer = transport.upper_layer
         self._timeouts = timeouts
         self._assembler = MessageAssembler()
         self._target = target
         self._host = host
-        self._answers = Answers()
+        self._answers = PendingResponses()
         self._operation: Operation | None = None
         self._releasing = False
         self._chunk = bytearray()
@@ -88,12 +90,12 @@ class Requestor:
     @classmethod
     async def open(
         cls,
-        target: Target,
+        target: RemoteAE,
         contexts: Sequence[PresentationContext],
         timeouts: Timeouts,
         *,
         roles: Sequence[RoleSelection] = (),
-        host: Host | None = None,
+        host: OperationContext | None = None,
     ) -> "Requestor":
         """Connect and negotiate. `host` performs what the peer asks for on this association; without one,
         and where no service of its proposed that the peer ask anything, a request of the peer's aborts it.
@@ -145,13 +147,13 @@ class Requestor:
             case RejectIndication(rejection=rejection):
                 raise Rejected(rejection.words, rejection)
             case _:
-                raise Aborted(f"{end_words(answer)} instead of an answer to A-ASSOCIATE-RQ")
+                raise Aborted(f"{describe_end(answer)} instead of an answer to A-ASSOCIATE-RQ")
 
     def _learn(self, request: AssociateRQ, accept: AssociateAC) -> None:
         """Sort the presentation contexts into those that can be used and those that cannot, and why."""
         proposed_window = request.user_information.asynchronous_operations_window
         wanted = proposed_window.invoked if proposed_window else 1
-        words = context_words(request.presentation_contexts, accept.presentation_contexts)
+        words = describe_contexts(request.presentation_contexts, accept.presentation_contexts)
         structlog.get_logger().debug("presentation contexts", words=words)
         accepted = self._contexts_by_id = accepted_contexts(request, accept)
         if granted := accept.user_information.asynchronous_operations_window:
@@ -200,7 +202,7 @@ class Requestor:
             except TimeoutError as error:
                 raise NoResponse(f"no response to {self._answers.due}: {error}") from error
             if not isinstance(indication, Fragment):
-                raise Aborted(f"{end_words(indication)} while a response was due")
+                raise Aborted(f"{describe_end(indication)} while a response was due")
             self._due = trio.current_time() + self._timeouts.dimse
             await self._on_fragment(indication)
         return self._answers.pop()
@@ -263,7 +265,7 @@ class Requestor:
             raise Aborted(f"the peer's response makes no message: {error}") from error
         try:
             await self._on_piece(piece)
-        except Unexpected as error:
+        except UnexpectedResponse as error:
             await self._abort()
             raise Aborted(str(error)) from error
 
@@ -348,7 +350,7 @@ class Requestor:
         return self._arrived.pop(0)
 
 
-async def connect(target: Target, patience: float) -> trio.socket.SocketType:
+async def connect(target: RemoteAE, patience: float) -> trio.socket.SocketType:
     """Connect within `patience` seconds, the look-up of a host name included.
 
     Raises:
@@ -375,7 +377,7 @@ def _cause(error: OSError) -> str:
 
 
 def associate_rq(
-    target: Target, contexts: Sequence[PresentationContext], roles: Sequence[RoleSelection] = ()
+    target: RemoteAE, contexts: Sequence[PresentationContext], roles: Sequence[RoleSelection] = ()
 ) -> AssociateRQ:
     """The A-ASSOCIATE-RQ of who we are towards the target."""
     return AssociateRQ(

@@ -10,13 +10,13 @@ import trio
 
 from pdu import AcceptedContext, Overtaken
 from router.association.errors import Aborted, NoResponse
-from router.association.pending import Answers
+from router.association.pending import PendingResponses
 from router.association.requestor import DataSource
 from router.association.transport import Transport
 from router.dimse import Command, Response, encode
 
 
-class Visit:
+class ReverseAssociation:
     """The side of an accepted association on which we ask."""
 
     def __init__(
@@ -26,7 +26,7 @@ class Visit:
         self.contexts = contexts
         """On which we may ask, by (abstract syntax, transfer syntax)."""
         self.window = 1
-        self.answers = Answers()
+        self.answers = PendingResponses()
         self._transport = transport
         self._patience = patience
         self._news = trio.lowlevel.ParkingLot()

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import click
 
-from router.association import Target
+from router.association import RemoteAE
 from router.config import Config, Endpoint
 from router.config.identifiers import ae_title, connecting
 
@@ -30,7 +30,7 @@ def ae_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def target(who: str, config: Config, *, called: str | None, calling: str | None) -> Target:
+def target(who: str, config: Config, *, called: str | None, calling: str | None) -> RemoteAE:
     """The peer by its name in the configuration, or by its address.
 
     Raises:
@@ -41,7 +41,7 @@ def target(who: str, config: Config, *, called: str | None, calling: str | None)
     if peer is not None and peer.address is None:
         raise click.UsageError(f"the peer {who} has no address in the configuration: it can only call us")
     address = peer.address if peer is not None and peer.address is not None else _address(who, config)
-    return Target(
+    return RemoteAE(
         host=address.host,
         port=address.port,
         called_ae=called or (peer.ae_title if peer else ANY),

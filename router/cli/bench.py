@@ -30,7 +30,7 @@ from router.cli.bench_words import arrival_lines, headed, load_lines, passage_li
 from router.cli.configuration import config_option, read_if_there
 from router.cli.failing import EXIT_FAILED, CommandError
 from router.config.identifiers import ae_title, listening
-from router.tools.bench import Passage, Sink, SinkProcess, pass_through, report_arrivals, report_load, report_passage
+from router.tools.bench import RouteBench, Sink, SinkProcess, pass_through, report_arrivals, report_load, report_passage
 
 
 @click.group(short_help="Measure throughput: any SCP, any router, and this one beside others.")
@@ -107,7 +107,7 @@ def route(
     config = read_if_there(config_path)
     made = generator(target(who, config, called=called, calling=calling), options, config.timeouts)
     end = SinkProcess(address, written_again(behaviour(options)))
-    passage = Passage(made, end.arrivals)
+    passage = RouteBench(made, end.arrivals)
 
     async def work() -> None:
         async with end.serving():

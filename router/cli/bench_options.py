@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 from attrs import evolve
 
-from router.association import Target
+from router.association import RemoteAE
 from router.cli.failing import CommandError
 from router.cli.output import say, say_json
 from router.config import quantities
@@ -113,7 +113,7 @@ def _with(command: Command, options: Iterable[Callable[[Command], Command]]) -> 
     return command
 
 
-def generator(target: Target, options: dict[str, Any], timeouts: Any) -> Generator:
+def generator(target: RemoteAE, options: dict[str, Any], timeouts: Any) -> Generator:
     """The generator that the options ask for; takes them out of `options`."""
     objects, seconds = options.pop("objects"), options.pop("duration")
     if objects is None and seconds is None:

@@ -13,7 +13,7 @@ from rich.status import Status
 from router.association import AssociationError
 from router.cli.failing import CommandError
 from router.cli.output import console
-from router.tools.bench import Arrival, BenchError, Generator, Passage, Sink, percentile
+from router.tools.bench import Arrival, BenchError, Generator, RouteBench, Sink, percentile
 
 _LOOK: Final = 0.25
 """Seconds between two numbers on the terminal."""
@@ -23,7 +23,7 @@ _FOLLOW: Final = 0.02
 """Seconds between two looks at what has come, for whoever follows the sink."""
 
 
-def run(made: Generator, work: Callable[[], Awaitable[None]], passage: Passage | None = None) -> None:
+def run(made: Generator, work: Callable[[], Awaitable[None]], passage: RouteBench | None = None) -> None:
     """Run `work` to its end, with a line of what it is doing on a terminal."""
 
     async def watched() -> None:
@@ -50,7 +50,7 @@ def failure(work: Callable[[], Awaitable[None]]) -> BaseException | None:
     return found
 
 
-async def _show(made: Generator, passage: Passage | None) -> None:
+async def _show(made: Generator, passage: RouteBench | None) -> None:
     """What was answered since the last look, and how fast."""
     records = made.records
     answers = length = seen = arrived = 0

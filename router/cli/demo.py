@@ -14,7 +14,7 @@ from router.cli.configuration import config_option, read
 from router.cli.failing import EXIT_FAILED
 from router.cli.output import console, count, say, say_table, size
 from router.config import Config, Route
-from router.tools.demo import Line, Performance, perform, perform_promises, perform_steps, write_objects
+from router.tools.demo import DemoResult, Line, perform, perform_promises, perform_steps, write_objects
 from router.tools.send import Instance
 
 _IMAGES: Final = 20
@@ -46,7 +46,7 @@ def demo(ctx: click.Context, config_path: Path, objects: int) -> None:
     say("The folder of the demo is removed.")
 
 
-def _play(config: Config, objects: int, folder: Path) -> tuple[Performance, list[Instance]]:
+def _play(config: Config, objects: int, folder: Path) -> tuple[DemoResult, list[Instance]]:
     columns = (TextColumn("{task.description:>14}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console()) as progress:
         tasks: dict[str, Any] = {}
@@ -61,7 +61,7 @@ def _play(config: Config, objects: int, folder: Path) -> tuple[Performance, list
         return trio.run(perform, config, instances, folder, told), instances
 
 
-def _show(config: Config, performance: Performance) -> None:
+def _show(config: Config, performance: DemoResult) -> None:
     say_table(
         ["route", "when", "to"],
         [(route.name, _conditions(route), ", ".join(route.to)) for route in config.routes],
@@ -103,7 +103,7 @@ def _conditions(route: Route) -> str:
     return "; ".join(f"{one.key} = {', '.join(map(str, one.values))}" for one in route.when) or "always"
 
 
-def _all_well(performance: Performance) -> bool:
+def _all_well(performance: DemoResult) -> bool:
     undelivered = any(n["accepted"] != n["delivered"] for n in performance.destinations.values())
     arrived = sum(archive.objects for archive in performance.archives)
     delivered = sum(n["delivered"] for n in performance.destinations.values())

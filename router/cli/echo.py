@@ -7,7 +7,7 @@ import click
 import trio
 
 from pdu import AcceptedContext
-from router.association import AssociationError, Requestor, Target, plan_contexts
+from router.association import AssociationError, RemoteAE, Requestor, plan_contexts
 from router.cli.addressing import ae_options, target
 from router.cli.configuration import config_option, read_if_there
 from router.cli.failing import EXIT_FAILED, CommandError
@@ -43,7 +43,7 @@ def echo(
         ctx.exit(EXIT_FAILED)
 
 
-async def _echo(peer: Target, timeouts: Timeouts) -> dict[str, Any]:
+async def _echo(peer: RemoteAE, timeouts: Timeouts) -> dict[str, Any]:
     """What the peer said to each transfer syntax, and how long it took."""
     started = trio.current_time()
     contexts = plan_contexts([(VERIFICATION, transfer_syntax) for transfer_syntax in UNCOMPRESSED])
@@ -78,7 +78,7 @@ async def _one(association: Requestor, context: AcceptedContext) -> dict[str, An
     }
 
 
-def _show(peer: Target, answer: dict[str, Any]) -> None:
+def _show(peer: RemoteAE, answer: dict[str, Any]) -> None:
     say(f"{_name(peer)}: association accepted in {answer['association_seconds'] * 1000:.1f} ms")
     for one in answer["echoes"]:
         name = uid_name(one["transfer_syntax"])
@@ -89,5 +89,5 @@ def _show(peer: Target, answer: dict[str, Any]) -> None:
             say(f"  {one['words']}")
 
 
-def _name(peer: Target) -> str:
+def _name(peer: RemoteAE) -> str:
     return f"{peer.called_ae} at {peer.host}:{peer.port}"

@@ -19,14 +19,14 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from router.association import Target
+from router.association import RemoteAE
 from router.cli.addressing import ae_options, target
 from router.cli.configuration import config_option, read_if_there
 from router.cli.failing import EXIT_FAILED, CommandError
 from router.cli.output import console, count, say, say_json, size
 from router.config import Config
 from router.dicom.part10 import NotDICOM
-from router.tools.send import Instance, Sent, Verdict, examine, find
+from router.tools.send import Instance, SendOutcome, Sent, examine, find
 from router.tools.send import send as carry
 
 _MOST_SHOWN: Final = 50
@@ -50,12 +50,12 @@ class _Account:
 
     def settle(self, sent: Sent) -> None:
         instance = sent.instance
-        if sent.verdict is Verdict.FAILED:
+        if sent.verdict is SendOutcome.FAILED:
             self.fail(instance.path, sent.words, instance.sop_instance_uid)
             return
         self.statuses[sent.words] += 1
         self.bytes += instance.length
-        if sent.verdict is Verdict.WARNING:
+        if sent.verdict is SendOutcome.WARNING:
             self.warned += 1
         else:
             self.stored += 1
@@ -117,7 +117,7 @@ def _examine_all(paths: Sequence[Path], account: _Account) -> list[Instance]:
     return instances
 
 
-def _carry(instances: Sequence[Instance], peer: Target, config: Config, account: _Account, *, quiet: bool) -> None:
+def _carry(instances: Sequence[Instance], peer: RemoteAE, config: Config, account: _Account, *, quiet: bool) -> None:
     started = time.monotonic()
     with _progress(instances, quiet=quiet) as advance:
 
@@ -170,7 +170,7 @@ def _as_json(account: _Account, examined: int) -> dict[str, Any]:
     }
 
 
-def _show(account: _Account, peer: Target, examined: int) -> None:
+def _show(account: _Account, peer: RemoteAE, examined: int) -> None:
     sent = account.stored + account.warned
     say(
         f"{sent} of {count(examined, 'object')} stored by {peer.called_ae} at {peer.host}:{peer.port}: "

@@ -19,21 +19,21 @@ from router.config.quantities import shown
 from router.config.reading import ConfigError, Fault, Reading, T, Table
 from router.config.statuses import Statuses
 from router.config.values import (
-    MPPS,
     ROUTE_KEYS,
     SERVICES,
     TLS,
-    Access,
-    Admin,
-    Commitment,
+    AccessSettings,
+    AdminSettings,
+    CommitmentSettings,
     Config,
     Limits,
     Listener,
+    MPPSSettings,
     Peer,
     Route,
-    Router,
-    Spool,
-    Storage,
+    RouterSettings,
+    SpoolTable,
+    StorageSettings,
     Timeouts,
     Verification,
 )
@@ -79,20 +79,20 @@ def parse(content: str, base: Path, *, services: Collection[str] = SERVICES) -> 
         raise ConfigError([Fault("", f"this is not TOML: {error}")]) from error
     reading = Reading()
     reading.unknown(document, TABLES, "")
-    router = _section(reading, Router, document, "router")
-    storage = _section(reading, Storage, document, "storage")
+    router = _section(reading, RouterSettings, document, "router")
+    storage = _section(reading, StorageSettings, document, "storage")
     peers = _peers(reading, document, router)
     config = Config(
         router=attrs.evolve(router, spool=base / router.spool),
         listeners=_listeners(reading, document, router),
         timeouts=_section(reading, Timeouts, document, "timeouts"),
         limits=_section(reading, Limits, document, "limits"),
-        access=_section(reading, Access, document, "access"),
+        access=_section(reading, AccessSettings, document, "access"),
         statuses=_statuses(reading, document),
         verification=_section(reading, Verification, document, "verification"),
         storage=storage,
-        commitment=_section(reading, Commitment, document, "commitment"),
-        mpps=_section(reading, MPPS, document, "mpps"),
+        commitment=_section(reading, CommitmentSettings, document, "commitment"),
+        mpps=_section(reading, MPPSSettings, document, "mpps"),
         spool=_spool(reading, document, storage),
         admin=_admin(reading, document, base),
         peers=peers,
@@ -122,7 +122,7 @@ def _tables(reading: Reading, document: Table, key: str) -> list[Any]:
     return []
 
 
-def _listeners(reading: Reading, document: Table, router: Router) -> tuple[Listener, ...]:
+def _listeners(reading: Reading, document: Table, router: RouterSettings) -> tuple[Listener, ...]:
     tables = _tables(reading, document, "listeners")
     known: dict[str, Any] = {"ae_title": router.ae_title, "maximum_pdu_length": router.maximum_pdu_length}
     implied = tables and "listen" not in document.get("router", {})
@@ -157,8 +157,8 @@ def _statuses(reading: Reading, document: Table) -> Statuses:
     return attrs.evolve(statuses, by_calling_ae=tuple(by_calling_ae))
 
 
-def _admin(reading: Reading, document: Table, base: Path) -> Admin:
-    admin = _section(reading, Admin, document, "admin")
+def _admin(reading: Reading, document: Table, base: Path) -> AdminSettings:
+    admin = _section(reading, AdminSettings, document, "admin")
     tls = _tls(reading, admin.tls, base, "admin.tls")
     if not (admin.listen.is_loopback or admin.plaintext or tls.certificate):
         reading.fault(
@@ -183,8 +183,8 @@ def _tls(reading: Reading, tls: TLS, base: Path, path: str) -> TLS:
     return attrs.evolve(tls, **found)
 
 
-def _spool(reading: Reading, document: Table, storage: Storage) -> SpoolSettings:
-    spool = _section(reading, Spool, document, "spool")
+def _spool(reading: Reading, document: Table, storage: StorageSettings) -> SpoolSettings:
+    spool = _section(reading, SpoolTable, document, "spool")
     if spool.large_object > spool.memory:
         reading.fault(
             "spool.large_object", "is more than spool.memory, so that the largest small object would never fit"
@@ -200,7 +200,7 @@ def _spool(reading: Reading, document: Table, storage: Storage) -> SpoolSettings
     )
 
 
-def _peers(reading: Reading, document: Table, router: Router) -> dict[str, Peer]:
+def _peers(reading: Reading, document: Table, router: RouterSettings) -> dict[str, Peer]:
     tables = document.get("peers", {})
     if not isinstance(tables, dict):
         reading.fault("peers", "must be tables with a name each, such as [peers.pacs]")

@@ -53,7 +53,7 @@ ADMIN = Endpoint(host="127.0.0.1", port=8080)
 
 
 @frozen(kw_only=True)
-class Router:
+class RouterSettings:
     """[router]: who this router is."""
 
     ae_title: AETitle = "ROUTER"
@@ -106,7 +106,7 @@ class Limits:
 
 
 @frozen(kw_only=True)
-class Access:
+class AccessSettings:
     """[access]: who may open an association, and to whom."""
 
     calling_ae: Patterns = ANYTHING
@@ -115,7 +115,7 @@ class Access:
 
 
 @frozen(kw_only=True)
-class Storage:
+class StorageSettings:
     """[storage]: what the storage service accepts."""
 
     sop_classes: Annotated[UIDs, Each(patterns.sop_class, patterns.sop_classes)] = ANY_SOP_CLASS
@@ -136,7 +136,7 @@ class Verification:
 
 
 @frozen(kw_only=True)
-class Commitment:
+class CommitmentSettings:
     """[commitment]: transactions of storage commitment, and who may begin one.
 
     `deadline` and `grace` are for requests that no route is about.
@@ -149,7 +149,7 @@ class Commitment:
 
 
 @frozen(kw_only=True)
-class MPPS:
+class MPPSSettings:
     """[mpps]: procedure steps, and who may report and retrieve them."""
 
     calling_ae: Patterns = ANYTHING
@@ -160,7 +160,7 @@ class MPPS:
 
 
 @frozen(kw_only=True)
-class Spool:
+class SpoolTable:
     """[spool]: how the spool keeps what it was given. With `storage.duplicates` it makes the `SpoolSettings`."""
 
     segment_size: Annotated[int, One(number.size_between("1MiB", "4GiB"))] = 64 << 20
@@ -185,7 +185,7 @@ class TLS:
 
 
 @frozen(kw_only=True)
-class Admin:
+class AdminSettings:
     """[admin]: the HTTP API that the command line talks to."""
 
     listen: Annotated[Endpoint, One(text.listening)] = ADMIN
@@ -293,19 +293,19 @@ class Route:
 class Config:
     """All of router.toml, faultless."""
 
-    router: Router = Router()
+    router: RouterSettings = RouterSettings()
     listeners: tuple[Listener, ...] = ()
     """Those of `router.listen` first, then the [[listeners]]."""
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
-    access: Access = Access()
+    access: AccessSettings = AccessSettings()
     statuses: Statuses = STANDARD
     verification: Verification = Verification()
-    storage: Storage = Storage()
-    commitment: Commitment = Commitment()
-    mpps: MPPS = MPPS()
+    storage: StorageSettings = StorageSettings()
+    commitment: CommitmentSettings = CommitmentSettings()
+    mpps: MPPSSettings = MPPSSettings()
     spool: SpoolSettings = field(factory=SpoolSettings)
-    admin: Admin = Admin()
+    admin: AdminSettings = AdminSettings()
     peers: dict[str, Peer] = field(factory=dict)
     routes: tuple[Route, ...] = ()
     path: Path | None = None

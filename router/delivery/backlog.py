@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from router.delivery.queue import DeliveryQueue
-from router.model import Waiting
+from router.model import PendingDelivery
 from router.spool import Spool
-from router.spool.values import Row
+from router.spool.values import LocatedDelivery
 
 _REFILL_BELOW: Final = 128
 """Fresh deliveries in the queue below which more are read."""
@@ -42,7 +42,7 @@ class Backlog:
 
     # What it is told
 
-    def arrived(self, deliveries: Sequence[Waiting]) -> None:
+    def arrived(self, deliveries: Sequence[PendingDelivery]) -> None:
         """New deliveries are in the ledger. They are taken in as they are where nothing older is still to be read;
         where a lane is concerned the ledger is asked which of its deliveries is the first."""
         self._arrivals += 1
@@ -139,7 +139,7 @@ class Backlog:
             self._read_up_to = part.last
             self._is_all_read = part.is_end and arrivals == self._arrivals
 
-    def _take_in(self, rows: Sequence[Row]) -> bool:
+    def _take_in(self, rows: Sequence[LocatedDelivery]) -> bool:
         """False: an operator has changed the queue since it was asked for, and it has to be read anew."""
         if self._is_changed:
             return False

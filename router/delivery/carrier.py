@@ -18,7 +18,7 @@ from router.association import Aborted, AssociationError, DataSource, InMemory, 
 from router.delivery import outcome
 from router.delivery.queue import Pair, is_suspect
 from router.dimse import Command, Response, decode
-from router.model import AttemptResult, Fault, Result, Waiting
+from router.model import AttemptResult, Fault, PendingDelivery, Result
 from router.services import Prelude, Service
 from router.spool import Spool, SpoolClosed, SpoolError, SpoolFailure
 
@@ -30,7 +30,7 @@ _SHORT_REST: Final = 0.02
 class Attempt:
     """One delivery that is under way."""
 
-    delivery: Waiting
+    delivery: PendingDelivery
     started: float
     prepared: bool = False
     """Its service was asked for a prelude."""
@@ -70,7 +70,7 @@ class Source(Protocol):
     def has_too_many(self) -> bool:
         """Whether an association of the destination has to go, this one or another."""
 
-    def take(self, offered: Container[Pair], *, alone: bool) -> Waiting | None:
+    def take(self, offered: Container[Pair], *, alone: bool) -> PendingDelivery | None:
         """A ready delivery that one of the contexts can carry; it is under way from now on. `alone`: no other is
         under way on the association."""
 
@@ -223,7 +223,7 @@ class Carrier:
             self.waits_since = trio.current_time()
         self._under_way[message_id] = attempt
 
-    def _context(self, delivery: Waiting) -> AcceptedContext:
+    def _context(self, delivery: PendingDelivery) -> AcceptedContext:
         return self._association.contexts[delivery.abstract_syntax, delivery.transfer_syntax]
 
     # Receiving

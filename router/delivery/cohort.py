@@ -16,7 +16,7 @@ from typing import Final
 
 from attrs import define, field
 
-from router.model import Waiting
+from router.model import PendingDelivery
 
 Group = tuple[str, str, str]
 """What the deliveries of a cohort have in common: calling AE, SOP class, transfer syntax."""
@@ -38,7 +38,7 @@ class Place(Enum):
 class Cohort:
     """Fresh deliveries of one group, and what became of the last ones."""
 
-    deliveries: list[Waiting] = field(factory=list)
+    deliveries: list[PendingDelivery] = field(factory=list)
     """In the order of their message ids."""
     failures: int = 0
     """Attempts in a row that got no answer."""
@@ -48,7 +48,7 @@ class Cohort:
     _newest: int = 0
     """The highest message id that got no answer: what has come in behind it was not tried, nor was its neighbour."""
 
-    def add(self, delivery: Waiting) -> None:
+    def add(self, delivery: PendingDelivery) -> None:
         """Take a delivery in, wherever its message id belongs."""
         if not self.deliveries or delivery.message_id > self.deliveries[-1].message_id:
             self.deliveries.append(delivery)
@@ -75,7 +75,7 @@ class Cohort:
         """Whether something has come in behind what got no answer."""
         return bool(self.deliveries) and self.deliveries[-1].message_id > self._newest
 
-    def take(self, now: float) -> Waiting:
+    def take(self, now: float) -> PendingDelivery:
         """The next delivery, where one is `available`."""
         if self.failures and self._has_news:
             self.place = Place.NEWEST
@@ -84,7 +84,7 @@ class Cohort:
         index = {Place.OLDEST: 0, Place.NEWEST: -1, Place.MIDDLE: len(self.deliveries) // 2}[self.place]
         return self.deliveries.pop(index)
 
-    def take_all(self, chosen: Callable[[Waiting], bool]) -> list[Waiting]:
+    def take_all(self, chosen: Callable[[PendingDelivery], bool]) -> list[PendingDelivery]:
         taken = [delivery for delivery in self.deliveries if chosen(delivery)]
         if taken:
             self.deliveries = [delivery for delivery in self.deliveries if not chosen(delivery)]

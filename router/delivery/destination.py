@@ -19,14 +19,22 @@ import trio
 from attrs import evolve, frozen
 
 from pdu import RoleSelection
-from router.association import AssociationError, Host, Rejected, Requestor, Target, Visit, plan_contexts
+from router.association import (
+    AssociationError,
+    OperationContext,
+    Rejected,
+    RemoteAE,
+    Requestor,
+    ReverseAssociation,
+    plan_contexts,
+)
 from router.config import Config, Peer
 from router.delivery import outcome
 from router.delivery.backlog import Backlog
 from router.delivery.carrier import Attempt, Carrier
 from router.delivery.queue import DeliveryQueue, Pair, is_suspect, pair_of
 from router.delivery.retry import Breaker, RetryPolicy
-from router.model import AttemptResult, Cause, Fault, Result, Waiting
+from router.model import AttemptResult, Cause, Fault, PendingDelivery, Result
 from router.services import Service
 from router.spool import Spool
 
@@ -78,10 +86,10 @@ class Destination:
         self.name: Final = peer.name
         self._peer = peer
         self._timeouts = config.timeouts
-        self._target = Target.of(peer, config) if peer.address is not None else None
+        self._target = RemoteAE.of(peer, config) if peer.address is not None else None
         self._spool = spool
         self._services = services
-        self._host = Host(tuple(services.values()), spool, config.statuses)
+        self._host = OperationContext(tuple(services.values()), spool, config.statuses)
         self._jitter = jitter
         self._policy = RetryPolicy(
             first=peer.retry.first, factor=peer.retry.factor, max=peer.retry.max, give_up=peer.retry.give_up
@@ -128,7 +136,7 @@ class Destination:
 
     # What it is told
 
-    def arrived(self, deliveries: Sequence[Waiting]) -> None:
+    def arrived(self, deliveries: Sequence[PendingDelivery]) -> None:
         """New deliveries are in the ledger."""
         self._has_news = True
         self._backlog.arrived(deliveries)
@@ -246,7 +254,7 @@ class Destination:
         """Whether what waits goes out on associations that the peer of this AE title opens to us."""
         return self._peer.ae_title == title and (self._target is None or self._peer.commitment.reply == "same")
 
-    async def visited(self, visit: Visit) -> None:
+    async def visited(self, visit: ReverseAssociation) -> None:
         """Use an association that the peer has opened, until it has ended."""
         await trio.sleep(_COURTESY)
         while visit.is_alive and not self._draining:
@@ -334,7 +342,7 @@ class Destination:
         over = self._associations > self._peer.associations
         return over and self._working(trio.current_time()) > self._peer.associations
 
-    def take(self, offered: Container[Pair], *, alone: bool) -> Waiting | None:
+    def take(self, offered: Container[Pair], *, alone: bool) -> PendingDelivery | None:
         delivery = self._queue.take(offered, trio.current_time(), alone=alone, probing=self._breaker.is_open)
         if self._backlog.is_short:
             self._actor_wakeup.unpark_all()
@@ -389,7 +397,9 @@ class Destination:
             service.settled(delivery, result)
         self._report(attempt, result, attempts, delay)
 
-    def _timed(self, delivery: Waiting, result: AttemptResult, attempts: int) -> tuple[float | None, AttemptResult]:
+    def _timed(
+        self, delivery: PendingDelivery, result: AttemptResult, attempts: int
+    ) -> tuple[float | None, AttemptResult]:
         """When to try again, in seconds and in the result; held where it has been owed for too long."""
         if result.result is not Result.RETRY:
             return None, result
@@ -416,7 +426,7 @@ class Destination:
             **details,
         )
 
-    def _age(self, delivery: Waiting) -> float:
+    def _age(self, delivery: PendingDelivery) -> float:
         return self._spool.clock() - delivery.born
 
     def _hold_refused(self, association: Requestor) -> None:
@@ -424,7 +434,7 @@ class Destination:
         for pair, words in association.refused.items():
             self._hold(partial(_needs, pair), outcome.of_refused_context(words))
 
-    def _hold(self, chosen: Callable[[Waiting], bool], result: AttemptResult) -> int:
+    def _hold(self, chosen: Callable[[PendingDelivery], bool], result: AttemptResult) -> int:
         """Settle all ready deliveries that are chosen without sending them. Returns how many."""
         taken = self._queue.take_all(chosen)
         for delivery in taken:
@@ -452,5 +462,5 @@ class Destination:
         return max(0.0, self._breaker.next_try(news=self._has_news) - trio.current_time())
 
 
-def _needs(pair: Pair, delivery: Waiting) -> bool:
+def _needs(pair: Pair, delivery: PendingDelivery) -> bool:
     return pair_of(delivery) == pair

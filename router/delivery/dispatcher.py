@@ -12,11 +12,11 @@ from typing import Final
 import structlog
 import trio
 
-from router.association import Visit
+from router.association import ReverseAssociation
 from router.config import Config, Peer, visitor
 from router.delivery.destination import Destination, DestinationStatistics
 from router.delivery.retry import restarts
-from router.model import Waiting
+from router.model import PendingDelivery
 from router.services import Change, Service
 from router.spool import Spool, SpoolClosed, SpoolFailure
 
@@ -55,7 +55,7 @@ class Dispatcher:
         for destination in self._destinations.values():
             destination.rescan()
 
-    def _arrived(self, name: str, deliveries: Sequence[Waiting]) -> None:
+    def _arrived(self, name: str, deliveries: Sequence[PendingDelivery]) -> None:
         if destination := self._destinations.get(name):
             destination.arrived(deliveries)
 
@@ -98,7 +98,7 @@ class Dispatcher:
             self._nursery.start_soon(self._supervise, peers[name], destination, self._leaving.pop(name, None))
         self._changes.unpark_all()
 
-    async def visited(self, title: str, visit: Visit) -> None:
+    async def visited(self, title: str, visit: ReverseAssociation) -> None:
         """Send what waits for the peers of an AE title on an association that one of them has opened, until it has
         ended."""
         using: set[Destination] = set()

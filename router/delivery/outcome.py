@@ -8,7 +8,7 @@ from attrs import evolve
 from router.association import AssociationError, NoResponse, NotConnected, Rejected
 from router.delivery.retry import CRASHES_TO_HOLD
 from router.dimse import Response, describe
-from router.model import AttemptResult, Cause, Fault, Result, Waiting
+from router.model import AttemptResult, Cause, Fault, PendingDelivery, Result
 from router.spool import OutOfSpace, SpoolError
 
 _INTERRUPTED = "interrupted: the router stopped or let the association go"
@@ -53,7 +53,7 @@ def of_spool_error(error: SpoolError) -> AttemptResult:
     return AttemptResult(result=Result.HELD, reason=str(error), cause=Cause.DAMAGED, fault=Fault.DELIVERY)
 
 
-def of_crash(delivery: Waiting, error: BaseException, *, sent: bool) -> AttemptResult:
+def of_crash(delivery: PendingDelivery, error: BaseException, *, sent: bool) -> AttemptResult:
     """Our own code raised an exception over this message: hold it when that has happened a few times."""
     crashes = delivery.crashes + 1
     held = crashes >= CRASHES_TO_HOLD

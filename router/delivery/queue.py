@@ -21,7 +21,7 @@ from typing import Final
 from attrs import define, field
 
 from router.delivery.cohort import Cohort, Group
-from router.model import Cause, Waiting
+from router.model import Cause, PendingDelivery
 
 Pair = tuple[str, str]
 """(SOP class, transfer syntax): what a presentation context is made of."""
@@ -32,17 +32,17 @@ _AGAIN_EVERY: Final = 8
 """One of so many deliveries is one that has failed before, although fresh ones wait, and the other way round."""
 
 
-def is_suspect(delivery: Waiting) -> bool:
+def is_suspect(delivery: PendingDelivery) -> bool:
     """Whether the last attempt of it ended without an answer."""
     return delivery.cause in SUSPICIOUS
 
 
-def pair_of(delivery: Waiting) -> Pair:
+def pair_of(delivery: PendingDelivery) -> Pair:
     """The presentation context that it needs."""
     return delivery.abstract_syntax, delivery.transfer_syntax
 
 
-def _group_of(delivery: Waiting) -> Group:
+def _group_of(delivery: PendingDelivery) -> Group:
     return delivery.calling_ae, delivery.abstract_syntax, delivery.transfer_syntax
 
 
@@ -56,10 +56,10 @@ class DeliveryQueue:
     """The same of those that have failed before."""
     lanes_to_read: set[str] = field(factory=set)
     """Lanes whose first delivery may travel now; only the ledger knows which it is."""
-    _known: dict[int, Waiting] = field(factory=dict)
+    _known: dict[int, PendingDelivery] = field(factory=dict)
     _cohorts: dict[Group, Cohort] = field(factory=dict)
-    _again: dict[Pair, deque[Waiting]] = field(factory=dict)
-    _suspects: dict[Pair, deque[Waiting]] = field(factory=dict)
+    _again: dict[Pair, deque[PendingDelivery]] = field(factory=dict)
+    _suspects: dict[Pair, deque[PendingDelivery]] = field(factory=dict)
     _in_flight: set[int] = field(factory=set)
     _suspect: int | None = None
     """The message id of the suspect that is in flight."""
@@ -126,7 +126,7 @@ class DeliveryQueue:
         finally:
             self._left = None
 
-    def add(self, deliveries: Iterable[Waiting]) -> None:
+    def add(self, deliveries: Iterable[PendingDelivery]) -> None:
         """Take in deliveries that may travel now; those already known are passed over."""
         for delivery in deliveries:
             if delivery.message_id in self._known or (self._left and delivery.message_id in self._left):
@@ -139,7 +139,7 @@ class DeliveryQueue:
             else:
                 self._cohort_of(delivery).add(delivery)
 
-    def _cohort_of(self, delivery: Waiting) -> Cohort:
+    def _cohort_of(self, delivery: PendingDelivery) -> Cohort:
         group = _group_of(delivery)
         if (cohort := self._cohorts.get(group)) is None:
             if len(self._cohorts) >= _MOST_COHORTS:  # what the empty ones have learned is forgotten
@@ -157,7 +157,9 @@ class DeliveryQueue:
         suspects = self._suspects if self._may_suspects_travel else ()
         return list(dict.fromkeys(chain(fresh, _by_age(self._again), suspects)))
 
-    def take(self, offered: Container[Pair], now: float, *, alone: bool, probing: bool = False) -> Waiting | None:
+    def take(
+        self, offered: Container[Pair], now: float, *, alone: bool, probing: bool = False
+    ) -> PendingDelivery | None:
         """A delivery that one of the `offered` contexts can carry; it is in flight from now on.
 
         `alone`: nothing else is under way on the association, so that it may be a suspect. `probing`: it is to tell
@@ -175,7 +177,7 @@ class DeliveryQueue:
                 return delivery
         return None
 
-    def _take_fresh(self, offered: Container[Pair], now: float) -> Waiting | None:
+    def _take_fresh(self, offered: Container[Pair], now: float) -> PendingDelivery | None:
         able = [
             (cohort.rank(), group)
             for group, cohort in self._cohorts.items()
@@ -185,10 +187,10 @@ class DeliveryQueue:
             return None
         return self._cohorts[min(able)[1]].take(now)
 
-    def _take_again(self, offered: Container[Pair], now: float) -> Waiting | None:
+    def _take_again(self, offered: Container[Pair], now: float) -> PendingDelivery | None:
         return _take_oldest(self._again, offered)
 
-    def _take_suspect(self, offered: Container[Pair], now: float) -> Waiting | None:
+    def _take_suspect(self, offered: Container[Pair], now: float) -> PendingDelivery | None:
         if not self._may_suspects_travel:
             return None
         delivery = _take_oldest(self._suspects, offered)
@@ -196,7 +198,7 @@ class DeliveryQueue:
             self._suspect = delivery.message_id
         return delivery
 
-    def take_all(self, chosen: Callable[[Waiting], bool]) -> list[Waiting]:
+    def take_all(self, chosen: Callable[[PendingDelivery], bool]) -> list[PendingDelivery]:
         """All ready deliveries that are `chosen`, in flight from now on: to be settled without being sent."""
         taken = []
         for cohort in self._cohorts.values():
@@ -222,21 +224,21 @@ class DeliveryQueue:
         if delivered and delivery.key:
             self.lanes_to_read.add(delivery.key)
 
-    def stalls(self, delivery: Waiting, now: float, seconds: float) -> None:
+    def stalls(self, delivery: PendingDelivery, now: float, seconds: float) -> None:
         """It has got no answer yet, in so many `seconds`. While that is so no suspect travels: they would occupy the
         associations that are left."""
         if delivery.message_id not in self._stalled:
             self.failed(delivery, now, seconds)
             self._stalled.add(delivery.message_id)
 
-    def failed(self, delivery: Waiting, now: float, seconds: float) -> None:
+    def failed(self, delivery: PendingDelivery, now: float, seconds: float) -> None:
         """It got no answer in so many `seconds`: its cohort is tried at another place next. What was tried before
         tells nothing new about its cohort."""
         counts = delivery.message_id not in self._stalled
         if not delivery.due and not is_suspect(delivery):
             self._cohort_of(delivery).failed(delivery.message_id, now, seconds, counts=counts)
 
-    def responded(self, delivery: Waiting) -> None:
+    def responded(self, delivery: PendingDelivery) -> None:
         """It got a response, whatever the status."""
         self._stalled.discard(delivery.message_id)
         if cohort := self._cohorts.get(_group_of(delivery)):
@@ -260,11 +262,11 @@ def _nothing(offered: Container[Pair], now: float) -> None:
     return None
 
 
-def _by_age(queues: dict[Pair, deque[Waiting]]) -> list[Pair]:
+def _by_age(queues: dict[Pair, deque[PendingDelivery]]) -> list[Pair]:
     return sorted(queues, key=lambda pair: queues[pair][0].due)
 
 
-def _take_oldest(queues: dict[Pair, deque[Waiting]], offered: Container[Pair]) -> Waiting | None:
+def _take_oldest(queues: dict[Pair, deque[PendingDelivery]], offered: Container[Pair]) -> PendingDelivery | None:
     """Of what one of the contexts can carry, what has been due for longest."""
     pairs = [pair for pair in queues if pair in offered]
     if not pairs:

@@ -2,11 +2,11 @@
 just far enough. Pure functions on values: no socket, no file, no task."""
 
 from router.routing.facts import Facts
-from router.routing.table import Match, RoutingTable, Verdict
+from router.routing.table import Match, RouteVerdict, RoutingTable
 
 __all__ = [
     "Facts",
     "Match",
+    "RouteVerdict",
     "RoutingTable",
-    "Verdict",
 ]

@@ -1,6 +1,6 @@
 """One condition of a route, met or not.
 
-A `Rule` is made once from a `Condition` of the configuration and asked about every message. Any value that the
+A `CompiledCondition` is made once from a `Condition` of the configuration and asked about every message. Any value that the
 message has and any that the condition lists will do. Texts are globs and are compared without outer spaces; a number
 in the configuration is compared as a number. An element that is missing or empty meets the pattern "" and no other,
 not even "*". Not here: which rules make a route (`table`).
@@ -23,7 +23,7 @@ MOST_SHOWN = 4
 
 
 @frozen(kw_only=True)
-class Rule:
+class CompiledCondition:
     """A condition, ready to be asked."""
 
     met: Callable[[Facts], bool]
@@ -38,7 +38,7 @@ class Rule:
         return f"{self.key} is {self.seen(facts)}, not {self.wanted}"
 
 
-def rule(condition: Condition) -> Rule:
+def rule(condition: Condition) -> CompiledCondition:
     """The rule that a condition means."""
     wanted = " or ".join(map(_shown, condition.values))
     if condition.tag is None:
@@ -46,7 +46,7 @@ def rule(condition: Condition) -> Rule:
     return _about_element(condition.key, condition.tag, condition.values, wanted)
 
 
-def _about_message(key: str, patterns: tuple[str, ...], wanted: str) -> Rule:
+def _about_message(key: str, patterns: tuple[str, ...], wanted: str) -> CompiledCondition:
     pattern: Globs | Networks | UIDs
     match key:
         case "peer":
@@ -58,7 +58,7 @@ def _about_message(key: str, patterns: tuple[str, ...], wanted: str) -> Rule:
         case _:
             pattern = Globs(patterns)
     value: Callable[[Facts], str] = attrgetter(key)
-    return Rule(
+    return CompiledCondition(
         key=key,
         wanted=wanted,
         met=lambda facts: pattern.matches(value(facts)),
@@ -66,7 +66,7 @@ def _about_message(key: str, patterns: tuple[str, ...], wanted: str) -> Rule:
     )
 
 
-def _about_element(key: str, tag: int, values: tuple[str | int | float, ...], wanted: str) -> Rule:
+def _about_element(key: str, tag: int, values: tuple[str | int | float, ...], wanted: str) -> CompiledCondition:
     globs = Globs(tuple(value for value in values if isinstance(value, str) and value))
     numbers = frozenset(value for value in values if not isinstance(value, str))
     empty_will_do = "" in values
@@ -85,7 +85,9 @@ def _about_element(key: str, tag: int, values: tuple[str | int | float, ...], wa
         return " and ".join(map(_shown, found[:MOST_SHOWN])) + more if any(found) else "empty"
 
     name = tag_name(tag)
-    return Rule(key=key if name in (key, key.upper()) else f"{key} {name}", wanted=wanted, met=met, seen=seen)
+    return CompiledCondition(
+        key=key if name in (key, key.upper()) else f"{key} {name}", wanted=wanted, met=met, seen=seen
+    )
 
 
 def _number(value: str) -> int | float | None:

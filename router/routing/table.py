@@ -13,11 +13,11 @@ from attrs import define, frozen
 
 from router.config import Route
 from router.routing.facts import Facts
-from router.routing.rules import Rule, rule
+from router.routing.rules import CompiledCondition, rule
 
 
 @frozen(kw_only=True)
-class Verdict:
+class RouteVerdict:
     """What the table says of one route."""
 
     route: str
@@ -31,20 +31,20 @@ class _Line:
     """A route, ready to be asked."""
 
     route: Route
-    rules: tuple[Rule, ...]
+    rules: tuple[CompiledCondition, ...]
 
     def matches(self, facts: Facts) -> bool:
         return all(rule.met(facts) for rule in self.rules)
 
-    def passed_over(self, final: str) -> Verdict:
+    def passed_over(self, final: str) -> RouteVerdict:
         reason = f'it is not looked at: "{final}" before it is final'
-        return Verdict(route=self.route.name, matched=False, reasons=(reason,))
+        return RouteVerdict(route=self.route.name, matched=False, reasons=(reason,))
 
-    def verdict(self, facts: Facts) -> Verdict:
+    def verdict(self, facts: Facts) -> RouteVerdict:
         reasons = tuple(rule.why_not(facts) for rule in self.rules if not rule.met(facts))
         if self.route.service != facts.service:
             reasons = (f'it is for service "{self.route.service}", not "{facts.service}"',)
-        return Verdict(route=self.route.name, matched=not reasons, reasons=reasons)
+        return RouteVerdict(route=self.route.name, matched=not reasons, reasons=reasons)
 
 
 @define(frozen=True, kw_only=True, slots=False)
@@ -59,9 +59,9 @@ class Match:
     _facts: Facts
 
     @cached_property
-    def trace(self) -> tuple[Verdict, ...]:
+    def trace(self) -> tuple[RouteVerdict, ...]:
         """One verdict for each route of the table, in its order. For people: made when it is asked for."""
-        verdicts: list[Verdict] = []
+        verdicts: list[RouteVerdict] = []
         final = ""
         for line in self._lines:
             verdict = line.passed_over(final) if final else line.verdict(self._facts)

@@ -8,13 +8,13 @@ from router.services.base import (
     Allowance,
     BaseService,
     Change,
-    House,
+    PeerRequest,
+    PeerUnanswered,
     Prelude,
-    Question,
     Request,
     Sender,
     Service,
-    Unanswered,
+    ServiceContext,
 )
 from router.services.commitment.scp import StorageCommitment
 from router.services.mpps.instance_availability import InstanceAvailability
@@ -30,14 +30,14 @@ __all__ = [
     "Allowance",
     "BaseService",
     "Change",
-    "House",
     "MPPSHub",
+    "PeerRequest",
+    "PeerUnanswered",
     "Prelude",
-    "Question",
     "Request",
     "Sender",
     "Service",
-    "Unanswered",
+    "ServiceContext",
     "load_config",
     "services_of",
 ]
@@ -63,6 +63,6 @@ def load_config(path: Path) -> Config:
     return load(path, services=ROUTED)
 
 
-def services_of(house: House) -> tuple[Service, ...]:
+def services_of(house: ServiceContext) -> tuple[Service, ...]:
     """All service classes of one router."""
     return tuple(service(house) for service in SERVICES)

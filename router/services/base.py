@@ -16,9 +16,9 @@ from attrs import frozen
 from pdu import ContextResult, PresentationContext, RoleSelection
 from router.config import STANDARD_STATUSES, Config, Statuses
 from router.dimse import Command, Response
-from router.model import AttemptResult, Result, Waiting
+from router.model import AttemptResult, PendingDelivery, Result
 from router.spool import Incoming, Spool
-from router.state_store import State
+from router.state_store import StateStore
 
 
 @frozen(kw_only=True)
@@ -70,12 +70,12 @@ Change = Callable[[], None]
 """Puts a configuration that has been prepared in force. Never raises."""
 
 
-class Unanswered(Exception):
+class PeerUnanswered(Exception):
     """A peer that was asked at once gave no answer; in words, why."""
 
 
 @frozen(kw_only=True)
-class Question:
+class PeerRequest:
     """An operation to invoke at a peer now, by the side of its queue."""
 
     peer: str
@@ -98,14 +98,14 @@ class Prelude:
 
 
 @frozen(kw_only=True)
-class House:
+class ServiceContext:
     """What every service class works with."""
 
     config: Config
     spool: Spool
-    state: State
-    ask: Callable[[Question], Awaitable[Response]]
-    """Raises Unanswered."""
+    state: StateStore
+    ask: Callable[[PeerRequest], Awaitable[Response]]
+    """Raises PeerUnanswered."""
 
 
 class Service(Protocol):
@@ -120,7 +120,7 @@ class Service(Protocol):
     parallel: ClassVar[bool]
     """Whether operations of one association may be performed at the same time, where its window allows several."""
 
-    def __init__(self, house: House) -> None: ...
+    def __init__(self, house: ServiceContext) -> None: ...
 
     def judge(self, context: PresentationContext) -> str | ContextResult | None:
         """The transfer syntax to accept, the reason to refuse, or None: not this service's abstract syntax."""
@@ -140,18 +140,18 @@ class Service(Protocol):
         """The role selection to propose where we open an association for a delivery of this service; None is the
         standard's default, SCU."""
 
-    def outcome(self, delivery: Waiting, response: Response) -> Result:
+    def outcome(self, delivery: PendingDelivery, response: Response) -> Result:
         """What the answer of a destination means for the delivery (DESIGN: delivered, retry or held)."""
 
-    async def prelude(self, delivery: Waiting, response: Response) -> Sequence[Prelude]:
+    async def prelude(self, delivery: PendingDelivery, response: Response) -> Sequence[Prelude]:
         """Where the outcome is RETRY: what to send first on the same association, before the delivery is tried once
         more at once. Each is answered and has an outcome as a delivery has; none is the rule."""
 
-    async def reconsider(self, delivery: Waiting, response: Response) -> tuple[Result, str]:
+    async def reconsider(self, delivery: PendingDelivery, response: Response) -> tuple[Result, str]:
         """Where the outcome is HELD: the last word after a look into the ledger, and what to say to operators beside
         the status."""
 
-    def settled(self, delivery: Waiting, result: AttemptResult) -> None:
+    def settled(self, delivery: PendingDelivery, result: AttemptResult) -> None:
         """Any service's delivery has come to this. Told at once, in the destination's task: quick, and never raises."""
 
     async def run(self) -> None:
@@ -175,13 +175,13 @@ class BaseService:
     def proposes(self, abstract_syntax: str) -> RoleSelection | None:
         return None
 
-    async def prelude(self, delivery: Waiting, response: Response) -> Sequence[Prelude]:
+    async def prelude(self, delivery: PendingDelivery, response: Response) -> Sequence[Prelude]:
         return ()
 
-    async def reconsider(self, delivery: Waiting, response: Response) -> tuple[Result, str]:
+    async def reconsider(self, delivery: PendingDelivery, response: Response) -> tuple[Result, str]:
         return Result.HELD, ""
 
-    def settled(self, delivery: Waiting, result: AttemptResult) -> None:
+    def settled(self, delivery: PendingDelivery, result: AttemptResult) -> None:
         pass
 
     async def run(self) -> None:

@@ -20,9 +20,9 @@ from router.dicom.scanner import AT_ONCE, IN_ALL, Bounds, scan
 from router.dicom.tags import tag_name
 from router.dicom.uids import is_storage_sop_class, is_uid
 from router.dimse import Command, CommandField, Response, Status, StatusClass, response_to, status_class
-from router.model import Address, Envelope, Purpose, Result, Waiting
+from router.model import Envelope, PendingDelivery, Purpose, Recipient, Result
 from router.routing import Facts, RoutingTable
-from router.services.base import Allowance, BaseService, Change, House, Request
+from router.services.base import Allowance, BaseService, Change, Request, ServiceContext
 from router.services.refusal import refuse, refuse_for_space
 from router.spool import DuplicateRefused, Incoming, OutOfSpace
 
@@ -45,7 +45,7 @@ class Storage(BaseService):
     requests: ClassVar[frozenset[int]] = frozenset({CommandField.C_STORE_RQ})
     parallel: ClassVar[bool] = True
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: ServiceContext) -> None:
         self._spool = house.spool
         self.prepare(house.config)()
 
@@ -166,15 +166,15 @@ class Storage(BaseService):
             )
         return response_to(command, Status.SUCCESS)
 
-    def _deliveries(self, destinations: Sequence[str]) -> tuple[Address, ...]:
+    def _deliveries(self, destinations: Sequence[str]) -> tuple[Recipient, ...]:
         """One to each destination; and one more, which only its commitment settles, where it has to commit."""
-        sent = (Address(destination=name) for name in destinations)
+        sent = (Recipient(destination=name) for name in destinations)
         retained = (
-            Address(destination=name, purpose=Purpose.RETAIN) for name in destinations if name in self._committing
+            Recipient(destination=name, purpose=Purpose.RETAIN) for name in destinations if name in self._committing
         )
         return (*sent, *retained)
 
-    def outcome(self, delivery: Waiting, response: Response) -> Result:
+    def outcome(self, delivery: PendingDelivery, response: Response) -> Result:
         """PS3.4 B.2.3: warnings have stored the object; A7xx and 0213H pass; everything else needs a person."""
         status = response.status
         if status_class(status) in (StatusClass.SUCCESS, StatusClass.WARNING):
@@ -183,7 +183,7 @@ class Storage(BaseService):
             return Result.RETRY
         return Result.HELD
 
-    async def reconsider(self, delivery: Waiting, response: Response) -> tuple[Result, str]:
+    async def reconsider(self, delivery: PendingDelivery, response: Response) -> tuple[Result, str]:
         """An archive that has the instance already: whether what it has is what the router sent, as far as can be
         known. Other bytes under the same SOP Instance UID must not be lost that way."""
         if response.status not in _STORED_ALREADY:

@@ -5,8 +5,8 @@ from typing import ClassVar, Final
 from pdu import ContextResult, PresentationContext
 from router.config import Config
 from router.dimse import Command, CommandField, Response, Status, StatusClass, response_to, status_class
-from router.model import Result, Waiting
-from router.services.base import NO_DATA_SET, Allowance, BaseService, House, Request
+from router.model import PendingDelivery, Result
+from router.services.base import NO_DATA_SET, Allowance, BaseService, Request, ServiceContext
 from router.services.refusal import refuse
 from router.spool import Incoming
 
@@ -22,7 +22,7 @@ class Verification(BaseService):
     routed: ClassVar[bool] = False
     requests: ClassVar[frozenset[int]] = frozenset({CommandField.C_ECHO_RQ})
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: ServiceContext) -> None:
         self.reload(house.config)
 
     def reload(self, config: Config) -> None:
@@ -44,5 +44,5 @@ class Verification(BaseService):
     async def perform(self, request: Request, data: Incoming | None) -> Response:
         return Response(response_to(request.command, Status.SUCCESS))
 
-    def outcome(self, delivery: Waiting, response: Response) -> Result:
+    def outcome(self, delivery: PendingDelivery, response: Response) -> Result:
         return Result.DELIVERED if status_class(response.status) is StatusClass.SUCCESS else Result.RETRY

@@ -20,10 +20,10 @@ from router.spool.offline import ReadOnlySpool, read_only
 from router.spool.spool import Spool
 from router.spool.stored_message import StoredMessage
 from router.spool.values import (
-    Action,
     Damage,
     InstanceDelivery,
     MessageDetail,
+    QueueAction,
     QueueRow,
     Receipt,
     RecoveryReport,
@@ -34,7 +34,6 @@ from router.spool.values import (
 )
 
 __all__ = [
-    "Action",
     "Damage",
     "DamagedMessage",
     "DuplicateRefused",
@@ -42,6 +41,7 @@ __all__ = [
     "InstanceDelivery",
     "MessageDetail",
     "OutOfSpace",
+    "QueueAction",
     "QueueRow",
     "ReadOnlySpool",
     "Receipt",

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Sequence
 
 from attrs import define, evolve, frozen
 
-from router.model import Address, Envelope
-from router.spool.disk.directories import Store
+from router.model import Envelope, Recipient
+from router.spool.disk.directories import Directories
 from router.spool.errors import DamagedMessage, DuplicateRefused
 from router.spool.incoming import Incoming
 from router.spool.jobs import Commit, Unsure
-from router.spool.ledger.ledger import Known, Ledger
+from router.spool.ledger.ledger import EarlierMessage, Ledger
 from router.spool.values import Place
 
 C_STORE = "C-STORE-RQ"
@@ -25,10 +25,10 @@ CONFLICT = "another data set with the same SOP Instance UID is not finished"
 
 
 @frozen
-class Verdict:
+class DuplicateVerdict:
     """What is to be written."""
 
-    deliveries: tuple[Address, ...]
+    deliveries: tuple[Recipient, ...]
     """Empty for a duplicate."""
     hold: str
 
@@ -43,7 +43,7 @@ class Planned:
     incoming: Incoming
 
 
-def instances_of(commits: Iterable[Commit], ledger: Ledger) -> dict[str, list[Known]]:
+def instances_of(commits: Iterable[Commit], ledger: Ledger) -> dict[str, list[EarlierMessage]]:
     """By SOP Instance UID, what the ledger has of the instances that come now."""
     uids = {commit.envelope.sop_instance_uid for commit in commits if _may_repeat(commit.envelope)}
     return ledger.unfinished_of(list(uids), C_STORE)
@@ -54,29 +54,34 @@ def _may_repeat(envelope: Envelope) -> bool:
 
 
 def judge(
-    commit: Commit, known: Sequence[Known], ledger: Ledger, store: Store, batch: Sequence[Planned], policy: str
-) -> Verdict | Unsure:
+    commit: Commit,
+    known: Sequence[EarlierMessage],
+    ledger: Ledger,
+    store: Directories,
+    batch: Sequence[Planned],
+    policy: str,
+) -> DuplicateVerdict | Unsure:
     """`known`: what the ledger has of the instance; `batch`: what comes before it in the batch under the same SOP
     Instance UID. Raises DuplicateRefused."""
     envelope = commit.envelope
-    wanted = _once(envelope.deliveries) or (Address(destination=""),)
+    wanted = _once(envelope.deliveries) or (Recipient(destination=""),)
     hold = "" if envelope.deliveries else NO_ROUTE
     if not _may_repeat(envelope):
-        return Verdict(wanted, hold)
+        return DuplicateVerdict(wanted, hold)
     found = _already_going(commit, known, ledger, store, batch)
     if isinstance(found, Unsure):
         return found
     going, conflict = found
     left = _left(wanted, going)
     if not left or not conflict or policy == "forward":
-        return Verdict(left, hold)
+        return DuplicateVerdict(left, hold)
     if policy == "refuse":
         raise DuplicateRefused(CONFLICT)
-    return Verdict(left, hold or CONFLICT)
+    return DuplicateVerdict(left, hold or CONFLICT)
 
 
 def _already_going(
-    commit: Commit, known: Sequence[Known], ledger: Ledger, store: Store, batch: Sequence[Planned]
+    commit: Commit, known: Sequence[EarlierMessage], ledger: Ledger, store: Directories, batch: Sequence[Planned]
 ) -> tuple[set[tuple[str, int]], bool] | Unsure:
     """Destinations and purposes for which the same bytes are unfinished, and whether a message with other bytes is."""
     incoming = commit.incoming
@@ -116,7 +121,7 @@ def _already_going(
     return going, conflict
 
 
-def is_same(store: Store, place: Place, incoming: Incoming) -> bool:
+def is_same(store: Directories, place: Place, incoming: Incoming) -> bool:
     """Whether a stored data set has the bytes of a new one. False where the stored one cannot be read, so that the
     new one is kept."""
     try:
@@ -131,22 +136,22 @@ def is_same(store: Store, place: Place, incoming: Incoming) -> bool:
     return at == incoming.size
 
 
-def _once(deliveries: tuple[Address, ...]) -> tuple[Address, ...]:
+def _once(deliveries: tuple[Recipient, ...]) -> tuple[Recipient, ...]:
     """A destination is never taken twice for the same purpose."""
     if len(deliveries) < 2:
         return deliveries
-    seen: dict[tuple[str, int], Address] = {}
+    seen: dict[tuple[str, int], Recipient] = {}
     for address in deliveries:
         seen.setdefault((address.destination, address.purpose), address)
     return tuple(seen.values())
 
 
-def _left(wanted: tuple[Address, ...], going: set[tuple[str, int]]) -> tuple[Address, ...]:
+def _left(wanted: tuple[Recipient, ...], going: set[tuple[str, int]]) -> tuple[Recipient, ...]:
     """What is not going yet. What is retained for a destination stays in one message with what is sent to it, since
     the delivery of that message tells when the destination may be asked to commit."""
     left = {address.destination for address in wanted if (address.destination, address.purpose) not in going}
     return tuple(address for address in wanted if address.destination in left)
 
 
-def with_deliveries(envelope: Envelope, deliveries: tuple[Address, ...]) -> Envelope:
+def with_deliveries(envelope: Envelope, deliveries: tuple[Recipient, ...]) -> Envelope:
     return envelope if envelope.deliveries == deliveries else evolve(envelope, deliveries=deliveries)

@@ -10,13 +10,13 @@ from contextlib import suppress
 from attrs import define
 
 from router.model import Purpose, SpoolSettings
-from router.spool.disk.directories import Store
+from router.spool.disk.directories import Directories
 from router.spool.disk.record import StoredEnvelope, encode_envelope
 from router.spool.disk.segments import Draft, Segments
 from router.spool.duplicates import Planned, instances_of, judge, with_deliveries
 from router.spool.errors import DuplicateRefused, OutOfSpace
 from router.spool.jobs import Commit, Unsure
-from router.spool.ledger.ledger import Entry, Known, Ledger
+from router.spool.ledger.ledger import EarlierMessage, Ledger, LedgerEntry
 from router.spool.values import Place, Receipt
 
 
@@ -33,7 +33,7 @@ class _Planned(Planned):
 
 
 class GroupCommit:
-    def __init__(self, store: Store, segments: Segments, ledger: Ledger, settings: SpoolSettings) -> None:
+    def __init__(self, store: Directories, segments: Segments, ledger: Ledger, settings: SpoolSettings) -> None:
         self.commits = 0
         """Answered with a receipt, or for want of space, since the start."""
         self.largest = 0
@@ -44,7 +44,7 @@ class GroupCommit:
         self._ledger = ledger
         self._policy = settings.duplicates
 
-    def commit(self, commits: list[Commit]) -> list[Entry]:
+    def commit(self, commits: list[Commit]) -> list[LedgerEntry]:
         """Answer them all. Returns what is now durable, for the ledger; SpoolFailure."""
         batch: list[_Planned] = []
         by_uid: dict[str, list[Planned]] = {}
@@ -67,7 +67,7 @@ class GroupCommit:
         durable = self._segments.append(drafts)
         self.commits += len(batch)
         self.largest = max(self.largest, len(drafts))
-        entries: list[Entry] = []
+        entries: list[LedgerEntry] = []
         for planned in batch:
             if planned.needs > durable:
                 refuse(planned.commit, OutOfSpace("no room in the spool"))
@@ -78,7 +78,9 @@ class GroupCommit:
                 entries.append(self._accept(planned, planned.draft))
         return entries
 
-    def _plan(self, commit: Commit, known: Sequence[Known], same_uid: list[Planned], drafts: int) -> _Planned | None:
+    def _plan(
+        self, commit: Commit, known: Sequence[EarlierMessage], same_uid: list[Planned], drafts: int
+    ) -> _Planned | None:
         """What to write for a commit; None where it is answered already: it must be compared first."""
         verdict = judge(commit, known, self._ledger, self._store, same_uid, self._policy)
         if isinstance(verdict, Unsure):
@@ -96,7 +98,7 @@ class GroupCommit:
         self._counters.next_id += 1
         return _Planned(draft.message_id, envelope, incoming, commit, draft, hold, drafts + 1)
 
-    def _accept(self, planned: _Planned, draft: Draft) -> Entry:
+    def _accept(self, planned: _Planned, draft: Draft) -> LedgerEntry:
         """The disk has it."""
         incoming, envelope = planned.incoming, planned.envelope
         place = Place(
@@ -110,7 +112,7 @@ class GroupCommit:
         incoming.keep_file()
         destinations = tuple(a.destination for a in envelope.deliveries if a.purpose is Purpose.SEND)
         planned.commit.answer.give(Receipt(message_id=draft.message_id, destinations=destinations, held=planned.hold))
-        return Entry(
+        return LedgerEntry(
             message_id=draft.message_id,
             place=place,
             envelope=envelope,

@@ -16,7 +16,7 @@ from pathlib import Path
 from router.model import SpoolSettings
 from router.spool import decisions
 from router.spool.disk import record
-from router.spool.disk.directories import Store
+from router.spool.disk.directories import Directories
 from router.spool.disk.filesystem import is_for_now
 from router.spool.disk.segments import Draft, Segment, Segments, segment_name
 from router.spool.errors import DamagedMessage, OutOfSpace, SpoolFailure
@@ -42,7 +42,7 @@ _NO_ROOM = 30.0
 
 
 class Housekeeping:
-    def __init__(self, store: Store, segments: Segments, ledger: Ledger, settings: SpoolSettings) -> None:
+    def __init__(self, store: Directories, segments: Segments, ledger: Ledger, settings: SpoolSettings) -> None:
         self.ripe = _RIPE
         self.damaged = 0
         self.on_damage: Callable[[Damage], None] = lambda damage: None

@@ -29,7 +29,7 @@ Buffer = bytes | bytearray | memoryview
 T = TypeVar("T")
 
 
-class Memory:
+class MemoryBudget:
     """The budget. Used in the event loop's thread alone."""
 
     def __init__(self, limit: int) -> None:
@@ -56,7 +56,7 @@ class Incoming:
 
     def __init__(
         self,
-        memory: Memory,
+        memory: MemoryBudget,
         large: LargeFiles,
         space: FreeSpace,
         *,

@@ -11,21 +11,21 @@ import trio
 
 from router.concurrency import DISK_IN, DISK_OUT
 from router.model import Envelope, SpoolSettings
-from router.spool.disk.directories import Store
+from router.spool.disk.directories import Directories
 from router.spool.disk.large_files import LargeFiles
 from router.spool.duplicates import is_same
 from router.spool.errors import SpoolFailure
 from router.spool.free_space import FreeSpace
-from router.spool.incoming import Incoming, Memory
+from router.spool.incoming import Incoming, MemoryBudget
 from router.spool.jobs import Ask, Commit, Fail, Unsure
 from router.spool.values import Place, Receipt
 from router.spool.writer import Writer
 
 
-class Admission:
-    def __init__(self, store: Store, settings: SpoolSettings, writer: Writer, check: Callable[[], None]) -> None:
+class Intake:
+    def __init__(self, store: Directories, settings: SpoolSettings, writer: Writer, check: Callable[[], None]) -> None:
         """`check` raises what ended the spool, if it has ended."""
-        self.memory = Memory(settings.memory)
+        self.memory = MemoryBudget(settings.memory)
         self.large = LargeFiles(store.files, store.large, self._large_file_failed, store.reserve)
         self.space = FreeSpace(
             look=lambda: store.files.free(store.root),

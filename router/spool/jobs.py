@@ -1,6 +1,6 @@
 """What the event loop asks of the writer's thread, and how it waits for the answer.
 
-A job is put in one thread and taken in the other. Its `Answer` is given a value or an error by the writer, and wakes
+A job is put in one thread and taken in the other. Its `Reply` is given a value or an error by the writer, and wakes
 its task in the event loop's thread. A task that is cancelled stops waiting; the job is done all the same.
 """
 
@@ -12,7 +12,7 @@ from attrs import define, field
 
 from router.model import Envelope
 from router.spool.incoming import Incoming
-from router.spool.ledger.ledger import Outcome
+from router.spool.ledger.ledger import SettledDelivery
 from router.spool.values import Receipt
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 @define(eq=False)
-class Answer(Generic[T]):
+class Reply(Generic[T]):
     """One task's wait for one job."""
 
     error: BaseException | None = None
@@ -86,7 +86,7 @@ class Commit:
 
     incoming: Incoming
     envelope: Envelope
-    answer: "Answer[Receipt | Unsure]" = field(factory=Answer)
+    answer: "Reply[Receipt | Unsure]" = field(factory=Reply)
     compared: Mapping[int, bool] = field(factory=dict)
     """Message ids with which the bytes were compared already, and whether they are the same."""
     unsure: bool = False
@@ -97,7 +97,7 @@ class Commit:
 class Settle:
     """Write down what became of an attempt."""
 
-    outcome: Outcome
+    outcome: SettledDelivery
 
 
 @define(eq=False)
@@ -105,7 +105,7 @@ class Ask(Generic[T]):
     """Run something between two turns, in the writer's thread: a query, or a change by hand."""
 
     question: "Callable[[Writer], T]"
-    answer: Answer[T] = field(factory=Answer)
+    answer: Reply[T] = field(factory=Reply)
 
 
 @define(eq=False)

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import trio
 
-from router.model import Address, Envelope, Purpose
+from router.model import Envelope, Purpose, Recipient
 from router.spool.errors import SpoolUnusable, UnknownMessage
 from router.spool.ledger import queries
 from router.spool.ledger.schema import SCHEMA_VERSION, refuse_newer
@@ -65,7 +65,7 @@ class ReadOnlySpool:
             peer=names[8],
             received=received,
             deliveries=tuple(
-                Address(destination=row.destination, key=row.key, purpose=row.purpose) for row in deliveries
+                Recipient(destination=row.destination, key=row.key, purpose=row.purpose) for row in deliveries
             ),
         )
         where = f"large/{file}" if file else f"segments/{segment:08d} at {offset}" if segment else "damaged or gone"

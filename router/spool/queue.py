@@ -17,7 +17,7 @@ from router.spool.jobs import Ask
 from router.spool.ledger import queries
 from router.spool.offline import Reader
 from router.spool.stored_message import StoredMessage
-from router.spool.values import Action, InstanceDelivery, MessageDetail, QueueRow, Retained, Selection, Totals
+from router.spool.values import InstanceDelivery, MessageDetail, QueueAction, QueueRow, Retained, Selection, Totals
 from router.spool.writer import Changed, Writer
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ _CHANGED_AT_ONCE = 1000
 """Deliveries changed by hand in one turn of the writer."""
 
 
-class Desk(ABC):
+class QueueAdmin(ABC):
     _writer: Writer
     _reader: Reader
 
@@ -73,7 +73,7 @@ class Desk(ABC):
         await self._ask(lambda writer: None)
         return await self._reader.retained(destination, self.clock(), limit)
 
-    async def change(self, selection: Selection, action: Action, destination: str | None = None) -> int:
+    async def change(self, selection: Selection, action: QueueAction, destination: str | None = None) -> int:
         """Do what a person says to the selected deliveries; how many were changed. It is on the disk when this
         returns. `destination` is where released or retried deliveries go that no route wanted; without it they stay
         held. Subscribers are not told: whoever keeps a part of `waiting` reads it anew from the beginning."""
@@ -97,5 +97,7 @@ class Desk(ABC):
         return await ask.answer.wait()
 
 
-def _change(selection: Selection, action: Action, target: str | None, after: queries.Cursor, writer: Writer) -> Changed:
+def _change(
+    selection: Selection, action: QueueAction, target: str | None, after: queries.Cursor, writer: Writer
+) -> Changed:
     return writer.change(selection, action, target, after, _CHANGED_AT_ONCE)

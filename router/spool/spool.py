@@ -17,35 +17,35 @@ import structlog
 import trio
 from attrs import evolve
 
-from router.model import AttemptResult, Envelope, Purpose, SpoolSettings, Waiting
-from router.spool.disk.directories import Store
+from router.model import AttemptResult, Envelope, PendingDelivery, Purpose, SpoolSettings
+from router.spool.disk.directories import Directories
 from router.spool.disk.filesystem import REAL, FileSystem, in_words
 from router.spool.disk.reserve import keep_room_in
 from router.spool.errors import DamagedMessage, SpoolClosed, SpoolFailure, SpoolUnusable, UnknownMessage
 from router.spool.housekeeping import Housekeeping
 from router.spool.incoming import Incoming
-from router.spool.intake import Admission
+from router.spool.intake import Intake
 from router.spool.jobs import Ask, Commit, Settle, Stop
 from router.spool.ledger import backlog
 from router.spool.ledger import maintenance as upkeep
 from router.spool.ledger.backlog import DuePart, Earlier, Part, Position
-from router.spool.ledger.ledger import Outcome
+from router.spool.ledger.ledger import SettledDelivery
 from router.spool.offline import Reader
-from router.spool.queue import Desk
+from router.spool.queue import QueueAdmin
 from router.spool.recovery.recovery import Progress, Recovery
 from router.spool.stored_message import StoredMessage
 from router.spool.values import (
     Damage,
+    LocatedDelivery,
     Place,
     Receipt,
     RecoveryReport,
-    Row,
     SpoolStatistics,
 )
 from router.spool.writer import Writer
 
 T = TypeVar("T")
-OnWaiting = Callable[[str, list[Waiting]], None]
+OnWaiting = Callable[[str, list[PendingDelivery]], None]
 
 _LAG = 0.02
 """Seconds that outcomes may wait for others before the writer hears of them."""
@@ -57,13 +57,13 @@ _PLACES = 8192
 _log = structlog.get_logger("router.spool")
 
 
-class Spool(Desk):
+class Spool(QueueAdmin):
     """Made by `open`. Then `run` must run while it is used, and `close` ends it."""
 
     recovery: RecoveryReport
     """What the start found."""
 
-    def __init__(self, store: Store, settings: SpoolSettings, recovery: Recovery) -> None:
+    def __init__(self, store: Directories, settings: SpoolSettings, recovery: Recovery) -> None:
         self.recovery = recovery.report
         self._store = store
         housekeeping = Housekeeping(store, recovery.segments, recovery.ledger, settings)
@@ -75,7 +75,7 @@ class Spool(Desk):
             housekeeping=housekeeping,
             settings=settings,
         )
-        self._admission = Admission(store, settings, self._writer, self._check)
+        self._admission = Intake(store, settings, self._writer, self._check)
         self._reader = Reader(store.ledger)
         self._places: OrderedDict[int, Place] = OrderedDict()
         self._subscribers: list[OnWaiting] = []
@@ -98,7 +98,7 @@ class Spool(Desk):
 
         SpoolLocked where another process has it; SpoolUnusable, in words. `progress` is called with what is being
         done, bytes done and bytes in all."""
-        store = Store.open(directory, files, settings.reserve)
+        store = Directories.open(directory, files, settings.reserve)
         try:
             recovery = _recovered(store, settings, progress)
             with suppress(sqlite3.Error):  # a full disk is no reason not to start
@@ -223,7 +223,7 @@ class Spool(Desk):
         self._keep_places(part.rows)
         return part
 
-    async def newest(self, destination: str, limit: int) -> list[Row]:
+    async def newest(self, destination: str, limit: int) -> list[LocatedDelivery]:
         """Read what waits, has not failed and has come in last."""
         return await self._rows(lambda writer: backlog.newest(writer.ledger, destination, limit))
 
@@ -233,7 +233,7 @@ class Spool(Desk):
         self._keep_places(part.rows)
         return part
 
-    async def first_of_lanes(self, destination: str, lanes: Collection[str]) -> list[Row]:
+    async def first_of_lanes(self, destination: str, lanes: Collection[str]) -> list[LocatedDelivery]:
         """Read the first delivery of each lane, where it may travel now."""
         return await self._rows(lambda writer: backlog.first_of_lanes(writer.ledger, destination, lanes))
 
@@ -241,13 +241,13 @@ class Spool(Desk):
         """What is known about earlier deliveries of the message's instance to a destination."""
         return await self._ask(lambda writer: backlog.delivered_before(writer.ledger, message_id, destination))
 
-    async def _rows(self, question: Callable[[Writer], list[Row]]) -> list[Row]:
+    async def _rows(self, question: Callable[[Writer], list[LocatedDelivery]]) -> list[LocatedDelivery]:
         rows = await self._ask(lambda writer: writer.unsettled(question(writer)))
         self._keep_places(rows)
         return rows
 
     def clock(self) -> float:
-        """Seconds that routers have been running with this spool, summed up over restarts: what `Waiting.born` is
+        """Seconds that routers have been running with this spool, summed up over restarts: what `PendingDelivery.born` is
         told in. The time of day has no part in it."""
         return self._store.counters.clock()
 
@@ -275,7 +275,7 @@ class Spool(Desk):
     ) -> None:
         """Say what became of an attempt. Written a little later, and before any later question is answered;
         of a delivery that is finished already, forgotten."""
-        outcome = Outcome(message_id=message_id, destination=destination, purpose=purpose, result=result)
+        outcome = SettledDelivery(message_id=message_id, destination=destination, purpose=purpose, result=result)
         if self._error is None:
             self._settled.append(Settle(outcome))
             self._news.set()
@@ -351,7 +351,7 @@ class Spool(Desk):
         if self._error is not None:
             raise self._error
 
-    def _keep_places(self, rows: list[Row]) -> None:
+    def _keep_places(self, rows: list[LocatedDelivery]) -> None:
         for row in rows:
             self._places[row.waiting.message_id] = row.place
         while len(self._places) > _PLACES:
@@ -362,9 +362,9 @@ class Spool(Desk):
             if message_id in self._places:
                 self._places[message_id] = place
 
-    def _hand_out(self, rows: list[Row]) -> None:
+    def _hand_out(self, rows: list[LocatedDelivery]) -> None:
         self._keep_places(rows)
-        by_destination: dict[str, list[Waiting]] = {}
+        by_destination: dict[str, list[PendingDelivery]] = {}
         for row in rows:
             by_destination.setdefault(row.waiting.destination, []).append(row.waiting)
         for destination, waiting in by_destination.items():
@@ -383,7 +383,7 @@ class Spool(Desk):
             job.answer.wake()
 
 
-def _recovered(store: Store, settings: SpoolSettings, progress: Progress | None) -> Recovery:
+def _recovered(store: Directories, settings: SpoolSettings, progress: Progress | None) -> Recovery:
     """One that a full disk cuts short begins again with a part of the reserve."""
     while True:
         try:

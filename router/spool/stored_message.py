@@ -17,7 +17,7 @@ from isal.isal_zlib import crc32
 from router.concurrency import DISK_OUT
 from router.model import Envelope
 from router.spool.disk import record
-from router.spool.disk.directories import Store
+from router.spool.disk.directories import Directories
 from router.spool.disk.filesystem import FileSystem, is_no_room
 from router.spool.disk.segments import segment_name
 from router.spool.errors import DamagedMessage, OutOfSpace
@@ -105,7 +105,7 @@ class StoredMessage:
 
     @classmethod
     async def open(
-        cls, store: Store, message_id: int, place: Place, nonce: bytes, damaged: Callable[[str], None]
+        cls, store: Directories, message_id: int, place: Place, nonce: bytes, damaged: Callable[[str], None]
     ) -> Self:
         """FileNotFoundError where the place has no file: the message moved, or is gone. DamagedMessage; OutOfSpace
         where no more files can be open."""
@@ -132,7 +132,7 @@ class StoredMessage:
 
     @classmethod
     async def _decode(
-        cls, store: Store, fd: int, message_id: int, place: Place, nonce: bytes, damaged: Callable[[str], None]
+        cls, store: Directories, fd: int, message_id: int, place: Place, nonce: bytes, damaged: Callable[[str], None]
     ) -> tuple[Self, bool]:
         """The message without its descriptor, and whether it needs none: all of it has been read."""
         head = await _read(store.files, fd, min(place.length, _HEAD), place.offset)

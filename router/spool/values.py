@@ -5,7 +5,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from router.model import Cause, DeliveryState, Envelope, Purpose, Waiting
+from router.model import Cause, DeliveryState, Envelope, PendingDelivery, Purpose
 
 
 @frozen(kw_only=True)
@@ -37,10 +37,10 @@ class Place:
 
 
 @frozen
-class Row:
+class LocatedDelivery:
     """A waiting delivery, and where its message lies."""
 
-    waiting: Waiting
+    waiting: PendingDelivery
     place: Place
 
 
@@ -90,11 +90,11 @@ class Totals:
     discarded: int = 0
 
 
-class Action(Enum):
+class QueueAction(Enum):
     """What a person can do to deliveries."""
 
     HOLD = "hold"
-    """Waiting ones: stop trying."""
+    """PendingDelivery ones: stop trying."""
     RELEASE = "release"
     """Held ones: wait again."""
     RETRY = "retry"

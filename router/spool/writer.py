@@ -17,7 +17,7 @@ from attrs import frozen
 
 from router.model import Purpose, SpoolSettings
 from router.spool import decisions
-from router.spool.disk.directories import Store
+from router.spool.disk.directories import Directories
 from router.spool.disk.filesystem import is_for_now, is_locked
 from router.spool.disk.segments import Segments
 from router.spool.errors import OutOfSpace, SpoolClosed, SpoolError, SpoolFailure
@@ -26,8 +26,8 @@ from router.spool.housekeeping import Housekeeping
 from router.spool.jobs import Ask, Commit, Fail, Job, Settle, Stop
 from router.spool.ledger import backlog, queries
 from router.spool.ledger import maintenance as upkeep
-from router.spool.ledger.ledger import Entry, Finished, Ledger, Outcome
-from router.spool.values import Action, Decision, Place, Row, Selection
+from router.spool.ledger.ledger import Finished, Ledger, LedgerEntry, SettledDelivery
+from router.spool.values import Decision, LocatedDelivery, Place, QueueAction, Selection
 
 T = TypeVar("T")
 
@@ -62,7 +62,7 @@ class Writer:
     def __init__(
         self,
         *,
-        store: Store,
+        store: Directories,
         segments: Segments,
         ledger: Ledger,
         housekeeping: Housekeeping,
@@ -74,7 +74,7 @@ class Writer:
         self.housekeeping = housekeeping
         self.group = GroupCommit(store, segments, ledger, settings)
         self.failure: SpoolFailure | None = None
-        self.on_rows: Callable[[list[Row]], None] = lambda rows: None
+        self.on_rows: Callable[[list[LocatedDelivery]], None] = lambda rows: None
         """Called in this thread when the ledger has new waiting deliveries."""
         self.on_answers: Callable[[list[Commit | Ask[Any]]], None] = lambda jobs: None
         """Called in this thread when jobs have their answers."""
@@ -85,10 +85,10 @@ class Writer:
         self._counters = store.counters_file
         self._saved = time.monotonic()
         self._stopping = False
-        self._entries: list[Entry] = []
+        self._entries: list[LedgerEntry] = []
         self._unwritten: set[str] = set()
         """Their SOP Instance UIDs."""
-        self._outcomes: list[Outcome] = []
+        self._outcomes: list[SettledDelivery] = []
         self._decided: list[tuple[Decision, int]] = []
         """What operators decided, and the segment that has it, where the ledger had no room after all."""
         self._due = 0.0
@@ -243,7 +243,7 @@ class Writer:
                 self._put_off(is_locked(error))
                 return False
             raise SpoolFailure(f"writing to the ledger failed: {error}") from error
-        rows: list[Row] = []
+        rows: list[LocatedDelivery] = []
         if self._is_put_off:  # who asked meanwhile did not hear of these
             rows = self.unsettled([row for entry in self._entries for row in entry.rows()])
         self._entries, self._outcomes, self._decided, self._unwritten = [], [], [], set()
@@ -272,7 +272,7 @@ class Writer:
         return finished, by_hand, freed
 
     def change(
-        self, selection: Selection, action: Action, target: str | None, after: queries.Cursor, limit: int
+        self, selection: Selection, action: QueueAction, target: str | None, after: queries.Cursor, limit: int
     ) -> Changed:
         """One step of what an operator asks for, of at most `limit` deliveries: durable in a segment, then in the
         ledger.
@@ -316,7 +316,7 @@ class Writer:
                 if not self.segments.relieve(error):
                     raise
 
-    def unsettled(self, rows: list[Row]) -> list[Row]:
+    def unsettled(self, rows: list[LocatedDelivery]) -> list[LocatedDelivery]:
         """Those of which no outcome is known that the ledger could not take yet: they do not wait as it says."""
         known = {(one.message_id, one.destination) for one in self._outcomes if one.purpose is Purpose.SEND}
         if not known:

@@ -20,7 +20,7 @@ from pdu import (
     RoleSelection,
     UserInformation,
 )
-from router.config import Limits, Router
+from router.config import Limits, RouterSettings
 from router.dimse import Command, Status
 from router.services import SERVICES
 from tests.support.harness import (
@@ -204,7 +204,7 @@ async def test_the_numbers_of_association_establishment_are_those_of_the_router(
     assert numbers == [Limits().associations, Limits().associations_per_peer]
     titles = (accept.calling_ae_title, accept.called_ae_title)
     assert titles == (request.calling_ae_title, request.called_ae_title)
-    assert Router().maximum_pdu_length == information.maximum_length
+    assert RouterSettings().maximum_pdu_length == information.maximum_length
 
 
 REJECTED: dict[Rejection, tuple[str, dict[str, Any], dict[str, Any]]] = {

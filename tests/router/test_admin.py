@@ -15,11 +15,11 @@ import trio
 from attrs import define, field, frozen
 from structlog.testing import capture_logs
 
-from router.config import Admin, Endpoint
-from router.model import Address, Envelope, SpoolSettings
+from router.config import AdminSettings, Endpoint
+from router.model import Envelope, Recipient, SpoolSettings
 from router.services.mpps.intake import NotDiscarded
-from router.spool import Action, Selection, Spool, StoredMessage
-from router.state_store import State
+from router.spool import QueueAction, Selection, Spool, StoredMessage
+from router.state_store import StateStore
 from router.web.admin import AdminServer, Controls, application
 from router.web.admin.api import BODY_CAP
 from router.web.admin.export import CHUNK
@@ -89,7 +89,7 @@ class API:
             called_ae="ROUTER",
             peer="127.0.0.1",
             received=0.0,
-            deliveries=tuple(Address(destination=name) for name in destinations),
+            deliveries=tuple(Recipient(destination=name) for name in destinations),
         )
         receipt = await self.spool.commit(incoming, envelope)
         return receipt.message_id
@@ -101,7 +101,7 @@ async def serving(folder: Path, settings: SpoolSettings | None = None) -> AsyncI
     spool = await trio.to_thread.run_sync(Spool.open, folder / "spool", settings)
     try:
         api = API(spool)
-        state = State.open(folder / "spool", spool)
+        state = StateStore.open(folder / "spool", spool)
         controls = Controls(
             status=api.status,
             spool=spool,
@@ -111,7 +111,7 @@ async def serving(folder: Path, settings: SpoolSettings | None = None) -> AsyncI
         )
         async with trio.open_nursery() as nursery:
             await nursery.start(spool.run)
-            server = await AdminServer.bind(Admin(listen=ANY_PORT))
+            server = await AdminServer.bind(AdminSettings(listen=ANY_PORT))
             nursery.start_soon(server.run, application(controls))
             api.address = str(server.bound)
             yield api
@@ -267,7 +267,7 @@ async def test_an_export_whose_message_was_finished_meanwhile_says_so(
 
         async def finished_meanwhile(self: StoredMessage, buffer: memoryview, offset: int) -> int:
             if offset + len(buffer) >= self.data_length > offset:
-                assert await served.spool.change(Selection(message_ids=(number,)), Action.DISCARD) == 1
+                assert await served.spool.change(Selection(message_ids=(number,)), QueueAction.DISCARD) == 1
                 content = bytearray(segment.read_bytes())
                 at = content.index(instance.data)
                 content[at + 40_000 : at + size] = bytes(size - 40_000)
@@ -404,4 +404,4 @@ async def test_an_address_in_use_is_named(api: Any) -> None:
     async with api() as served:
         host, _, port = served.address.rpartition(":")
         with pytest.raises(OSError, match=served.address):
-            await AdminServer.bind(Admin(listen=Endpoint(host=host, port=int(port))))
+            await AdminServer.bind(AdminSettings(listen=Endpoint(host=host, port=int(port))))

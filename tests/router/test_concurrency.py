@@ -9,7 +9,7 @@ from attrs import evolve
 import router
 from router.concurrency import COMPUTING, DISK_IN, DISK_OUT, STATE
 from router.spool.disk.counters import Counters
-from router.state_store import State
+from router.state_store import StateStore
 from tests.router.spool.test_spool import SETTINGS, running, store
 
 PATIENCE = 20.0
@@ -48,7 +48,7 @@ async def test_a_large_data_set_comes_in_while_every_other_lane_is_taken(tmp_pat
 
 
 async def test_the_state_changes_while_every_other_lane_is_taken(tmp_path: Path) -> None:
-    state = State.open(tmp_path, Counters())
+    state = StateStore.open(tmp_path, Counters())
     state.define("CREATE TABLE IF NOT EXISTS facts (name TEXT)")
     for lane in (trio.to_thread.current_default_thread_limiter(), DISK_IN, DISK_OUT, COMPUTING):
         for _ in range(int(lane.available_tokens)):

@@ -9,9 +9,9 @@ import pytest
 
 from router.config import (
     TLS,
-    Access,
-    Admin,
-    Commitment,
+    AccessSettings,
+    AdminSettings,
+    CommitmentSettings,
     Config,
     Limits,
     Listener,
@@ -19,9 +19,9 @@ from router.config import (
     PeerCommitment,
     Retry,
     Route,
-    Router,
+    RouterSettings,
     Statuses,
-    Storage,
+    StorageSettings,
     Timeouts,
     Verification,
     load,
@@ -30,25 +30,25 @@ from router.config import (
 from router.config.conditions import ASSOCIATION_KEYS
 from router.config.load import TABLES
 from router.config.reading import readable
-from router.config.values import MPPS, Spool
+from router.config.values import MPPSSettings, SpoolTable
 
 TOP = Path(__file__).parents[2]
 REFERENCE = TOP / "router.toml"
 DOCS = TOP / "docs" / "configuration.md"
 
 CLASSES: dict[str, type[attrs.AttrsInstance]] = {
-    "[router]": Router,
+    "[router]": RouterSettings,
     "[[listeners]]": Listener,
     "[timeouts]": Timeouts,
     "[limits]": Limits,
-    "[access]": Access,
+    "[access]": AccessSettings,
     "[statuses]": Statuses,
     "[verification]": Verification,
-    "[storage]": Storage,
-    "[commitment]": Commitment,
-    "[mpps]": MPPS,
-    "[spool]": Spool,
-    "[admin]": Admin,
+    "[storage]": StorageSettings,
+    "[commitment]": CommitmentSettings,
+    "[mpps]": MPPSSettings,
+    "[spool]": SpoolTable,
+    "[admin]": AdminSettings,
     "[admin.tls]": TLS,
     "[peers.NAME]": Peer,
     "retry": Retry,

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from router.services.commitment import store as commitments
-from router.services.commitment.store import Stage
-from router.services.commitment.transaction import Outcome, Reference, Result
+from router.services.commitment.store import TransactionStage
+from router.services.commitment.transaction import InstanceResult, Reference, TransactionOutcome
 from router.services.mpps import store as steps
-from router.services.mpps.attributes import Stage as StepStage
+from router.services.mpps.attributes import StepStatus as StepStage
 from router.services.mpps.store import Step, StepMessage
 from router.spool.disk.counters import Counters
 from router.state_file import NAME
-from router.state_store import State
+from router.state_store import StateStore
 from tests.router.services.commitment.test_forgetting import commitment
 from tests.support.harness import IMPLICIT
 
@@ -58,9 +58,9 @@ def uids(connection: sqlite3.Connection) -> set[str]:
 
 
 def finish(connection: sqlite3.Connection, number: int, clock: float) -> None:
-    taken, _ = commitments.take(connection, commitment(number, Stage.OPEN), [REFERENCE], ["pacs"])
-    commitments.conclude(connection, taken.id, Outcome((Result(REFERENCE, 0),)), clock)
-    commitments.advance(connection, taken.id, Stage.FINISHED)
+    taken, _ = commitments.take(connection, commitment(number, TransactionStage.OPEN), [REFERENCE], ["pacs"])
+    commitments.conclude(connection, taken.id, TransactionOutcome((InstanceResult(REFERENCE, 0),)), clock)
+    commitments.advance(connection, taken.id, TransactionStage.FINISHED)
 
 
 def test_steps_are_forgotten_by_running_time(tables: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,14 +107,14 @@ def test_state_of_an_earlier_revision_is_dated_now_and_raises_the_clock(tmp_path
     )
     steps.add_message(old, StepMessage(message_id=4711, uid="1.2", kind="N-CREATE-RQ", stage=StepStage.IN_PROGRESS))
     old.execute("INSERT INTO procedure_step_questions VALUES ('1.2', x'00', ?)", (time.time(),))
-    taken, _ = commitments.take(old, commitment(1, Stage.FINISHED), [REFERENCE], ["pacs"])
+    taken, _ = commitments.take(old, commitment(1, TransactionStage.FINISHED), [REFERENCE], ["pacs"])
     old.execute("UPDATE commitments SET decided = 1.0, born = 6000000.0 WHERE id = ?", (taken.id,))
     old.commit()
     old.close()
 
     for _ in range(2):
         counters = Counters()
-        state = State.open(tmp_path, counters)
+        state = StateStore.open(tmp_path, counters)
         state.define(steps.SCHEMA, steps.migrate)
         state.define(commitments.SCHEMA, commitments.migrate)
         assert counters.clock() >= 6_000_000

@@ -15,7 +15,7 @@ from router import state_file
 from router.spool import OutOfSpace, SpoolFailure, SpoolUnusable
 from router.spool.disk.counters import Counters
 from router.state_file import NAME, mark_corrupt
-from router.state_store import State
+from router.state_store import StateStore
 
 DAY = 86400.0
 SCHEMA = """
@@ -25,8 +25,8 @@ CREATE INDEX IF NOT EXISTS marks_word ON marks (word);
 _ADD, _ROW = "INSERT INTO marks (word) VALUES (?)", ("word" * 500,)
 
 
-def opened(folder: Path, counters: Counters | None = None) -> State:
-    state = State.open(folder, counters or Counters())
+def opened(folder: Path, counters: Counters | None = None) -> StateStore:
+    state = StateStore.open(folder, counters or Counters())
     state.define(SCHEMA)
     return state
 

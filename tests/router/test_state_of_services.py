@@ -9,14 +9,14 @@ import pytest
 import trio
 
 from router.spool.disk.counters import Counters
-from router.state_store import State
+from router.state_store import StateStore
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS marks (mark INTEGER PRIMARY KEY)"
 
 
 @asynccontextmanager
-async def state(folder: Path) -> AsyncIterator[State]:
-    opened = State.open(folder, Counters())
+async def state(folder: Path) -> AsyncIterator[StateStore]:
+    opened = StateStore.open(folder, Counters())
     try:
         opened.define(SCHEMA)
         yield opened

@@ -16,7 +16,7 @@ import trio
 from attrs import define, field, frozen
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from router.association import AssociationError, Requestor, Target, plan_contexts
+from router.association import AssociationError, RemoteAE, Requestor, plan_contexts
 from router.config import Config, Timeouts
 from router.dimse import DATA_SET, Command, CommandField, Priority, Response, Status
 from tests.support.objects import Instance, ct
@@ -31,10 +31,10 @@ LARGE_OBJECT: Final = "100KB"
 """`large_object` of the router, between the two."""
 
 
-def target_at(port: int, calling_ae: str = "BENCH") -> Target:
+def target_at(port: int, calling_ae: str = "BENCH") -> RemoteAE:
     """Somebody on this machine, whatever the name."""
     router = Config().router
-    return Target(
+    return RemoteAE(
         host=HOST,
         port=port,
         called_ae="ROUTER",

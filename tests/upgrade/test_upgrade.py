@@ -17,7 +17,7 @@ from attrs import define
 from router.model import DeliveryState, Purpose
 from router.services.commitment import store as records
 from router.services.commitment.attributes import CommitmentRequest
-from router.spool import Action, Selection
+from router.spool import QueueAction, Selection
 from router.spool.decisions import needed_in
 from router.spool.ledger.schema import EARLIER
 from tests.router.services.commitment.peers import CommittingArchive, Modality, instances
@@ -159,7 +159,7 @@ async def test_what_was_held_goes_when_it_is_released_and_what_was_discarded_nev
             ("2.25.6", "vna", "held"),
             ("2.25.8", "", "no"),
         ]
-        assert await house.running.spool.change(Selection(), Action.RELEASE, "vna") == 3
+        assert await house.running.spool.change(Selection(), QueueAction.RELEASE, "vna") == 3
         house.running.router._dispatcher.rescan()
         await house.running.until("vna", delivered=6, waiting=0, in_flight=0)
         await house.running.until("strict", delivered=1)

@@ -12,7 +12,14 @@ from router.dicom.dataset import EXPLICIT_LE, DataSet, Element, read, write
 from router.dicom.encoding import MalformedDataSet
 from router.dicom.uids import is_uid
 from router.dimse import Status
-from router.services.commitment.transaction import COMMITTED, FailureReason, Outcome, Reference, Result, Word
+from router.services.commitment.transaction import (
+    COMMITTED,
+    FailureReason,
+    InstanceResult,
+    Reference,
+    TransactionOutcome,
+    Word,
+)
 
 STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"
 """Storage Commitment Push Model SOP Class."""
@@ -124,7 +131,7 @@ def read_report(data: bytes, transfer_syntax: str, event_type: int) -> ArchiveRe
     return ArchiveReport(transaction_uid=_uid_of(tree, TRANSACTION_UID, "Transaction UID"), words=words)
 
 
-def write_report(transaction_uid: str, outcome: Outcome, transfer_syntax: str) -> bytes:
+def write_report(transaction_uid: str, outcome: TransactionOutcome, transfer_syntax: str) -> bytes:
     """The data set for the modality. Retrieve AE Title stands once where it is the same for all that is committed."""
     titles = {result.retrieve_ae for result in outcome.committed}
     common = titles.pop() if len(titles) == 1 else ""
@@ -146,12 +153,12 @@ def _reference(reference: Reference) -> dict[int, Element]:
     }
 
 
-def _committed(result: Result, *, with_title: bool) -> DataSet:
+def _committed(result: InstanceResult, *, with_title: bool) -> DataSet:
     item = _reference(result.reference)
     return {RETRIEVE_AE_TITLE: _ae(result.retrieve_ae), **item} if with_title and result.retrieve_ae else item
 
 
-def _failed(result: Result) -> DataSet:
+def _failed(result: InstanceResult) -> DataSet:
     return {**_reference(result.reference), FAILURE_REASON: Element("US", result.reason.to_bytes(2, "little"))}
 
 

@@ -11,10 +11,10 @@ from attrs import evolve
 
 from router.dicom.dataset import IMPLICIT_LE
 from router.dimse import DATA_SET, Command, CommandField, Response, Status, StatusClass, encode, status_class
-from router.model import Address, Cause, DeliveryState, Envelope, Result, Waiting
+from router.model import Cause, DeliveryState, Envelope, PendingDelivery, Recipient, Result
 from router.services.commitment.attributes import REQUEST_ACTION, STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE
 from router.services.commitment.policy import SERVICE
-from router.services.commitment.store import Commitment
+from router.services.commitment.store import StoredTransaction
 from router.services.commitment.transaction import FailureReason
 from router.spool import Selection, Spool
 
@@ -30,7 +30,7 @@ _REASONS: Final[dict[int, FailureReason]] = {
 }
 
 
-async def send_request(spool: Spool, commitment: Commitment, archive: str, uid: str, data_set: bytes) -> None:
+async def send_request(spool: Spool, commitment: StoredTransaction, archive: str, uid: str, data_set: bytes) -> None:
     """Ask an archive, once: where the request is in the spool already, nothing happens."""
     command = Command(
         field=CommandField.N_ACTION_RQ,
@@ -43,7 +43,7 @@ async def send_request(spool: Spool, commitment: Commitment, archive: str, uid: 
     await _send(spool, commitment, command, uid, archive, IMPLICIT_LE, data_set)
 
 
-async def send_report(spool: Spool, commitment: Commitment, event_type: int, data_set: bytes) -> None:
+async def send_report(spool: Spool, commitment: StoredTransaction, event_type: int, data_set: bytes) -> None:
     """Tell the modality, once."""
     command = Command(
         field=CommandField.N_EVENT_REPORT_RQ,
@@ -58,7 +58,13 @@ async def send_report(spool: Spool, commitment: Commitment, event_type: int, dat
 
 
 async def _send(
-    spool: Spool, commitment: Commitment, command: Command, uid: str, to: str, transfer_syntax: str, data_set: bytes
+    spool: Spool,
+    commitment: StoredTransaction,
+    command: Command,
+    uid: str,
+    to: str,
+    transfer_syntax: str,
+    data_set: bytes,
 ) -> None:
     unfinished = evolve(selection(uid, to), states=frozenset({DeliveryState.WAITING, DeliveryState.HELD}))
     if await spool.queue(unfinished, limit=1):  # a crash came between the spool and the record of it
@@ -75,7 +81,7 @@ async def _send(
         called_ae=commitment.called_ae,
         peer=commitment.address,
         received=time.time(),
-        deliveries=(Address(destination=to),),
+        deliveries=(Recipient(destination=to),),
     )
     await spool.commit_bytes(data_set, envelope)
 
@@ -85,7 +91,7 @@ def selection(uid: str, to: str | None = None) -> Selection:
     return Selection(service=SERVICE, sop_instance_uid=uid, destination=to)
 
 
-def outcome(delivery: Waiting, response: Response) -> Result:
+def outcome(delivery: PendingDelivery, response: Response) -> Result:
     """PS3.4 J.3.2, J.3.3: a report is owed until it is answered 0000H. A request that the archive has already is one
     of ours whose answer got lost; for want of resources it is tried again; other failures are the archive's word."""
     if status_class(response.status) in (StatusClass.SUCCESS, StatusClass.WARNING):

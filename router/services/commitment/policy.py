@@ -8,7 +8,7 @@ from typing import Final
 
 from attrs import frozen
 
-from router.config import Commitment, Route
+from router.config import CommitmentSettings, Route
 from router.model import DeliveryState
 from router.routing import Facts, RoutingTable
 from router.services.commitment.transaction import Clause, Policy, Reference
@@ -18,7 +18,7 @@ SERVICE: Final = "storage-commitment"
 
 
 @frozen(kw_only=True)
-class Terms:
+class PolicyTerms:
     """What the configuration says of a request."""
 
     policy: Policy
@@ -28,15 +28,15 @@ class Terms:
     grace: float
 
 
-class Planner:
+class PolicyPlanner:
     """The routes of a configuration, as far as they are about storage commitment."""
 
-    def __init__(self, routes: Iterable[Route], defaults: Commitment) -> None:
+    def __init__(self, routes: Iterable[Route], defaults: CommitmentSettings) -> None:
         self._routes = {route.name: route for route in routes if route.service == SERVICE}
         self._table = RoutingTable(self._routes.values())
         self._defaults = defaults
 
-    def terms(self, facts: Facts) -> Terms:
+    def terms(self, facts: Facts) -> PolicyTerms:
         """Every route that matches has its policy met, with the latest deadline and the longest grace of them."""
         match = self._table.match(facts)
         routes = [self._routes[name] for name in match.routes]
@@ -44,7 +44,7 @@ class Planner:
         for route in routes:
             among, at_least = route.require.of(route.to)
             clauses.append(Clause(among, at_least))
-        return Terms(
+        return PolicyTerms(
             policy=tuple(clauses),
             archives=match.destinations,
             deadline=max((route.deadline for route in routes), default=self._defaults.deadline),
@@ -53,7 +53,7 @@ class Planner:
 
 
 @frozen
-class Plan:
+class CommitmentPolicy:
     """For each reference the number of its policy; and who is asked."""
 
     policies: tuple[Policy, ...]
@@ -61,7 +61,9 @@ class Plan:
     archives: tuple[str, ...]
 
 
-def plan_by_deliveries(references: Sequence[Reference], found: Mapping[str, Sequence[InstanceDelivery]]) -> Plan:
+def plan_by_deliveries(
+    references: Sequence[Reference], found: Mapping[str, Sequence[InstanceDelivery]]
+) -> CommitmentPolicy:
     """Without a route: an instance is to be promised by every archive that it was addressed to; one that the router
     never saw, by all archives of the others. Of nothing but such, nobody can promise anything."""
     going = {uid: _archives(deliveries) for uid, deliveries in found.items()}
@@ -72,7 +74,7 @@ def plan_by_deliveries(references: Sequence[Reference], found: Mapping[str, Sequ
         names = going.get(reference.sop_instance_uid) or archives
         policy_of.append(numbers.setdefault(names, len(numbers)))
     policies = tuple((Clause(names, len(names)),) if names else () for names in numbers)
-    return Plan(policies, tuple(policy_of), archives)
+    return CommitmentPolicy(policies, tuple(policy_of), archives)
 
 
 def _archives(deliveries: Iterable[InstanceDelivery]) -> tuple[str, ...]:

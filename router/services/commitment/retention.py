@@ -21,13 +21,13 @@ from pydicom.uid import generate_uid
 from router.config import Config, Peer
 from router.dicom.dataset import IMPLICIT_LE
 from router.dimse import describe
-from router.model import Address, AttemptResult, DeliveryState, Purpose, Result, Waiting
+from router.model import AttemptResult, DeliveryState, PendingDelivery, Purpose, Recipient, Result
 from router.services.commitment import store as records
-from router.services.commitment.store import Commitment, Stage
-from router.services.commitment.transaction import COMMITTED, Clause, FailureReason, Outcome, Reference
-from router.services.commitment.transaction import Result as Said
-from router.spool import Action, OutOfSpace, QueueRow, Selection, Spool, SpoolError
-from router.state_store import State
+from router.services.commitment.store import StoredTransaction, TransactionStage
+from router.services.commitment.transaction import COMMITTED, Clause, FailureReason, Reference, TransactionOutcome
+from router.services.commitment.transaction import InstanceResult as Said
+from router.spool import OutOfSpace, QueueAction, QueueRow, Selection, Spool, SpoolError
+from router.state_store import StateStore
 
 _CHUNK: Final = 512 << 10
 _C_STORE: Final = "C-STORE-RQ"
@@ -44,10 +44,12 @@ class _Due:
     """Since it was asked last."""
 
 
-class Proactive:
+class Retention:
     """Told by `settled` and `conclude`."""
 
-    def __init__(self, config: Config, spool: Spool, state: State, begin: Callable[[Commitment], None]) -> None:
+    def __init__(
+        self, config: Config, spool: Spool, state: StateStore, begin: Callable[[StoredTransaction], None]
+    ) -> None:
         self._spool, self._state, self._begin = spool, state, begin
         self._due: dict[str, _Due] = {}
         self._busy: set[str] = set()
@@ -60,7 +62,7 @@ class Proactive:
         self._peers = {peer.name: peer for peer in config.peers.values() if peer.commitment.request}
         self._news.set()
 
-    def settled(self, delivery: Waiting, result: Result) -> None:
+    def settled(self, delivery: PendingDelivery, result: Result) -> None:
         """A delivery of whatever kind."""
         peer = self._peers.get(delivery.destination)
         if peer is None or result is not Result.DELIVERED or delivery.kind != _C_STORE:
@@ -95,10 +97,10 @@ class Proactive:
         asked = await self._gather(peer)
         if not asked:
             return
-        commitment = Commitment(
+        commitment = StoredTransaction(
             uid=str(generate_uid(prefix=None)),
             fingerprint=b"",
-            stage=Stage.OPEN,
+            stage=TransactionStage.OPEN,
             calling_ae=self._title,
             called_ae=peer.ae_title,
             address="",
@@ -129,7 +131,7 @@ class Proactive:
         found = await self._spool.retained(peer.name, batch)
         while abandoned := tuple(one.message_id for one in found if one.abandoned):
             selection = Selection(message_ids=abandoned, destination=peer.name, purpose=Purpose.RETAIN)
-            await self._spool.change(selection, Action.DISCARD)
+            await self._spool.change(selection, QueueAction.DISCARD)
             found = await self._spool.retained(peer.name, batch)
         totals = (await self._spool.totals(Purpose.RETAIN)).get(peer.name)
         if totals is not None and totals.waiting > len(found):
@@ -139,7 +141,7 @@ class Proactive:
             asked.setdefault(Reference(one.sop_class_uid, one.sop_instance_uid), []).append(one.message_id)
         return asked
 
-    async def conclude(self, commitment: Commitment, outcome: Outcome) -> None:
+    async def conclude(self, commitment: StoredTransaction, outcome: TransactionOutcome) -> None:
         """What the peer's word means for the objects that it was asked about. Doing it twice does no harm."""
         (inquiry,) = await self._state.read(partial(records.inquiries, number=commitment.id))
         peer = self._peers.get(inquiry.archive)
@@ -203,7 +205,7 @@ class Proactive:
                         await incoming.write(buffer[:size])
                         offset += size
                     await incoming.finish()
-                    envelope = evolve(message.envelope, deliveries=(Address(destination=archive),))
+                    envelope = evolve(message.envelope, deliveries=(Recipient(destination=archive),))
                     await self._spool.commit(incoming, envelope)
                 finally:
                     await incoming.discard()

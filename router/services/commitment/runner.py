@@ -10,30 +10,32 @@ from typing import Final
 import structlog
 import trio
 
-from router.model import AttemptResult, Result, Waiting
+from router.model import AttemptResult, PendingDelivery, Result
 from router.services.commitment import store as records
 from router.services.commitment.policy import SERVICE
-from router.services.commitment.store import Commitment, Stage
-from router.services.commitment.transaction_actor import Actor, Conclude, Surroundings, Watch
+from router.services.commitment.store import StoredTransaction, TransactionStage
+from router.services.commitment.transaction_actor import Conclude, TransactionActor, TransactionContext, Watch
 from router.spool import OutOfSpace, Spool, SpoolClosed, SpoolFailure
-from router.state_store import State
+from router.state_store import StateStore
 
 _TURNS: Final = 4
-"""Actors that have their instances in memory at a time."""
+"""TransactionRunner that have their instances in memory at a time."""
 _RESTART: Final = 5.0
 """Seconds before an actor that crashed is started again."""
 
 log = structlog.get_logger()
 
 
-class Actors:
+class TransactionRunner:
     """Told by the service; they tell nobody but the spool."""
 
-    def __init__(self, spool: Spool, state: State, destination_of: Callable[[str], str], conclude: Conclude) -> None:
+    def __init__(
+        self, spool: Spool, state: StateStore, destination_of: Callable[[str], str], conclude: Conclude
+    ) -> None:
         self._state = state
         self._watch = Watch()
         turns = trio.CapacityLimiter(_TURNS)
-        self._around = Surroundings(
+        self._around = TransactionContext(
             spool=spool,
             state=state,
             watch=self._watch,
@@ -41,7 +43,7 @@ class Actors:
             destination_of=destination_of,
             conclude=conclude,
         )
-        self._actors: dict[int, Actor] = {}
+        self._actors: dict[int, TransactionActor] = {}
         self._nursery: trio.Nursery | None = None
         spool.subscribe(self._arrived)
 
@@ -56,15 +58,15 @@ class Actors:
                 self._nursery = None
                 self._actors.clear()
 
-    def start(self, commitment: Commitment) -> None:
+    def start(self, commitment: StoredTransaction) -> None:
         """What comes while nothing runs, `run` finds in the records."""
         if self._nursery is not None and commitment.id not in self._actors:
-            self._actors[commitment.id] = Actor(commitment, self._around)
+            self._actors[commitment.id] = TransactionActor(commitment, self._around)
             self._nursery.start_soon(self._keep_running, commitment)
 
-    async def _keep_running(self, commitment: Commitment) -> None:
+    async def _keep_running(self, commitment: StoredTransaction) -> None:
         """One transaction's crash is no other's."""
-        while commitment.stage is not Stage.FINISHED:
+        while commitment.stage is not TransactionStage.FINISHED:
             try:
                 await self._actors[commitment.id].run()
                 break
@@ -78,22 +80,22 @@ class Actors:
             fresh = await self._state.read(partial(records.load_by_id, number=commitment.id))
             assert fresh is not None, "a transaction that is not finished is not forgotten"
             commitment = fresh
-            self._actors[commitment.id] = Actor(commitment, self._around)
+            self._actors[commitment.id] = TransactionActor(commitment, self._around)
         del self._actors[commitment.id]
 
     # What they are told
 
-    def _arrived(self, destination: str, deliveries: Sequence[Waiting]) -> None:
+    def _arrived(self, destination: str, deliveries: Sequence[PendingDelivery]) -> None:
         for delivery in deliveries:
             if delivery.service != SERVICE:
                 self._watch.arrived(delivery.sop_instance_uid)
 
-    def settled(self, delivery: Waiting, result: Result) -> None:
+    def settled(self, delivery: PendingDelivery, result: Result) -> None:
         """A delivery of an instance."""
         if result is not Result.RETRY:
             self._watch.settled(delivery.destination, delivery.sop_instance_uid)
 
-    def carried(self, delivery: Waiting, result: AttemptResult) -> None:
+    def carried(self, delivery: PendingDelivery, result: AttemptResult) -> None:
         """A delivery of an N-ACTION of ours."""
         if result.result is not Result.RETRY:
             self._watch.carried(delivery.sop_instance_uid, result)

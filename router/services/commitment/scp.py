@@ -1,4 +1,4 @@
-"""Storage Commitment Push Model (PS3.4 Annex J): asked once, asked again of every archive, answered on their word.
+"""Storage StoredTransaction Push Model (PS3.4 Annex J): asked once, asked again of every archive, answered on their word.
 
 As SCP towards modalities: a request is judged and durable before it is answered 0000H; then its actor sees it
 through. As SCU towards archives: their reports are taken on the association that we opened and on one that they open,
@@ -20,17 +20,17 @@ from router.concurrency import compute
 from router.config import Config, Peer, visitor
 from router.dicom.dataset import IMPLICIT_LE, TRANSFER_SYNTAXES
 from router.dimse import Command, CommandField, Response, Status, response_to
-from router.model import AttemptResult, Result, Waiting
+from router.model import AttemptResult, PendingDelivery, Result
 from router.routing import Facts
-from router.services.base import Allowance, BaseService, Change, House, Request
+from router.services.base import Allowance, BaseService, Change, Request, ServiceContext
 from router.services.commitment import attributes as content
 from router.services.commitment import messages
 from router.services.commitment import store as records
 from router.services.commitment.attributes import ArchiveReport, CommitmentRequest, Unacceptable
-from router.services.commitment.policy import SERVICE, Planner
-from router.services.commitment.retention import Proactive
-from router.services.commitment.runner import Actors
-from router.services.commitment.store import Commitment, Stage
+from router.services.commitment.policy import SERVICE, PolicyPlanner
+from router.services.commitment.retention import Retention
+from router.services.commitment.runner import TransactionRunner
+from router.services.commitment.store import StoredTransaction, TransactionStage
 from router.services.commitment.transaction import COMMITTED, Report, Word
 from router.services.refusal import refuse, refuse_for_space
 from router.spool import Incoming, OutOfSpace
@@ -51,17 +51,17 @@ class StorageCommitment(BaseService):
     routed: ClassVar[bool] = True
     requests: ClassVar[frozenset[int]] = frozenset({CommandField.N_ACTION_RQ, CommandField.N_EVENT_REPORT_RQ})
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: ServiceContext) -> None:
         self._spool, self._state = house.spool, house.state
         self._state.define(records.SCHEMA, records.migrate)
-        self._proactive = Proactive(house.config, house.spool, house.state, self._begin)
-        self._actors = Actors(house.spool, house.state, self._destination_of, self._proactive.conclude)
+        self._proactive = Retention(house.config, house.spool, house.state, self._begin)
+        self._actors = TransactionRunner(house.spool, house.state, self._destination_of, self._proactive.conclude)
         self.prepare(house.config)()
 
     def prepare(self, config: Config) -> Change:
-        return partial(self._adopt, config, Planner(config.routes, config.commitment))
+        return partial(self._adopt, config, PolicyPlanner(config.routes, config.commitment))
 
-    def _adopt(self, config: Config, planner: Planner) -> None:
+    def _adopt(self, config: Config, planner: PolicyPlanner) -> None:
         self._settings = config.commitment
         self._largest = min(LARGEST, config.limits.object_size or LARGEST)
         self._peers = config.peers
@@ -82,7 +82,7 @@ class StorageCommitment(BaseService):
         while await self._state.change(work) == records.FORGOTTEN_AT_ONCE:
             pass
 
-    def _begin(self, commitment: Commitment) -> None:
+    def _begin(self, commitment: StoredTransaction) -> None:
         self._actors.start(commitment)
 
     # Presentation contexts
@@ -107,14 +107,14 @@ class StorageCommitment(BaseService):
     def admit(self, request: Request) -> Command | Allowance:
         command = request.command
         if command.sop_class_uid != content.STORAGE_COMMITMENT:
-            return refuse(request, Status.NO_SUCH_SOP_CLASS, "this is not Storage Commitment Push Model")
+            return refuse(request, Status.NO_SUCH_SOP_CLASS, "this is not Storage StoredTransaction Push Model")
         if command.sop_instance_uid != content.WELL_KNOWN_INSTANCE:
             other = command.sop_instance_uid.startswith(_STANDARD)
             status = Status.CLASS_INSTANCE_CONFLICT if other else Status.NO_SUCH_SOP_INSTANCE
-            return refuse(request, status, "this is not the well-known instance of Storage Commitment")
+            return refuse(request, status, "this is not the well-known instance of Storage StoredTransaction")
         if command.field == CommandField.N_ACTION_RQ:
             if command.action_type_id != content.REQUEST_ACTION:
-                return refuse(request, Status.NO_SUCH_ACTION, "Request Storage Commitment is action type 1")
+                return refuse(request, Status.NO_SUCH_ACTION, "Request Storage StoredTransaction is action type 1")
             if not self._settings.calling_ae.matches(request.sender.calling_ae):
                 return refuse(request, Status.NOT_AUTHORIZED, "you may not ask for storage commitment here")
         if not command.has_data_set:
@@ -172,12 +172,16 @@ class StorageCommitment(BaseService):
                 "the Transaction UID is that of another request",
                 content.TRANSACTION_UID,
             )
-        elif known.stage is Stage.FINISHED:  # whoever asks again has not understood: the same answer once more
-            await self._state.change(partial(records.advance, number=known.id, stage=Stage.DECIDED))
-            self._actors.start(evolve(known, stage=Stage.DECIDED))
+        elif (
+            known.stage is TransactionStage.FINISHED
+        ):  # whoever asks again has not understood: the same answer once more
+            await self._state.change(partial(records.advance, number=known.id, stage=TransactionStage.DECIDED))
+            self._actors.start(evolve(known, stage=TransactionStage.DECIDED))
         return response_to(request.command, Status.SUCCESS, action_type_id=content.REQUEST_ACTION)
 
-    def _commitment(self, request: Request, encoded: bytes) -> tuple[Commitment, tuple[str, ...], CommitmentRequest]:
+    def _commitment(
+        self, request: Request, encoded: bytes
+    ) -> tuple[StoredTransaction, tuple[str, ...], CommitmentRequest]:
         """Read a request: as it is to be written down, and the archives, where a route names them.
 
         Raises:
@@ -197,10 +201,10 @@ class StorageCommitment(BaseService):
             )
         )
         elsewhere = peer.address is not None and peer.commitment.reply == "new"
-        commitment = Commitment(
+        commitment = StoredTransaction(
             uid=asked.transaction_uid,
             fingerprint=_fingerprint(asked),
-            stage=Stage.OPEN if terms.archives else Stage.TAKEN,
+            stage=TransactionStage.OPEN if terms.archives else TransactionStage.TAKEN,
             calling_ae=sender.calling_ae,
             called_ae=sender.called_ae,
             address=sender.peer,
@@ -244,10 +248,10 @@ class StorageCommitment(BaseService):
 
     # As SCU of requests, and as SCP that reports
 
-    def outcome(self, delivery: Waiting, response: Response) -> Result:
+    def outcome(self, delivery: PendingDelivery, response: Response) -> Result:
         return messages.outcome(delivery, response)
 
-    def settled(self, delivery: Waiting, result: AttemptResult) -> None:
+    def settled(self, delivery: PendingDelivery, result: AttemptResult) -> None:
         if result.result is Result.RETRY:
             return
         if delivery.service != self.name:

@@ -20,12 +20,12 @@ from pydicom.uid import generate_uid
 from router.services.commitment.transaction import (
     Account,
     Clause,
-    Outcome,
+    InstanceResult,
     Policy,
     Reference,
     Report,
-    Result,
     Transaction,
+    TransactionOutcome,
     Word,
 )
 from router.state_store import Counting
@@ -62,7 +62,7 @@ FORGOTTEN_AT_ONCE: Final = 1000
 """Transactions that one transaction of the database deletes for their age."""
 
 
-class Stage(IntEnum):
+class TransactionStage(IntEnum):
     """How far a transaction is."""
 
     TAKEN = 0
@@ -76,7 +76,7 @@ class Stage(IntEnum):
 
 
 @frozen(kw_only=True)
-class Commitment:
+class StoredTransaction:
     """One transaction, without its references."""
 
     id: int = 0
@@ -84,7 +84,7 @@ class Commitment:
     """The modality's Transaction UID; one of ours where the router itself asks."""
     fingerprint: bytes
     """Of what was asked: the same request has the same."""
-    stage: Stage
+    stage: TransactionStage
     calling_ae: str
     called_ae: str
     address: str
@@ -111,7 +111,7 @@ class Commitment:
 
 
 @frozen(kw_only=True)
-class Inquiry:
+class ArchiveRequest:
     """One archive's part in a transaction."""
 
     archive: str
@@ -148,11 +148,11 @@ def migrate(connection: sqlite3.Connection, counters: Counting) -> bool:
 
 def take(
     connection: sqlite3.Connection,
-    commitment: Commitment,
+    commitment: StoredTransaction,
     references: Sequence[Reference],
     archives: Sequence[str],
     messages: Mapping[Reference, Sequence[int]] = MappingProxyType({}),
-) -> tuple[Commitment, bool]:
+) -> tuple[StoredTransaction, bool]:
     """Write a new transaction down, with the archives where they are known. Gives what stands there under its UID,
     and whether that is new. `messages`: the ids of the messages of ours that a reference is about."""
     if (known := load(connection, uid=commitment.uid)) is not None:
@@ -193,7 +193,8 @@ def plan(
 ) -> None:
     """Who is to promise what is known now: for each reference, the number of its policy."""
     connection.execute(
-        "UPDATE commitments SET policies = ?, stage = ? WHERE id = ?", (_packed(policies), Stage.OPEN, number)
+        "UPDATE commitments SET policies = ?, stage = ? WHERE id = ?",
+        (_packed(policies), TransactionStage.OPEN, number),
     )
     connection.executemany(
         "UPDATE commitment_references SET policy = ? WHERE commitment = ? AND position = ?",
@@ -202,18 +203,20 @@ def plan(
     _add_archives(connection, number, archives)
 
 
-def load(connection: sqlite3.Connection, *, uid: str) -> Commitment | None:
+def load(connection: sqlite3.Connection, *, uid: str) -> StoredTransaction | None:
     row = connection.execute(f"SELECT {_COLUMNS} FROM commitments WHERE uid = ?", (uid,)).fetchone()
     return _commitment(row) if row else None
 
 
-def load_by_id(connection: sqlite3.Connection, number: int) -> Commitment | None:
+def load_by_id(connection: sqlite3.Connection, number: int) -> StoredTransaction | None:
     row = connection.execute(f"SELECT {_COLUMNS} FROM commitments WHERE id = ?", (number,)).fetchone()
     return _commitment(row) if row else None
 
 
-def unfinished(connection: sqlite3.Connection) -> list[Commitment]:
-    rows = connection.execute(f"SELECT {_COLUMNS} FROM commitments WHERE stage < ? ORDER BY id", (Stage.FINISHED,))
+def unfinished(connection: sqlite3.Connection) -> list[StoredTransaction]:
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM commitments WHERE stage < ? ORDER BY id", (TransactionStage.FINISHED,)
+    )
     return [_commitment(row) for row in rows]
 
 
@@ -222,12 +225,12 @@ def own_archives(connection: sqlite3.Connection) -> list[str]:
     rows = connection.execute(
         "SELECT a.archive FROM commitments c JOIN commitment_archives a ON a.commitment = c.id"
         " WHERE c.stage < ? AND c.reply_to = ''",
-        (Stage.FINISHED,),
+        (TransactionStage.FINISHED,),
     )
     return [row[0] for row in rows]
 
 
-def newest(connection: sqlite3.Connection, limit: int, *, before: int = 1 << 62) -> list[Commitment]:
+def newest(connection: sqlite3.Connection, limit: int, *, before: int = 1 << 62) -> list[StoredTransaction]:
     """The last ones first."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM commitments WHERE id < ? ORDER BY id DESC LIMIT ?", (before, limit)
@@ -251,7 +254,7 @@ def messages(connection: sqlite3.Connection, number: int) -> list[tuple[int, int
     ).fetchall()
 
 
-def inquiries(connection: sqlite3.Connection, number: int) -> list[Inquiry]:
+def inquiries(connection: sqlite3.Connection, number: int) -> list[ArchiveRequest]:
     """In the order in which the archives are named."""
     rows = connection.execute(
         "SELECT archive, uid, asked, answered, reported, refused, refusal, why FROM commitment_archives"
@@ -259,7 +262,7 @@ def inquiries(connection: sqlite3.Connection, number: int) -> list[Inquiry]:
         (number,),
     )
     names = ("archive", "uid", "asked", "answered", "reported", "refused", "refusal", "why")
-    return [Inquiry(**dict(zip(names, row, strict=True))) for row in rows]
+    return [ArchiveRequest(**dict(zip(names, row, strict=True))) for row in rows]
 
 
 def inquiry(connection: sqlite3.Connection, uid: str) -> tuple[int, str] | None:
@@ -268,7 +271,7 @@ def inquiry(connection: sqlite3.Connection, uid: str) -> tuple[int, str] | None:
     return (row[0], row[1]) if row else None
 
 
-def asked_of(connection: sqlite3.Connection, commitment: Commitment, archive: str) -> list[int]:
+def asked_of(connection: sqlite3.Connection, commitment: StoredTransaction, archive: str) -> list[int]:
     """The positions of the references that an archive is asked for: those that some policy wants its word on; all of
     them where its word is wanted on nothing, and heard all the same."""
     wanted = [
@@ -282,7 +285,7 @@ def asked_of(connection: sqlite3.Connection, commitment: Commitment, archive: st
     return [position for position, policy in rows if not wanted or policy in wanted]
 
 
-def transaction(connection: sqlite3.Connection, commitment: Commitment) -> Transaction:
+def transaction(connection: sqlite3.Connection, commitment: StoredTransaction) -> Transaction:
     """All that was said so far. The commitment is planned."""
     rows = connection.execute(
         "SELECT sop_class_uid, sop_instance_uid, policy FROM commitment_references WHERE commitment = ?"
@@ -335,7 +338,7 @@ def mark(connection: sqlite3.Connection, number: int, archive: str, moment: str)
     )
 
 
-def conclude(connection: sqlite3.Connection, number: int, outcome: Outcome, clock: float) -> None:
+def conclude(connection: sqlite3.Connection, number: int, outcome: TransactionOutcome, clock: float) -> None:
     """What the modality is told, once and for all; decided at a time on `Spool.clock()`."""
     connection.executemany(
         "UPDATE commitment_references SET reason = ?, retrieve_ae = ? WHERE commitment = ? AND position = ?",
@@ -344,21 +347,29 @@ def conclude(connection: sqlite3.Connection, number: int, outcome: Outcome, cloc
     connection.execute(
         "UPDATE commitments SET stage = ?, decided = ?, decided_clock = ?, event_type = ?, failed = ?"
         " WHERE id = ? AND stage < ?",
-        (Stage.DECIDED, time.time(), clock, outcome.event_type, len(outcome.failed), number, Stage.DECIDED),
+        (
+            TransactionStage.DECIDED,
+            time.time(),
+            clock,
+            outcome.event_type,
+            len(outcome.failed),
+            number,
+            TransactionStage.DECIDED,
+        ),
     )
 
 
-def conclusion(connection: sqlite3.Connection, number: int) -> Outcome:
+def conclusion(connection: sqlite3.Connection, number: int) -> TransactionOutcome:
     """What `conclude` wrote down."""
     rows = connection.execute(
         "SELECT sop_class_uid, sop_instance_uid, reason, retrieve_ae FROM commitment_references WHERE commitment = ?"
         " ORDER BY position",
         (number,),
     )
-    return Outcome(tuple(Result(Reference(row[0], row[1]), row[2], row[3]) for row in rows))
+    return TransactionOutcome(tuple(InstanceResult(Reference(row[0], row[1]), row[2], row[3]) for row in rows))
 
 
-def advance(connection: sqlite3.Connection, number: int, stage: Stage) -> None:
+def advance(connection: sqlite3.Connection, number: int, stage: TransactionStage) -> None:
     connection.execute("UPDATE commitments SET stage = ? WHERE id = ?", (stage, number))
 
 
@@ -367,7 +378,7 @@ def forget(connection: sqlite3.Connection, before: float) -> int:
     `Spool.clock()`; return how many were."""
     found = connection.execute(
         f"SELECT id FROM commitments WHERE stage = ? AND decided_clock < ? LIMIT {FORGOTTEN_AT_ONCE}",
-        (Stage.FINISHED, before),
+        (TransactionStage.FINISHED, before),
     ).fetchall()
     for table in ("references", "messages", "archives", "words"):
         connection.executemany(f"DELETE FROM commitment_{table} WHERE commitment = ?", found)
@@ -375,9 +386,11 @@ def forget(connection: sqlite3.Connection, before: float) -> int:
     return len(found)
 
 
-def _commitment(row: tuple[Any, ...]) -> Commitment:
+def _commitment(row: tuple[Any, ...]) -> StoredTransaction:
     values = dict(zip(_COLUMNS.split(", "), row, strict=True))
-    return Commitment(**{**values, "stage": Stage(values["stage"]), "policies": _unpacked(values["policies"])})
+    return StoredTransaction(
+        **{**values, "stage": TransactionStage(values["stage"]), "policies": _unpacked(values["policies"])}
+    )
 
 
 def _packed(policies: Sequence[Policy]) -> str:

@@ -91,7 +91,7 @@ class Transaction:
 
 
 @frozen
-class Result:
+class InstanceResult:
     """One instance as the modality hears of it."""
 
     reference: Reference
@@ -101,17 +101,17 @@ class Result:
 
 
 @frozen
-class Outcome:
+class TransactionOutcome:
     """What the modality is told."""
 
-    results: tuple[Result, ...]
+    results: tuple[InstanceResult, ...]
 
     @property
-    def committed(self) -> tuple[Result, ...]:
+    def committed(self) -> tuple[InstanceResult, ...]:
         return tuple(result for result in self.results if result.reason == COMMITTED)
 
     @property
-    def failed(self) -> tuple[Result, ...]:
+    def failed(self) -> tuple[InstanceResult, ...]:
         return tuple(result for result in self.results if result.reason != COMMITTED)
 
     @property
@@ -133,7 +133,7 @@ def fold(transaction: Transaction, report: Report) -> Transaction:
     return evolve(transaction, accounts={**transaction.accounts, report.archive: merged})
 
 
-def decide(transaction: Transaction, *, expired: bool) -> Outcome | None:
+def decide(transaction: Transaction, *, expired: bool) -> TransactionOutcome | None:
     """What to tell the modality; None while an instance may still go either way and time is left.
 
     Of an instance whose policy is met, it does not matter what other archives will say; nor of one whose policy can
@@ -145,22 +145,26 @@ def decide(transaction: Transaction, *, expired: bool) -> Outcome | None:
         if result is None:
             return None
         results.append(result)
-    return Outcome(tuple(results))
+    return TransactionOutcome(tuple(results))
 
 
-def _judge(accounts: Mapping[str, Account], reference: Reference, policy: Policy, expired: bool) -> Result | None:
+def _judge(
+    accounts: Mapping[str, Account], reference: Reference, policy: Policy, expired: bool
+) -> InstanceResult | None:
     uid = reference.sop_instance_uid
     named = dict.fromkeys(name for clause in policy for name in clause.archives)
     words = {name: accounts[name].on(uid) for name in named}
     if policy and all(_votes(clause, words, COMMITTED) >= clause.at_least for clause in policy):
         promising = (word for word in words.values() if word is not None and word.reason == COMMITTED)
-        return Result(reference, COMMITTED, next((word.retrieve_ae for word in promising if word.retrieve_ae), ""))
+        return InstanceResult(
+            reference, COMMITTED, next((word.retrieve_ae for word in promising if word.retrieve_ae), "")
+        )
     open_ = all(_votes(clause, words, COMMITTED, None) >= clause.at_least for clause in policy)
     if policy and open_ and not expired:
         return None
     failures = (word.reason for word in words.values() if word is not None and word.reason != COMMITTED)
     default = FailureReason.PROCESSING_FAILURE if policy else FailureReason.NO_SUCH_OBJECT_INSTANCE
-    return Result(reference, next(failures, default))
+    return InstanceResult(reference, next(failures, default))
 
 
 def _votes(clause: Clause, words: Mapping[str, Word | None], *kinds: int | None) -> int:

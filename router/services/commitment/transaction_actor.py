@@ -20,10 +20,10 @@ from router.services.commitment import messages
 from router.services.commitment import store as records
 from router.services.commitment.attributes import CommitmentRequest, read_steps, write_report, write_request
 from router.services.commitment.policy import owed, plan_by_deliveries
-from router.services.commitment.store import Commitment, Inquiry, Stage
-from router.services.commitment.transaction import FailureReason, Outcome, Reference, Report, decide
+from router.services.commitment.store import ArchiveRequest, StoredTransaction, TransactionStage
+from router.services.commitment.transaction import FailureReason, Reference, Report, TransactionOutcome, decide
 from router.spool import InstanceDelivery, Spool
-from router.state_store import State
+from router.state_store import StateStore
 
 _ITEM = 150
 """Bytes of an instance in a request or a report, about."""
@@ -33,18 +33,18 @@ _LOOK_AGAIN = 60.0
 """Seconds after which what is owed is looked at once more: a person may have changed the queue."""
 
 Found = Mapping[str, Sequence[InstanceDelivery]]
-Conclude = Callable[[Commitment, Outcome], Awaitable[None]]
+Conclude = Callable[[StoredTransaction, TransactionOutcome], Awaitable[None]]
 
 
 class Watch:
     """Which actors wait for which instances."""
 
     def __init__(self) -> None:
-        self._actors: dict[str, set[Actor]] = {}
-        self._uids: dict[Actor, set[str]] = {}
-        self._asking: dict[str, tuple[Actor, str]] = {}
+        self._actors: dict[str, set[TransactionActor]] = {}
+        self._uids: dict[TransactionActor, set[str]] = {}
+        self._asking: dict[str, tuple[TransactionActor, str]] = {}
 
-    async def enter(self, actor: "Actor", uids: Collection[str]) -> None:
+    async def enter(self, actor: "TransactionActor", uids: Collection[str]) -> None:
         """Have the actor told of these, beside what it waits for already."""
         known = self._uids.setdefault(actor, set())
         for number, uid in enumerate(uids):
@@ -52,29 +52,29 @@ class Watch:
             self._actors.setdefault(uid, set()).add(actor)
             await _give_way(number)
 
-    async def narrow(self, actor: "Actor", uids: Collection[str]) -> None:
+    async def narrow(self, actor: "TransactionActor", uids: Collection[str]) -> None:
         """Have the actor told of these only, of what it waits for."""
         for number, uid in enumerate(self._uids.get(actor, set()).difference(uids)):
             self._forget(actor, uid)
             self._uids[actor].discard(uid)
             await _give_way(number)
 
-    def ask(self, actor: "Actor", archive: str, uid: str) -> None:
+    def ask(self, actor: "TransactionActor", archive: str, uid: str) -> None:
         """It has asked an archive under this Transaction UID, or is about to."""
         self._asking[uid] = actor, archive
 
-    def end(self, actor: "Actor") -> None:
+    def end(self, actor: "TransactionActor") -> None:
         """It waits for nothing any more."""
         self.leave(actor)
         for uid in [uid for uid, (asking, _) in self._asking.items() if asking is actor]:
             del self._asking[uid]
 
-    def leave(self, actor: "Actor") -> None:
+    def leave(self, actor: "TransactionActor") -> None:
         """It waits for no instance any more."""
         for uid in self._uids.pop(actor, ()):
             self._forget(actor, uid)
 
-    def _forget(self, actor: "Actor", uid: str) -> None:
+    def _forget(self, actor: "TransactionActor", uid: str) -> None:
         self._actors[uid].discard(actor)
         if not self._actors[uid]:
             del self._actors[uid]
@@ -101,11 +101,11 @@ async def _give_way(number: int) -> None:
 
 
 @frozen(kw_only=True)
-class Surroundings:
+class TransactionContext:
     """What an actor works with."""
 
     spool: Spool
-    state: State
+    state: StateStore
     watch: Watch
     turns: trio.CapacityLimiter
     """So many actors at a time have their instances in memory."""
@@ -115,10 +115,10 @@ class Surroundings:
     """What becomes of a transaction of the router's own."""
 
 
-class Actor:
+class TransactionActor:
     """Told by `arrived`, `settled`, `carried` and `heard`; never asked."""
 
-    def __init__(self, commitment: Commitment, around: Surroundings) -> None:
+    def __init__(self, commitment: StoredTransaction, around: TransactionContext) -> None:
         self._commitment = commitment
         self._spool, self._state = around.spool, around.state
         self._around = around
@@ -185,7 +185,7 @@ class Actor:
 
     @property
     def _is_decided(self) -> bool:
-        return self._commitment.stage is Stage.DECIDED
+        return self._commitment.stage is TransactionStage.DECIDED
 
     @property
     def _size(self) -> int:
@@ -222,10 +222,10 @@ class Actor:
     async def _step(self) -> None:
         await self._take_in_answers()
         inquiries = await self._state.read(partial(records.inquiries, number=self._commitment.id))
-        if self._commitment.stage is Stage.TAKEN or any(inquiry.asked is None for inquiry in inquiries):
+        if self._commitment.stage is TransactionStage.TAKEN or any(inquiry.asked is None for inquiry in inquiries):
             await self._ask(inquiries)
         await self._watch.narrow(self, self._unknown.union(*self._owed.values()))
-        if self._commitment.stage is Stage.OPEN or self._age >= self._commitment.deadline:
+        if self._commitment.stage is TransactionStage.OPEN or self._age >= self._commitment.deadline:
             await self._decide()
 
     async def _take_in_answers(self) -> None:
@@ -239,13 +239,13 @@ class Actor:
             await self._state.change(partial(records.hear, number=number, report=report, why=words))
             self._log.warning("archive takes no part in a commitment", archive=archive, why=words)
 
-    async def _ask(self, inquiries: Sequence[Inquiry]) -> None:
+    async def _ask(self, inquiries: Sequence[ArchiveRequest]) -> None:
         """Ask every archive that has what we owe it."""
         references = await self._state.read(partial(records.references, number=self._commitment.id))
         found = await self._look(references, [one.archive for one in inquiries if one.asked is None])
         if self._in_grace:
             return
-        if self._commitment.stage is Stage.TAKEN:
+        if self._commitment.stage is TransactionStage.TAKEN:
             inquiries = await self._plan(references, found)
             found = await self._look(references, [one.archive for one in inquiries])
         waiting = [one.archive for one in inquiries if one.asked is None and self._owed.get(one.archive)]
@@ -270,7 +270,7 @@ class Actor:
         self._unknown -= found.keys()
         return found
 
-    async def _plan(self, references: Sequence[Reference], found: Found) -> Sequence[Inquiry]:
+    async def _plan(self, references: Sequence[Reference], found: Found) -> Sequence[ArchiveRequest]:
         """No route said who has to promise: those who got the instances."""
         number = self._commitment.id
         plan = await compute(self._size, partial(plan_by_deliveries, references, found))
@@ -286,7 +286,7 @@ class Actor:
         await self._reload()
         return await self._state.read(partial(records.inquiries, number=number))
 
-    async def _ask_one(self, inquiry: Inquiry, references: Sequence[Reference]) -> None:
+    async def _ask_one(self, inquiry: ArchiveRequest, references: Sequence[Reference]) -> None:
         """What it is asked for is what its policy is about; all of it where a route names the archive."""
         asked = await self._state.read(partial(records.asked_of, commitment=self._commitment, archive=inquiry.archive))
         work = partial(_request, inquiry.uid, references, asked, self._commitment.steps)
@@ -326,7 +326,7 @@ class Actor:
             await messages.send_report(self._spool, commitment, outcome.event_type, data_set)
         else:
             await self._around.conclude(commitment, outcome)
-        await self._state.change(partial(records.advance, number=commitment.id, stage=Stage.FINISHED))
+        await self._state.change(partial(records.advance, number=commitment.id, stage=TransactionStage.FINISHED))
 
     async def _reload(self) -> None:
         commitment = await self._state.read(partial(records.load_by_id, number=self._commitment.id))

@@ -13,7 +13,7 @@ from attrs import asdict
 from router.dimse import describe
 from router.model import DeliveryState, Purpose
 from router.services.commitment import store as records
-from router.services.commitment.store import Commitment, Inquiry
+from router.services.commitment.store import ArchiveRequest, StoredTransaction
 from router.services.commitment.transaction import COMMITTED
 from router.services.mpps import store as steps
 from router.spool import InstanceDelivery, QueueRow
@@ -86,7 +86,7 @@ def _said(connection: sqlite3.Connection, number: int) -> Mapping[str, dict[str,
     return found
 
 
-def _summary(commitment: Commitment, inquiries: Sequence[Inquiry]) -> dict[str, Any]:
+def _summary(commitment: StoredTransaction, inquiries: Sequence[ArchiveRequest]) -> dict[str, Any]:
     return {
         "id": commitment.id,
         "transaction_uid": commitment.uid,

@@ -37,7 +37,7 @@ SCHEDULED_STEP_ATTRIBUTES: Final = 0x00400270
 PERFORMED_SERIES: Final = 0x00400340
 
 
-class Stage(Enum):
+class StepStatus(Enum):
     """Performed Procedure Step Status (0040,0252), PS3.4 table F.1-3."""
 
     IN_PROGRESS = "IN PROGRESS"
@@ -46,11 +46,11 @@ class Stage(Enum):
 
     @property
     def is_final(self) -> bool:
-        return self is not Stage.IN_PROGRESS
+        return self is not StepStatus.IN_PROGRESS
 
 
 @frozen
-class Reference:
+class InstanceReference:
     """One instance that a step has produced."""
 
     series_uid: str
@@ -58,18 +58,18 @@ class Reference:
     sop_instance_uid: str
 
 
-def references(data_set: DataSet) -> list[Reference]:
+def references(data_set: DataSet) -> list[InstanceReference]:
     """The instances that the Performed Series Sequence names, each once, in its order. Those without both UIDs, or
     outside of a series, cannot be told of and are left out."""
     return list(dict.fromkeys(_references(data_set)))
 
 
-def _references(data_set: DataSet) -> Iterator[Reference]:
+def _references(data_set: DataSet) -> Iterator[InstanceReference]:
     for series in items(data_set, PERFORMED_SERIES):
         series_uid = text(series, SERIES_INSTANCE_UID)
         for sequence in (REFERENCED_IMAGE_SEQUENCE, REFERENCED_NON_IMAGE_SEQUENCE):
             for item in items(series, sequence):
-                found = Reference(
+                found = InstanceReference(
                     series_uid, text(item, REFERENCED_SOP_CLASS_UID), text(item, REFERENCED_SOP_INSTANCE_UID)
                 )
                 if found.series_uid and found.sop_class_uid and found.sop_instance_uid:

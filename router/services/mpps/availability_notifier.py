@@ -17,12 +17,12 @@ import trio
 
 from router.concurrency import compute
 from router.config import Config, Route
-from router.model import DeliveryState, Result, Waiting
-from router.services.base import House
+from router.model import DeliveryState, PendingDelivery, Result
+from router.services.base import ServiceContext
 from router.services.mpps import availability_store as owed
 from router.services.mpps import store as records
-from router.services.mpps.attributes import Reference
-from router.services.mpps.availability_store import Notice
+from router.services.mpps.attributes import InstanceReference
+from router.services.mpps.availability_store import AvailabilityNotice
 from router.services.mpps.instance_availability import Notification, envelope_of
 from router.services.mpps.plan import INFORM
 from router.services.mpps.store import Step
@@ -41,10 +41,10 @@ _DONE: Final = (DeliveryState.DELIVERED, DeliveryState.DISCARDED)
 log = structlog.get_logger()
 
 
-class Notices:
+class AvailabilityNotifier:
     """All that is owed. `run` pays it."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: ServiceContext) -> None:
         self._house: Final = house
         house.state.define(owed.SCHEMA)
         self._delivered: set[str] = set()
@@ -60,7 +60,7 @@ class Notices:
 
     # What it is told
 
-    def owe(self, connection: sqlite3.Connection, step: Step, named: Sequence[Reference]) -> None:
+    def owe(self, connection: sqlite3.Connection, step: Step, named: Sequence[InstanceReference]) -> None:
         """The step has ended, and has produced what it has `named`; part of the transaction that says so."""
         if not named or not step.inform:
             return
@@ -72,7 +72,9 @@ class Notices:
         for name in step.inform:
             route = self._route_to(name)
             due = now + route.patience
-            notices.append(Notice(uid=step.uid, destination=name, due=due, missing=route.missing, told=False))
+            notices.append(
+                AvailabilityNotice(uid=step.uid, destination=name, due=due, missing=route.missing, told=False)
+            )
         owed.add(connection, step.uid, notices, [reference.sop_instance_uid for reference in named])
 
     def _route_to(self, name: str) -> Route:
@@ -86,7 +88,7 @@ class Notices:
         self._owing = True
         self._news.set()
 
-    def settled(self, delivery: Waiting, result: Result) -> None:
+    def settled(self, delivery: PendingDelivery, result: Result) -> None:
         """Any delivery has come to this."""
         if not self._owing or delivery.kind != "C-STORE-RQ" or result is not Result.DELIVERED:
             return
@@ -140,7 +142,7 @@ class Notices:
         self._owing = waiting > 0 or self._news.is_set()
         return soonest
 
-    async def _notify(self, uid: str, notices: Sequence[Notice], *, complete: bool) -> None:
+    async def _notify(self, uid: str, notices: Sequence[AvailabilityNotice], *, complete: bool) -> None:
         """One notification for each group of peers that hear the same."""
         step = await self._house.state.read(partial(records.load, uid=uid))
         if step is not None and notices:
@@ -167,7 +169,7 @@ class Notices:
         )
         await self._house.state.change(partial(work, uid=uid))
 
-    async def _archives(self, named: Sequence[Reference]) -> dict[str, tuple[str, ...]]:
+    async def _archives(self, named: Sequence[InstanceReference]) -> dict[str, tuple[str, ...]]:
         """By SOP Instance UID, the AE titles that it can be retrieved from."""
         found: dict[str, tuple[str, ...]] = {}
         for start in range(0, len(named), _AT_ONCE):
@@ -201,5 +203,5 @@ def is_there(deliveries: Sequence[InstanceDelivery]) -> bool:
     return DeliveryState.DELIVERED in states and all(state in _DONE for state in states)
 
 
-def _by_missing(notice: Notice) -> str:
+def _by_missing(notice: AvailabilityNotice) -> str:
     return notice.missing

@@ -21,7 +21,7 @@ CREATE INDEX IF NOT EXISTS availability_missing_uid ON availability_missing (uid
 
 
 @frozen(kw_only=True)
-class Notice:
+class AvailabilityNotice:
     """What one peer is owed about one step."""
 
     uid: str
@@ -34,7 +34,9 @@ class Notice:
     """Of what was there when its patience ended."""
 
 
-def add(connection: sqlite3.Connection, uid: str, notices: Sequence[Notice], instances: Sequence[str]) -> None:
+def add(
+    connection: sqlite3.Connection, uid: str, notices: Sequence[AvailabilityNotice], instances: Sequence[str]
+) -> None:
     """All that is owed about a step, when it ends."""
     rows = [(uid, notice.destination, notice.due, notice.missing, notice.told) for notice in notices]
     connection.executemany("REPLACE INTO availability_notices VALUES (?, ?, ?, ?, ?)", rows)
@@ -76,18 +78,18 @@ def is_missing_any(connection: sqlite3.Connection, uid: str) -> bool:
 _NOTICE: Final = "SELECT uid, destination, due, missing, told FROM availability_notices WHERE"
 
 
-def notices_of(connection: sqlite3.Connection, uid: str) -> list[Notice]:
+def notices_of(connection: sqlite3.Connection, uid: str) -> list[AvailabilityNotice]:
     """What is owed about a step."""
     return [_notice(row) for row in connection.execute(f"{_NOTICE} uid = ?", (uid,))]
 
 
-def due_by(connection: sqlite3.Connection, now: float) -> list[Notice]:
+def due_by(connection: sqlite3.Connection, now: float) -> list[AvailabilityNotice]:
     """Those whose patience has ended, step by step."""
     return [_notice(row) for row in connection.execute(f"{_NOTICE} due <= ? AND NOT told ORDER BY uid", (now,))]
 
 
-def _notice(row: tuple[str, str, float, str, int]) -> Notice:
-    return Notice(uid=row[0], destination=row[1], due=row[2], missing=row[3], told=bool(row[4]))
+def _notice(row: tuple[str, str, float, str, int]) -> AvailabilityNotice:
+    return AvailabilityNotice(uid=row[0], destination=row[1], due=row[2], missing=row[3], told=bool(row[4]))
 
 
 def next_due(connection: sqlite3.Connection) -> tuple[int, float]:

@@ -13,9 +13,9 @@ from attrs import frozen
 
 from router.dimse import Command, Response, Status, StatusClass, status_class
 from router.model import DeliveryState
-from router.services.base import House, Question, Unanswered
+from router.services.base import PeerRequest, PeerUnanswered, ServiceContext
 from router.services.mpps import store as records
-from router.services.mpps.attributes import MPPS, Stage
+from router.services.mpps.attributes import MPPS, StepStatus
 from router.services.mpps.plan import RELAY
 from router.spool import Selection
 
@@ -25,7 +25,7 @@ _OWED = frozenset({DeliveryState.WAITING, DeliveryState.HELD})
 
 
 @frozen(kw_only=True)
-class Inquiry:
+class DelegatedRequest:
     """A message that a destination is to answer."""
 
     uid: str
@@ -34,11 +34,11 @@ class Inquiry:
     transfer_syntax: str
     data: bytes
     fingerprint: bytes
-    stage: Stage
+    stage: StepStatus
     """The step's, once the message is carried out."""
 
 
-async def answer_of(inquiry: Inquiry, house: House, deadline: float) -> Response | None:
+async def answer_of(inquiry: DelegatedRequest, house: ServiceContext, deadline: float) -> Response | None:
     """What the destination answers, with 0000H where it had carried out the same already; None where the router
     has to answer itself."""
     selection = Selection(destination=inquiry.peer, service=RELAY, sop_instance_uid=inquiry.uid, states=_OWED)
@@ -47,7 +47,7 @@ async def answer_of(inquiry: Inquiry, house: House, deadline: float) -> Response
         return None
     fingerprint, now = inquiry.fingerprint, house.spool.clock()
     again = await house.state.change(partial(records.ask, uid=inquiry.uid, fingerprint=fingerprint, now=now))
-    question = Question(
+    question = PeerRequest(
         peer=inquiry.peer,
         abstract_syntax=MPPS,
         transfer_syntax=inquiry.transfer_syntax,
@@ -57,7 +57,7 @@ async def answer_of(inquiry: Inquiry, house: House, deadline: float) -> Response
     )
     try:
         response = await house.ask(question)
-    except Unanswered as error:
+    except PeerUnanswered as error:
         _fall_back(inquiry, str(error))
         return None
     if again and response.status == _done_already(inquiry):
@@ -70,14 +70,14 @@ async def answer_of(inquiry: Inquiry, house: House, deadline: float) -> Response
     return response
 
 
-def _done_already(inquiry: Inquiry) -> Status | None:
+def _done_already(inquiry: DelegatedRequest) -> Status | None:
     """The failure that a repeated message meets."""
     if inquiry.stage.is_final:
         return Status.PROCESSING_FAILURE
     return Status.DUPLICATE_SOP_INSTANCE if inquiry.command.name == "N-CREATE-RQ" else None
 
 
-def _fall_back(inquiry: Inquiry, why: str) -> None:
+def _fall_back(inquiry: DelegatedRequest, why: str) -> None:
     log.warning(
         "the router answers in place of a destination",
         destination=inquiry.peer,

@@ -26,8 +26,8 @@ from router.dimse import (
     response_to,
     status_class,
 )
-from router.model import Address, Envelope, Result, Waiting
-from router.services.base import BaseService, House, Request
+from router.model import Envelope, PendingDelivery, Recipient, Result
+from router.services.base import BaseService, Request, ServiceContext
 from router.services.mpps.attributes import (
     MPPS,
     REFERENCED_SOP_CLASS_UID,
@@ -35,7 +35,7 @@ from router.services.mpps.attributes import (
     RETRIEVE_AE_TITLE,
     SERIES_INSTANCE_UID,
     STUDY_INSTANCE_UID,
-    Reference,
+    InstanceReference,
 )
 from router.services.mpps.plan import INFORM
 from router.spool import Incoming
@@ -55,7 +55,7 @@ class InstanceAvailability(BaseService):
     routed: ClassVar[bool] = True
     requests: ClassVar[frozenset[int]] = frozenset()
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: ServiceContext) -> None:
         pass
 
     def judge(self, context: PresentationContext) -> str | ContextResult | None:
@@ -65,7 +65,7 @@ class InstanceAvailability(BaseService):
     async def perform(self, request: Request, data: Incoming | None) -> Response:
         return Response(response_to(request.command, Status.UNRECOGNIZED_OPERATION))
 
-    def outcome(self, delivery: Waiting, response: Response) -> Result:
+    def outcome(self, delivery: PendingDelivery, response: Response) -> Result:
         """PS3.4 R.3.2.1.2: the general statuses. A duplicate is one of ours that was not answered."""
         status = response.status
         if status_class(status) in (StatusClass.SUCCESS, StatusClass.WARNING):
@@ -81,7 +81,7 @@ class Notification:
 
     step_uid: str
     study_uid: str
-    references: tuple[Reference, ...]
+    references: tuple[InstanceReference, ...]
     archives: Mapping[str, tuple[str, ...]]
     """By SOP Instance UID, the AE titles of where it is; of what is nowhere, there is no key."""
     complete: bool
@@ -114,11 +114,11 @@ class Notification:
         }
         return write(whole, IMPLICIT_LE)
 
-    def _series(self, uid: str, instances: Sequence[Reference], everywhere: Sequence[str]) -> DataSet:
+    def _series(self, uid: str, instances: Sequence[InstanceReference], everywhere: Sequence[str]) -> DataSet:
         items = tuple(self._instance(instance, everywhere) for instance in instances)
         return {SERIES_INSTANCE_UID: _uid(uid), REFERENCED_SOP_SEQUENCE: Element("SQ", items)}
 
-    def _instance(self, instance: Reference, everywhere: Sequence[str]) -> DataSet:
+    def _instance(self, instance: InstanceReference, everywhere: Sequence[str]) -> DataSet:
         """One that is nowhere is unavailable from where the others are (PS3.3 C.4.23.1.1)."""
         titles = self.archives.get(instance.sop_instance_uid)
         return {
@@ -150,11 +150,11 @@ def envelope_of(notification: Notification, calling_ae: str, peer: str, to: Sequ
         called_ae="",
         peer=peer,
         received=time.time(),
-        deliveries=tuple(Address(destination=name, key=f"{INFORM} {notification.step_uid}") for name in to),
+        deliveries=tuple(Recipient(destination=name, key=f"{INFORM} {notification.step_uid}") for name in to),
     )
 
 
-def _series_uid(reference: Reference) -> str:
+def _series_uid(reference: InstanceReference) -> str:
     return reference.series_uid
 
 

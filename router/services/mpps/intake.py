@@ -30,24 +30,24 @@ from router.dimse import (
     describe,
     status_class,
 )
-from router.keyed_lock import Turns
+from router.keyed_lock import KeyedLock
 from router.logs import escaped
 from router.routing import Facts
-from router.services.base import Change, House, Request
+from router.services.base import Change, Request, ServiceContext
 from router.services.mpps import attributes as content
 from router.services.mpps import availability_store as owed
 from router.services.mpps import store as records
-from router.services.mpps.attributes import MPPS, Stage, of_schedule, references
-from router.services.mpps.availability_notifier import Notices
-from router.services.mpps.delegate import Inquiry, answer_of
+from router.services.mpps.attributes import MPPS, StepStatus, of_schedule, references
+from router.services.mpps.availability_notifier import AvailabilityNotifier
+from router.services.mpps.delegate import DelegatedRequest, answer_of
 from router.services.mpps.messages import answer, envelope, of_step, passed_on, relayed, report
 from router.services.mpps.notification import EVENTS, UPDATED, event_report
-from router.services.mpps.plan import RELAY, Plan, Planner
+from router.services.mpps.plan import RELAY, StepPlan, StepPlanner
 from router.services.mpps.state_machine import (
     Accepted,
     Refused,
     Repeated,
-    Rules,
+    StepRules,
     Verdict,
     judge_create,
     judge_set,
@@ -79,13 +79,13 @@ class Message:
         return self.request.command.field == CommandField.N_CREATE_RQ
 
 
-class Intake:
+class StepIntake:
     """Takes messages about steps."""
 
-    def __init__(self, house: House, notices: Notices) -> None:
+    def __init__(self, house: ServiceContext, notices: AvailabilityNotifier) -> None:
         self._house: Final = house
         self._notices: Final = notices
-        self._turns: Final = Turns()
+        self._turns: Final = KeyedLock()
         self._coming: dict[str, Step] = {}
         self._beginning = 0
         """Steps that are accepted and not yet in the state."""
@@ -93,9 +93,9 @@ class Intake:
 
     def prepare(self, config: Config) -> Change:
         """Build what `config` means for steps to come; the returned function puts it in force."""
-        return partial(self._adopt, config, Planner(config.routes))
+        return partial(self._adopt, config, StepPlanner(config.routes))
 
-    def _adopt(self, config: Config, planner: Planner) -> None:
+    def _adopt(self, config: Config, planner: StepPlanner) -> None:
         self._settings, self._most = config.mpps, config.limits.steps
         self._holds_unrouted = config.router.unrouted == "hold"
         self._planner = planner
@@ -146,7 +146,7 @@ class Intake:
     def _begun(self, message: Message, found: Step | None, *, uid: str, assigned: bool) -> tuple[Verdict, Step | None]:
         """What the machine says of an N-CREATE, and the step as it is then."""
         plan = self._planner.plan(self._facts(message))
-        rules = Rules(strict=plan.strict, retransmissions=self._settings.retransmissions)
+        rules = StepRules(strict=plan.strict, retransmissions=self._settings.retransmissions)
         verdict = judge_create(found.held() if found else None, message.data_set, rules)
         if isinstance(verdict, Accepted) and plan.is_empty and not self._holds_unrouted:
             verdict = Refused(status=Status.PROCESSING_FAILURE, words="no route of this router takes the step")
@@ -170,7 +170,7 @@ class Intake:
 
     async def _set(self, message: Message, uid: str) -> Response:
         found = self._house.state.read_now(partial(records.load, uid=uid))
-        rules = Rules(strict=found is not None and found.strict, retransmissions=self._settings.retransmissions)
+        rules = StepRules(strict=found is not None and found.strict, retransmissions=self._settings.retransmissions)
         work = partial(_changed, found, message, rules, self._house.spool.clock())
         verdict, step = await compute(len(message.encoded) + (found.size if found else 0), work)
         if not isinstance(verdict, Accepted):
@@ -190,11 +190,11 @@ class Intake:
             elements=scan(message.encoded, request.transfer_syntax, self._planner.elements),
         )
 
-    def _new_step(self, message: Message, uid: str, plan: Plan, *, assigned: bool) -> Step:
+    def _new_step(self, message: Message, uid: str, plan: StepPlan, *, assigned: bool) -> Step:
         sender, now = message.request.sender, time.time()
         return Step(
             uid=uid,
-            stage=Stage.IN_PROGRESS,
+            stage=StepStatus.IN_PROGRESS,
             born=self._house.spool.clock(),
             created=now,
             changed=now,
@@ -249,7 +249,7 @@ class Intake:
         return response
 
     async def _ask(self, message: Message, step: Step, command: Command) -> Response | None:
-        inquiry = Inquiry(
+        inquiry = DelegatedRequest(
             uid=step.uid,
             peer=step.answer,
             command=command,
@@ -319,7 +319,7 @@ def _discard(connection: sqlite3.Connection, uid: str) -> Step:
     return step
 
 
-def _changed(found: Step | None, message: Message, rules: Rules, clock: float) -> tuple[Verdict, Step | None]:
+def _changed(found: Step | None, message: Message, rules: StepRules, clock: float) -> tuple[Verdict, Step | None]:
     """What the machine says of an N-SET, and the step as it is then."""
     verdict = judge_set(found.held() if found else None, message.data_set, rules)
     if found is None or not isinstance(verdict, Accepted):

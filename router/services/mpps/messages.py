@@ -10,7 +10,7 @@ from attrs import evolve
 
 from router.dimse import DATA_SET, Command, Response, encode, response_to
 from router.logs import escaped
-from router.model import Address, Envelope
+from router.model import Envelope, Recipient
 from router.services.base import Request
 from router.services.mpps.attributes import MPPS
 from router.services.mpps.plan import RELAY
@@ -59,7 +59,7 @@ def envelope(request: Request, command: Command, uid: str, relay: Sequence[str])
         called_ae=request.sender.called_ae,
         peer=request.sender.peer,
         received=time.time(),
-        deliveries=tuple(Address(destination=name, key=f"mpps {uid}") for name in relay),
+        deliveries=tuple(Recipient(destination=name, key=f"mpps {uid}") for name in relay),
     )
 
 

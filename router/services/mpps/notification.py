@@ -12,13 +12,13 @@ from typing import ClassVar, Final
 from pdu import ContextResult, PresentationContext, RoleSelection
 from router.dicom.dataset import IMPLICIT_LE
 from router.dimse import Command, CommandField, Response, Status, StatusClass, encode, response_to, status_class
-from router.model import Address, Envelope, Result, Waiting
-from router.services.base import BaseService, House, Request
-from router.services.mpps.attributes import MPPS_NOTIFICATION, Stage
+from router.model import Envelope, PendingDelivery, Recipient, Result
+from router.services.base import BaseService, Request, ServiceContext
+from router.services.mpps.attributes import MPPS_NOTIFICATION, StepStatus
 from router.spool import Incoming
 
 UPDATED: Final = 4
-EVENTS: Final = {Stage.IN_PROGRESS: 1, Stage.COMPLETED: 2, Stage.DISCONTINUED: 3}
+EVENTS: Final = {StepStatus.IN_PROGRESS: 1, StepStatus.COMPLETED: 2, StepStatus.DISCONTINUED: 3}
 """Event Type IDs (PS3.4 table F.9.2-1)."""
 
 
@@ -29,7 +29,7 @@ class MPPSNotification(BaseService):
     routed: ClassVar[bool] = True
     requests: ClassVar[frozenset[int]] = frozenset()
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: ServiceContext) -> None:
         pass
 
     def judge(self, context: PresentationContext) -> str | ContextResult | None:
@@ -44,7 +44,7 @@ class MPPSNotification(BaseService):
             return None
         return RoleSelection(sop_class_uid=MPPS_NOTIFICATION, scu_role=False, scp_role=True)
 
-    def outcome(self, delivery: Waiting, response: Response) -> Result:
+    def outcome(self, delivery: PendingDelivery, response: Response) -> Result:
         """A peer that knows nothing of such a step or event has been told all the same (PS3.4 F.9.2: nothing is
         required of it)."""
         status = response.status
@@ -76,5 +76,5 @@ def event_report(uid: str, event_type: int, calling_ae: str, peer: str, to: Sequ
         called_ae="",
         peer=peer,
         received=time.time(),
-        deliveries=tuple(Address(destination=name, key=f"mpps-notification {uid}") for name in to),
+        deliveries=tuple(Recipient(destination=name, key=f"mpps-notification {uid}") for name in to),
     )

@@ -16,7 +16,7 @@ ROUTER: Final = "router"
 
 
 @frozen(kw_only=True)
-class Plan:
+class StepPlan:
     """What the routing table says of a step."""
 
     relay: tuple[str, ...]
@@ -31,7 +31,7 @@ class Plan:
         return not (self.relay or self.notify or self.inform)
 
 
-class Planner:
+class StepPlanner:
     """The routes of a configuration, as far as they are about steps."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
@@ -40,12 +40,12 @@ class Planner:
         self.elements: Final = self._table.elements
         """What `Facts.elements` must tell of an N-CREATE."""
 
-    def plan(self, facts: Facts) -> Plan:
+    def plan(self, facts: Facts) -> StepPlan:
         """`facts` of an N-CREATE; their service does not matter."""
         relay = self._table.match(evolve(facts, service=RELAY))
         matched = [self._routes[name] for name in relay.routes]
         answers = [route.answer for route in matched if route.answer != ROUTER]
-        return Plan(
+        return StepPlan(
             relay=relay.destinations,
             notify=self._table.match(evolve(facts, service=NOTIFY)).destinations,
             inform=self._table.match(evolve(facts, service=INFORM)).destinations,

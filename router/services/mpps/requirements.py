@@ -1,6 +1,6 @@
 """What PS3.4 table F.7.2-1 asks of a modality's messages: at the N-CREATE, in an N-SET, and for a final state.
 
-Type 1 must have a value, type 2 must be there. A `Lack` names an element as people know it. Not here: what follows
+Type 1 must have a value, type 2 must be there. A `MissingAttribute` names an element as people know it. Not here: what follows
 from a lack (`machine`): in lenient validation a line in the log, in strict validation a refusal.
 """
 
@@ -15,7 +15,7 @@ from router.services.mpps import attributes as content
 
 
 @frozen
-class Lack:
+class MissingAttribute:
     """One requirement that is not met."""
 
     tag: int
@@ -89,7 +89,7 @@ NOT_SET: Final = frozenset(
 """What only the N-CREATE says; with all of the patient (group 0010)."""
 
 
-def lacks_of_create(data_set: DataSet) -> list[Lack]:
+def lacks_of_create(data_set: DataSet) -> list[MissingAttribute]:
     """What an N-CREATE should have and has not."""
     found = list(_lacks(data_set, CREATE_1, CREATE_2))
     for item in items(data_set, content.SCHEDULED_STEP_ATTRIBUTES):
@@ -97,7 +97,7 @@ def lacks_of_create(data_set: DataSet) -> list[Lack]:
     return found
 
 
-def lacks_of_final(data_set: DataSet) -> list[Lack]:
+def lacks_of_final(data_set: DataSet) -> list[MissingAttribute]:
     """What a step should have when it ends and has not: all of it, N-CREATE and N-SETs together."""
     found = list(_lacks(data_set, FINAL_1, ()))
     for item in items(data_set, content.PERFORMED_SERIES):
@@ -110,16 +110,18 @@ def not_settable(data_set: DataSet) -> list[int]:
     return [tag for tag in sorted(data_set) if tag in NOT_SET or tag >> 16 == 0x0010]
 
 
-def _lacks(data_set: DataSet, type_1: Iterable[int], type_2: Iterable[int], within: int = 0) -> Iterator[Lack]:
+def _lacks(
+    data_set: DataSet, type_1: Iterable[int], type_2: Iterable[int], within: int = 0
+) -> Iterator[MissingAttribute]:
     of = f" of an item of {tag_name(within)}" if within else ""
     for tag in type_1:
         if tag not in data_set:
-            yield Lack(within or tag, f"{tag_name(tag)}{of} is missing", value=False)
+            yield MissingAttribute(within or tag, f"{tag_name(tag)}{of} is missing", value=False)
         elif not _has_value(data_set[tag]):
-            yield Lack(within or tag, f"{tag_name(tag)}{of} is empty", value=True)
+            yield MissingAttribute(within or tag, f"{tag_name(tag)}{of} is empty", value=True)
     for tag in type_2:
         if tag not in data_set:
-            yield Lack(within or tag, f"{tag_name(tag)}{of} is missing", value=False)
+            yield MissingAttribute(within or tag, f"{tag_name(tag)}{of} is missing", value=False)
 
 
 def _has_value(element: Element) -> bool:

@@ -11,8 +11,8 @@ from router.concurrency import compute
 from router.config import Config
 from router.dicom.dataset import SPECIFIC_CHARACTER_SET, TRANSFER_SYNTAXES, write
 from router.dimse import Command, CommandField, Response, Status, response_to
-from router.model import Result, Waiting
-from router.services.base import NO_DATA_SET, Allowance, BaseService, House, Request
+from router.model import PendingDelivery, Result
+from router.services.base import NO_DATA_SET, Allowance, BaseService, Request, ServiceContext
 from router.services.mpps import store as records
 from router.services.mpps.attributes import MPPS_RETRIEVE
 from router.services.mpps.store import Step
@@ -32,7 +32,7 @@ class MPPSRetrieve(BaseService):
     routed: ClassVar[bool] = False
     requests: ClassVar[frozenset[int]] = frozenset({CommandField.N_GET_RQ})
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: ServiceContext) -> None:
         self._state = house.state
         self._state.define(records.SCHEMA, records.migrate)
         self.reload(house.config)
@@ -61,7 +61,7 @@ class MPPSRetrieve(BaseService):
             return Response(refuse(request, Status.NO_SUCH_SOP_INSTANCE, "there is no such step"))
         return await compute(step.size, partial(_answer, request, step))
 
-    def outcome(self, delivery: Waiting, response: Response) -> Result:
+    def outcome(self, delivery: PendingDelivery, response: Response) -> Result:
         raise AssertionError("nothing of this service is delivered")
 
 

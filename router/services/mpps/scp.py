@@ -33,13 +33,13 @@ from router.dimse import (
     status_class,
 )
 from router.logs import escaped
-from router.model import AttemptResult, Result, Waiting
-from router.services.base import Allowance, BaseService, Change, House, Prelude, Request
+from router.model import AttemptResult, PendingDelivery, Result
+from router.services.base import Allowance, BaseService, Change, Prelude, Request, ServiceContext
 from router.services.mpps import availability_store as owed
 from router.services.mpps import store as records
 from router.services.mpps.attributes import MPPS
-from router.services.mpps.availability_notifier import Notices
-from router.services.mpps.intake import Intake, Message
+from router.services.mpps.availability_notifier import AvailabilityNotifier
+from router.services.mpps.intake import Message, StepIntake
 from router.services.mpps.plan import RELAY
 from router.services.mpps.state_machine import MAY_NOT_BE_UPDATED, MAY_NOT_BE_UPDATED_WORDS, fingerprint
 from router.services.mpps.store import Step
@@ -62,11 +62,11 @@ class MPPSHub(BaseService):
     routed: ClassVar[bool] = True
     requests: ClassVar[frozenset[int]] = frozenset({CommandField.N_CREATE_RQ, CommandField.N_SET_RQ})
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: ServiceContext) -> None:
         self._spool, self._state = house.spool, house.state
         self._state.define(records.SCHEMA, records.migrate)
-        self._notices = Notices(house)
-        self._intake = Intake(house, self._notices)
+        self._notices = AvailabilityNotifier(house)
+        self._intake = StepIntake(house, self._notices)
         self._started = self._spool.clock()
         self._settings, self._allowance = house.config.mpps, _allowance(house.config)
 
@@ -159,7 +159,7 @@ class MPPSHub(BaseService):
 
     # As SCU
 
-    def outcome(self, delivery: Waiting, response: Response) -> Result:
+    def outcome(self, delivery: PendingDelivery, response: Response) -> Result:
         """PS3.4 F.7.2. What a destination knows already was delivered before: the answer got lost, on its way to us
         or in a crash. One that does not know the step gets a prelude; everything else needs a person."""
         status = response.status
@@ -175,7 +175,7 @@ class MPPSHub(BaseService):
             return self._known(delivery, response)
         return Result.HELD
 
-    def _known(self, delivery: Waiting, response: Response) -> Result:
+    def _known(self, delivery: PendingDelivery, response: Response) -> Result:
         log.warning(
             "counted as delivered: the destination knows it already",
             destination=delivery.destination,
@@ -185,7 +185,7 @@ class MPPSHub(BaseService):
         )
         return Result.DELIVERED
 
-    def _is_repeated(self, delivery: Waiting, answer: Command) -> bool:
+    def _is_repeated(self, delivery: PendingDelivery, answer: Command) -> bool:
         """Whether 0110H says that the step has ended there, by this very N-SET or one after it. The standard's Error
         ID or words say so; where a destination gives neither, an earlier attempt of the last N-SET, or a restart
         since, lets us assume it. One that is not the last is sent again after it only where the ledger was lost."""
@@ -199,7 +199,7 @@ class MPPSHub(BaseService):
             return said and restarted and step is not None and step.stage.is_final
         return said or delivery.attempts > 0 or restarted
 
-    async def prelude(self, delivery: Waiting, response: Response) -> Sequence[Prelude]:
+    async def prelude(self, delivery: PendingDelivery, response: Response) -> Sequence[Prelude]:
         """To a destination that does not know the step: its N-CREATE as it came, and what N-SETs have said."""
         if delivery.kind == _CREATE or response.status != Status.NO_SUCH_SOP_INSTANCE:
             return ()
@@ -210,7 +210,7 @@ class MPPSHub(BaseService):
         log.warning("replayed", destination=delivery.destination, sop_instance_uid=step.uid, command=_CREATE)
         return await compute(step.size, partial(_preludes, step, delivery.transfer_syntax, updated=earlier > 0))
 
-    def settled(self, delivery: Waiting, result: AttemptResult) -> None:
+    def settled(self, delivery: PendingDelivery, result: AttemptResult) -> None:
         self._notices.settled(delivery, result.result)
 
 

@@ -16,8 +16,8 @@ from router.dicom.dataset import EXPLICIT_LE, DataSet, Element, overlaid, text, 
 from router.dicom.tags import tag_name
 from router.dimse import Status
 from router.services.mpps import attributes as content
-from router.services.mpps.attributes import Stage
-from router.services.mpps.requirements import Lack, lacks_of_create, lacks_of_final, not_settable
+from router.services.mpps.attributes import StepStatus
+from router.services.mpps.requirements import MissingAttribute, lacks_of_create, lacks_of_final, not_settable
 
 MAY_NOT_BE_UPDATED: Final = 0xA710
 """Error ID of an N-SET after the end (PS3.4 F.7.2.2.4)."""
@@ -25,7 +25,7 @@ MAY_NOT_BE_UPDATED_WORDS: Final = "Performed Procedure Step Object may no longer
 
 
 @frozen(kw_only=True)
-class Rules:
+class StepRules:
     """How a message is judged."""
 
     strict: bool = False
@@ -35,10 +35,10 @@ class Rules:
 
 
 @frozen(kw_only=True)
-class Held:
+class StoredStep:
     """A step as far as the machine cares."""
 
-    stage: Stage
+    stage: StepStatus
     created_by: bytes
     """`fingerprint` of its N-CREATE."""
     updated_by: bytes
@@ -51,7 +51,7 @@ class Held:
 class Accepted:
     """It is in order, more or less."""
 
-    stage: Stage
+    stage: StepStatus
     data_set: DataSet
     """What the step is now."""
     update: DataSet
@@ -86,23 +86,23 @@ def fingerprint(data_set: DataSet) -> bytes:
     return hashlib.sha256(write(data_set, EXPLICIT_LE)).digest()
 
 
-def judge_create(held: Held | None, data_set: DataSet, rules: Rules) -> Verdict:
+def judge_create(held: StoredStep | None, data_set: DataSet, rules: StepRules) -> Verdict:
     """PS3.4 F.7.2.1.3."""
     if held is not None:
-        untouched = not held.updated_by and held.stage is Stage.IN_PROGRESS
+        untouched = not held.updated_by and held.stage is StepStatus.IN_PROGRESS
         if rules.retransmissions and untouched and held.created_by == fingerprint(data_set):
             return Repeated()
         return Refused(status=Status.DUPLICATE_SOP_INSTANCE, words="there is a step with this SOP Instance UID")
-    if refused := _judge_status(data_set, (Stage.IN_PROGRESS,)):
+    if refused := _judge_status(data_set, (StepStatus.IN_PROGRESS,)):
         return refused
     lacks = lacks_of_create(data_set)
     if lacks and rules.strict:
         missing = [lack for lack in lacks if not lack.value]
         return _refused_for(lacks, Status.MISSING_ATTRIBUTE if missing else Status.MISSING_ATTRIBUTE_VALUE)
-    return Accepted(stage=Stage.IN_PROGRESS, data_set=data_set, update={}, complaints=_words(lacks))
+    return Accepted(stage=StepStatus.IN_PROGRESS, data_set=data_set, update={}, complaints=_words(lacks))
 
 
-def judge_set(held: Held | None, data_set: DataSet, rules: Rules) -> Verdict:
+def judge_set(held: StoredStep | None, data_set: DataSet, rules: StepRules) -> Verdict:
     """PS3.4 F.7.2.2.3 and F.7.2.2.4."""
     if held is None:
         return Refused(status=Status.NO_SUCH_SOP_INSTANCE, words="no N-CREATE of this step has been here")
@@ -110,9 +110,9 @@ def judge_set(held: Held | None, data_set: DataSet, rules: Rules) -> Verdict:
         return Repeated()
     if held.stage.is_final:
         return Refused(status=Status.PROCESSING_FAILURE, words=MAY_NOT_BE_UPDATED_WORDS, error_id=MAY_NOT_BE_UPDATED)
-    if content.STATUS in data_set and (refused := _judge_status(data_set, tuple(Stage))):
+    if content.STATUS in data_set and (refused := _judge_status(data_set, tuple(StepStatus))):
         return refused
-    stage = Stage(text(data_set, content.STATUS)) if content.STATUS in data_set else held.stage
+    stage = StepStatus(text(data_set, content.STATUS)) if content.STATUS in data_set else held.stage
     strangers = not_settable(data_set)
     if strangers and rules.strict:
         words = "only an N-CREATE may say " + _names(strangers)
@@ -126,7 +126,7 @@ def judge_set(held: Held | None, data_set: DataSet, rules: Rules) -> Verdict:
     return Accepted(stage=stage, data_set=whole, update=update, complaints=complaints)
 
 
-def _judge_status(data_set: DataSet, allowed: Sequence[Stage]) -> Refused | None:
+def _judge_status(data_set: DataSet, allowed: Sequence[StepStatus]) -> Refused | None:
     if text(data_set, content.STATUS) in {stage.value for stage in allowed}:
         return None
     return Refused(
@@ -137,17 +137,17 @@ def _judge_status(data_set: DataSet, allowed: Sequence[Stage]) -> Refused | None
     )
 
 
-def _status_element(stage: Stage) -> Element:
+def _status_element(stage: StepStatus) -> Element:
     value = stage.value.encode()
     return Element("CS", value + b" " * (len(value) % 2))
 
 
-def _refused_for(lacks: Sequence[Lack], status: Status) -> Refused:
+def _refused_for(lacks: Sequence[MissingAttribute], status: Status) -> Refused:
     tags = tuple(dict.fromkeys(lack.tag for lack in lacks))
     return Refused(status=status, words="; ".join(_words(lacks)), elements=tags)
 
 
-def _words(lacks: Sequence[Lack]) -> tuple[str, ...]:
+def _words(lacks: Sequence[MissingAttribute]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(lack.words for lack in lacks))
 
 

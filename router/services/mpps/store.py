@@ -15,8 +15,8 @@ import attrs
 from attrs import field, frozen
 
 from router.dicom.dataset import EXPLICIT_LE, DataSet, Element, overlaid, read
-from router.services.mpps.attributes import STATUS, Reference, Stage, references
-from router.services.mpps.state_machine import Held
+from router.services.mpps.attributes import STATUS, InstanceReference, StepStatus, references
+from router.services.mpps.state_machine import StoredStep
 from router.state_store import Counting
 
 SCHEMA: Final = """
@@ -51,7 +51,7 @@ class Step:
     """One procedure step."""
 
     uid: str
-    stage: Stage
+    stage: StepStatus
     born: float
     """When its N-CREATE was taken, on `Spool.clock()`."""
     created: float
@@ -100,7 +100,7 @@ class Step:
         status = {STATUS: Element("CS", value + b" " * (len(value) % 2))}
         return overlaid(read(self.create_data, self.transfer_syntax), self.update()) | status
 
-    def references(self) -> list[Reference]:
+    def references(self) -> list[InstanceReference]:
         """Read the instances that it has produced."""
         return references(self.data_set())
 
@@ -108,9 +108,11 @@ class Step:
         """What N-SETs said, the state aside."""
         return read(self.update_data, EXPLICIT_LE) if self.update_data else {}
 
-    def held(self) -> Held:
+    def held(self) -> StoredStep:
         """As the machine sees it."""
-        return Held(stage=self.stage, created_by=self.created_by, updated_by=self.updated_by, data_set=self.data_set)
+        return StoredStep(
+            stage=self.stage, created_by=self.created_by, updated_by=self.updated_by, data_set=self.data_set
+        )
 
 
 @frozen(kw_only=True)
@@ -121,7 +123,7 @@ class StepMessage:
     uid: str
     kind: str
     """"N-CREATE-RQ" or "N-SET-RQ"."""
-    stage: Stage
+    stage: StepStatus
     """The step's, once it is carried out."""
 
 
@@ -170,7 +172,7 @@ def is_known(connection: sqlite3.Connection, uid: str) -> bool:
     return connection.execute("SELECT 1 FROM procedure_steps WHERE uid = ?", (uid,)).fetchone() is not None
 
 
-def page(connection: sqlite3.Connection, stages: Sequence[Stage], limit: int, *, whole: bool) -> list[Step]:
+def page(connection: sqlite3.Connection, stages: Sequence[StepStatus], limit: int, *, whole: bool) -> list[Step]:
     """The steps that changed last, of these stages, or of any where there are none. Not `whole`: without data sets."""
     chosen = f"stage IN ({', '.join('?' * len(stages))})" if stages else "1"
     query = f"SELECT {_columns(whole)} FROM procedure_steps WHERE {chosen} ORDER BY changed DESC LIMIT ?"
@@ -241,7 +243,7 @@ def forget(connection: sqlite3.Connection, before: float) -> list[str]:
     that is IN PROGRESS stays, however old it is."""
     connection.execute("DELETE FROM procedure_step_questions WHERE asked < ?", (before,))
     query = f"SELECT uid FROM procedure_steps WHERE changed_clock < ? AND stage <> ? LIMIT {FORGOTTEN_AT_ONCE}"
-    uids = [uid for (uid,) in connection.execute(query, (before, Stage.IN_PROGRESS.value))]
+    uids = [uid for (uid,) in connection.execute(query, (before, StepStatus.IN_PROGRESS.value))]
     remove(connection, uids)
     return uids
 
@@ -268,13 +270,13 @@ def _step(row: Sequence[Any]) -> Step:
 
 
 def _message(row: Sequence[Any]) -> StepMessage:
-    return StepMessage(message_id=row[0], uid=row[1], kind=row[2], stage=Stage(row[3]))
+    return StepMessage(message_id=row[0], uid=row[1], kind=row[2], stage=StepStatus(row[3]))
 
 
 def _to_column(name: str, value: Any) -> Any:
     if name in _NAMES:
         return json.dumps(value)
-    return value.value if isinstance(value, Stage) else value
+    return value.value if isinstance(value, StepStatus) else value
 
 
 def _from_column(name: str, value: Any) -> Any:
@@ -282,4 +284,4 @@ def _from_column(name: str, value: Any) -> Any:
         return tuple(json.loads(value))
     if name in ("assigned", "strict"):
         return bool(value)
-    return Stage(value) if name == "stage" else value
+    return StepStatus(value) if name == "stage" else value

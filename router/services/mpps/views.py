@@ -12,7 +12,7 @@ from router.dicom.dataset import text
 from router.model import DeliveryState
 from router.services.mpps import attributes as content
 from router.services.mpps.attributes import of_schedule
-from router.services.mpps.availability_store import Notice
+from router.services.mpps.availability_store import AvailabilityNotice
 from router.services.mpps.store import Step, StepMessage
 from router.spool import InstanceDelivery, QueueRow
 
@@ -33,7 +33,7 @@ def shown(
     messages: Sequence[StepMessage],
     deliveries: Sequence[QueueRow],
     instances: Mapping[str, Sequence[InstanceDelivery]],
-    notices: Sequence[Notice],
+    notices: Sequence[AvailabilityNotice],
     *,
     phi: bool,
 ) -> dict[str, Any]:

@@ -25,7 +25,7 @@ PIECE = 1 << 20
 
 
 @frozen(kw_only=True)
-class Store:
+class Directories:
     """The open directories of one spool."""
 
     files: FileSystem

@@ -12,7 +12,7 @@ import msgpack
 from attrs import frozen
 from isal.isal_zlib import crc32
 
-from router.model import Address, DeliveryState, Envelope, Purpose
+from router.model import DeliveryState, Envelope, Purpose, Recipient
 from router.spool.errors import DamagedMessage
 from router.spool.values import Decision
 
@@ -60,7 +60,7 @@ class StoredEnvelope:
 
 
 @frozen(kw_only=True)
-class Header:
+class SegmentHeader:
     """A record's header, its own CRC and nonce found right."""
 
     message_id: int
@@ -150,15 +150,15 @@ def decode_envelope(data: bytes) -> StoredEnvelope:
     )
 
 
-def _packed(address: Address) -> tuple[str, str] | tuple[str, str, int]:
+def _packed(address: Recipient) -> tuple[str, str] | tuple[str, str, int]:
     pair = (address.destination, address.key)
     return pair if address.purpose is Purpose.SEND else (*pair, int(address.purpose))
 
 
-def _address(destination: str, key: str, purpose: int = Purpose.SEND) -> Address:
+def _address(destination: str, key: str, purpose: int = Purpose.SEND) -> Recipient:
     if destination.endswith(_RETAINED):
         destination, purpose = destination.removesuffix(_RETAINED), Purpose.RETAIN
-    return Address(destination=destination, key=key, purpose=Purpose(purpose))
+    return Recipient(destination=destination, key=key, purpose=Purpose(purpose))
 
 
 def encode_decisions(decisions: Sequence[Decision]) -> bytes:
@@ -189,7 +189,7 @@ def encode_header(nonce: bytes, message_id: int, batch: int, data_length: int, e
     return head + _CRC.pack(crc32(head))
 
 
-def decode_header(data: bytes, nonce: bytes) -> Header | None:
+def decode_header(data: bytes, nonce: bytes) -> SegmentHeader | None:
     """None where it is no header of a record in the segment with this nonce."""
     if len(data) < HEADER_LENGTH or not data.startswith(RECORD_MAGIC):
         return None
@@ -197,7 +197,7 @@ def decode_header(data: bytes, nonce: bytes) -> Header | None:
     (crc,) = _CRC.unpack_from(data, _HEADER.size)
     if its_nonce != nonce or crc != crc32(data[: _HEADER.size]) or envelope_length > ENVELOPE_CAP:
         return None
-    return Header(
+    return SegmentHeader(
         message_id=message_id,
         batch=batch,
         data_length=data_length,
@@ -206,7 +206,7 @@ def decode_header(data: bytes, nonce: bytes) -> Header | None:
     )
 
 
-def check_body(header: Header, nonce: bytes, envelope: bytes, data: bytes, trailer: bytes) -> int:
+def check_body(header: SegmentHeader, nonce: bytes, envelope: bytes, data: bytes, trailer: bytes) -> int:
     """The CRC of the data set, when all three parts are what was written. DamagedMessage, in words."""
     if crc32(envelope) != header.envelope_crc:
         raise DamagedMessage("the envelope does not fit its checksum")
@@ -224,7 +224,7 @@ def encode_trailer(nonce: bytes, message_id: int, length: int, data_crc: int) ->
     return _TRAILER.pack(data_crc, check, length)
 
 
-def decode_trailer(data: bytes, nonce: bytes, header: Header) -> int | None:
+def decode_trailer(data: bytes, nonce: bytes, header: SegmentHeader) -> int | None:
     """The CRC that the data set must have; None where it is not this record's trailer."""
     if len(data) < TRAILER_LENGTH:
         return None

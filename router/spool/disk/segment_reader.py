@@ -10,7 +10,7 @@ from isal.isal_zlib import crc32
 
 from router.spool.disk import record
 from router.spool.disk.filesystem import FileSystem
-from router.spool.disk.record import Header, StoredEnvelope
+from router.spool.disk.record import SegmentHeader, StoredEnvelope
 from router.spool.values import Decision
 
 _WINDOW = 1 << 20
@@ -19,28 +19,28 @@ Stored = StoredEnvelope | tuple[Decision, ...]
 
 
 @frozen(kw_only=True)
-class Found:
+class FoundRecord:
     """A complete record."""
 
     offset: int
-    header: Header
+    header: SegmentHeader
     stored: Stored
     data_crc: int
 
 
 @frozen(kw_only=True)
-class Broken:
+class BrokenRecord:
     """Bytes that are no complete record. `header` and `stored` are what can be read of one."""
 
     offset: int
     length: int
     """Up to the next record; at the end of the file, as far as is known to have been written."""
     reason: str
-    header: Header | None = None
+    header: SegmentHeader | None = None
     stored: StoredEnvelope | None = None
 
 
-class Scan:
+class SegmentReader:
     """One pass over a segment."""
 
     def __init__(self, files: FileSystem, fd: int, nonce: bytes) -> None:
@@ -51,12 +51,12 @@ class Scan:
         self._window = b""
         self._start = 0
 
-    def run(self, offset: int) -> Iterator[Found | Broken]:
+    def run(self, offset: int) -> Iterator[FoundRecord | BrokenRecord]:
         """From an offset where a record begins, or should. Zeros where a header should be are the end, unless a record
         follows after all; what stands behind them is of an earlier use of the file."""
         while offset < self.size:
             found = self._record(offset)
-            if isinstance(found, Found):
+            if isinstance(found, FoundRecord):
                 yield found
                 offset += found.header.length
                 continue
@@ -65,12 +65,12 @@ class Scan:
                 return
             length = self._length(found, offset, end)
             if length:
-                yield Broken(
+                yield BrokenRecord(
                     offset=offset, length=length, reason=found.reason, header=found.header, stored=found.stored
                 )
             offset = end
 
-    def _length(self, broken: Broken, offset: int, end: int) -> int:
+    def _length(self, broken: BrokenRecord, offset: int, end: int) -> int:
         """Of what is broken: as much as its header says, else up to the next record; at the end of the file up to the
         zeros, or to a record of an earlier use."""
         if broken.header is not None:
@@ -83,10 +83,10 @@ class Scan:
         """Whether there is not one byte in the file that is not zero."""
         return self._without_zeros(0, self.size) == 0
 
-    def _record(self, offset: int) -> Found | Broken:
-        def broken(reason: str, header: Header | None = None, stored: Stored | None = None) -> Broken:
+    def _record(self, offset: int) -> FoundRecord | BrokenRecord:
+        def broken(reason: str, header: SegmentHeader | None = None, stored: Stored | None = None) -> BrokenRecord:
             its_message = stored if isinstance(stored, StoredEnvelope) else None
-            return Broken(offset=offset, length=0, reason=reason, header=header, stored=its_message)
+            return BrokenRecord(offset=offset, length=0, reason=reason, header=header, stored=its_message)
 
         header = record.decode_header(self._read(offset, record.HEADER_LENGTH), self._nonce)
         if header is None:
@@ -107,7 +107,7 @@ class Scan:
             return broken("the trailer is broken or missing", header, stored)
         if self._crc(offset + header.data_offset, data_end) != crc:
             return broken("the data set does not fit its checksum", header, stored)
-        return Found(offset=offset, header=header, stored=stored, data_crc=crc)
+        return FoundRecord(offset=offset, header=header, stored=stored, data_crc=crc)
 
     def _read(self, offset: int, length: int) -> bytes:
         at = offset - self._start

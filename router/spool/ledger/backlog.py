@@ -12,7 +12,7 @@ from attrs import frozen
 
 from router.spool.ledger.ledger import LOOKED_AT, WAITING_ROW, Ledger, row_of
 from router.spool.ledger.schema import DELIVERED, HELD, SEND, WAITING
-from router.spool.values import Row
+from router.spool.values import LocatedDelivery
 
 _IS_FIRST: Final = (
     "(d.lane = '' OR NOT EXISTS (SELECT 1 FROM deliveries e WHERE e.destination = d.destination AND e.lane = d.lane"
@@ -39,7 +39,7 @@ Position = tuple[float, int]
 class Part:
     """A part of what waits."""
 
-    rows: list[Row]
+    rows: list[LocatedDelivery]
     """Deliveries that may travel now."""
     last: int
     """The message id where the next part goes on."""
@@ -51,7 +51,7 @@ class Part:
 class DuePart:
     """A part of what has failed before and is due again."""
 
-    rows: list[Row]
+    rows: list[LocatedDelivery]
     last: Position
     next_due: float | None
     """When something is due that is not yet, on the ledger's clock; None where all of it was not looked at."""
@@ -75,7 +75,7 @@ def fresh(ledger: Ledger, destination: str, after: int, limit: int) -> Part:
     return Part(_first_ones(found), found[-1][0] if found else after, len(found) < limit)
 
 
-def newest(ledger: Ledger, destination: str, limit: int) -> list[Row]:
+def newest(ledger: Ledger, destination: str, limit: int) -> list[LocatedDelivery]:
     """Read the deliveries of the highest message ids among those that have not failed."""
     return _first_ones(ledger.execute(NEWEST, (destination, limit)).fetchall())
 
@@ -91,7 +91,7 @@ def due(ledger: Ledger, destination: str, after: Position, limit: int) -> DuePar
     return DuePart(_first_ones(ripe), last, None if len(found) == limit else float("inf"))
 
 
-def first_of_lanes(ledger: Ledger, destination: str, lanes: Iterable[str]) -> list[Row]:
+def first_of_lanes(ledger: Ledger, destination: str, lanes: Iterable[str]) -> list[LocatedDelivery]:
     """Read the first delivery of each lane, where it may travel now."""
     now = ledger.clock()
     found = [ledger.execute(FIRST_OF_LANE, (destination, lane)).fetchone() for lane in lanes]
@@ -116,5 +116,5 @@ def delivered_before(ledger: Ledger, message_id: int, destination: str) -> Earli
     return Earlier(same_bytes=bool(same), other_bytes=bool(other), may_be_lost=bool(lost))
 
 
-def _first_ones(found: Sequence[Sequence[Any]]) -> list[Row]:
+def _first_ones(found: Sequence[Sequence[Any]]) -> list[LocatedDelivery]:
     return [row_of(row) for row in found if row[-1]]

@@ -3,7 +3,7 @@
 Nothing of a ledger that cannot be trusted is thrown away, and nothing of it is believed.
 """
 
-from router.spool.disk.directories import Store
+from router.spool.disk.directories import Directories
 from router.spool.errors import SpoolUnusable
 from router.spool.ledger.database import LedgerUnusable
 from router.spool.ledger.ledger import Ledger
@@ -12,7 +12,7 @@ NAME = "ledger.sqlite"
 """SQLite puts further files beside it, whose names begin so."""
 
 
-def open_ledger(store: Store) -> tuple[Ledger, str]:
+def open_ledger(store: Directories) -> tuple[Ledger, str]:
     """The ledger, and "intact", "new", or why it must be rebuilt. SpoolUnusable."""
     names = [name for name in store.files.names(store.root) if name.startswith(NAME)]
     if not all(store.files.is_regular(store.root, name) for name in names):
@@ -27,7 +27,7 @@ def open_ledger(store: Store) -> tuple[Ledger, str]:
     return replace_ledger(store), why
 
 
-def replace_ledger(store: Store) -> Ledger:
+def replace_ledger(store: Directories) -> Ledger:
     """What is there of it goes to `damaged/`; a new one is made. SpoolUnusable."""
     taken = store.files.names(store.damaged)
     turn = next(turn for turn in range(1, 1 << 32) if f"ledger-{turn}.sqlite" not in taken)

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from router.model import AttemptResult, Cause, Envelope, Purpose, Result, Waiting
+from router.model import AttemptResult, Cause, Envelope, PendingDelivery, Purpose, Result
 from router.spool.ledger.database import Database
 from router.spool.ledger.schema import DELIVERED, HELD, WAITING
-from router.spool.values import Place, Row
+from router.spool.values import LocatedDelivery, Place
 
 _AT_ONCE: Final = (1, 8, 64)
 """How many rows a statement is for. One statement for many rows lets the event loop run beside it, where one for each
@@ -35,7 +35,7 @@ LOOKED_AT: Final = 64
 
 
 @frozen(kw_only=True)
-class Entry:
+class LedgerEntry:
     """A message new to the ledger."""
 
     message_id: int
@@ -47,14 +47,14 @@ class Entry:
     hold: str = ""
     """Why all deliveries begin held; empty where they begin waiting."""
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[LocatedDelivery]:
         """As the destinations' actors see it; nothing of one that is held, nor of what is only retained."""
         if self.hold:
             return []
         envelope = self.envelope
         return [
-            Row(
-                Waiting(
+            LocatedDelivery(
+                PendingDelivery(
                     message_id=self.message_id,
                     destination=address.destination,
                     key=address.key,
@@ -76,7 +76,7 @@ class Entry:
 
 
 @frozen(kw_only=True)
-class Outcome:
+class SettledDelivery:
     """What became of an attempt, and of which."""
 
     message_id: int
@@ -98,7 +98,7 @@ class Finished:
 
 
 @frozen(kw_only=True)
-class Known:
+class EarlierMessage:
     """An unfinished message of an instance that has come again."""
 
     message_id: int
@@ -108,7 +108,7 @@ class Known:
 class Ledger(Database):
     """The statements of the writer's turn."""
 
-    def add(self, entries: Iterable[Entry]) -> None:
+    def add(self, entries: Iterable[LedgerEntry]) -> None:
         messages, deliveries = [], []
         now = time.time()
         for entry in entries:
@@ -134,7 +134,7 @@ class Ledger(Database):
                 self.execute(f"{statement} {','.join([marks] * size)}", tuple(chain.from_iterable(some)))
                 at += size
 
-    def settle(self, outcomes: Iterable[Outcome]) -> tuple[list[Finished], list[tuple[str, str]]]:
+    def settle(self, outcomes: Iterable[SettledDelivery]) -> tuple[list[Finished], list[tuple[str, str]]]:
         """Write outcomes down. Returns the messages that are finished by it, and the lanes (destination, key) that
         a held delivery no longer blocks. An outcome of what is finished or gone already changes nothing."""
         finished: list[Finished] = []
@@ -191,9 +191,9 @@ class Ledger(Database):
         row = self.execute(f"SELECT {PLACE} FROM messages m WHERE m.id = ?", (message_id,)).fetchone()
         return place_of(row) if row else None
 
-    def unfinished_of(self, uids: Sequence[str], kind: str) -> dict[str, list[Known]]:
+    def unfinished_of(self, uids: Sequence[str], kind: str) -> dict[str, list[EarlierMessage]]:
         """By SOP Instance UID: its unfinished messages of that kind, the newest first."""
-        found: dict[str, list[Known]] = {}
+        found: dict[str, list[EarlierMessage]] = {}
         for some in _cut(uids):
             values = _padded(some)
             marks = ",".join(["(?)"] * len(values))
@@ -204,7 +204,7 @@ class Ledger(Database):
                 (*values, kind),
             )
             for row in rows:
-                found.setdefault(row[0], []).append(Known(message_id=row[1], place=place_of(row[2:])))
+                found.setdefault(row[0], []).append(EarlierMessage(message_id=row[1], place=place_of(row[2:])))
         return found
 
     def unfinished_deliveries(self, message_id: int) -> set[tuple[str, int]]:
@@ -216,7 +216,7 @@ class Ledger(Database):
         return set(rows)
 
 
-def _runs(outcomes: Iterable[Outcome]) -> Iterator[tuple[tuple[str, int, AttemptResult], list[int]]]:
+def _runs(outcomes: Iterable[SettledDelivery]) -> Iterator[tuple[tuple[str, int, AttemptResult], list[int]]]:
     """The ids of messages that came to the same at the same destination, in order there; none twice in a run, and no
     more than one statement takes."""
     by_destination = sorted(outcomes, key=attrgetter("destination"))
@@ -259,9 +259,9 @@ def cause_of(text: str) -> Cause:
     return _CAUSES.get(text, Cause.NONE)
 
 
-def row_of(row: Sequence[Any]) -> Row:
+def row_of(row: Sequence[Any]) -> LocatedDelivery:
     """From the columns of `WAITING_ROW`."""
-    waiting = Waiting(
+    waiting = PendingDelivery(
         message_id=row[0],
         destination=row[1],
         key=row[2],
@@ -279,4 +279,4 @@ def row_of(row: Sequence[Any]) -> Row:
         crashes=row[19],
         unanswered=row[20],
     )
-    return Row(waiting, place_of(row[10:16]))
+    return LocatedDelivery(waiting, place_of(row[10:16]))

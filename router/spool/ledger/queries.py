@@ -15,7 +15,7 @@ from router.model import DeliveryState, Purpose
 from router.spool.duplicates import C_STORE
 from router.spool.ledger.ledger import LOOKED_AT, cause_of
 from router.spool.ledger.schema import DELIVERED, DISCARDED, HELD, RETAIN, SEND, STATES, WAITING
-from router.spool.values import Action, Decision, InstanceDelivery, QueueRow, Retained, Selection, Totals
+from router.spool.values import Decision, InstanceDelivery, QueueAction, QueueRow, Retained, Selection, Totals
 
 _COLUMNS = (
     "d.message_id, d.destination, d.purpose, d.lane, d.state, d.attempts, d.reason, d.changed, m.kind, m.service,"
@@ -24,10 +24,10 @@ _COLUMNS = (
 )
 _FROM = "FROM deliveries d JOIN messages m ON m.id = d.message_id"
 _FROM_STATES = {
-    Action.HOLD: (WAITING,),
-    Action.RELEASE: (HELD,),
-    Action.RETRY: (WAITING, HELD),
-    Action.DISCARD: (WAITING, HELD),
+    QueueAction.HOLD: (WAITING,),
+    QueueAction.RELEASE: (HELD,),
+    QueueAction.RETRY: (WAITING, HELD),
+    QueueAction.DISCARD: (WAITING, HELD),
 }
 _UNDER_WAY = (
     "SELECT 1 FROM messages n JOIN deliveries c ON c.message_id = n.id AND c.destination = d.destination"
@@ -36,10 +36,10 @@ _UNDER_WAY = (
 )
 """The same object is on its way to the same destination once more."""
 _DECIDED = {
-    Action.HOLD: (DeliveryState.HELD, "held by hand"),
-    Action.RELEASE: (DeliveryState.WAITING, "released by hand"),
-    Action.RETRY: (DeliveryState.WAITING, "to be tried again by hand"),
-    Action.DISCARD: (DeliveryState.DISCARDED, "discarded by hand"),
+    QueueAction.HOLD: (DeliveryState.HELD, "held by hand"),
+    QueueAction.RELEASE: (DeliveryState.WAITING, "released by hand"),
+    QueueAction.RETRY: (DeliveryState.WAITING, "to be tried again by hand"),
+    QueueAction.DISCARD: (DeliveryState.DISCARDED, "discarded by hand"),
 }
 """What becomes of a delivery, and why."""
 
@@ -164,7 +164,12 @@ def totals(connection: sqlite3.Connection, purpose: Purpose = Purpose.SEND) -> d
 
 
 def choose(
-    connection: sqlite3.Connection, selection: Selection, action: Action, target: str | None, after: Cursor, limit: int
+    connection: sqlite3.Connection,
+    selection: Selection,
+    action: QueueAction,
+    target: str | None,
+    after: Cursor,
+    limit: int,
 ) -> Chosen:
     """One step of a change, of at most `limit` deliveries. `target`: where what no route wanted is sent; without it
     there is nowhere to release it to."""

@@ -12,7 +12,7 @@ from router.spool.values import Damage, Decision
 
 
 @define(eq=False)
-class Findings:
+class RecoveryFindings:
     ledger: Ledger
     counters: Counters
     recovered: int = 0

@@ -12,14 +12,14 @@ from collections.abc import Callable
 from router.model import Purpose, SpoolSettings
 from router.spool import decisions
 from router.spool.disk import record
-from router.spool.disk.directories import Store
-from router.spool.disk.segment_reader import Scan
+from router.spool.disk.directories import Directories
+from router.spool.disk.segment_reader import SegmentReader
 from router.spool.disk.segments import Segments, segment_name
 from router.spool.ledger import maintenance as upkeep
 from router.spool.ledger import queries
 from router.spool.ledger.file import open_ledger, replace_ledger
 from router.spool.ledger.ledger import Ledger
-from router.spool.recovery.findings import Findings
+from router.spool.recovery.findings import RecoveryFindings
 from router.spool.recovery.segment import SegmentFile, recover_segment
 from router.spool.values import RecoveryReport
 
@@ -34,7 +34,7 @@ class Recovery:
     """One start. Made by it: `ledger`, `segments`, and `unneeded`, large files whose message is
     finished; and the `report`."""
 
-    def __init__(self, store: Store, settings: SpoolSettings, progress: Progress | None) -> None:
+    def __init__(self, store: Directories, settings: SpoolSettings, progress: Progress | None) -> None:
         """Does it all. SpoolUnusable; OSError or sqlite3.Error where the disk is at fault."""
         self.segments = Segments(
             store.files,
@@ -66,7 +66,7 @@ class Recovery:
     def _recover(self) -> int:
         """Bytes of segments read."""
         self.unneeded = []
-        self._findings = Findings(self.ledger, self._store.counters)
+        self._findings = RecoveryFindings(self.ledger, self._store.counters)
         known: _Known = upkeep.segments(self.ledger)
         for number in [number for number, (_, _, dropped) in known.items() if dropped]:
             self._finish_dropping(number)
@@ -144,7 +144,7 @@ class Recovery:
             with self._store.segment(number) as fd:
                 size = self._files.size(fd)
                 nonce = self._nonce(number, fd, known)
-                empty = nonce is None and Scan(self._files, fd, b"").is_zero()
+                empty = nonce is None and SegmentReader(self._files, fd, b"").is_zero()
             if nonce is not None:
                 old_nonce, end, _ = known.get(number, (None, 0, False))
                 start = end if old_nonce == nonce else record.SEGMENT_HEADER_LENGTH

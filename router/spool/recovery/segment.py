@@ -6,15 +6,15 @@ a write that nobody was told had succeeded.
 
 from attrs import define, evolve, field, frozen
 
-from router.model import Address
+from router.model import Recipient
 from router.spool.disk import record
-from router.spool.disk.directories import Store
-from router.spool.disk.segment_reader import Broken, Found, Scan
+from router.spool.disk.directories import Directories
+from router.spool.disk.segment_reader import BrokenRecord, FoundRecord, SegmentReader
 from router.spool.disk.segments import Segment, segment_name
 from router.spool.duplicates import NO_ROUTE
 from router.spool.ledger import maintenance as upkeep
-from router.spool.ledger.ledger import Entry
-from router.spool.recovery.findings import Findings
+from router.spool.ledger.ledger import LedgerEntry
+from router.spool.recovery.findings import RecoveryFindings
 from router.spool.values import Place
 
 _AT_ONCE = 1000
@@ -44,12 +44,12 @@ class _Scanned:
     end: int
     """Behind the last complete record."""
     last_batch: int = 0
-    breaks: list[Broken] = field(factory=list)
+    breaks: list[BrokenRecord] = field(factory=list)
     unreadable: str = ""
     """What the disk said where it would not be read to its end."""
 
 
-def recover_segment(store: Store, findings: Findings, file: SegmentFile, *, is_last: bool) -> Segment:
+def recover_segment(store: Directories, findings: RecoveryFindings, file: SegmentFile, *, is_last: bool) -> Segment:
     """`is_last`: no segment was made after this one, so that its last write may never have been finished."""
     with store.segment(file.number) as fd:
         scanned = _scan(store, findings, file, fd)
@@ -73,13 +73,13 @@ def recover_segment(store: Store, findings: Findings, file: SegmentFile, *, is_l
     return Segment(number=file.number, nonce=file.nonce, end=scanned.end, keep=keep)
 
 
-def _scan(store: Store, findings: Findings, file: SegmentFile, fd: int) -> _Scanned:
+def _scan(store: Directories, findings: RecoveryFindings, file: SegmentFile, fd: int) -> _Scanned:
     """Enter what is complete; collect what is not."""
     scanned = _Scanned(file.start)
-    found: list[Found] = []
+    found: list[FoundRecord] = []
     try:
-        for item in Scan(store.files, fd, file.nonce).run(file.start):
-            if isinstance(item, Broken):
+        for item in SegmentReader(store.files, fd, file.nonce).run(file.start):
+            if isinstance(item, BrokenRecord):
                 scanned.breaks.append(item)
                 continue
             scanned.end, scanned.last_batch = item.offset + item.header.length, item.header.batch
@@ -93,7 +93,7 @@ def _scan(store: Store, findings: Findings, file: SegmentFile, fd: int) -> _Scan
     return scanned
 
 
-def _enter(findings: Findings, number: int, found: list[Found]) -> None:
+def _enter(findings: RecoveryFindings, number: int, found: list[FoundRecord]) -> None:
     """What the ledger has already is the copy of a compaction, and stays where the ledger has it."""
     if not found:
         return
@@ -115,7 +115,9 @@ def _enter(findings: Findings, number: int, found: list[Found]) -> None:
                 upkeep.move(ledger, message_id, place, number, item.offset)
 
 
-def _handle(store: Store, findings: Findings, file: SegmentFile, fd: int, broken: Broken, acknowledged: bool) -> bool:
+def _handle(
+    store: Directories, findings: RecoveryFindings, file: SegmentFile, fd: int, broken: BrokenRecord, acknowledged: bool
+) -> bool:
     """Report; keep a copy; where it was acknowledged and says whose it is, hold it. Whether there is a copy."""
     name = f"{segment_name(file.number)}-{broken.offset}"
     try:
@@ -142,7 +144,7 @@ def _handle(store: Store, findings: Findings, file: SegmentFile, fd: int, broken
     return aside is not None
 
 
-def _cut(store: Store, number: int, end: int, *, durably: bool) -> None:
+def _cut(store: Directories, number: int, end: int, *, durably: bool) -> None:
     """Give back what was allocated and not written. The end of a write that was cut short must be gone for good
     before there is a later segment: it would be taken for something that had been acknowledged."""
     fd = store.files.open(store.segments, segment_name(number), write=True)
@@ -155,7 +157,7 @@ def _cut(store: Store, number: int, end: int, *, durably: bool) -> None:
         store.files.close(fd)
 
 
-def _place(number: int, item: Found, stored: record.StoredEnvelope) -> Place:
+def _place(number: int, item: FoundRecord, stored: record.StoredEnvelope) -> Place:
     own_file = stored.file
     return Place(
         segment=number,
@@ -167,8 +169,8 @@ def _place(number: int, item: Found, stored: record.StoredEnvelope) -> Place:
     )
 
 
-def _entry(message_id: int, place: Place, stored: record.StoredEnvelope, born: float) -> Entry:
+def _entry(message_id: int, place: Place, stored: record.StoredEnvelope, born: float) -> LedgerEntry:
     envelope, hold = stored.envelope, stored.hold
     if not envelope.deliveries:
-        envelope, hold = evolve(envelope, deliveries=(Address(destination=""),)), hold or NO_ROUTE
-    return Entry(message_id=message_id, place=place, envelope=envelope, born=born, hold=hold)
+        envelope, hold = evolve(envelope, deliveries=(Recipient(destination=""),)), hold or NO_ROUTE
+    return LedgerEntry(message_id=message_id, place=place, envelope=envelope, born=born, hold=hold)

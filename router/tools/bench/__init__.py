@@ -13,7 +13,7 @@ from router.tools.bench.mixture import Mixture, read_mixture
 from router.tools.bench.objects import Template, template_of_file
 from router.tools.bench.report import report_arrivals, report_load, report_passage
 from router.tools.bench.results import Records
-from router.tools.bench.route import Passage, SinkProcess, pass_through
+from router.tools.bench.route import RouteBench, SinkProcess, pass_through
 from router.tools.bench.sink import Arrival, Behaviour, Sink
 from router.tools.bench.statistics import percentile, summary
 from router.tools.bench.uids import Uids
@@ -26,8 +26,8 @@ __all__ = [
     "Generator",
     "Load",
     "Mixture",
-    "Passage",
     "Records",
+    "RouteBench",
     "Sink",
     "SinkProcess",
     "Template",

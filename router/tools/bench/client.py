@@ -18,29 +18,29 @@ from pdu import (
     UpperLayer,
     accepted_contexts,
 )
-from router.association import Aborted, NotConnected, Rejected, Target, plan_contexts
-from router.association.describe import end_words
+from router.association import Aborted, NotConnected, Rejected, RemoteAE, plan_contexts
+from router.association.describe import describe_end
 from router.association.requestor import associate_rq, connect
 from router.association.transport import Transport
 from router.config import Timeouts
 from router.dimse import CommandField, InvalidCommandSet, decode
 from router.network.sockets import KernelSocket
 from router.tools.bench.command_layout import ResponseLayout
-from router.tools.bench.framed import Framed
+from router.tools.bench.framed import FramedMessage
 from router.tools.bench.objects import Template
 from router.tools.bench.uids import Uids
 
 _COMMAND_CAP: Final = 65536
 
 
-class Answer(NamedTuple):
+class ReceivedResponse(NamedTuple):
     """A C-STORE response."""
 
     message_id: int
     status: int
 
 
-class Caller:
+class Client:
     """One association, driven by the one task that owns it."""
 
     def __init__(self, transport: Transport, timeouts: Timeouts, *, nagle: bool) -> None:
@@ -49,7 +49,7 @@ class Caller:
         self._nagle = nagle
         self._gathered = bytearray()
         self._layout: ResponseLayout | None = None
-        self._framed: dict[int, Framed] = {}
+        self._framed: dict[int, FramedMessage] = {}
         self._message_id = 0
         self.window = 1
         """Requests that may be outstanding at a time."""
@@ -58,8 +58,8 @@ class Caller:
 
     @classmethod
     async def open(
-        cls, target: Target, templates: tuple[Template, ...], uids: Uids, timeouts: Timeouts, *, nagle: bool
-    ) -> "Caller":
+        cls, target: RemoteAE, templates: tuple[Template, ...], uids: Uids, timeouts: Timeouts, *, nagle: bool
+    ) -> "Client":
         """Connect, negotiate, frame. With `nagle`, Nagle's algorithm stays on, each PDU is a write of its own, and
         acknowledgements are left to the kernel, as it is with most modalities.
 
@@ -78,7 +78,7 @@ class Caller:
             raise
         return caller
 
-    async def _associate(self, target: Target, templates: tuple[Template, ...], uids: Uids) -> None:
+    async def _associate(self, target: RemoteAE, templates: tuple[Template, ...], uids: Uids) -> None:
         request = associate_rq(target, plan_contexts([template.pair for template in templates]))
         upper_layer = self._transport.upper_layer
         await self._transport.tell(upper_layer.associate, request)
@@ -101,12 +101,12 @@ class Caller:
             case RejectIndication(rejection=rejection):
                 raise Rejected(rejection.words, rejection)
             case other:
-                raise Aborted(end_words(other))
+                raise Aborted(describe_end(other))
         if granted is not None and target.window > 1:
             self.window = min(granted.invoked or target.window, target.window)
         for index, template in enumerate(templates):
             if context := contexts.get(template.pair):
-                self._framed[index] = Framed(template, context, upper_layer, uids)
+                self._framed[index] = FramedMessage(template, context, upper_layer, uids)
             else:
                 self.refused[template.pair] = "its presentation context was not accepted"
 
@@ -127,7 +127,7 @@ class Caller:
             await self._transport.send(framed.buffers)
         return message_id
 
-    async def answers(self, patience: float) -> list[Answer]:
+    async def answers(self, patience: float) -> list[ReceivedResponse]:
         """What the next bytes say; none where no response is whole yet.
 
         Raises:
@@ -139,7 +139,7 @@ class Caller:
         found = []
         for indication in await self._transport.read(patience):
             if not isinstance(indication, Fragment):
-                raise Aborted(end_words(indication))
+                raise Aborted(describe_end(indication))
             if not indication.is_command:
                 raise Aborted("the peer sent a data set where a C-STORE response was due")
             self._gathered += indication.data
@@ -153,10 +153,10 @@ class Caller:
             self._transport.acknowledge()
         return found
 
-    def _read(self, encoded: bytes) -> Answer:
+    def _read(self, encoded: bytes) -> ReceivedResponse:
         known = self._layout.read(encoded) if self._layout is not None else None
         if known is not None:
-            return Answer(*known)
+            return ReceivedResponse(*known)
         try:
             command = decode(encoded)
         except InvalidCommandSet as error:
@@ -166,7 +166,7 @@ class Caller:
         assert command.message_id_being_responded_to is not None, "the codec demands it of a response"
         assert command.status is not None, "the codec demands it of a response"
         self._layout = ResponseLayout(encoded)
-        return Answer(command.message_id_being_responded_to, command.status)
+        return ReceivedResponse(command.message_id_being_responded_to, command.status)
 
     async def release(self) -> None:
         """A-RELEASE, and wait for the answer; a peer that has none is left."""

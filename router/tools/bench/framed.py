@@ -18,7 +18,7 @@ _UNLIMITED: Final = 1 << 20
 """Bytes of a P-DATA-TF's variable field for a peer that names no limit."""
 
 
-class Framed:
+class FramedMessage:
     """The C-STORE request of one template, ready to be written again and again."""
 
     def __init__(self, template: Template, context: AcceptedContext, upper_layer: UpperLayer, uids: Uids) -> None:

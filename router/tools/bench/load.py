@@ -12,9 +12,9 @@ from typing import Final
 import trio
 from attrs import evolve, frozen
 
-from router.association import AssociationError, NoResponse, Target
+from router.association import AssociationError, NoResponse, RemoteAE
 from router.config import Timeouts
-from router.tools.bench.client import Caller
+from router.tools.bench.client import Client
 from router.tools.bench.errors import BenchError
 from router.tools.bench.mixture import Mixture
 from router.tools.bench.results import Records
@@ -41,7 +41,7 @@ class Load:
 class Generator:
     """One run of a load. `records` may be looked at while it runs."""
 
-    def __init__(self, load: Load, target: Target, timeouts: Timeouts) -> None:
+    def __init__(self, load: Load, target: RemoteAE, timeouts: Timeouts) -> None:
         if load.objects is None and load.seconds is None:
             raise BenchError("a load without an end: neither a number of objects nor a duration")
         self.uids = Uids()
@@ -78,8 +78,8 @@ class Generator:
             for caller in callers:
                 nursery.start_soon(self._work, caller)
 
-    async def _open_all(self) -> list[Caller]:
-        callers: list[Caller] = []
+    async def _open_all(self) -> list[Client]:
+        callers: list[Client] = []
         failures: list[AssociationError] = []
 
         async def open_one() -> None:
@@ -102,11 +102,11 @@ class Generator:
             raise
         return callers
 
-    async def _open(self) -> Caller:
+    async def _open(self) -> Client:
         load = self.load
-        return await Caller.open(self.target, load.mixture.templates, self.uids, self._timeouts, nagle=load.nagle)
+        return await Client.open(self.target, load.mixture.templates, self.uids, self._timeouts, nagle=load.nagle)
 
-    async def _work(self, caller: Caller) -> None:
+    async def _work(self, caller: Client) -> None:
         """One association after the other, until nothing is left to send."""
         strikes = 0
         while True:
@@ -130,7 +130,7 @@ class Generator:
                 self.given_up = str(error)
                 return
 
-    async def _send(self, caller: Caller, outstanding: dict[int, int]) -> None:
+    async def _send(self, caller: Client, outstanding: dict[int, int]) -> None:
         """Keep the window full. `outstanding` has the number of each object by its Message ID."""
         records, dimse = self.records, self._timeouts.dimse
         waiting: int | None = None
@@ -152,7 +152,7 @@ class Generator:
                 if message_id in outstanding:
                     records.answer(outstanding.pop(message_id), status, time.monotonic())
 
-    async def _answers(self, caller: Caller, patience: float, waiting: int | None) -> Sequence[tuple[int, int]]:
+    async def _answers(self, caller: Client, patience: float, waiting: int | None) -> Sequence[tuple[int, int]]:
         """What is answered until the object that waits is due; that one is somebody else's if the association ends."""
         try:
             return await caller.answers(patience)

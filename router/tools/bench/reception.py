@@ -37,7 +37,7 @@ class _Message:
     crc: int = 0
 
 
-class Reception:
+class SinkConnection:
     """Fed with the fragments of one association."""
 
     def __init__(self, sink: "Sink", transport: Transport) -> None:

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from router.tools.bench.load import Generator
 from router.tools.bench.results import NEVER, Records
-from router.tools.bench.route import Passage
+from router.tools.bench.route import RouteBench
 from router.tools.bench.sink import Sink
 from router.tools.bench.statistics import distribution, summary
 
@@ -44,7 +44,7 @@ def report_load(generator: Generator) -> dict[str, Any]:
     }
 
 
-def report_passage(passage: Passage) -> dict[str, Any]:
+def report_passage(passage: RouteBench) -> dict[str, Any]:
     """What `bench route` has measured: what the router was given, and what came of it."""
     generator = passage.generator
     start, end = passage.span()

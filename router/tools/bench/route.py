@@ -88,7 +88,7 @@ async def _end(process: trio.Process) -> None:
         await process.stdout.aclose()
 
 
-class Passage:
+class RouteBench:
     """What became of the objects of a generator at the other end."""
 
     def __init__(self, generator: Generator, arrivals: list[tuple[str, float]]) -> None:
@@ -135,7 +135,7 @@ class Passage:
         return start, max(max(self.arrived, default=NEVER), start)
 
 
-async def pass_through(generator: Generator, passage: Passage, patience: float) -> None:
+async def pass_through(generator: Generator, passage: RouteBench, patience: float) -> None:
     """Send all, and wait until all that was acknowledged has come, or nothing has for `patience` seconds.
 
     Raises:

@@ -36,7 +36,7 @@ from router.config import Config, Timeouts
 from router.dimse import AssemblyError, Status
 from router.network.buffers import ReceiveBuffers
 from router.network.sockets import KernelSocket
-from router.tools.bench.reception import Reception
+from router.tools.bench.reception import SinkConnection
 
 HOST: Final = "127.0.0.1"
 MAXIMUM_LENGTH: Final = 131072
@@ -124,7 +124,7 @@ class Sink:
     async def _associate(self, stream: trio.SocketStream) -> None:
         upper_layer = UpperLayer(role=Role.ACCEPTOR, maximum_length=MAXIMUM_LENGTH)
         transport = Transport(KernelSocket(stream.socket), upper_layer, Timeouts(), BUFFERS)
-        reception = Reception(self, transport)
+        reception = SinkConnection(self, transport)
         self.associations += 1
         self.open += 1
         try:

@@ -7,6 +7,6 @@ are routers too, which hold everything they are given; so the demonstration need
 from router.tools.demo.commitment import perform_promises
 from router.tools.demo.mpps import Line, perform_steps
 from router.tools.demo.objects import write_objects
-from router.tools.demo.stage import ArchiveReport, Performance, perform
+from router.tools.demo.stage import ArchiveContents, DemoResult, perform
 
-__all__ = ["ArchiveReport", "Line", "Performance", "perform", "perform_promises", "perform_steps", "write_objects"]
+__all__ = ["ArchiveContents", "DemoResult", "Line", "perform", "perform_promises", "perform_steps", "write_objects"]

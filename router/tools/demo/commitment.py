@@ -12,7 +12,7 @@ from attrs import evolve
 from pydicom.uid import generate_uid
 
 from pdu import ContextResult, PresentationContext, RoleSelection
-from router.association import InMemory, Requestor, Target, plan_contexts
+from router.association import InMemory, RemoteAE, Requestor, plan_contexts
 from router.config import Config, Endpoint, Listener, Peer, Retry, Route
 from router.dicom.dataset import IMPLICIT_LE
 from router.dimse import DATA_SET, Command, CommandField, Response, Status, response_to
@@ -27,10 +27,16 @@ from router.services.commitment.attributes import (
     write_report,
     write_request,
 )
-from router.services.commitment.transaction import COMMITTED, FailureReason, Outcome, Reference, Result
+from router.services.commitment.transaction import (
+    COMMITTED,
+    FailureReason,
+    InstanceResult,
+    Reference,
+    TransactionOutcome,
+)
 from router.spool import Incoming
 from router.tools.demo.mpps import Line
-from router.tools.demo.ris import StandIn
+from router.tools.demo.ris import DemoRIS
 from router.tools.demo.stage import HERE, archive, local, running, target_of
 from router.tools.send import Instance, Sent, send
 
@@ -39,7 +45,7 @@ _PATIENCE: Final = 30.0
 _PAIR: Final = (STORAGE_COMMITMENT, IMPLICIT_LE)
 
 
-class _Asked(StandIn):
+class _Asked(DemoRIS):
     """An archive, or the modality: what it is told, it writes down as lines."""
 
     requests: ClassVar[frozenset[int]] = frozenset(
@@ -82,14 +88,16 @@ class _Asked(StandIn):
         self.heard.set()
         return Response(response_to(command, Status.SUCCESS))
 
-    async def promise(self, router: Target, config: Config) -> None:
+    async def promise(self, router: RemoteAE, config: Config) -> None:
         """Report what there is and what is not, on an association of its own."""
         await self.heard.wait()
         (request,) = self.asked
         lost = self._stored[: self._loses]
-        outcome = Outcome(
+        outcome = TransactionOutcome(
             tuple(
-                Result(one, FailureReason.NO_SUCH_OBJECT_INSTANCE if one.sop_instance_uid in lost else COMMITTED)
+                InstanceResult(
+                    one, FailureReason.NO_SUCH_OBJECT_INSTANCE if one.sop_instance_uid in lost else COMMITTED
+                )
                 for one in request.references
             )
         )
@@ -145,7 +153,7 @@ def _config(pacs: int, vna: int, modality: int) -> Config:
     return evolve(Config(), peers=peers, routes=routes, listeners=(Listener(address=HERE),))
 
 
-async def _ask(router: Target, images: Sequence[Instance], config: Config) -> None:
+async def _ask(router: RemoteAE, images: Sequence[Instance], config: Config) -> None:
     command = Command(
         field=CommandField.N_ACTION_RQ,
         requested_sop_class_uid=STORAGE_COMMITMENT,
@@ -158,7 +166,7 @@ async def _ask(router: Target, images: Sequence[Instance], config: Config) -> No
     await _say(router, command, write_request(request, IMPLICIT_LE), config)
 
 
-async def _say(target: Target, command: Command, data_set: bytes, config: Config) -> None:
+async def _say(target: RemoteAE, command: Command, data_set: bytes, config: Config) -> None:
     roles = [RoleSelection(sop_class_uid=STORAGE_COMMITMENT, scu_role=True, scp_role=True)]
     opening = Requestor.open(target, plan_contexts([_PAIR]), config.timeouts, roles=roles)
     async with await opening as association:

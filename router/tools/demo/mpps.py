@@ -10,7 +10,7 @@ import trio
 from attrs import evolve, frozen
 from pydicom.uid import generate_uid
 
-from router.association import InMemory, Requestor, Target, plan_contexts
+from router.association import InMemory, RemoteAE, Requestor, plan_contexts
 from router.config import Config, Endpoint, Listener, Peer, Retry, Route
 from router.dicom.dataset import EXPLICIT_LE, DataSet, Element, write
 from router.dimse import DATA_SET, Command, CommandField
@@ -97,7 +97,7 @@ def _config(pacs: int, one: int, two: int) -> Config:
     return evolve(config, peers=peers, routes=routes, listeners=(Listener(address=HERE),))
 
 
-async def _report(target: Target, images: Sequence[Instance], config: Config, note: Note) -> None:
+async def _report(target: RemoteAE, images: Sequence[Instance], config: Config, note: Note) -> None:
     """The modality's part."""
     uid, series = generate_uid(prefix=None), generate_uid(prefix=None)
     create = Command(
@@ -121,7 +121,7 @@ async def _report(target: Target, images: Sequence[Instance], config: Config, no
     note("modality", "N-SET: COMPLETED, and has its answer")
 
 
-async def _say(target: Target, command: Command, data_set: DataSet, config: Config) -> None:
+async def _say(target: RemoteAE, command: Command, data_set: DataSet, config: Config) -> None:
     pair = (MPPS, EXPLICIT_LE)
     async with await Requestor.open(target, plan_contexts([pair]), config.timeouts) as association:
         response = await association.request(

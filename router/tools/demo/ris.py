@@ -8,12 +8,12 @@ import trio
 from attrs import frozen
 
 from pdu import ContextResult, PresentationContext
-from router.access.limits import Doors
-from router.association import Acceptor, Reception
+from router.access.limits import AssociationLimits
+from router.association import Acceptor, AcceptorContext
 from router.config import Config, Listener
 from router.dicom.dataset import TRANSFER_SYNTAXES, DataSet, items, read, text
 from router.dimse import Command, CommandField, Response, Status, response_to
-from router.model import Result, Waiting
+from router.model import PendingDelivery, Result
 from router.services import Allowance, BaseService, Request
 from router.services.mpps.attributes import MPPS, STATUS, references
 from router.services.mpps.instance_availability import (
@@ -35,7 +35,7 @@ class Told:
     words: str
 
 
-class StandIn(BaseService):
+class DemoRIS(BaseService):
     """Somebody to call: a service class of its own is all that an acceptor needs."""
 
     name: ClassVar[str] = "stand-in"
@@ -54,7 +54,7 @@ class StandIn(BaseService):
     async def perform(self, request: Request, data: Incoming | None) -> Response:
         raise NotImplementedError
 
-    def outcome(self, delivery: Waiting, response: Response) -> Result:
+    def outcome(self, delivery: PendingDelivery, response: Response) -> Result:
         raise AssertionError("a stand-in delivers nothing")
 
     @asynccontextmanager
@@ -62,8 +62,8 @@ class StandIn(BaseService):
         """Its port, any free one unless told, where it listens while the block lasts. `spool` lends the memory for
         what comes in."""
         listener = Listener(address=HERE, ae_title=self.title)
-        reception = Reception(
-            config=config, services=(self,), spool=spool, doors=Doors(config.limits), visited=_nothing_waits
+        reception = AcceptorContext(
+            config=config, services=(self,), spool=spool, doors=AssociationLimits(config.limits), visited=_nothing_waits
         )
 
         async def greet(stream: trio.SocketStream) -> None:
@@ -76,7 +76,7 @@ class StandIn(BaseService):
             nursery.cancel_scope.cancel()
 
 
-class RIS(StandIn):
+class RIS(DemoRIS):
     """One RIS."""
 
     requests: ClassVar[frozenset[int]] = frozenset({CommandField.N_CREATE_RQ, CommandField.N_SET_RQ})

@@ -9,11 +9,11 @@ from typing import Any, Final
 import trio
 from attrs import evolve, frozen
 
-from router.association import Target
-from router.config import Admin, Config, Endpoint, Listener
+from router.association import RemoteAE
+from router.config import AdminSettings, Config, Endpoint, Listener
 from router.spool import Selection, Spool
 from router.supervisor import Router
-from router.tools.send import Instance, Sent, Verdict, send
+from router.tools.send import Instance, SendOutcome, Sent, send
 
 _LOOK: Final = 0.05
 """Seconds between two looks at the router's numbers."""
@@ -24,7 +24,7 @@ HERE: Final = Endpoint(host="127.0.0.1", port=0)
 
 
 @frozen(kw_only=True)
-class ArchiveReport:
+class ArchiveContents:
     """What one archive has at the end."""
 
     name: str
@@ -35,7 +35,7 @@ class ArchiveReport:
 
 
 @frozen(kw_only=True)
-class Performance:
+class DemoResult:
     """How it went."""
 
     objects: int
@@ -46,12 +46,12 @@ class Performance:
     delivered_seconds: float
     """From the first association to the last delivery."""
     destinations: dict[str, Any]
-    archives: tuple[ArchiveReport, ...]
+    archives: tuple[ArchiveContents, ...]
 
 
 async def perform(
     config: Config, instances: Sequence[Instance], folder: Path, told: Callable[[str, int, int], None]
-) -> Performance:
+) -> DemoResult:
     """Send `instances` through a router with the routes of `config`, and see where they went.
 
     `told` hears how many objects were acknowledged, and how many deliveries were made, of how many.
@@ -72,12 +72,12 @@ async def perform(
         acknowledged = trio.current_time() - started
         status = await _delivered(router, told)
         delivered = trio.current_time() - started
-        stored = [one.instance for one in sent if one.verdict is not Verdict.FAILED]
+        stored = [one.instance for one in sent if one.verdict is not SendOutcome.FAILED]
         by_uid = {instance.sop_instance_uid: instance for instance in stored}
-        return Performance(
+        return DemoResult(
             objects=len(stored),
             sent_bytes=sum(instance.length for instance in stored),
-            refused=dict(Counter(one.words for one in sent if one.verdict is Verdict.FAILED)),
+            refused=dict(Counter(one.words for one in sent if one.verdict is SendOutcome.FAILED)),
             acknowledged_seconds=acknowledged,
             delivered_seconds=delivered,
             destinations=status["destinations"],
@@ -92,7 +92,7 @@ def local(config: Config, folder: Path) -> Config:
         router=evolve(config.router, spool=folder / "spool"),
         spool=evolve(config.spool, free_space_floor=0, reserve=0),
         listeners=(evolve(config.listeners[0], address=HERE),),
-        admin=Admin(listen=HERE),
+        admin=AdminSettings(listen=HERE),
     )
 
 
@@ -126,10 +126,10 @@ async def running(config: Config) -> AsyncIterator[tuple[Spool, Router, int]]:
         spool.close()
 
 
-def target_of(config: Config, port: int) -> Target:
+def target_of(config: Config, port: int) -> RemoteAE:
     """That router, as the modality calls it."""
     router = config.router
-    return Target(
+    return RemoteAE(
         host=HERE.host,
         port=port,
         called_ae=router.ae_title,
@@ -141,7 +141,7 @@ def target_of(config: Config, port: int) -> Target:
 
 
 async def _send(
-    instances: Sequence[Instance], target: Target, config: Config, told: Callable[[str, int, int], None]
+    instances: Sequence[Instance], target: RemoteAE, config: Config, told: Callable[[str, int, int], None]
 ) -> list[Sent]:
     sent: list[Sent] = []
 
@@ -166,7 +166,7 @@ async def _delivered(router: Router, told: Callable[[str, int, int], None]) -> d
     return await router.status()
 
 
-async def _look(name: str, spool: Spool, sent: dict[str, Instance]) -> ArchiveReport:
+async def _look(name: str, spool: Spool, sent: dict[str, Instance]) -> ArchiveContents:
     """Compare what an archive has with the files that were sent."""
     syntaxes, objects, identical = set(), 0, 0
     after = 0
@@ -176,7 +176,7 @@ async def _look(name: str, spool: Spool, sent: dict[str, Instance]) -> ArchiveRe
             objects += 1
             syntaxes.add(row.transfer_syntax)
             identical += await _is_identical(spool, row.message_id, sent[row.sop_instance_uid])
-    return ArchiveReport(name=name, objects=objects, transfer_syntaxes=len(syntaxes), identical=identical)
+    return ArchiveContents(name=name, objects=objects, transfer_syntaxes=len(syntaxes), identical=identical)
 
 
 async def _is_identical(spool: Spool, message_id: int, instance: Instance) -> bool:

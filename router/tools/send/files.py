@@ -17,7 +17,7 @@ MEDIA_STORAGE_DIRECTORY: Final = "1.2.840.10008.1.3.10"
 
 
 @frozen
-class Found:
+class FoundFiles:
     """A file that may be sent."""
 
     path: Path
@@ -25,7 +25,7 @@ class Found:
     """Somebody named this very file, so that it is a failure if it cannot be sent; a folder may hold anything."""
 
 
-def find(paths: Iterable[Path]) -> Iterator[Found]:
+def find(paths: Iterable[Path]) -> Iterator[FoundFiles]:
     """Every file of `paths`, folders with all that is below them, in a fixed order. Links to folders are not
     followed.
 
@@ -38,7 +38,7 @@ def find(paths: Iterable[Path]) -> Iterator[Found]:
         elif is_directory_file(path):
             yield from _in_directory_file(path)
         else:
-            yield Found(path, True)
+            yield FoundFiles(path, True)
 
 
 def is_directory_file(path: Path) -> bool:
@@ -50,19 +50,19 @@ def is_directory_file(path: Path) -> bool:
         return False
 
 
-def _in_folder(folder: Path) -> Iterator[Found]:
+def _in_folder(folder: Path) -> Iterator[FoundFiles]:
     """A DICOMDIR on the way adds nothing: its files are in the folder."""
     for where, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
             path = Path(where, name)
             if path.is_file() and not (name.upper() == _DICOMDIR and is_directory_file(path)):
-                yield Found(path, False)
+                yield FoundFiles(path, False)
 
 
-def _in_directory_file(path: Path) -> Iterator[Found]:
+def _in_directory_file(path: Path) -> Iterator[FoundFiles]:
     for components in _references(path):
-        yield Found(_below(path.parent, components), True)
+        yield FoundFiles(_below(path.parent, components), True)
 
 
 def _references(path: Path) -> list[list[str]]:

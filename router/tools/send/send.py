@@ -13,7 +13,7 @@ from typing import Final
 import trio
 from attrs import define, frozen
 
-from router.association import AssociationError, Requestor, Target, plan_contexts
+from router.association import AssociationError, RemoteAE, Requestor, plan_contexts
 from router.config import Timeouts
 from router.dimse import DATA_SET, Command, CommandField, Priority, StatusClass, describe, status_class
 from router.tools.send.instance import Instance, batches
@@ -22,7 +22,7 @@ _PATIENCE: Final = 3
 """Associations that may end early, one after another without a success, before the peer is given up."""
 
 
-class Verdict(Enum):
+class SendOutcome(Enum):
     """How a file fared."""
 
     STORED = "stored"
@@ -35,7 +35,7 @@ class Sent:
     """What became of one file."""
 
     instance: Instance
-    verdict: Verdict
+    verdict: SendOutcome
     words: str
     """The peer's status, or why there is none."""
 
@@ -43,7 +43,7 @@ class Sent:
 Tell = Callable[[Sent], None]
 
 
-async def send(instances: Iterable[Instance], target: Target, timeouts: Timeouts, tell: Tell) -> int:
+async def send(instances: Iterable[Instance], target: RemoteAE, timeouts: Timeouts, tell: Tell) -> int:
     """Send all of them, and `tell` of each as soon as its fate is known. Returns how many associations it took."""
     carrier = _Carrier(target, timeouts, tell)
     for batch in batches(instances):
@@ -55,7 +55,7 @@ async def send(instances: Iterable[Instance], target: Target, timeouts: Timeouts
 class _Carrier:
     """One call of `send`."""
 
-    _target: Target
+    _target: RemoteAE
     _timeouts: Timeouts
     _tell: Tell
     associations: int = 0
@@ -113,17 +113,17 @@ class _Carrier:
         self._tell(Sent(instance=instance, verdict=_verdict(response.status), words=words))
 
     def _failed(self, instance: Instance, words: str) -> None:
-        self._tell(Sent(instance=instance, verdict=Verdict.FAILED, words=words))
+        self._tell(Sent(instance=instance, verdict=SendOutcome.FAILED, words=words))
 
 
-def _verdict(status: int) -> Verdict:
+def _verdict(status: int) -> SendOutcome:
     match status_class(status):
         case StatusClass.SUCCESS:
-            return Verdict.STORED
+            return SendOutcome.STORED
         case StatusClass.WARNING:
-            return Verdict.WARNING
+            return SendOutcome.WARNING
         case _:
-            return Verdict.FAILED
+            return SendOutcome.FAILED
 
 
 def _request(instance: Instance) -> Command:

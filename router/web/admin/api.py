@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from router.spool import Action, DamagedMessage, OutOfSpace, SpoolClosed, SpoolFailure, UnknownMessage
+from router.spool import DamagedMessage, OutOfSpace, QueueAction, SpoolClosed, SpoolFailure, UnknownMessage
 from router.web.admin import queue_views as shapes
 from router.web.admin.backend import Controls
 from router.web.admin.commitment import Commitments, NoSuchCommitment
@@ -132,9 +132,9 @@ def _message_id(request: Request) -> int:
     return min(int(request.path_params["id"]), ID_MAX)
 
 
-def _action(name: str) -> Action:
+def _action(name: str) -> QueueAction:
     try:
-        return Action(name)
+        return QueueAction(name)
     except ValueError:
         raise HTTPException(HTTPStatus.NOT_FOUND) from None
 

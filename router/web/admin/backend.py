@@ -6,7 +6,7 @@ from typing import Any
 from attrs import frozen
 
 from router.spool import Spool
-from router.state_store import State
+from router.state_store import StateStore
 
 
 @frozen(kw_only=True)
@@ -16,7 +16,7 @@ class Controls:
     status: Callable[[], Awaitable[dict[str, Any]]]
     """What /api/status answers."""
     spool: Spool
-    state: State
+    state: StateStore
     discard_step: Callable[[str, str], Awaitable[None]]
     """Forget the procedure step of a UID, for a reason. Raises NotDiscarded, OutOfSpace."""
     rescan: Callable[[], None]

@@ -14,7 +14,7 @@ from typing import Any, Final
 from router.services.commitment import views as looking
 from router.spool import QueueRow, ReadOnlySpool, Selection, Spool
 from router.state_file import look_into
-from router.state_store import State
+from router.state_store import StateStore
 from router.web.admin.requests import ID_MAX, LIMIT, LIMIT_MAX, BadRequest, number
 
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -30,7 +30,7 @@ class NoSuchCommitment(Exception):
 class Commitments:
     """Of a running router."""
 
-    def __init__(self, state: State, spool: Spool) -> None:
+    def __init__(self, state: StateStore, spool: Spool) -> None:
         self._state = state
         self._spool = spool
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from router.concurrency import compute
 from router.config.quantities import duration
 from router.services.mpps import store as records
-from router.services.mpps.attributes import Stage
+from router.services.mpps.attributes import StepStatus
 from router.services.mpps.availability_store import notices_of
 from router.services.mpps.intake import NotDiscarded
 from router.services.mpps.plan import RELAY
@@ -128,11 +128,11 @@ def _page(query: Mapping[str, str]) -> "partial[list[records.Step]]":
             before = time.time() - duration(query["stale"])
         except ValueError as error:
             raise BadRequest(f"stale {error}") from None
-        if query.get("stage", Stage.IN_PROGRESS.value) != Stage.IN_PROGRESS.value:
-            raise BadRequest(f"a stale step is {Stage.IN_PROGRESS.value}, not {query['stage']}")
+        if query.get("stage", StepStatus.IN_PROGRESS.value) != StepStatus.IN_PROGRESS.value:
+            raise BadRequest(f"a stale step is {StepStatus.IN_PROGRESS.value}, not {query['stage']}")
         return partial(records.stale, before=before, limit=limit, whole=shows_phi(query))
     try:
-        stages = [Stage(query["stage"])] if "stage" in query else []
+        stages = [StepStatus(query["stage"])] if "stage" in query else []
     except ValueError:
-        raise BadRequest(f"stage must be one of {', '.join(stage.value for stage in Stage)}") from None
+        raise BadRequest(f"stage must be one of {', '.join(stage.value for stage in StepStatus)}") from None
     return partial(records.page, stages=stages, limit=limit, whole=shows_phi(query))

@@ -14,7 +14,7 @@ import trio
 from attrs import evolve
 from starlette.types import ASGIApp
 
-from router.config import TLS, Admin, Endpoint
+from router.config import TLS, AdminSettings, Endpoint
 from router.web.http import serve_request
 
 _CONNECTIONS: Final = 64
@@ -37,7 +37,7 @@ class AdminServer:
         self._open = 0
 
     @classmethod
-    async def bind(cls, admin: Admin) -> Self:
+    async def bind(cls, admin: AdminSettings) -> Self:
         """Bind the addresses of `admin.listen`.
 
         Raises:

@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 
-from router.association import NotConnected, Target
+from router.association import NotConnected, RemoteAE
 from router.association.requestor import connect
 from router.network.names import LIFE, PATIENCE, STALE_AFTER, NameLookup
 from tests.support.harness import Archive, Modality, configuration, data_set, running_router, store_rq
@@ -128,8 +128,8 @@ async def test_what_cannot_be_a_host_name_is_unreachable() -> None:
         await connect(target("pacs..local"), 5)
 
 
-def target(host: str) -> Target:
-    return Target(
+def target(host: str) -> RemoteAE:
+    return RemoteAE(
         host=host,
         port=104,
         called_ae="PACS",

@@ -26,7 +26,7 @@ from pdu import (
     UserIdentity,
     encode,
 )
-from router.association.describe import context_words
+from router.association.describe import describe_contexts
 from router.association.negotiation import agree
 from router.config import parse
 from router.services import SERVICES, Service
@@ -139,7 +139,7 @@ def test_a_hostile_request_has_a_short_answer(request_: AssociateRQ) -> None:
 
 def test_the_words_for_the_log_stay_short_whatever_was_proposed() -> None:
     context = PresentationContext(id=1, abstract_syntax=CT, transfer_syntaxes=(IMPLICIT,) * 900)
-    (words,) = context_words([context], [])
+    (words,) = describe_contexts([context], [])
     assert len(words) < 2000
     assert "and 850 more" in words
 

@@ -9,14 +9,14 @@ import trio
 from structlog.testing import capture_logs
 
 from pdu import AcceptedContext, AssociateRQ
-from router.association import Host, Requestor, Target, plan_contexts
+from router.association import OperationContext, RemoteAE, Requestor, plan_contexts
 from router.association.transport import Transport
 from router.config import Timeouts, parse
 from router.dimse import Command, CommandField, MessageBegin, Status, encode
 from router.routing import RoutingTable
 from router.services.commitment.attributes import STORAGE_COMMITMENT
 from router.services.commitment.scp import StorageCommitment
-from router.services.mpps.intake import Intake
+from router.services.mpps.intake import StepIntake
 from router.services.verification import Verification
 from router.spool import Spool
 from tests.router.services.mpps.messages import in_progress
@@ -84,7 +84,7 @@ async def test_an_error_while_a_step_is_taken_is_answered_0110h(
     async with RIS().serving() as ris, running_router(hub(tmp_path, ris=ris.port)) as router:
         async with Scanner.connected(router.port) as scanner:
             with monkeypatch.context() as patch:
-                patch.setattr(Intake, "take", raising)
+                patch.setattr(StepIntake, "take", raising)
                 assert (await scanner.create(UID, in_progress())).status == Status.PROCESSING_FAILURE
             assert (await scanner.create(UID, in_progress())).status == Status.SUCCESS
 
@@ -94,8 +94,8 @@ COMMITMENT = object.__new__(StorageCommitment)
 NO_REPORT = Command(field=CommandField.N_EVENT_REPORT_RQ, message_id=1, affected_sop_class_uid=CT)
 
 
-def pacs(port: int, called: str = "PACS") -> Target:
-    return Target(
+def pacs(port: int, called: str = "PACS") -> RemoteAE:
+    return RemoteAE(
         host="127.0.0.1",
         port=port,
         called_ae=called,
@@ -108,7 +108,7 @@ def pacs(port: int, called: str = "PACS") -> Target:
 
 async def test_a_refusal_on_an_association_that_the_router_opened_has_the_sites_code_too() -> None:
     statuses = parse('[statuses.by_calling_ae."PACS"]\nno_such_sop_class = "C321"', Path()).statuses
-    host = Host((COMMITMENT,), cast("Spool", None), statuses)
+    host = OperationContext((COMMITMENT,), cast("Spool", None), statuses)
     context = AcceptedContext(id=1, abstract_syntax=STORAGE_COMMITMENT, transfer_syntax=IMPLICIT)
     for called, status in (("PACS", 0xC321), ("VNA", 0x0118)):
         operation = host.begin(MessageBegin(1, NO_REPORT, b""), context, pacs(104, called))
@@ -132,7 +132,7 @@ class Flooding(Archive):
 
 
 async def test_thousands_of_requests_on_an_association_that_the_router_opened_hold_nobody_up() -> None:
-    host = Host((COMMITMENT,), cast("Spool", None))
+    host = OperationContext((COMMITMENT,), cast("Spool", None))
     archive = Flooding()
     most = 0
 

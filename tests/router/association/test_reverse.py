@@ -8,7 +8,7 @@ import trio
 
 from pdu import PDV, AssociateAC, PDataTF
 from router.dimse import DATA_SET, Command, CommandField, decode, encode, response_to
-from router.model import Address, Envelope
+from router.model import Envelope, Recipient
 from tests.support.harness import CT, IMPLICIT, Modality, RunningRouter, configuration, p_data, running_router
 
 COMMITMENT = "1.2.840.10008.1.20.1"
@@ -46,7 +46,7 @@ async def owe(router: RunningRouter, destination: str) -> None:
         called_ae="MODALITY",
         peer="",
         received=time.time(),
-        deliveries=(Address(destination=destination),),
+        deliveries=(Recipient(destination=destination),),
     )
     incoming = router.spool.incoming()
     await incoming.write(REPORT)

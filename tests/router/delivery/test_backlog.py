@@ -11,12 +11,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from router.delivery.backlog import Backlog
 from router.delivery.queue import DeliveryQueue
-from router.model import AttemptResult, Cause, Result, Waiting
+from router.model import AttemptResult, Cause, PendingDelivery, Result
 from router.spool import Spool
 from router.spool.disk.counters import Counters
 from router.spool.disk.filesystem import REAL
 from router.spool.ledger import backlog
-from router.spool.ledger.ledger import Entry, Ledger, Outcome
+from router.spool.ledger.ledger import Ledger, LedgerEntry, SettledDelivery
 from router.spool.values import Place
 from tests.router.spool.driver import envelope
 
@@ -59,7 +59,7 @@ class BacklogMachine(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.spool = LedgerOfOne(Path(self.folder.name) / "ledger.sqlite")
         self.next_id = 1
-        self.flying: list[Waiting] = []
+        self.flying: list[PendingDelivery] = []
         self.finished: list[int] = []
         self.keys: dict[int, str] = {}
 
@@ -81,10 +81,10 @@ class BacklogMachine(RuleBasedStateMachine):
             self.spool.ledger.close()
             self.folder.cleanup()
 
-    def write(self, key: str) -> Entry:
+    def write(self, key: str) -> LedgerEntry:
         """A message comes in; nobody is told."""
         place = Place(segment=1, offset=0, length=1, data_length=1, data_crc=0)
-        entry = Entry(
+        entry = LedgerEntry(
             message_id=self.next_id,
             place=place,
             envelope=envelope(f"1.2.{self.next_id}", key=key),
@@ -123,7 +123,7 @@ class BacklogMachine(RuleBasedStateMachine):
         delivery = self.flying.pop(which % len(self.flying))
         self.happen(lambda: self.settle(delivery, how), at_once)
 
-    def settle(self, delivery: Waiting, how: str) -> None:
+    def settle(self, delivery: PendingDelivery, how: str) -> None:
         results = {"delivered": Result.DELIVERED, "held": Result.HELD}
         result = AttemptResult(
             result=results.get(how, Result.RETRY),
@@ -140,7 +140,7 @@ class BacklogMachine(RuleBasedStateMachine):
             self.queue.responded(delivery)
         self.queue.leave(delivery.message_id, delivered=how == "delivered")
         with self.spool.ledger.transaction():
-            outcome = Outcome(message_id=delivery.message_id, destination="pacs", result=result)
+            outcome = SettledDelivery(message_id=delivery.message_id, destination="pacs", result=result)
             _, freed = self.spool.ledger.settle([outcome])
         for _, lane in freed:
             rows = backlog.first_of_lanes(self.spool.ledger, "pacs", [lane])

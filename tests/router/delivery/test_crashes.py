@@ -13,7 +13,7 @@ import trio
 from structlog.testing import capture_logs
 
 from router.dimse import encode
-from router.model import Address, Cause, Envelope
+from router.model import Cause, Envelope, Recipient
 from router.services.storage import Storage
 from tests.router.delivery.test_isolation import one_peer
 from tests.support.harness import (
@@ -43,7 +43,7 @@ def envelope(uid: str) -> Envelope:
         called_ae="ROUTER",
         peer="127.0.0.1",
         received=time.time(),
-        deliveries=(Address(destination="pacs"),),
+        deliveries=(Recipient(destination="pacs"),),
     )
 
 

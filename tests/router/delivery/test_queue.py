@@ -10,14 +10,14 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from router.delivery.cohort import REST
 from router.delivery.queue import DeliveryQueue, Pair
-from router.model import Cause, Waiting
+from router.model import Cause, PendingDelivery
 
 PAIRS: tuple[Pair, ...] = (("ct", "implicit"), ("ct", "jpeg"), ("mr", "implicit"))
 NOW = 100.0
 
 
-def waiting(message_id: int, key: str = "", pair: Pair = PAIRS[0], calling_ae: str = "CT1") -> Waiting:
-    return Waiting(
+def waiting(message_id: int, key: str = "", pair: Pair = PAIRS[0], calling_ae: str = "CT1") -> PendingDelivery:
+    return PendingDelivery(
         message_id=message_id,
         destination="pacs",
         key=key,
@@ -33,7 +33,7 @@ def waiting(message_id: int, key: str = "", pair: Pair = PAIRS[0], calling_ae: s
     )
 
 
-def failed(message_id: int, cause: Cause = Cause.ANSWERED, due: float = 50.0) -> Waiting:
+def failed(message_id: int, cause: Cause = Cause.ANSWERED, due: float = 50.0) -> PendingDelivery:
     return evolve(waiting(message_id), due=due, cause=cause, attempts=1)
 
 
@@ -174,15 +174,15 @@ def test_what_left_while_the_ledger_was_read_is_not_taken_in_again() -> None:
 class QueueMachine(RuleBasedStateMachine):
     """Random use of a queue against a list of what should be where."""
 
-    in_flight: Bundle[Waiting] = Bundle("in_flight")
+    in_flight: Bundle[PendingDelivery] = Bundle("in_flight")
 
     def __init__(self) -> None:
         super().__init__()
         self.queue = DeliveryQueue(capacity=20, again_capacity=5)
         self.next_id = 1
         self.now = 0.0
-        self.ready: dict[int, Waiting] = {}
-        self.flying: dict[int, Waiting] = {}
+        self.ready: dict[int, PendingDelivery] = {}
+        self.flying: dict[int, PendingDelivery] = {}
 
     @precondition(lambda self: self.queue.room > 0)
     @rule(pair=st.sampled_from(PAIRS), calling_ae=st.sampled_from(["CT1", "CT2"]), key=st.sampled_from(["", "a"]))
@@ -194,7 +194,7 @@ class QueueMachine(RuleBasedStateMachine):
     def become_due(self, pair: Pair, cause: Cause) -> None:
         self.know(evolve(waiting(self.next_id, pair=pair), due=self.now + 1, cause=cause, attempts=1))
 
-    def know(self, delivery: Waiting) -> None:
+    def know(self, delivery: PendingDelivery) -> None:
         self.queue.add([delivery, delivery])
         self.ready[delivery.message_id] = delivery
         self.next_id += 1
@@ -220,7 +220,7 @@ class QueueMachine(RuleBasedStateMachine):
         delivered=st.booleans(),
         stalled=st.booleans(),
     )
-    def end(self, delivery: Waiting, seconds: float | None, delivered: bool, stalled: bool) -> None:
+    def end(self, delivery: PendingDelivery, seconds: float | None, delivered: bool, stalled: bool) -> None:
         if delivery.message_id not in self.flying:
             return
         if stalled:
@@ -243,7 +243,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(remainder=st.integers(0, 2))
     def settle_some(self, remainder: int) -> None:
-        chosen: Callable[[Waiting], bool] = lambda delivery: delivery.message_id % 3 == remainder  # noqa: E731
+        chosen: Callable[[PendingDelivery], bool] = lambda delivery: delivery.message_id % 3 == remainder  # noqa: E731
         taken = {delivery.message_id for delivery in self.queue.take_all(chosen)}
         assert taken == {number for number in self.ready if number % 3 == remainder}
         for message_id in taken:

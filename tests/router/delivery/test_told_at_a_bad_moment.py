@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from pdu import AsynchronousOperationsWindow
 from router.association.transport import Transport
 from router.dimse import DATA_SET, Command, MessageBegin, encode, response_to
-from router.spool import Action, Selection
+from router.spool import QueueAction, Selection
 from tests.router.association.test_reverse import COMMITMENT, MODALITY, answer, hear_report, owe
 from tests.router.association.test_window import associate, far_away, response
 from tests.router.services.mpps.messages import in_progress, progress
@@ -80,7 +80,7 @@ async def test_a_second_change_of_the_queue_during_the_reading_of_it_counts(tmp_
         await router.until("pacs", held=1, in_flight=0)
         asked = slow_ledger(router)
         statuses["now"] = 0
-        await router.spool.change(Selection(), Action.RELEASE)
+        await router.spool.change(Selection(), QueueAction.RELEASE)
         router.router._dispatcher.rescan()
         await asked.wait()
         router.router._dispatcher.rescan()
@@ -145,7 +145,7 @@ async def test_what_is_held_by_hand_while_it_is_sent_is_not_sent_again(tmp_path:
         async with running_router(content) as router:
             await send(router, "1.2.3")
             await router.until("pacs", in_flight=1)
-            await router.spool.change(Selection(), Action.HOLD)
+            await router.spool.change(Selection(), QueueAction.HOLD)
             router.router._dispatcher.rescan()
             await router.until("pacs", held=1, in_flight=0)
             tries = len(sent)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.config import Condition, Route, parse
-from router.routing import Facts, RoutingTable, Verdict
+from router.routing import Facts, RouteVerdict, RoutingTable
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 JPEG_2000_LOSSLESS = "1.2.840.10008.1.2.4.90"
@@ -61,7 +61,9 @@ def test_after_a_final_route_that_matches_no_other_is_looked_at() -> None:
 def test_a_route_is_for_its_service_only() -> None:
     match = table(route("one", '["a"]')).match(facts(service="mpps"))
     assert match.destinations == ()
-    assert match.trace == (Verdict(route="one", matched=False, reasons=('it is for service "storage", not "mpps"',)),)
+    assert match.trace == (
+        RouteVerdict(route="one", matched=False, reasons=('it is for service "storage", not "mpps"',)),
+    )
 
 
 def test_all_conditions_of_a_route_must_be_met() -> None:
@@ -183,7 +185,7 @@ def test_the_trace_tells_what_was_seen_and_what_was_asked_for(
     when: str, elements: dict[int, tuple[str, ...]], reason: str
 ) -> None:
     (verdict,) = with_condition(when).match(facts(elements=elements)).trace
-    assert verdict == Verdict(route="only", matched=False, reasons=(reason,))
+    assert verdict == RouteVerdict(route="only", matched=False, reasons=(reason,))
 
 
 def test_the_trace_has_every_route_and_every_reason() -> None:
@@ -193,13 +195,13 @@ def test_the_trace_has_every_route_and_every_reason() -> None:
         + route("late", '["b"]')
     )
     assert routes.match(facts()).trace == (
-        Verdict(
+        RouteVerdict(
             route="no",
             matched=False,
             reasons=('calling_ae is "CT1", not "MR"', 'Modality is "CT", not "MR"'),
         ),
-        Verdict(route="yes", matched=True),
-        Verdict(route="late", matched=False, reasons=('it is not looked at: "yes" before it is final',)),
+        RouteVerdict(route="yes", matched=True),
+        RouteVerdict(route="late", matched=False, reasons=('it is not looked at: "yes" before it is final',)),
     )
 
 

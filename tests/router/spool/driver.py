@@ -7,15 +7,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from router.model import Address, AttemptResult, DeliveryState, Envelope, Purpose, Result, SpoolSettings, Waiting
+from router.model import (
+    AttemptResult,
+    DeliveryState,
+    Envelope,
+    PendingDelivery,
+    Purpose,
+    Recipient,
+    Result,
+    SpoolSettings,
+)
 from router.spool import Spool, SpoolError
 from router.spool.disk.filesystem import FileSystem
 from router.spool.incoming import Incoming
-from router.spool.jobs import Answer, Ask, Commit, Settle
+from router.spool.jobs import Ask, Commit, Reply, Settle
 from router.spool.ledger import backlog
-from router.spool.ledger.ledger import Ledger, Outcome
+from router.spool.ledger.ledger import Ledger, SettledDelivery
 from router.spool.ledger.queries import START, list_rows
-from router.spool.values import Action, Place, Receipt, Selection
+from router.spool.values import Place, QueueAction, Receipt, Selection
 from router.spool.writer import Writer
 
 SETTINGS = SpoolSettings(
@@ -48,8 +57,8 @@ def envelope(
         peer="127.0.0.1",
         received=time.time(),
         deliveries=(
-            *(Address(destination=name, key=key) for name in destinations),
-            *(Address(destination=name, purpose=Purpose.RETAIN) for name in retain),
+            *(Recipient(destination=name, key=key) for name in destinations),
+            *(Recipient(destination=name, purpose=Purpose.RETAIN) for name in retain),
         ),
     )
 
@@ -59,7 +68,7 @@ def content(seed: int, size: int) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
-async def waiting(spool: Spool, destination: str, after: int, limit: int) -> list[Waiting]:
+async def waiting(spool: Spool, destination: str, after: int, limit: int) -> list[PendingDelivery]:
     """What waits at a destination and has not failed."""
     return [row.waiting for row in (await spool.fresh(destination, after, limit)).rows]
 
@@ -83,7 +92,7 @@ class Driver:
         self.spool = Spool.open(path, settings, files=files)
         self.report = self.spool.recovery
         self.files = files
-        self.rows: list[Waiting] = []
+        self.rows: list[PendingDelivery] = []
         self.writer.on_rows = lambda rows: self.rows.extend(row.waiting for row in rows)
         self.writer.housekeeping.ripe = 0.0
         self.writer.on_answers = self._answered
@@ -142,15 +151,15 @@ class Driver:
     def settle(
         self, message_id: int, destination: str, settlement: AttemptResult, purpose: Purpose = Purpose.SEND
     ) -> None:
-        outcome = Outcome(message_id=message_id, destination=destination, purpose=purpose, result=settlement)
+        outcome = SettledDelivery(message_id=message_id, destination=destination, purpose=purpose, result=settlement)
         self.writer.turn([Settle(outcome)])
 
     def ask(self, question: Callable[[Writer], T]) -> T:
-        ask = Ask(question, Answer[T]())
+        ask = Ask(question, Reply[T]())
         self.writer.turn([ask])
         return ask.answer.value
 
-    def change(self, action: Action, *message_ids: int, target: str | None = None, **conditions: Any) -> int:
+    def change(self, action: QueueAction, *message_ids: int, target: str | None = None, **conditions: Any) -> int:
         """What an operator says; how many deliveries were changed."""
         selection = Selection(message_ids=message_ids, **conditions)
         return self.ask(lambda writer: writer.change(selection, action, target, START, 10_000)).count
@@ -166,7 +175,7 @@ class Driver:
         while self.writer.housekeeping.has_work:
             self.writer.turn([])
 
-    def waiting(self, destination: str) -> list[Waiting]:
+    def waiting(self, destination: str) -> list[PendingDelivery]:
         return [row.waiting for row in backlog.fresh(self.ledger, destination, 0, 10_000).rows]
 
     def place(self, message_id: int) -> Place:

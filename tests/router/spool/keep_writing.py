@@ -6,7 +6,7 @@ from pathlib import Path
 
 import trio
 
-from router.model import SpoolSettings, Waiting
+from router.model import PendingDelivery, SpoolSettings
 from router.spool import Spool
 from tests.router.spool.driver import content, delivered, envelope
 
@@ -20,7 +20,7 @@ async def main(path: Path, first: int) -> None:
         if damage.message_id is not None:
             print("damaged", damage.message_id, flush=True)
 
-    def arrived(destination: str, rows: list[Waiting]) -> None:
+    def arrived(destination: str, rows: list[PendingDelivery]) -> None:
         for row in rows:
             if row.message_id % 3 == 0:
                 print("delivered", row.message_id, destination, flush=True)

@@ -10,8 +10,8 @@ from router.model import AttemptResult, Result
 from router.spool.disk.counters import Counters
 from router.spool.disk.filesystem import REAL
 from router.spool.ledger import backlog
-from router.spool.ledger.ledger import Entry, Ledger, Outcome
-from router.spool.values import Place, Row
+from router.spool.ledger.ledger import Ledger, LedgerEntry, SettledDelivery
+from router.spool.values import LocatedDelivery, Place
 from tests.router.spool.driver import envelope
 
 PLANS = {
@@ -30,9 +30,9 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     ledger.close()
 
 
-def entry(message_id: int, key: str = "", crc: int = 0, uid: str = "") -> Entry:
+def entry(message_id: int, key: str = "", crc: int = 0, uid: str = "") -> LedgerEntry:
     place = Place(segment=1, offset=message_id * 100, length=100, data_length=10, data_crc=crc)
-    return Entry(
+    return LedgerEntry(
         message_id=message_id,
         place=place,
         envelope=envelope(uid or f"1.2.{message_id}", key=key),
@@ -40,7 +40,7 @@ def entry(message_id: int, key: str = "", crc: int = 0, uid: str = "") -> Entry:
     )
 
 
-def add(ledger: Ledger, *entries: Entry) -> None:
+def add(ledger: Ledger, *entries: LedgerEntry) -> None:
     with ledger.transaction():
         ledger.add(entries)
 
@@ -48,10 +48,10 @@ def add(ledger: Ledger, *entries: Entry) -> None:
 def settle(ledger: Ledger, message_id: int, result: Result, due: float = 0.0) -> None:
     told = AttemptResult(result=result, reason="told", due=due)
     with ledger.transaction():
-        ledger.settle([Outcome(message_id=message_id, destination="pacs", result=told)])
+        ledger.settle([SettledDelivery(message_id=message_id, destination="pacs", result=told)])
 
 
-def ids(rows: list[Row]) -> list[int]:
+def ids(rows: list[LocatedDelivery]) -> list[int]:
     return [row.waiting.message_id for row in rows]
 
 

@@ -9,7 +9,7 @@ from router.model import DeliveryState, Purpose
 from router.spool import OutOfSpace
 from router.spool.decisions import needed_in
 from router.spool.disk.filesystem import REAL
-from router.spool.values import Action
+from router.spool.values import QueueAction
 from tests.router.spool.driver import SETTINGS, Driver, content, delivered, envelope, held
 from tests.router.spool.power_cut import FragileFiles, PowerCut, full, ledger_full
 from tests.router.spool.test_recovery import flip, remove_ledger, segment
@@ -40,11 +40,11 @@ def test_a_ledger_that_is_rebuilt_knows_what_an_operator_said(tmp_path: Path) ->
     for number in range(1, 6):
         driver.commit(content(number, 500), envelope(f"1.2.{number}", ("pacs", "vna"), retain=("pacs",)))
     driver.settle(5, "vna", held("C000H"))
-    assert driver.change(Action.DISCARD, 1) == 3
-    assert driver.change(Action.HOLD, 2, destination="pacs", purpose=Purpose.SEND) == 1
-    assert driver.change(Action.HOLD, 3, destination="vna") == 1
-    assert driver.change(Action.RELEASE, 3) == 1
-    assert driver.change(Action.RETRY, 4) == 3
+    assert driver.change(QueueAction.DISCARD, 1) == 3
+    assert driver.change(QueueAction.HOLD, 2, destination="pacs", purpose=Purpose.SEND) == 1
+    assert driver.change(QueueAction.HOLD, 3, destination="vna") == 1
+    assert driver.change(QueueAction.RELEASE, 3) == 1
+    assert driver.change(QueueAction.RETRY, 4) == 3
     driver.stop()
     remove_ledger(tmp_path)
     again = reopen(tmp_path)
@@ -58,7 +58,7 @@ def test_a_ledger_that_is_rebuilt_knows_what_an_operator_said(tmp_path: Path) ->
     assert again.states(Purpose.RETAIN) == {(1, "pacs"): DISCARDED} | {(n, "pacs"): WAITING for n in (2, 3, 4, 5)}
     assert [row.message_id for row in again.waiting("pacs")] == [3, 4, 5]
     assert again.report.waiting == 7 + 4
-    assert again.change(Action.RELEASE, 2) == 1
+    assert again.change(QueueAction.RELEASE, 2) == 1
     again = without_ledger(again, tmp_path)
     assert again.states()[2, "pacs"] is WAITING
     again.stop()
@@ -68,11 +68,11 @@ def test_what_no_route_wanted_stays_where_it_was_sent(tmp_path: Path) -> None:
     driver = reopen(tmp_path)
     for number in (1, 2, 3):
         driver.commit(content(number, 500), envelope(f"1.2.{number}", ()))
-    assert driver.change(Action.RELEASE, 1) == 0
-    assert driver.change(Action.RELEASE, 1, target="pacs") == 1
-    assert driver.change(Action.DISCARD, 2) == 1
-    assert driver.change(Action.RETRY, 3, target="vna") == 1
-    assert driver.change(Action.HOLD, 3) == 1
+    assert driver.change(QueueAction.RELEASE, 1) == 0
+    assert driver.change(QueueAction.RELEASE, 1, target="pacs") == 1
+    assert driver.change(QueueAction.DISCARD, 2) == 1
+    assert driver.change(QueueAction.RETRY, 3, target="vna") == 1
+    assert driver.change(QueueAction.HOLD, 3) == 1
     again = without_ledger(driver, tmp_path)
     assert again.states() == {(1, "pacs"): WAITING, (2, ""): DISCARDED, (3, "vna"): HELD}
     again.stop()
@@ -81,7 +81,7 @@ def test_what_no_route_wanted_stays_where_it_was_sent(tmp_path: Path) -> None:
 def test_a_large_object_that_was_discarded_is_not_lost_but_discarded(tmp_path: Path) -> None:
     driver = reopen(tmp_path)
     driver.commit(content(1, 9000), envelope())
-    driver.change(Action.DISCARD, 1)
+    driver.change(QueueAction.DISCARD, 1)
     driver.tidy()
     assert not list((tmp_path / "large").iterdir())
     again = without_ledger(driver, tmp_path)
@@ -96,8 +96,8 @@ def test_a_decision_that_the_ledger_lost_is_found_in_the_segment() -> None:
     for number in (1, 2):
         driver.commit(content(number, 500), envelope(f"1.2.{number}"))
     before = driver.ledger.connection.serialize()
-    driver.change(Action.DISCARD, 1)
-    driver.change(Action.HOLD, 2)
+    driver.change(QueueAction.DISCARD, 1)
+    driver.change(QueueAction.HOLD, 2)
     files.ledger_states = [before]
     again = power_off(files, loses_ledger=False)
     assert again.report.ledger == "intact"
@@ -111,7 +111,7 @@ def test_a_start_that_is_cut_short_forgets_no_decision() -> None:
         files = FragileFiles()
         driver = Driver(files)
         driver.commit(content(1, 500), envelope())
-        driver.change(Action.DISCARD, 1)
+        driver.change(QueueAction.DISCARD, 1)
         files.power_on(cut)
         files.ledger_states = [None]
         files.cut_after = cut
@@ -133,7 +133,7 @@ def stuck_in_the_first_segment(files: FragileFiles) -> Driver:
         number += 1
         driver.commit(content(number, 2000), envelope(f"1.2.{number}"))
     first = number
-    driver.change(Action.HOLD, 1)
+    driver.change(QueueAction.HOLD, 1)
     while len(driver.writer.segments.known) < 3:
         number += 1
         driver.commit(content(number, 2000), envelope(f"1.2.{number}"))
@@ -156,7 +156,7 @@ def test_a_decision_is_moved_before_its_segment_goes() -> None:
 def test_a_decision_goes_with_the_record_of_its_message() -> None:
     files = FragileFiles()
     driver = stuck_in_the_first_segment(files)
-    driver.change(Action.DISCARD, 1)
+    driver.change(QueueAction.DISCARD, 1)
     for row in driver.waiting("pacs"):
         driver.settle(row.message_id, "pacs", delivered())
     written = driver.writer.segments.known[3].end
@@ -187,7 +187,7 @@ def test_many_decisions_are_moved_in_bounded_steps(monkeypatch: pytest.MonkeyPat
     while len(driver.writer.segments.known) < 2:
         driver.commit(content(0, 2000), envelope(f"1.3.{len(driver.rows)}"))
     for number in range(1, 11):
-        driver.change(Action.HOLD, number)
+        driver.change(QueueAction.HOLD, number)
     while len(driver.writer.segments.known) < 3:
         driver.commit(content(0, 2000), envelope(f"1.3.{len(driver.rows)}"))
     in_2 = driver.ledger.execute("SELECT id FROM messages WHERE segment = 2").fetchall()
@@ -205,7 +205,7 @@ def test_without_room_in_the_spool_nothing_is_changed() -> None:
     driver.commit(content(1, 500), envelope())
     files.fails = lambda call: full() if call == "write" else None
     with pytest.raises(OutOfSpace):
-        driver.change(Action.DISCARD, 1)
+        driver.change(QueueAction.DISCARD, 1)
     files.fails = lambda call: None
     assert driver.states() == {(1, "pacs"): WAITING}
     assert power_off(files).states() == {(1, "pacs"): WAITING}
@@ -217,7 +217,7 @@ def test_what_is_in_the_segment_counts_as_soon_as_the_ledger_has_room() -> None:
     driver.commit(content(1, 500), envelope())
     driver.writer.write_down()
     files.fails = lambda call: ledger_full() if call == "commit" else None
-    assert driver.change(Action.DISCARD, 1) == 1
+    assert driver.change(QueueAction.DISCARD, 1) == 1
     files.fails = lambda call: None
     assert driver.states() == {(1, "pacs"): DISCARDED}
     assert driver.writer.segments.known[1].live == 0
@@ -228,7 +228,7 @@ def test_a_damaged_decision_is_reported_and_takes_nothing_with_it(tmp_path: Path
     driver = reopen(tmp_path)
     driver.commit(content(1, 500), envelope("1.2.1"))
     at = driver.writer.segments.known[1].end
-    driver.change(Action.HOLD, 1)
+    driver.change(QueueAction.HOLD, 1)
     driver.commit(content(2, 500), envelope("1.2.2"))
     driver.stop()
     flip(segment(tmp_path), at + 70)
@@ -246,5 +246,5 @@ def test_the_ledger_row_comes_after_the_segment() -> None:
     driver.commit(content(1, 500), envelope())
     driver.writer.write_down()
     files.calls.clear()
-    driver.change(Action.DISCARD, 1)
+    driver.change(QueueAction.DISCARD, 1)
     assert files.calls == ["write", "sync", "commit", "committed"]

@@ -8,9 +8,9 @@ import pytest
 from attrs import evolve
 
 from router.model import DeliveryState, Purpose
-from router.spool import Action, Damage, OutOfSpace, Selection
+from router.spool import Damage, OutOfSpace, QueueAction, Selection
 from router.spool.jobs import Settle
-from router.spool.ledger.ledger import Outcome
+from router.spool.ledger.ledger import SettledDelivery
 from router.spool.ledger.maintenance import gone_segments
 from router.spool.ledger.queries import START, instances, list_rows, totals
 from router.spool.queue import _change
@@ -36,7 +36,7 @@ def finish(driver: Driver, messages: list[int]) -> None:
     """All their deliveries, in one turn."""
     driver.writer.turn(
         [
-            Settle(Outcome(message_id=message_id, destination=destination, result=delivered()))
+            Settle(SettledDelivery(message_id=message_id, destination=destination, result=delivered()))
             for message_id in messages
             for destination in ("pacs", "vna")
         ]
@@ -184,7 +184,7 @@ def test_who_reads_what_is_discarded_meanwhile_reads_it_to_its_end() -> None:
     files, driver = filled()
     first = in_segment(driver, 1)
     with being_read(files, driver, first[0]):
-        driver.ask(partial(_change, Selection(message_ids=(first[0],)), Action.DISCARD, None, START))
+        driver.ask(partial(_change, Selection(message_ids=(first[0],)), QueueAction.DISCARD, None, START))
         finish(driver, first[1:])
 
 
@@ -281,7 +281,7 @@ def test_a_discarded_message_that_lay_nowhere_is_forgotten() -> None:
     first = in_segment(driver, 1)
     driver.writer.housekeeping.set_aside(first[0], "broken")
 
-    driver.change(Action.DISCARD, first[0])
+    driver.change(QueueAction.DISCARD, first[0])
     driver.tidy()
     assert driver.ledger.place(first[0]) is None
 
@@ -356,7 +356,10 @@ def test_history_is_forgotten_in_bounded_steps() -> None:
     driver.writer.turn([driver.put(b"", envelope(f"1.2.{number}")) for number in range(2500)])
     driver.writer.segments.seal()
     driver.writer.turn(
-        [Settle(Outcome(message_id=number + 1, destination="pacs", result=delivered())) for number in range(2500)]
+        [
+            Settle(SettledDelivery(message_id=number + 1, destination="pacs", result=delivered()))
+            for number in range(2500)
+        ]
     )
     steps = []
     while driver.writer.housekeeping.has_work:

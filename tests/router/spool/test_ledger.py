@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from router.model import AttemptResult, DeliveryState, Result
 from router.spool.disk.counters import Counters
-from router.spool.ledger.ledger import Entry, Finished, Ledger, Outcome
+from router.spool.ledger.ledger import Finished, Ledger, LedgerEntry, SettledDelivery
 from router.spool.ledger.queries import totals
 from router.spool.ledger.schema import HELD, STATES, WAITING
 from router.spool.values import Place
@@ -25,7 +25,7 @@ STATE = {Result.DELIVERED: 1, Result.HELD: HELD}
 
 messages = st.lists(st.tuples(st.sampled_from([("pacs",), ("vna",), DESTINATIONS]), st.booleans()), max_size=80)
 outcomes = st.builds(
-    Outcome,
+    SettledDelivery,
     message_id=st.integers(1, 80),
     destination=st.sampled_from([*DESTINATIONS, "nobody"]),
     result=st.builds(
@@ -43,20 +43,20 @@ def ledger() -> Iterator[Ledger]:
         opened.close()
 
 
-def entry(message_id: int, destinations: tuple[str, ...] = ("pacs",), key: str = "", uid: str = "1.2.3") -> Entry:
+def entry(message_id: int, destinations: tuple[str, ...] = ("pacs",), key: str = "", uid: str = "1.2.3") -> LedgerEntry:
     """Every fourth has a file of its own."""
     file = f"{message_id:032x}" if message_id % 4 == 0 else ""
     place = Place(
         segment=1 + message_id // 30, offset=message_id, length=100, data_length=10, data_crc=message_id, file=file
     )
-    return Entry(message_id=message_id, place=place, envelope=envelope(uid, destinations, key=key), born=0.0)
+    return LedgerEntry(message_id=message_id, place=place, envelope=envelope(uid, destinations, key=key), born=0.0)
 
 
 @define
 class Model:
     """One outcome after the other."""
 
-    entries: list[Entry]
+    entries: list[LedgerEntry]
     state: dict[tuple[int, str], int] = field(factory=dict)
     attempts: Counter[tuple[int, str]] = field(factory=Counter)
     reason: dict[tuple[int, str], str] = field(factory=dict)
@@ -64,14 +64,14 @@ class Model:
     def __attrs_post_init__(self) -> None:
         self.state = {(e.message_id, a.destination): WAITING for e in self.entries for a in e.envelope.deliveries}
 
-    def settle(self, outcome: Outcome) -> None:
+    def settle(self, outcome: SettledDelivery) -> None:
         pair = outcome.message_id, outcome.destination
         if self.state.get(pair) in UNFINISHED:
             self.state[pair] = STATE.get(outcome.result.result, self.state[pair])
             self.attempts[pair] += 1
             self.reason[pair] = outcome.result.reason
 
-    def finished(self) -> list[Entry]:
+    def finished(self) -> list[LedgerEntry]:
         return [
             e
             for e in self.entries
@@ -81,7 +81,7 @@ class Model:
 
 @given(messages=messages, turns=st.lists(st.lists(outcomes, max_size=150), max_size=4))
 def test_many_at_once_come_to_the_same_as_one_after_the_other(
-    messages: list[tuple[tuple[str, ...], bool]], turns: list[list[Outcome]]
+    messages: list[tuple[tuple[str, ...], bool]], turns: list[list[SettledDelivery]]
 ) -> None:
     entries = [
         entry(number, destinations, "lane" if laned else "")
@@ -130,8 +130,10 @@ def test_a_held_delivery_that_is_delivered_after_all_frees_its_lane() -> None:
     assert sorted(freed) == [("pacs", "a"), ("pacs", "b")]
 
 
-def told(message_id: int, result: Result) -> Outcome:
-    return Outcome(message_id=message_id, destination="pacs", result=AttemptResult(result=result, reason="told"))
+def told(message_id: int, result: Result) -> SettledDelivery:
+    return SettledDelivery(
+        message_id=message_id, destination="pacs", result=AttemptResult(result=result, reason="told")
+    )
 
 
 def test_an_instance_is_found_however_many_others_there_are_and_however_often_it_came() -> None:

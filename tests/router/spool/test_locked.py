@@ -11,11 +11,11 @@ from structlog.testing import capture_logs
 
 from router.dimse import Command
 from router.model import SpoolSettings
-from router.spool import Action, OutOfSpace, Selection, Spool, writer
+from router.spool import OutOfSpace, QueueAction, Selection, Spool, writer
 from router.spool.disk.filesystem import REAL
 from router.spool.ledger import backlog
 from router.spool.ledger.queries import START
-from router.spool.values import Receipt, Row
+from router.spool.values import LocatedDelivery, Receipt
 from router.spool.writer import Writer
 from tests.router.spool.driver import Driver, content, delivered, envelope, retry
 from tests.support.harness import Archive, Modality, configuration, data_set, eventually, running_router, store_rq
@@ -104,7 +104,7 @@ def test_a_change_by_hand_is_refused_in_words(driver: Driver, tmp_path: Path) ->
     selection = Selection(message_ids=(1,))
 
     def discard(writer: Writer) -> object:
-        return writer.change(selection, Action.DISCARD, None, START, 100)
+        return writer.change(selection, QueueAction.DISCARD, None, START, 100)
 
     with pytest.raises(OutOfSpace, match="another program has locked the ledger"):
         driver.ask(discard)
@@ -176,7 +176,7 @@ def test_what_is_settled_and_not_written_down_does_not_wait_any_more(driver: Dri
     driver.stop()
 
 
-def unsettled(writer: Writer) -> list[Row]:
+def unsettled(writer: Writer) -> list[LocatedDelivery]:
     return writer.unsettled(backlog.fresh(writer.ledger, "pacs", 0, 10).rows)
 
 

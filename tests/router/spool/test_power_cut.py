@@ -7,13 +7,13 @@ from attrs import define, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.model import Address, AttemptResult, Envelope, Result
+from router.model import AttemptResult, Envelope, Recipient, Result
 from router.spool.disk import record
 from router.spool.jobs import Ask, Commit, Job, Settle
-from router.spool.ledger.ledger import Outcome
+from router.spool.ledger.ledger import SettledDelivery
 from router.spool.ledger.queries import START, totals
 from router.spool.ledger.schema import HELD
-from router.spool.values import Action, Receipt, Selection
+from router.spool.values import QueueAction, Receipt, Selection
 from router.spool.writer import Changed
 from tests.router.spool.driver import Driver, content, envelope
 from tests.router.spool.power_cut import FragileFiles, PowerCut
@@ -92,9 +92,9 @@ class World:
                 destinations = set(sent.receipt.destinations)
                 if ask.answer.value.count < len(destinations):
                     pass  # some of it was delivered, or stood so already
-                elif action is Action.DISCARD:
+                elif action is QueueAction.DISCARD:
                     sent.gone |= destinations
-                elif action is Action.HOLD:
+                elif action is QueueAction.HOLD:
                     sent.held |= destinations
 
     def new_message(self) -> Sent:
@@ -122,10 +122,11 @@ class World:
                         sent.finished.add(destination)
                     settlement = AttemptResult(result=result, reason="said so")
                     message_id = sent.receipt.message_id
-                    jobs.append(Settle(Outcome(message_id=message_id, destination=destination, result=settlement)))
+                    settled = SettledDelivery(message_id=message_id, destination=destination, result=settlement)
+                    jobs.append(Settle(settled))
         return jobs
 
-    def word(self) -> tuple[Sent, Action, Ask[Changed]] | None:
+    def word(self) -> tuple[Sent, QueueAction, Ask[Changed]] | None:
         """What a person says of some message."""
         known = [sent for sent in self.sent.values() if sent.receipt and sent.receipt.message_id]
         if not known:
@@ -133,8 +134,8 @@ class World:
         sent = self.chance.choice(known)
         assert sent.receipt is not None
         selection = Selection(message_ids=(sent.receipt.message_id,))
-        action = self.chance.choice([Action.DISCARD, Action.HOLD, Action.HOLD, Action.RELEASE])
-        if action is Action.DISCARD:
+        action = self.chance.choice([QueueAction.DISCARD, QueueAction.HOLD, QueueAction.HOLD, QueueAction.RELEASE])
+        if action is QueueAction.DISCARD:
             sent.finished |= set(sent.receipt.destinations)
         sent.held.clear()
         return sent, action, Ask(lambda writer: writer.change(selection, action, None, START, 100))
@@ -194,7 +195,7 @@ class World:
         stored = record.decode_envelope(raw[record.HEADER_LENGTH : header.data_offset]).envelope
         sent = self.sent[stored.command]
         assert driver.data(message_id) == sent.data
-        assert set(stored.deliveries) <= set(sent.envelope.deliveries or [Address(destination="")])
+        assert set(stored.deliveries) <= set(sent.envelope.deliveries or [Recipient(destination="")])
         if sent.receipt is not None and sent.receipt.message_id:
             assert sent.receipt.message_id == message_id
         return stored.command
@@ -208,7 +209,7 @@ class World:
             "SELECT message_id, destination FROM deliveries WHERE state IN (0, 2)"
         ).fetchall():
             settlement = AttemptResult(result=Result.DELIVERED, reason="0000H")
-            outcome = Outcome(message_id=message_id, destination=destination, result=settlement)
+            outcome = SettledDelivery(message_id=message_id, destination=destination, result=settlement)
             jobs.append(Settle(outcome))
         driver.writer.turn(jobs)
         driver.tidy()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.model import Address, Envelope, Purpose
+from router.model import Envelope, Purpose, Recipient
 from router.spool import DamagedMessage
 from router.spool.disk import record
 from router.spool.disk.record import OwnFile, StoredEnvelope
@@ -15,7 +15,7 @@ from tests.router.spool.driver import envelope
 NONCE = bytes(range(16))
 
 text = st.text(st.characters(codec="utf-8"), max_size=20)
-addresses = st.builds(Address, destination=text, key=text, purpose=st.sampled_from(Purpose))
+addresses = st.builds(Recipient, destination=text, key=text, purpose=st.sampled_from(Purpose))
 envelopes = st.builds(
     Envelope,
     kind=text,
@@ -43,8 +43,8 @@ def test_an_earlier_record_says_by_a_suffix_what_is_retained() -> None:
     stored = StoredEnvelope(envelope=envelope(destinations=("pacs", "pacs (commitment)")))
     earlier = record.encode_envelope(stored)
     assert record.decode_envelope(earlier).envelope.deliveries == (
-        Address(destination="pacs"),
-        Address(destination="pacs", purpose=Purpose.RETAIN),
+        Recipient(destination="pacs"),
+        Recipient(destination="pacs", purpose=Purpose.RETAIN),
     )
 
 

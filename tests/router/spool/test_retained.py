@@ -2,7 +2,7 @@
 
 from router.model import AttemptResult, Purpose, Result
 from router.spool.ledger.queries import START, retained
-from router.spool.values import Action, Selection
+from router.spool.values import QueueAction, Selection
 from tests.router.spool.driver import Driver, content, delivered, envelope, held
 from tests.router.spool.power_cut import FragileFiles
 
@@ -64,7 +64,7 @@ def test_other_bytes_of_the_same_instance_do_not_hold_it_up() -> None:
 def test_what_an_operator_discarded_is_told_to_be_abandoned() -> None:
     driver = driver_with("1.1")
     selection = Selection(destination="pacs", purpose=Purpose.SEND)
-    driver.ask(lambda writer: writer.change(selection, Action.DISCARD, None, START, 10))
+    driver.ask(lambda writer: writer.change(selection, QueueAction.DISCARD, None, START, 10))
     (found,) = retained(driver.ledger.connection, "pacs", driver.ledger.clock(), 10)
     assert (found.message_id, found.abandoned) == (1, True)
 

@@ -11,7 +11,7 @@ from router.spool.disk.counters import Counters
 from router.spool.disk.filesystem import REAL
 from router.spool.ledger import backlog
 from router.spool.ledger.database import Database
-from router.spool.ledger.ledger import Ledger, Outcome
+from router.spool.ledger.ledger import Ledger, SettledDelivery
 from router.spool.ledger.queries import list_rows, totals
 from router.spool.ledger.schema import SCHEMA_VERSION
 from router.spool.offline import read_only
@@ -111,8 +111,8 @@ def test_a_ledger_that_was_brought_up_to_date_works_on_and_opens_again(tmp_path:
         ledger.add([entry(5, ("pacs", "vna"))])
         ledger.settle(
             [
-                Outcome(message_id=1, destination="pacs", result=delivered()),
-                Outcome(message_id=5, destination="vna", result=held()),
+                SettledDelivery(message_id=1, destination="pacs", result=delivered()),
+                SettledDelivery(message_id=5, destination="vna", result=held()),
             ]
         )
     ledger.close()

@@ -13,11 +13,11 @@ import pytest
 import trio
 from attrs import evolve
 
-from router.model import DeliveryState, SpoolSettings, Waiting
+from router.model import DeliveryState, PendingDelivery, SpoolSettings
 from router.spool import (
-    Action,
     DamagedMessage,
     OutOfSpace,
+    QueueAction,
     Selection,
     Spool,
     SpoolClosed,
@@ -81,7 +81,7 @@ async def test_the_bytes_that_came_in_are_the_bytes_that_go_out(tmp_path: Path, 
 
 async def test_subscribers_are_told_once_the_ledger_has_the_deliveries(tmp_path: Path) -> None:
     async with running(tmp_path) as spool:
-        told: list[tuple[str, list[Waiting]]] = []
+        told: list[tuple[str, list[PendingDelivery]]] = []
         spool.subscribe(lambda destination, rows: told.append((destination, rows)))
         message_id = await store(spool, b"data", destinations=("pacs", "vna"))
         (row,) = await waiting(spool, "pacs", 0, 10)
@@ -150,14 +150,14 @@ async def test_a_person_holds_releases_retries_and_discards(tmp_path: Path) -> N
     async with running(tmp_path) as spool:
         ids = [await store(spool, b"data", f"1.2.{number}") for number in range(4)]
         chosen = Selection(message_ids=(ids[1], ids[2]))
-        assert await spool.change(chosen, Action.HOLD) == 2
+        assert await spool.change(chosen, QueueAction.HOLD) == 2
         assert [row.message_id for row in await waiting(spool, "pacs", 0, 10)] == [ids[0], ids[3]]
-        assert await spool.change(chosen, Action.HOLD) == 0
-        assert await spool.change(Selection(states=frozenset({DeliveryState.HELD})), Action.RELEASE) == 2
+        assert await spool.change(chosen, QueueAction.HOLD) == 0
+        assert await spool.change(Selection(states=frozenset({DeliveryState.HELD})), QueueAction.RELEASE) == 2
         assert len(await waiting(spool, "pacs", 0, 10)) == 4
-        assert await spool.change(Selection(destination="pacs"), Action.RETRY) == 4
-        assert await spool.change(chosen, Action.DISCARD) == 2
-        assert await spool.change(chosen, Action.DISCARD) == 0
+        assert await spool.change(Selection(destination="pacs"), QueueAction.RETRY) == 4
+        assert await spool.change(chosen, QueueAction.DISCARD) == 2
+        assert await spool.change(chosen, QueueAction.DISCARD) == 0
         assert await spool.totals() == {"pacs": Totals(waiting=2, discarded=2)}
     async with running(tmp_path) as spool:
         assert await spool.totals() == {"pacs": Totals(waiting=2, discarded=2)}
@@ -168,7 +168,7 @@ async def test_what_waits_again_by_hand_is_owed_as_if_it_had_just_come(tmp_path:
         message_id = await store(spool, b"data")
         (before,) = await waiting(spool, "pacs", 0, 1)
         spool.settle(message_id, "pacs", held())
-        await spool.change(Selection(), Action.RELEASE)
+        await spool.change(Selection(), QueueAction.RELEASE)
         (after,) = await waiting(spool, "pacs", 0, 1)
         assert before.born < after.born <= spool.clock()
 
@@ -178,8 +178,8 @@ async def test_more_than_fit_into_one_step_are_changed(tmp_path: Path, monkeypat
     async with running(tmp_path) as spool:
         for number in range(4):
             await store(spool, b"data", f"1.2.{number}", ("pacs", "vna"))
-        assert await spool.change(Selection(), Action.HOLD) == 8
-        assert await spool.change(Selection(destination="vna"), Action.DISCARD) == 4
+        assert await spool.change(Selection(), QueueAction.HOLD) == 8
+        assert await spool.change(Selection(destination="vna"), QueueAction.DISCARD) == 4
         assert await spool.totals() == {"pacs": Totals(held=4), "vna": Totals(discarded=4)}
 
 
@@ -187,8 +187,8 @@ async def test_what_no_route_wanted_is_held_until_somebody_says_where(tmp_path: 
     async with running(tmp_path) as spool:
         message_id = await store(spool, b"data", destinations=())
         assert (await spool.queue())[0].reason == "no route matched"
-        assert await spool.change(Selection(destination=""), Action.RELEASE) == 0
-        assert await spool.change(Selection(destination=""), Action.RELEASE, "pacs") == 1
+        assert await spool.change(Selection(destination=""), QueueAction.RELEASE) == 0
+        assert await spool.change(Selection(destination=""), QueueAction.RELEASE, "pacs") == 1
         assert [row.message_id for row in await waiting(spool, "pacs", 0, 10)] == [message_id]
         assert await spool.totals() == {"": Totals(), "pacs": Totals(waiting=1)}
 

@@ -6,7 +6,7 @@ import trio
 from attrs import define, evolve, field
 
 from pdu import AssociateAC, AssociateRQ, RoleSelection, UserInformation, negotiate
-from router.association import Requestor, Target, plan_contexts
+from router.association import RemoteAE, Requestor, plan_contexts
 from router.association.invoke import InMemory
 from router.association.transport import Transport
 from router.config import Timeouts
@@ -20,7 +20,7 @@ from router.services.commitment.attributes import (
     write_report,
     write_request,
 )
-from router.services.commitment.transaction import COMMITTED, Outcome, Reference, Result, Word
+from router.services.commitment.transaction import COMMITTED, InstanceResult, Reference, TransactionOutcome, Word
 from tests.support.harness import CT, IMPLICIT, Archive, Stored, eventually
 
 UID = "2.25.4711"
@@ -30,8 +30,8 @@ def instances(count: int, prefix: str = "2.25.9") -> tuple[Reference, ...]:
     return tuple(Reference(CT, f"{prefix}.{number}") for number in range(count))
 
 
-def target(port: int, *, calling: str, called: str = "ROUTER") -> Target:
-    return Target(
+def target(port: int, *, calling: str, called: str = "ROUTER") -> RemoteAE:
+    return RemoteAE(
         host="127.0.0.1",
         port=port,
         called_ae=called,
@@ -170,10 +170,10 @@ class CommittingArchive(Archive):
             not (self.behaviour == "refuses the context" and context.abstract_syntax == STORAGE_COMMITMENT)
         )
 
-    def outcome(self, request: CommitmentRequest) -> Outcome:
-        return Outcome(
+    def outcome(self, request: CommitmentRequest) -> TransactionOutcome:
+        return TransactionOutcome(
             tuple(
-                Result(one, self.reason if one.sop_instance_uid in self.misses else COMMITTED, self.retrieve_ae)
+                InstanceResult(one, self.reason if one.sop_instance_uid in self.misses else COMMITTED, self.retrieve_ae)
                 for one in request.references
             )
         )

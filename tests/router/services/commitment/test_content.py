@@ -19,7 +19,7 @@ from router.services.commitment.attributes import (
     write_request,
     write_steps,
 )
-from router.services.commitment.transaction import COMMITTED, Outcome, Reference, Result, Word
+from router.services.commitment.transaction import COMMITTED, InstanceResult, Reference, TransactionOutcome, Word
 from tests.router.services.commitment.peers import UID, instances
 from tests.support.harness import CT, IMPLICIT
 
@@ -149,7 +149,7 @@ def test_an_event_type_that_is_none_is_refused() -> None:
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
 def test_what_the_modality_is_told_is_read_by_others(syntax: str) -> None:
-    outcome = Outcome((Result(ONE, COMMITTED, "PACS"), Result(TWO, 0x0112)))
+    outcome = TransactionOutcome((InstanceResult(ONE, COMMITTED, "PACS"), InstanceResult(TWO, 0x0112)))
     written = decoded(write_report(UID, outcome, syntax), syntax)
     assert (written.TransactionUID, written.RetrieveAETitle) == (UID, "PACS")
     assert [one.ReferencedSOPInstanceUID for one in written.ReferencedSOPSequence] == [ONE.sop_instance_uid]
@@ -157,7 +157,7 @@ def test_what_the_modality_is_told_is_read_by_others(syntax: str) -> None:
 
 
 def test_retrieve_ae_titles_that_differ_stand_with_their_instances() -> None:
-    outcome = Outcome((Result(ONE, COMMITTED, "PACS"), Result(TWO, COMMITTED, "VNA")))
+    outcome = TransactionOutcome((InstanceResult(ONE, COMMITTED, "PACS"), InstanceResult(TWO, COMMITTED, "VNA")))
     written = decoded(write_report(UID, outcome, IMPLICIT))
     assert "RetrieveAETitle" not in written
     assert "FailedSOPSequence" not in written

@@ -5,12 +5,12 @@ from functools import partial
 from pathlib import Path
 
 from router.services.commitment import store as records
-from router.services.commitment.store import Commitment, Stage
-from router.services.commitment.transaction import Outcome, Reference, Result
+from router.services.commitment.store import StoredTransaction, TransactionStage
+from router.services.commitment.transaction import InstanceResult, Reference, TransactionOutcome
 from router.services.mpps import availability_store as owed
 from router.services.mpps import store as steps
-from router.services.mpps.attributes import Stage as StepStage
-from router.services.mpps.availability_store import Notice
+from router.services.mpps.attributes import StepStatus as StepStage
+from router.services.mpps.availability_store import AvailabilityNotice
 from router.services.mpps.store import Step, StepMessage
 from tests.router.services.commitment.peers import instances
 from tests.support.harness import IMPLICIT, RunningRouter, configuration, eventually, running_router
@@ -20,8 +20,8 @@ MANY = 2500
 KEEP = '[commitment]\nkeep = "1ms"\n[mpps]\nkeep = "1ms"\n'
 
 
-def commitment(number: int, stage: Stage) -> Commitment:
-    return Commitment(
+def commitment(number: int, stage: TransactionStage) -> StoredTransaction:
+    return StoredTransaction(
         uid=f"2.25.{number}",
         fingerprint=b"",
         stage=stage,
@@ -40,9 +40,9 @@ def commitment(number: int, stage: Stage) -> Commitment:
 
 def finish(connection: sqlite3.Connection, reference: Reference) -> None:
     for number in range(MANY):
-        taken, _ = records.take(connection, commitment(number, Stage.OPEN), [reference], ["pacs"])
-        records.conclude(connection, taken.id, Outcome((Result(reference, 0),)), 0.0)
-        records.advance(connection, taken.id, Stage.FINISHED)
+        taken, _ = records.take(connection, commitment(number, TransactionStage.OPEN), [reference], ["pacs"])
+        records.conclude(connection, taken.id, TransactionOutcome((InstanceResult(reference, 0),)), 0.0)
+        records.advance(connection, taken.id, TransactionStage.FINISHED)
 
 
 def end_steps(connection: sqlite3.Connection) -> None:
@@ -72,7 +72,7 @@ def end_steps(connection: sqlite3.Connection) -> None:
             connection, StepMessage(message_id=number, uid=uid, kind="N-CREATE-RQ", stage=StepStage.COMPLETED)
         )
         steps.ask(connection, uid, b"", 0.0)
-        notice = Notice(uid=uid, destination="ris", due=1e9, missing="omit", told=True)
+        notice = AvailabilityNotice(uid=uid, destination="ris", due=1e9, missing="omit", told=True)
         owed.add(connection, uid, [notice], [f"1.2.3.{number}"])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import trio
 
 from router.model import DeliveryState, Purpose
-from router.spool import Action, Selection
+from router.spool import QueueAction, Selection
 from tests.router.services.commitment.peers import CommittingArchive, instances
 from tests.router.services.commitment.test_service import STORAGE, asked, store
 from tests.support.harness import (
@@ -99,7 +99,7 @@ async def test_what_is_refused_again_and_again_is_held_for_a_person(tmp_path: Pa
         assert row.reason == "not committed: 0110H processing failure, 2 times"
         assert len(pacs.stored) == 1
         pacs.misses = frozenset()
-        await running.spool.change(RETAINED, Action.RETRY)
+        await running.spool.change(RETAINED, QueueAction.RETRY)
         await store(running.port, instances(2)[1])
         await running.until(PIN, delivered=2)
 
@@ -108,7 +108,7 @@ async def test_what_a_person_discards_for_the_peer_is_not_asked_for(tmp_path: Pa
     async with house(tmp_path, full=True) as (running, pacs):
         await store(running.port, *instances(2))
         first = Selection(destination="pacs", sop_instance_uid=instances(1)[0].sop_instance_uid)
-        await running.spool.change(first, Action.DISCARD)
+        await running.spool.change(first, QueueAction.DISCARD)
         running.router._dispatcher.rescan()
         pacs.full = False
         await running.until(PIN, delivered=1, discarded=1)

@@ -11,7 +11,7 @@ import trio
 
 from router.services.commitment.attributes import STORAGE_COMMITMENT, CommitmentRequest, write_request
 from router.services.commitment.transaction import COMMITTED, Reference
-from router.spool import Action, Selection
+from router.spool import QueueAction, Selection
 from tests.router.services.commitment.peers import UID, CommittingArchive, Modality, ask, instances, invoke, n_action
 from tests.support.harness import (
     CT,
@@ -160,7 +160,7 @@ async def test_what_a_person_holds_is_not_waited_for(tmp_path: Path) -> None:
     missing = frozenset({TWO.sop_instance_uid})
     async with house(tmp_path, ROUTE + STORAGE, full=True, misses=missing) as (running, pacs, modality):
         await store(running.port, ONE, TWO)
-        await running.spool.change(Selection(sop_instance_uid=TWO.sop_instance_uid), Action.HOLD)
+        await running.spool.change(Selection(sop_instance_uid=TWO.sop_instance_uid), QueueAction.HOLD)
         running.router._dispatcher.rescan()
         pacs.full = False
         await ask(running.port, (ONE, TWO))

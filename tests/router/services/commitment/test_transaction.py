@@ -12,10 +12,10 @@ from router.services.commitment.transaction import (
     Account,
     Clause,
     FailureReason,
-    Outcome,
     Policy,
     Report,
     Transaction,
+    TransactionOutcome,
     Word,
     decide,
     fold,
@@ -39,7 +39,7 @@ def report(archive: str, one: Word | None, two: Word | None) -> Report:
     return Report(archive=archive, words={uid: word for uid, word in words.items() if word is not None})
 
 
-def reasons(outcome: Outcome | None) -> list[int] | None:
+def reasons(outcome: TransactionOutcome | None) -> list[int] | None:
     return None if outcome is None else [result.reason for result in outcome.results]
 
 

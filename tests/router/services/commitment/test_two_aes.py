@@ -10,7 +10,7 @@ from attrs import define, evolve, field
 from pdu import AssociateRJ, AssociateRQ
 from router.config import Endpoint, parse
 from router.services.commitment.attributes import STORAGE_COMMITMENT, CommitmentRequest
-from router.services.commitment.transaction import COMMITTED, Outcome, Reference, Result
+from router.services.commitment.transaction import COMMITTED, InstanceResult, Reference, TransactionOutcome
 from tests.router.services.commitment.peers import CommittingArchive, Modality, ask, instances
 from tests.router.services.commitment.test_service import STORAGE, asked, store
 from tests.support.harness import RunningRouter, configuration, eventually, running_router
@@ -51,11 +51,11 @@ class CommitmentAE(OneTitle):
 
     storage: CommittingArchive = field(factory=CommittingArchive)
 
-    def outcome(self, request: CommitmentRequest) -> Outcome:
+    def outcome(self, request: CommitmentRequest) -> TransactionOutcome:
         holds = {stored.command.sop_instance_uid for stored in self.storage.stored}
-        return Outcome(
+        return TransactionOutcome(
             tuple(
-                Result(one, COMMITTED if one.sop_instance_uid in holds else 0x0112, self.retrieve_ae)
+                InstanceResult(one, COMMITTED if one.sop_instance_uid in holds else 0x0112, self.retrieve_ae)
                 for one in request.references
             )
         )

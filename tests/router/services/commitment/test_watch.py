@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import trio
 
-from router.services.commitment.transaction_actor import Actor, Watch
+from router.services.commitment.transaction_actor import TransactionActor, Watch
 
 MANY = 50_000
 
@@ -28,19 +28,19 @@ def told_of(watch: Watch, actor: Told, *uids: str) -> list[str]:
 
 async def test_an_actor_is_told_of_what_it_waits_for_until_that_is_narrowed_or_ends() -> None:
     watch, one, other = Watch(), Told(), Told()
-    await watch.enter(cast("Actor", one), ["1", "2"])
-    await watch.enter(cast("Actor", one), ["3"])
-    await watch.enter(cast("Actor", other), ["2"])
+    await watch.enter(cast("TransactionActor", one), ["1", "2"])
+    await watch.enter(cast("TransactionActor", one), ["3"])
+    await watch.enter(cast("TransactionActor", other), ["2"])
     assert told_of(watch, one, "1", "2", "3", "4") == ["1", "2", "3"]
-    await watch.narrow(cast("Actor", one), {"3", "4"})
+    await watch.narrow(cast("TransactionActor", one), {"3", "4"})
     assert told_of(watch, one, "1", "2", "3", "4") == ["3"]
     assert told_of(watch, other, "1", "2", "3") == ["2"]
-    watch.end(cast("Actor", one))
+    watch.end(cast("TransactionActor", one))
     assert told_of(watch, one, "3") == []
 
 
 async def test_others_have_turns_while_an_actor_enters_and_leaves_many_instances() -> None:
-    watch, actor = Watch(), cast("Actor", Told())
+    watch, actor = Watch(), cast("TransactionActor", Told())
     turns = 0
 
     async def count_turns(*, task_status: Any) -> None:

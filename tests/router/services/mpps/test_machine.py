@@ -10,25 +10,25 @@ from pydicom.dataset import Dataset
 from router.dicom.dataset import DataSet, text
 from router.dimse import Status
 from router.services.mpps import attributes as content
-from router.services.mpps.attributes import Reference, Stage, of_schedule, references
+from router.services.mpps.attributes import InstanceReference, StepStatus, of_schedule, references
 from router.services.mpps.state_machine import (
     Accepted,
-    Held,
     Refused,
     Repeated,
-    Rules,
+    StepRules,
+    StoredStep,
     fingerprint,
     judge_create,
     judge_set,
 )
 from tests.router.services.mpps.messages import CT, SERIES, STUDY, completed, in_progress, progress, tree
 
-LENIENT, STRICT = Rules(), Rules(strict=True)
+LENIENT, STRICT = StepRules(), StepRules(strict=True)
 
 
-def held(stage: Stage = Stage.IN_PROGRESS, *, updated_by: bytes = b"") -> Held:
+def held(stage: StepStatus = StepStatus.IN_PROGRESS, *, updated_by: bytes = b"") -> StoredStep:
     data_set = tree(in_progress())
-    return Held(stage=stage, created_by=fingerprint(data_set), updated_by=updated_by, data_set=lambda: data_set)
+    return StoredStep(stage=stage, created_by=fingerprint(data_set), updated_by=updated_by, data_set=lambda: data_set)
 
 
 def with_status(status: str) -> DataSet:
@@ -38,10 +38,10 @@ def with_status(status: str) -> DataSet:
 
 
 @pytest.mark.parametrize("rules", [LENIENT, STRICT])
-def test_a_step_begins_in_progress(rules: Rules) -> None:
+def test_a_step_begins_in_progress(rules: StepRules) -> None:
     verdict = judge_create(None, tree(in_progress()), rules)
     assert isinstance(verdict, Accepted)
-    assert verdict.stage is Stage.IN_PROGRESS
+    assert verdict.stage is StepStatus.IN_PROGRESS
     assert verdict.complaints == ()
 
 
@@ -61,9 +61,9 @@ def test_a_step_without_a_state_is_none() -> None:
     assert isinstance(judge_create(None, tree(step), LENIENT), Refused)
 
 
-@pytest.mark.parametrize("stage", Stage)
+@pytest.mark.parametrize("stage", StepStatus)
 @pytest.mark.parametrize("change", ["COMPLETED", "DISCONTINUED", "IN PROGRESS"])
-def test_nothing_changes_after_the_end(stage: Stage, change: str) -> None:
+def test_nothing_changes_after_the_end(stage: StepStatus, change: str) -> None:
     verdict = judge_set(held(stage), with_status(change), LENIENT)
     if stage.is_final:
         assert isinstance(verdict, Refused)
@@ -88,7 +88,7 @@ def test_a_change_to_no_state_is_refused() -> None:
 def test_the_same_n_create_is_known_until_the_step_goes_on() -> None:
     data_set = tree(in_progress())
     assert judge_create(held(), data_set, LENIENT) == Repeated()
-    for later in (held(updated_by=b"x"), held(Stage.COMPLETED, updated_by=b"x")):
+    for later in (held(updated_by=b"x"), held(StepStatus.COMPLETED, updated_by=b"x")):
         verdict = judge_create(later, data_set, LENIENT)
         assert isinstance(verdict, Refused)
         assert verdict.status is Status.DUPLICATE_SOP_INSTANCE
@@ -96,10 +96,10 @@ def test_the_same_n_create_is_known_until_the_step_goes_on() -> None:
 
 def test_the_same_last_n_set_is_known_after_the_end() -> None:
     data_set = tree(completed())
-    step = held(Stage.COMPLETED, updated_by=fingerprint(data_set))
+    step = held(StepStatus.COMPLETED, updated_by=fingerprint(data_set))
     assert judge_set(step, data_set, LENIENT) == Repeated()
     assert isinstance(judge_set(step, tree(completed(["1.2.3.9"])), LENIENT), Refused)
-    assert isinstance(judge_set(step, data_set, Rules(retransmissions=False)), Refused)
+    assert isinstance(judge_set(step, data_set, StepRules(retransmissions=False)), Refused)
 
 
 def test_what_an_n_set_says_is_laid_over_what_the_n_create_said() -> None:
@@ -161,7 +161,10 @@ def test_the_study_of_the_scheduled_step_is_required() -> None:
 
 def test_what_a_step_has_produced_is_found_once_each() -> None:
     last = completed(["1.2.3.1", "1.2.3.2", "1.2.3.1"])
-    assert references(tree(last)) == [Reference(SERIES, CT, "1.2.3.1"), Reference(SERIES, CT, "1.2.3.2")]
+    assert references(tree(last)) == [
+        InstanceReference(SERIES, CT, "1.2.3.1"),
+        InstanceReference(SERIES, CT, "1.2.3.2"),
+    ]
     assert of_schedule(tree(in_progress()), content.STUDY_INSTANCE_UID) == STUDY
 
 
@@ -170,17 +173,17 @@ STATUSES = st.sampled_from(["IN PROGRESS", "COMPLETED", "DISCONTINUED", "NONSENS
 
 @given(st.lists(st.tuples(st.booleans(), STATUSES)))
 def test_whatever_comes_a_step_ends_once_and_stays_so(messages: list[tuple[bool, str]]) -> None:
-    step: Held | None = None
-    ended: Stage | None = None
+    step: StoredStep | None = None
+    ended: StepStatus | None = None
     for number, (creates, status) in enumerate(messages):
         data_set = in_progress(str(number)) if creates else progress(str(number))
         data_set.PerformedProcedureStepStatus = status
         said = tree(data_set)
-        verdict = (judge_create if creates else judge_set)(step, said, Rules())
+        verdict = (judge_create if creates else judge_set)(step, said, StepRules())
         if isinstance(verdict, Accepted):
             assert ended is None
             assert creates == (step is None)
-            step = Held(
+            step = StoredStep(
                 stage=verdict.stage,
                 created_by=step.created_by if step else fingerprint(said),
                 updated_by=b"" if creates else fingerprint(said),

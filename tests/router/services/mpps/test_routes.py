@@ -6,7 +6,7 @@ import pytest
 
 from router.config import Config, ConfigError
 from router.routing import Facts
-from router.services.mpps.plan import Planner
+from router.services.mpps.plan import StepPlanner
 from tests.router.services.mpps.playing import hub
 
 
@@ -47,7 +47,7 @@ def facts(**changes: str) -> Facts:
 
 
 def test_all_routes_of_a_step_make_its_plan() -> None:
-    planner = Planner(
+    planner = StepPlanner(
         config(
             'service = "mpps"\nto = ["ris"]',
             'service = "mpps"\nto = ["other", "ris"]\nanswer = "other"\nwhen = { calling_ae = "CT*" }',
@@ -64,5 +64,5 @@ def test_all_routes_of_a_step_make_its_plan() -> None:
 
 
 def test_a_step_that_no_route_takes_has_an_empty_plan() -> None:
-    planner = Planner(config('service = "mpps"\nto = ["ris"]\nwhen = { calling_ae = "MR*" }').routes)
+    planner = StepPlanner(config('service = "mpps"\nto = ["ris"]\nwhen = { calling_ae = "MR*" }').routes)
     assert planner.plan(facts()).is_empty

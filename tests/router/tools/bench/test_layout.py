@@ -12,7 +12,7 @@ from pdu.writer import frame_data
 from router.dimse import DATA_SET, Command, CommandField, Priority, decode, encode, response_to
 from router.tools.bench import Template, Uids, made
 from router.tools.bench.command_layout import RequestLayout, ResponseForm, ResponseLayout
-from router.tools.bench.framed import Framed
+from router.tools.bench.framed import FramedMessage
 
 REQUEST = Command(
     field=CommandField.C_STORE_RQ,
@@ -93,9 +93,9 @@ class Framing:
         return frame_data(context_id, data, command=command, last=last, maximum_length=self.peer_maximum_length)
 
 
-def _framed(template: Template, uids: Uids) -> Framed:
+def _framed(template: Template, uids: Uids) -> FramedMessage:
     context = AcceptedContext(id=1, abstract_syntax=template.sop_class_uid, transfer_syntax=template.transfer_syntax)
-    return Framed(template, context, cast("UpperLayer", Framing()), uids)
+    return FramedMessage(template, context, cast("UpperLayer", Framing()), uids)
 
 
 def _unframed(buffers: Sequence[Buffer]) -> tuple[bytes, bytes]:
