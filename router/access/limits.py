@@ -1,7 +1,6 @@
-"""Who may come in, and how many at a time.
+"""Count open sockets and associations, in total and per peer, and refuse those over the limit.
 
-`judge_access` is a pure function of the A-ASSOCIATE-RQ and the configuration. `AssociationLimits` counts what is open: sockets
-that have not asked for an association yet, and associations, in all and for each peer.
+Not here: whether a requestor may open an association at all (policy.py).
 """
 
 from collections import Counter

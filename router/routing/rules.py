@@ -1,9 +1,9 @@
 """One condition of a route, met or not.
 
-A `CompiledCondition` is made once from a `Condition` of the configuration and asked about every message. Any value that the
-message has and any that the condition lists will do. Texts are globs and are compared without outer spaces; a number
-in the configuration is compared as a number. An element that is missing or empty meets the pattern "" and no other,
-not even "*". Not here: which rules make a route (`table`).
+A `CompiledCondition` is made once from a `Condition` of the configuration and asked about every message. Any value
+that the message has and any that the condition lists will do. Texts are globs and are compared without outer spaces;
+a number in the configuration is compared as a number. An element that is missing or empty meets the pattern "" and no
+other, not even "*". Not here: which rules make a route (`table`).
 """
 
 from collections.abc import Callable

@@ -247,8 +247,10 @@ class Spool(QueueAdmin):
         return rows
 
     def clock(self) -> float:
-        """Seconds that routers have been running with this spool, summed up over restarts: what `PendingDelivery.born` is
-        told in. The time of day has no part in it."""
+        """Return the run clock: seconds that routers have been running with this spool, over all restarts.
+
+        `PendingDelivery.born` is on it. The time of day has no part in it.
+        """
         return self._store.counters.clock()
 
     @property

@@ -273,14 +273,14 @@ def test_the_page_lists_every_status_that_a_c_store_is_answered() -> None:
 
 def test_the_page_lists_every_status_that_a_procedure_step_is_answered() -> None:
     assert listed(table("N-CREATE")) >= refused_with(
-        "mpps.py", "mpps_retrieve.py", "procedure_steps/machine.py", "procedure_steps/taking.py"
+        "mpps/scp.py", "mpps/retrieve.py", "mpps/state_machine.py", "mpps/intake.py"
     )
 
 
 def test_the_statuses_of_a_commitment_request_are_listed_in_its_page() -> None:
     page = (TOP / "docs" / "storage-commitment.md").read_text()
     when = page[page.index("## What a modality is answered") : page.index("## Where the report goes")]
-    assert statuses_in(when) >= refused_with("storage_commitment.py", "commitment/content.py")
+    assert statuses_in(when) >= refused_with("commitment/scp.py", "commitment/attributes.py")
 
 
 def outcomes() -> list[tuple[int, str]]:

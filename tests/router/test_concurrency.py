@@ -15,7 +15,7 @@ from tests.router.spool.test_spool import SETTINGS, running, store
 PATIENCE = 20.0
 DATA = bytes(range(256)) * (5 << 12)
 """5 MiB: more than two pieces of a large file."""
-ONE_SHOT = {"cli", "demo"}
+ONE_SHOT = {"cli", "tools"}
 """Programs with one thing to do: the default threads are theirs alone."""
 
 

@@ -1,4 +1,4 @@
-"""Storage StoredTransaction Push Model (PS3.4 Annex J): asked once, asked again of every archive, answered on their word.
+"""Storage Commitment Push Model (PS3.4 Annex J): asked once, asked again of every archive, answered on their word.
 
 As SCP towards modalities: a request is judged and durable before it is answered 0000H; then its actor sees it
 through. As SCU towards archives: their reports are taken on the association that we opened and on one that they open,

@@ -1,7 +1,7 @@
 """What PS3.4 table F.7.2-1 asks of a modality's messages: at the N-CREATE, in an N-SET, and for a final state.
 
-Type 1 must have a value, type 2 must be there. A `MissingAttribute` names an element as people know it. Not here: what follows
-from a lack (`machine`): in lenient validation a line in the log, in strict validation a refusal.
+Type 1 must have a value, type 2 must be there. A `MissingAttribute` names an element as people know it. Not here:
+what follows from one (state_machine.py): in lenient validation a line in the log, in strict validation a refusal.
 """
 
 from collections.abc import Iterable, Iterator
