@@ -9,8 +9,8 @@ import pytest
 from pydicom.uid import UID
 from pynetdicom import evt
 
-from tests.router.services.mpps.messages import completed, in_progress, progress
 from tests.support.archive import UNCOMPRESSED, PynetdicomArchive, store_all
+from tests.support.mpps_messages import completed, in_progress, progress
 from tests.support.objects import ct
 from tests.support.ports import until
 from tests.support.ris import PynetdicomModality, PynetdicomRIS, Told

@@ -14,9 +14,9 @@ from router.config import Config
 from router.dimse import CommandField, MessageBegin, response_to
 from router.services.commitment.attributes import CommitmentRequest, read_request
 from router.services.commitment.transaction import COMMITTED, Reference
-from tests.router.services.commitment.peers import CommittingArchive, Heard, Modality, ask
-from tests.router.services.commitment.test_service import store
+from tests.router.services.commitment.test_scp import store
 from tests.simulation.world import COUNTS, Unheard, World, close_door, open_door
+from tests.support.commitment_peers import CommittingArchive, Heard, Modality, ask
 from tests.support.harness import IMPLICIT, configuration, eventually
 
 

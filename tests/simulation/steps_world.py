@@ -8,9 +8,9 @@ import attrs
 from pydicom.dataset import Dataset
 
 from router.config import Config
-from tests.router.services.mpps.messages import encoded
-from tests.router.services.mpps.playing import LAST, RIS, Heard, Scanner, hub
 from tests.simulation.world import COUNTS, Unheard, World, close_door, open_door
+from tests.support.mpps_messages import encoded
+from tests.support.mpps_peers import LAST, RIS, Heard, Scanner, hub
 
 
 @attrs.define

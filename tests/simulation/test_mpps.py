@@ -12,10 +12,10 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from tests.router.services.mpps.messages import completed, in_progress, progress
 from tests.simulation.histories import play
 from tests.simulation.steps_world import StepsWorld
 from tests.simulation.world import COUNTS, CRASHES
+from tests.support.mpps_messages import completed, in_progress, progress
 
 EXAMPLES = int(os.environ.get("MPPS_EXAMPLES", "15"))
 

@@ -17,8 +17,8 @@ from router.association.transport import Transport
 from router.dimse import CommandField, MessageBegin, response_to
 from router.services.commitment.attributes import CommitmentRequest, read_request
 from router.services.commitment.transaction import Reference
-from tests.router.services.commitment.peers import CommittingArchive, Heard, Modality, ask, instances
 from tests.soak.load import FragileRouter
+from tests.support.commitment_peers import CommittingArchive, Heard, Modality, ask, instances
 from tests.support.harness import IMPLICIT
 from tests.support.ports import HOST
 from tests.support.router_process import RouterProcess
@@ -202,7 +202,7 @@ class Forgetful(CommittingArchive):
 async def test_an_archive_that_forgets_what_it_acknowledged_has_everything_at_the_end(
     objects: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tests.router.services.commitment.test_service import store
+    from tests.router.services.commitment.test_scp import store
 
     async with (
         trio.open_nursery() as nursery,

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.router.services.mpps.messages import completed, in_progress, progress
-from tests.router.services.mpps.playing import RIS, Scanner
+from tests.support.mpps_messages import completed, in_progress, progress
+from tests.support.mpps_peers import RIS, Scanner
 from tests.support.ports import free_port
 from tests.support.router_process import RouterProcess
 

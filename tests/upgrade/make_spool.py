@@ -19,11 +19,11 @@ import trio
 
 from router import logs
 from router.spool import QueueAction, Selection
-from tests.router.services.commitment.peers import CommittingArchive, Modality, ask, instances
-from tests.router.services.mpps.messages import in_progress
-from tests.router.services.mpps.playing import RIS, Scanner
+from tests.support.commitment_peers import CommittingArchive, Modality, ask, instances
 from tests.support.harness import Archive, RunningRouter, configuration, data_set, eventually, running_router, store_rq
 from tests.support.harness import Modality as Sender
+from tests.support.mpps_messages import in_progress
+from tests.support.mpps_peers import RIS, Scanner
 
 STEP = "1.2.826.0.1.3680043.8.498.4711"
 NOWHERE = 1

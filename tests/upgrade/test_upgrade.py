@@ -20,10 +20,10 @@ from router.services.commitment.attributes import CommitmentRequest
 from router.spool import QueueAction, Selection
 from router.spool.decisions import needed_in
 from router.spool.ledger.schema import EARLIER
-from tests.router.services.commitment.peers import CommittingArchive, Modality, instances
-from tests.router.services.mpps.messages import completed
-from tests.router.services.mpps.playing import RIS, Scanner
+from tests.support.commitment_peers import CommittingArchive, Modality, instances
 from tests.support.harness import Archive, RunningRouter, configuration, data_set, eventually, running_router
+from tests.support.mpps_messages import completed
+from tests.support.mpps_peers import RIS, Scanner
 
 SPOOL = Path(__file__).parent / "spool-6426320.tar.gz"
 STEP = "1.2.826.0.1.3680043.8.498.4711"

@@ -9,8 +9,8 @@ import trio
 from router import logs
 from router.dimse import Command, CommandField
 from router.services.mpps.attributes import MPPS_RETRIEVE
-from tests.router.services.mpps.playing import Scanner, hub
 from tests.support.harness import running_router
+from tests.support.mpps_peers import Scanner, hub
 
 UID = "1.2.3"
 STATUS = (0x0040, 0x0252)

@@ -12,7 +12,7 @@ from router.dimse import DATA_SET, Command, CommandField
 from router.dimse import encode as encode_command
 from router.services import Allowance, Request, Sender
 from router.services.mpps.attributes import MPPS, MPPS_RETRIEVE
-from tests.router.services.commitment.peers import n_action, n_event_report
+from tests.support.commitment_peers import n_action, n_event_report
 from tests.support.harness import (
     CT,
     IMPLICIT,

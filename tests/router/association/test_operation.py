@@ -19,8 +19,6 @@ from router.services.commitment.scp import StorageCommitment
 from router.services.mpps.intake import StepIntake
 from router.services.verification import Verification
 from router.spool import Spool
-from tests.router.services.mpps.messages import in_progress
-from tests.router.services.mpps.playing import RIS, Scanner, hub
 from tests.support.harness import (
     CT,
     IMPLICIT,
@@ -34,6 +32,8 @@ from tests.support.harness import (
     running_router,
     store_rq,
 )
+from tests.support.mpps_messages import in_progress
+from tests.support.mpps_peers import RIS, Scanner, hub
 
 UID = "1.2.840.99.1"
 

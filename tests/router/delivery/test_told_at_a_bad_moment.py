@@ -14,9 +14,7 @@ from router.dimse import DATA_SET, Command, MessageBegin, encode, response_to
 from router.spool import QueueAction, Selection
 from tests.router.association.test_reverse import COMMITMENT, MODALITY, answer, hear_report, owe
 from tests.router.association.test_window import associate, far_away, response
-from tests.router.services.mpps.messages import in_progress, progress
-from tests.router.services.mpps.playing import RIS, Scanner, hub
-from tests.router.services.mpps.test_hub import UID
+from tests.router.services.mpps.test_scp import UID
 from tests.support.harness import (
     IMPLICIT,
     Answer,
@@ -29,6 +27,8 @@ from tests.support.harness import (
     running_router,
     store_rq,
 )
+from tests.support.mpps_messages import in_progress, progress
+from tests.support.mpps_peers import RIS, Scanner, hub
 
 
 @attrs.define

@@ -20,7 +20,7 @@ from router.services.commitment.attributes import (
     write_steps,
 )
 from router.services.commitment.transaction import COMMITTED, InstanceResult, Reference, TransactionOutcome, Word
-from tests.router.services.commitment.peers import UID, instances
+from tests.support.commitment_peers import UID, instances
 from tests.support.harness import CT, IMPLICIT
 
 EXPLICIT, BIG = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"

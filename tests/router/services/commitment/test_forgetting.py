@@ -12,7 +12,7 @@ from router.services.mpps import store as steps
 from router.services.mpps.attributes import StepStatus as StepStage
 from router.services.mpps.availability_store import AvailabilityNotice
 from router.services.mpps.store import Step, StepMessage
-from tests.router.services.commitment.peers import instances
+from tests.support.commitment_peers import instances
 from tests.support.harness import IMPLICIT, RunningRouter, configuration, eventually, running_router
 
 MANY = 2500

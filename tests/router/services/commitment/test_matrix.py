@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from router.services.commitment.transaction import COMMITTED
-from tests.router.services.commitment.peers import CommittingArchive, Modality, ask, instances
+from tests.support.commitment_peers import CommittingArchive, Modality, ask, instances
 from tests.support.harness import configuration, running_router
 
 BEHAVIOURS = (

@@ -9,8 +9,8 @@ import trio
 
 from router.model import DeliveryState, Purpose
 from router.spool import QueueAction, Selection
-from tests.router.services.commitment.peers import CommittingArchive, instances
-from tests.router.services.commitment.test_service import STORAGE, asked, store
+from tests.router.services.commitment.test_scp import STORAGE, asked, store
+from tests.support.commitment_peers import CommittingArchive, instances
 from tests.support.harness import (
     Modality,
     RunningRouter,

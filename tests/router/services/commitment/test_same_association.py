@@ -10,10 +10,10 @@ import trio
 from router.dimse import CommandField, response_to
 from router.services.commitment.attributes import STORAGE_COMMITMENT, CommitmentRequest, read_report, write_request
 from router.services.commitment.transaction import COMMITTED, Reference
-from tests.router.services.commitment.peers import UID, CommittingArchive, instances, n_action
-from tests.router.services.commitment.test_service import ROUTE
-from tests.router.services.mpps.playing import Scanner
+from tests.router.services.commitment.test_scp import ROUTE
+from tests.support.commitment_peers import UID, CommittingArchive, instances, n_action
 from tests.support.harness import IMPLICIT, RunningRouter, configuration, eventually, running_router
+from tests.support.mpps_peers import Scanner
 
 ONE, TWO = instances(2)
 NAME = "AE:CT9"

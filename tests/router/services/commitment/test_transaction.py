@@ -20,7 +20,7 @@ from router.services.commitment.transaction import (
     decide,
     fold,
 )
-from tests.router.services.commitment.peers import instances
+from tests.support.commitment_peers import instances
 
 A, B, C = "pacs", "vna", "cloud"
 ONE, TWO = instances(2)

@@ -11,8 +11,8 @@ from pdu import AssociateRJ, AssociateRQ
 from router.config import Endpoint, parse
 from router.services.commitment.attributes import STORAGE_COMMITMENT, CommitmentRequest
 from router.services.commitment.transaction import COMMITTED, InstanceResult, Reference, TransactionOutcome
-from tests.router.services.commitment.peers import CommittingArchive, Modality, ask, instances
-from tests.router.services.commitment.test_service import STORAGE, asked, store
+from tests.router.services.commitment.test_scp import STORAGE, asked, store
+from tests.support.commitment_peers import CommittingArchive, Modality, ask, instances
 from tests.support.harness import RunningRouter, configuration, eventually, running_router
 
 ONE, TWO = instances(2)

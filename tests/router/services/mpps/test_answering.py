@@ -9,10 +9,10 @@ import pytest
 from router.dimse import Status
 from router.services.mpps import store as records
 from router.services.mpps.state_machine import fingerprint
-from tests.router.services.mpps.messages import completed, in_progress, progress, tree
-from tests.router.services.mpps.playing import RIS, Scanner, hub
-from tests.router.services.mpps.test_hub import UID, WHOLE, perform
+from tests.router.services.mpps.test_scp import UID, WHOLE, perform
 from tests.support.harness import running_router
+from tests.support.mpps_messages import completed, in_progress, progress, tree
+from tests.support.mpps_peers import RIS, Scanner, hub
 
 ROUTE = 'service = "mpps"\nto = ["ris", "other"]\nanswer = "ris"'
 

@@ -17,9 +17,7 @@ from router.services.mpps.instance_availability import (
     REFERENCED_SOP_SEQUENCE,
     REFERENCED_STEP_SEQUENCE,
 )
-from tests.router.services.mpps.messages import SERIES, STUDY, completed, in_progress
-from tests.router.services.mpps.playing import RIS, Heard, Scanner, hub
-from tests.router.services.mpps.test_hub import UID
+from tests.router.services.mpps.test_scp import UID
 from tests.support.harness import (
     CT,
     IMPLICIT,
@@ -30,6 +28,8 @@ from tests.support.harness import (
     running_router,
     store_rq,
 )
+from tests.support.mpps_messages import SERIES, STUDY, completed, in_progress
+from tests.support.mpps_peers import RIS, Heard, Scanner, hub
 
 STORE = 'service = "storage"\nto = ["pacs"]'
 INFORM = 'service = "instance-availability"\nto = ["ris"]'

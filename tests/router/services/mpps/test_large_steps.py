@@ -13,14 +13,14 @@ from router.concurrency import AT_ONCE
 from router.dicom import dataset as data_sets
 from router.dimse import Command, CommandField, Status
 from router.services.mpps.attributes import MPPS_RETRIEVE
-from tests.router.services.commitment.peers import ask, instances
-from tests.router.services.commitment.test_service import house as commitment_house
-from tests.router.services.mpps.messages import completed, in_progress, progress, series
-from tests.router.services.mpps.playing import RIS, Scanner, hub
+from tests.router.services.commitment.test_scp import house as commitment_house
 from tests.router.services.mpps.test_availability import heard, house, store
-from tests.router.services.mpps.test_hub import UID
+from tests.router.services.mpps.test_scp import UID
 from tests.router.services.mpps.test_steps_command import asked
+from tests.support.commitment_peers import ask, instances
 from tests.support.harness import running_router
+from tests.support.mpps_messages import completed, in_progress, progress, series
+from tests.support.mpps_peers import RIS, Scanner, hub
 
 MANY = 1000
 """Instances of a step: some 100 KiB."""

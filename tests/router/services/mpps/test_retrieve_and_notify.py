@@ -9,10 +9,10 @@ from router.dicom.dataset import EXPLICIT_LE, IMPLICIT_LE, TRANSFER_SYNTAXES, re
 from router.dimse import Command, CommandField, Response, Status
 from router.services.mpps import attributes as content
 from router.services.mpps.attributes import MPPS_NOTIFICATION, MPPS_RETRIEVE, references
-from tests.router.services.mpps.messages import completed, in_progress, progress, tree
-from tests.router.services.mpps.playing import RIS, Scanner, hub
-from tests.router.services.mpps.test_hub import UID, perform
+from tests.router.services.mpps.test_scp import UID, perform
 from tests.support.harness import running_router
+from tests.support.mpps_messages import completed, in_progress, progress, tree
+from tests.support.mpps_peers import RIS, Scanner, hub
 
 
 async def get(scanner: Scanner, uid: str, *tags: int) -> Response:

@@ -7,7 +7,7 @@ import pytest
 from router.config import Config, ConfigError
 from router.routing import Facts
 from router.services.mpps.plan import StepPlanner
-from tests.router.services.mpps.playing import hub
+from tests.support.mpps_peers import hub
 
 
 def config(*routes: str, extra: str = "") -> Config:

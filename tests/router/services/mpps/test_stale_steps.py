@@ -13,11 +13,11 @@ from structlog.testing import capture_logs
 
 from router.dimse import Status
 from router.services.mpps.intake import NotDiscarded
-from tests.router.services.mpps.messages import completed, in_progress
-from tests.router.services.mpps.playing import RIS, Scanner, hub
-from tests.router.services.mpps.test_hub import UID
+from tests.router.services.mpps.test_scp import UID
 from tests.router.services.mpps.test_steps_command import asked, command
 from tests.support.harness import RunningRouter, eventually, running_router
+from tests.support.mpps_messages import completed, in_progress
+from tests.support.mpps_peers import RIS, Scanner, hub
 
 OTHER, THIRD = f"{UID}.1", f"{UID}.2"
 WHY = "scanner CT1 was replaced"

@@ -14,11 +14,11 @@ from structlog.testing import capture_logs
 
 from router.cli import main
 from router.dimse import Status
-from tests.router.services.mpps.messages import completed, encoded, in_progress, progress
-from tests.router.services.mpps.playing import RIS, Scanner, hub
 from tests.router.services.mpps.test_availability import store
-from tests.router.services.mpps.test_hub import UID
+from tests.router.services.mpps.test_scp import UID
 from tests.support.harness import Archive, RunningRouter, running_router
+from tests.support.mpps_messages import completed, encoded, in_progress, progress
+from tests.support.mpps_peers import RIS, Scanner, hub
 
 PHI = ("Doe", "P1", "A4711")
 

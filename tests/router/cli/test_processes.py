@@ -32,7 +32,7 @@ from tests.support.objects import PHI, Instance, ct, stored_files
 from tests.support.ports import HOST, free_port, until
 from tests.support.router_process import RouterProcess, configuration, write_toml
 
-TOP = Path(__file__).parents[2]
+TOP = Path(__file__).parents[3]
 TRANSFER_SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian, JPEG2000Lossless)
 
 

@@ -9,9 +9,9 @@ from pydicom.dataset import Dataset
 from router.dicom.dataset import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from router.dimse import Status
 from router.spool import Selection
-from tests.router.services.mpps.messages import completed, encoded, in_progress, progress
-from tests.router.services.mpps.playing import RIS, Scanner, hub
 from tests.support.harness import RunningRouter, eventually, running_router
+from tests.support.mpps_messages import completed, encoded, in_progress, progress
+from tests.support.mpps_peers import RIS, Scanner, hub
 
 UID = "1.2.826.0.1.3680043.8.498.4711"
 WHOLE = [("N-CREATE-RQ", "IN PROGRESS", 0), ("N-SET-RQ", "", 0), ("N-SET-RQ", "COMPLETED", 0)]

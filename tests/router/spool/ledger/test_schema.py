@@ -17,8 +17,8 @@ from router.spool.ledger.schema import SCHEMA_VERSION
 from router.spool.offline import read_only
 from router.spool.values import Selection, Totals
 from tests.router.spool.driver import PATH, SETTINGS, delivered, held
+from tests.router.spool.ledger.test_ledger import entry
 from tests.router.spool.power_cut import FragileFiles, PowerCut
-from tests.router.spool.test_ledger import entry
 
 SCHEMA_2 = """
 CREATE TABLE facts (next_id INTEGER NOT NULL, synced INTEGER NOT NULL, clock REAL NOT NULL);

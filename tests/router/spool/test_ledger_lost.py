@@ -9,11 +9,11 @@ from router.config import Config
 from router.spool import Spool
 from router.spool.disk.counters import Counters, CountersFile
 from router.spool.disk.filesystem import REAL
-from tests.router.services.commitment.peers import CommittingArchive, Modality, ask, instances
-from tests.router.services.commitment.test_service import ROUTE, STORAGE, store
-from tests.router.services.mpps.messages import completed, in_progress, progress
-from tests.router.services.mpps.playing import RIS, Scanner, hub
+from tests.router.services.commitment.test_scp import ROUTE, STORAGE, store
+from tests.support.commitment_peers import CommittingArchive, Modality, ask, instances
 from tests.support.harness import configuration, eventually, running_router
+from tests.support.mpps_messages import completed, in_progress, progress
+from tests.support.mpps_peers import RIS, Scanner, hub
 
 UID = "1.2.3.4"
 

@@ -26,8 +26,8 @@ from router.dimse import (
     response_to,
 )
 from router.services.mpps.attributes import MPPS, STATUS
-from tests.router.services.mpps.messages import encoded
 from tests.support.harness import Archive, Modality, eventually, p_data
+from tests.support.mpps_messages import encoded
 
 N_CREATE, N_SET = CommandField.N_CREATE_RQ, CommandField.N_SET_RQ
 LAST = ("COMPLETED", "DISCONTINUED")

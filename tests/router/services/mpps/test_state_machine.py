@@ -21,7 +21,7 @@ from router.services.mpps.state_machine import (
     judge_create,
     judge_set,
 )
-from tests.router.services.mpps.messages import CT, SERIES, STUDY, completed, in_progress, progress, tree
+from tests.support.mpps_messages import CT, SERIES, STUDY, completed, in_progress, progress, tree
 
 LENIENT, STRICT = StepRules(), StepRules(strict=True)
 

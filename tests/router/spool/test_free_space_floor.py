@@ -15,7 +15,7 @@ from router.config import Config
 from router.dimse import DATA_SET, Command, CommandField
 from router.dimse import encode as encode_command
 from router.spool.disk.filesystem import FileSystem
-from tests.router.services.commitment.peers import CommittingArchive, ask, instances
+from tests.support.commitment_peers import CommittingArchive, ask, instances
 from tests.support.harness import (
     CT,
     IMPLICIT,

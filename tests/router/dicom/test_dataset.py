@@ -16,7 +16,7 @@ from router.dicom.dataset import (
     write,
 )
 from router.dicom.encoding import MalformedDataSet
-from tests.router.services.mpps.messages import completed, encoded, in_progress
+from tests.support.mpps_messages import completed, encoded, in_progress
 
 
 @pytest.mark.parametrize("transfer_syntax", TRANSFER_SYNTAXES)

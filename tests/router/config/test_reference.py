@@ -32,7 +32,7 @@ from router.config.load import TABLES
 from router.config.reading import readable
 from router.config.values import MPPSSettings, SpoolTable
 
-TOP = Path(__file__).parents[2]
+TOP = Path(__file__).parents[3]
 REFERENCE = TOP / "router.toml"
 DOCS = TOP / "docs" / "configuration.md"
 

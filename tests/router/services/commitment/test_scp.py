@@ -12,7 +12,7 @@ import trio
 from router.services.commitment.attributes import STORAGE_COMMITMENT, CommitmentRequest, write_request
 from router.services.commitment.transaction import COMMITTED, Reference
 from router.spool import QueueAction, Selection
-from tests.router.services.commitment.peers import UID, CommittingArchive, Modality, ask, instances, invoke, n_action
+from tests.support.commitment_peers import UID, CommittingArchive, Modality, ask, instances, invoke, n_action
 from tests.support.harness import (
     CT,
     IMPLICIT,

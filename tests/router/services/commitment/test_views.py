@@ -15,10 +15,10 @@ from router import logs
 from router.cli import main
 from router.model import Purpose
 from router.spool import Totals, read_only
-from tests.router.services.commitment.peers import UID, ask, instances
 from tests.router.services.commitment.test_proactive import PIN
 from tests.router.services.commitment.test_proactive import house as pinning
-from tests.router.services.commitment.test_service import ROUTE, STORAGE, house, store
+from tests.router.services.commitment.test_scp import ROUTE, STORAGE, house, store
+from tests.support.commitment_peers import UID, ask, instances
 from tests.support.harness import RunningRouter
 
 ONE, TWO = instances(2)
