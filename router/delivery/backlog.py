@@ -39,6 +39,7 @@ class Backlog:
         self._changes = 0
         self._changes_read = 0
         self._wants_newest = False
+        self._newest_left = 0
 
     # What it is told
 
@@ -65,6 +66,12 @@ class Backlog:
     def changed(self) -> None:
         """An operator has changed the queue: read it anew from its beginning."""
         self._changes += 1
+
+    def taken(self, delivery: Waiting) -> None:
+        """It has left the queue for an association: where it was one of the newest, more of them are read in time."""
+        if delivery.message_id > self._read_up_to and not self._is_all_read:
+            self._newest_left -= 1
+            self._wants_newest = self._wants_newest or self._newest_left == _NEWEST // 2
 
     def look_at_newest(self) -> None:
         """The oldest deliveries get no response: others may."""
@@ -118,7 +125,7 @@ class Backlog:
             self._queue.lanes_to_read.difference_update(lanes)  # before: it may be added again meanwhile
             self._take_in(await self._spool.first_of_lanes(self._destination, lanes))
         elif self._wants_newest:
-            self._wants_newest = False
+            self._wants_newest, self._newest_left = False, _NEWEST
             self._take_in(await self._spool.newest(self._destination, _NEWEST))
         elif self._is_due_short:
             await self._read_due()

@@ -138,12 +138,14 @@ class Destination:
 
     def arrived(self, deliveries: Sequence[PendingDelivery]) -> None:
         """New deliveries are in the ledger."""
+        now = trio.current_time()
+        is_first = not self._has_news and self._breaker.is_suspicious
         self._has_news = True
         self._backlog.arrived(deliveries)
-        if self._breaker.is_open:  # the oldest get no response, these may
+        if is_first or not self._queue.available(now):  # the older ones get no response, these may
             self._backlog.look_at_newest()
         self._carrier_wakeup.unpark_all()
-        if not self._associations or self._backlog.is_short or self._wants_association(trio.current_time()):
+        if not self._associations or self._backlog.is_short or self._wants_association(now):
             self._actor_wakeup.unpark_all()  # else those who carry see to it
 
     def rescan(self) -> None:
@@ -344,6 +346,8 @@ class Destination:
 
     def take(self, offered: Container[Pair], *, alone: bool) -> PendingDelivery | None:
         delivery = self._queue.take(offered, trio.current_time(), alone=alone, probing=self._breaker.is_open)
+        if delivery is not None:
+            self._backlog.taken(delivery)
         if self._backlog.is_short:
             self._actor_wakeup.unpark_all()
         return delivery

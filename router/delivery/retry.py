@@ -68,6 +68,11 @@ class Breaker:
     def is_open(self) -> bool:
         return self.failures > 0
 
+    @property
+    def is_suspicious(self) -> bool:
+        """Whether it is open although the fault may be that of the messages that were tried."""
+        return self.is_open and self._on_suspicion
+
     def allows(self, now: float, associations: int, *, news: bool) -> bool:
         """Whether another association may be opened beside the `associations` that work. `news`: deliveries have come
         in since the last failure."""
@@ -75,7 +80,7 @@ class Breaker:
 
     def next_try(self, *, news: bool) -> float:
         """When an open breaker allows the next probe."""
-        if news and self._on_suspicion:
+        if news and self.is_suspicious:
             return min(self.closed_at, self._failed_at + self.policy.first)
         return self.closed_at
 

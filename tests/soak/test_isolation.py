@@ -33,6 +33,8 @@ class PickyArchive:
         ae = AE("PACS")
         ae.add_supported_context(CT, IMPLICIT)
         server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)])
+        assert server is not None
+        assert server.socket is not None
         self.port = server.socket.getsockname()[1]
         try:
             yield self
@@ -41,7 +43,7 @@ class PickyArchive:
             server.shutdown()
 
     def _store(self, event: evt.Event) -> int:
-        uid = str(event.request.AffectedSOPInstanceUID)
+        uid = str(getattr(event.request, "AffectedSOPInstanceUID"))  # noqa: B009 (typed as any request)
         if uid.startswith(POISON):
             return self.poison(event)
         self.stored.append(uid)
@@ -73,7 +75,7 @@ async def test_seconds_until_good_objects_are_there_behind_bad_ones(kind: str, c
             await send(router, f"{GOOD}2.", GOOD_COUNT)
             later = await seconds_until(archive, 2 * GOOD_COUNT)
     print(
-        f"{count} objects, {kind}, then {GOOD_COUNT} good ones: {first:.1f} s; {GOOD_COUNT} more, later: {later:.1f} s"
+        f"{count} objects, {kind}, then {GOOD_COUNT} good: {first:.1f} s; {GOOD_COUNT} more 20 s later: {later:.1f} s"
     )
     assert len(archive.stored) == len(set(archive.stored)) == 2 * GOOD_COUNT
 
