@@ -67,7 +67,7 @@ class Backlog:
         """An operator has changed the queue: read it anew from its beginning."""
         self._changes += 1
 
-    def taken(self, delivery: Waiting) -> None:
+    def taken(self, delivery: PendingDelivery) -> None:
         """It has left the queue for an association: where it was one of the newest, more of them are read in time."""
         if delivery.message_id > self._read_up_to and not self._is_all_read:
             self._newest_left -= 1

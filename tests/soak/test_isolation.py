@@ -14,7 +14,7 @@ from attrs import define, field
 from pynetdicom import AE, evt
 
 from tests.router.delivery.test_isolation import GOOD, POISON, one_peer, send
-from tests.router.harness import CT, IMPLICIT, configuration, running_router
+from tests.support.harness import CT, IMPLICIT, configuration, running_router
 
 GOOD_COUNT = 100
 

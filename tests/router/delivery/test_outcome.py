@@ -8,10 +8,10 @@ from router.association import Aborted, NoResponse, NotConnected, Rejected
 from router.delivery import outcome
 from router.delivery.retry import CRASHES_TO_HOLD
 from router.dimse import Response, response_to
-from router.messages import Cause, Fault, Result
+from router.model import Cause, Fault, Result
 from router.spool import DamagedMessage, OutOfSpace
 from tests.router.delivery.test_queue import waiting
-from tests.router.harness import store_rq
+from tests.support.harness import store_rq
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from router.dimse import Status
-from router.messages import Cause
+from router.model import Cause
 from router.services.commitment.messages import refusal
 from router.services.commitment.transaction import FailureReason
 
