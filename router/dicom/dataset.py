@@ -17,8 +17,8 @@ from router.dicom.encoding import (
     IMPLICIT,
     ITEM,
     ITEM_DELIMITATION,
-    LONG,
     SEQUENCE_DELIMITATION,
+    SHORT,
     UNDEFINED_LENGTH,
     Encoding,
     MalformedDataSet,
@@ -45,6 +45,9 @@ _SWAPPED: Final = {
 """The width of the numbers in a value, in bytes; they are what differs between the byte orders."""
 _TEXT: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 """PS3.5 6.1.2.2: the value representations that Specific Character Set is about."""
+
+
+_END_OF_SEQUENCE: Final = struct.pack("<HHL", SEQUENCE_DELIMITATION >> 16, SEQUENCE_DELIMITATION & 0xFFFF, 0)
 
 
 class Element(NamedTuple):
@@ -131,22 +134,39 @@ def representation(tag: int) -> str:
 
 
 def write(data_set: DataSet, transfer_syntax: str) -> bytes:
-    """Encoded, with sequences and items of defined length."""
+    """Encode a tree, with sequences and items of defined length.
+
+    In Implicit VR, a sequence that the dictionary does not know has an undefined length, by which it is recognised. A
+    value that is too long for the 16 bits of its VR's length is written as UN (PS3.5 6.2.2).
+    """
     out = bytearray()
     order = ">" if transfer_syntax == EXPLICIT_BE else "<"
     explicit = transfer_syntax != IMPLICIT_LE
     for tag in sorted(data_set):
         vr, value = data_set[tag]
-        encoded = _little(vr, value, order) if isinstance(value, bytes) else _sequence(value, transfer_syntax, order)
         out += struct.pack(f"{order}HH", tag >> 16, tag & 0xFFFF)
-        if not explicit:
-            out += struct.pack("<L", len(encoded))
-        elif vr.encode() in LONG or len(encoded) > 0xFFFF:
-            out += struct.pack(f"{order}2sHL", (vr if vr.encode() in LONG else "UN").encode(), 0, len(encoded))
+        if not isinstance(value, bytes):
+            out += _head_of_sequence(tag, encoded := _sequence(value, transfer_syntax, order), order, explicit)
+            out += encoded
+            out += _END_OF_SEQUENCE if not explicit and representation(tag) != "SQ" else b""
+            continue
+        short = vr.encode() in SHORT
+        if explicit and short and len(value) <= 0xFFFF:
+            out += struct.pack(f"{order}2sH", vr.encode(), len(value))
+        elif explicit:
+            vr = "UN" if short else vr
+            out += struct.pack(f"{order}2sHL", vr.encode(), 0, len(value))
         else:
-            out += struct.pack(f"{order}2sH", vr.encode(), len(encoded))
-        out += encoded
+            out += struct.pack("<L", len(value))
+        out += _little(vr, value, order)
     return bytes(out)
+
+
+def _head_of_sequence(tag: int, encoded: bytes, order: str, explicit: bool) -> bytes:
+    """Encode what stands between the tag of a sequence and its items."""
+    if explicit:
+        return struct.pack(f"{order}2sHL", b"SQ", 0, len(encoded))
+    return struct.pack("<L", len(encoded) if representation(tag) == "SQ" else UNDEFINED_LENGTH)
 
 
 def _sequence(items: tuple[DataSet, ...], transfer_syntax: str, order: str) -> bytes:
@@ -155,6 +175,28 @@ def _sequence(items: tuple[DataSet, ...], transfer_syntax: str, order: str) -> b
         encoded = write(item, transfer_syntax)
         out += struct.pack(f"{order}HHL", ITEM >> 16, ITEM & 0xFFFF, len(encoded)) + encoded
     return bytes(out)
+
+
+def reencode(data: bytes, stored: str, wanted: str) -> bytes:
+    """Encode a data set in another of the three transfer syntaxes, with the same content.
+
+    Where the two are the same, the bytes stay as they are. Otherwise group lengths are left out, because they count
+    bytes of the old encoding (PS3.5 7.2).
+
+    Raises:
+        MalformedDataSet: `data` cannot be read in `stored`.
+    """
+    return data if wanted == stored else write(_without_group_lengths(read(data, stored)), wanted)
+
+
+def _without_group_lengths(data_set: DataSet) -> DataSet:
+    return {
+        tag: element
+        if isinstance(element.value, bytes)
+        else Element(element.vr, tuple(map(_without_group_lengths, element.value)))
+        for tag, element in data_set.items()
+        if tag & 0xFFFF
+    }
 
 
 def _little(vr: str, value: bytes, order: str) -> bytes:

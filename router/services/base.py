@@ -140,6 +140,12 @@ class Service(Protocol):
         """The role selection to propose where we open an association for a delivery of this service; None is the
         standard's default, SCU."""
 
+    def syntaxes(self, delivery: PendingDelivery) -> Sequence[str]:
+        """Return the transfer syntaxes to offer for a delivery, the preferred one first."""
+
+    def encode(self, delivery: PendingDelivery, data_set: bytes, transfer_syntax: str) -> bytes:
+        """Encode a data set of a delivery, or of its prelude, in a transfer syntax that `syntaxes` offers. Pure."""
+
     def outcome(self, delivery: PendingDelivery, response: Response) -> Result:
         """What the answer of a destination means for the delivery (DESIGN: delivered, retry or held)."""
 
@@ -174,6 +180,13 @@ class BaseService:
 
     def proposes(self, abstract_syntax: str) -> RoleSelection | None:
         return None
+
+    def syntaxes(self, delivery: PendingDelivery) -> Sequence[str]:
+        return (delivery.transfer_syntax,)
+
+    def encode(self, delivery: PendingDelivery, data_set: bytes, transfer_syntax: str) -> bytes:
+        assert transfer_syntax == delivery.transfer_syntax, "no other transfer syntax is offered"
+        return data_set
 
     async def prelude(self, delivery: PendingDelivery, response: Response) -> Sequence[Prelude]:
         return ()

@@ -32,6 +32,7 @@ from router.services.commitment.retention import Retention
 from router.services.commitment.runner import TransactionRunner
 from router.services.commitment.store import StoredTransaction, TransactionStage
 from router.services.commitment.transaction import COMMITTED, Report, Word
+from router.services.encoding import UncompressedDeliveries
 from router.services.refusal import refuse, refuse_for_space
 from router.spool import Incoming, OutOfSpace
 
@@ -44,7 +45,7 @@ _STANDARD: Final = "1.2.840.10008."
 log = structlog.get_logger()
 
 
-class StorageCommitment(BaseService):
+class StorageCommitment(UncompressedDeliveries, BaseService):
     """N-ACTION and N-EVENT-REPORT, both roles."""
 
     name: ClassVar[str] = SERVICE

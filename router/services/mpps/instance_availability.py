@@ -28,6 +28,7 @@ from router.dimse import (
 )
 from router.model import Envelope, PendingDelivery, Recipient, Result
 from router.services.base import BaseService, Request, ServiceContext
+from router.services.encoding import UncompressedDeliveries
 from router.services.mpps.attributes import (
     MPPS,
     REFERENCED_SOP_CLASS_UID,
@@ -48,7 +49,7 @@ INSTANCE_AVAILABILITY_TAG: Final = 0x00080056
 WORKITEM_CODE_SEQUENCE: Final = 0x00404019
 
 
-class InstanceAvailability(BaseService):
+class InstanceAvailability(UncompressedDeliveries, BaseService):
     """N-CREATE, as SCU."""
 
     name: ClassVar[str] = INFORM

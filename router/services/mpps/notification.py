@@ -14,6 +14,7 @@ from router.dicom.dataset import IMPLICIT_LE
 from router.dimse import Command, CommandField, Response, Status, StatusClass, encode, response_to, status_class
 from router.model import Envelope, PendingDelivery, Recipient, Result
 from router.services.base import BaseService, Request, ServiceContext
+from router.services.encoding import UncompressedDeliveries
 from router.services.mpps.attributes import MPPS_NOTIFICATION, StepStatus
 from router.spool import Incoming
 
@@ -22,7 +23,7 @@ EVENTS: Final = {StepStatus.IN_PROGRESS: 1, StepStatus.COMPLETED: 2, StepStatus.
 """Event Type IDs (PS3.4 table F.9.2-1)."""
 
 
-class MPPSNotification(BaseService):
+class MPPSNotification(UncompressedDeliveries, BaseService):
     """N-EVENT-REPORT, as SCP."""
 
     name: ClassVar[str] = "mpps-notification"

@@ -35,6 +35,7 @@ from router.dimse import (
 from router.logs import escaped
 from router.model import AttemptResult, PendingDelivery, Result
 from router.services.base import Allowance, BaseService, Change, Prelude, Request, ServiceContext
+from router.services.encoding import UncompressedDeliveries
 from router.services.mpps import availability_store as owed
 from router.services.mpps import store as records
 from router.services.mpps.attributes import MPPS
@@ -55,7 +56,7 @@ _CREATE: Final = "N-CREATE-RQ"
 log = structlog.get_logger()
 
 
-class MPPSHub(BaseService):
+class MPPSHub(UncompressedDeliveries, BaseService):
     """N-CREATE and N-SET, both roles."""
 
     name: ClassVar[str] = RELAY
