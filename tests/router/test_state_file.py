@@ -15,7 +15,7 @@ from router import state_file
 from router.spool import OutOfSpace, SpoolFailure, SpoolUnusable
 from router.spool.disk.counters import Counters
 from router.state_file import NAME, mark_corrupt
-from router.state_store import StateStore
+from router.state_store import StateStore, StateTransaction
 
 DAY = 86400.0
 SCHEMA = """
@@ -31,11 +31,11 @@ def opened(folder: Path, counters: Counters | None = None) -> StateStore:
     return state
 
 
-def add(connection: sqlite3.Connection) -> None:
+def add(connection: StateTransaction) -> None:
     connection.execute(_ADD, _ROW)
 
 
-def count(connection: sqlite3.Connection) -> int:
+def count(connection: StateTransaction) -> int:
     return int(connection.execute("SELECT count(*) FROM marks").fetchone()[0])
 
 
@@ -223,7 +223,7 @@ def test_a_look_in_the_event_loop_does_not_wait_for_a_lock(tmp_path: Path) -> No
     other.execute("BEGIN EXCLUSIVE")
     other.execute("INSERT INTO marks VALUES (1, '')")
     glance = sqlite3.connect(tmp_path / NAME, timeout=0.0, isolation_level=None)
-    state._glance = glance
+    state._reading_now = glance
     before = time.monotonic()
     with pytest.raises(OutOfSpace):
         state.read_now(count)

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from router.spool.disk.counters import Counters
-from router.state_store import StateStore
+from router.state_store import StateStore, StateTransaction
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS marks (mark INTEGER PRIMARY KEY)"
 
@@ -24,7 +24,7 @@ async def state(folder: Path) -> AsyncIterator[StateStore]:
         opened.close()
 
 
-def marks(connection: sqlite3.Connection) -> list[int]:
+def marks(connection: StateTransaction) -> list[int]:
     return [mark for (mark,) in connection.execute("SELECT mark FROM marks ORDER BY mark")]
 
 
@@ -36,7 +36,7 @@ class Setting:
     def __init__(self, mark: int) -> None:
         self._mark = mark
 
-    def __call__(self, connection: sqlite3.Connection) -> int:
+    def __call__(self, connection: StateTransaction) -> int:
         connection.execute("INSERT INTO marks VALUES (?)", (self._mark,))
         return self._mark
 
@@ -67,7 +67,7 @@ async def test_changes_at_the_same_time_all_happen_and_each_has_its_own_result(t
 async def test_a_change_that_fails_is_undone_alone(tmp_path: Path) -> None:
     errors: list[Exception] = []
 
-    def half(connection: sqlite3.Connection) -> None:
+    def half(connection: StateTransaction) -> None:
         connection.execute("INSERT INTO marks VALUES (100)")
         raise LookupError("not this one")
 
@@ -94,7 +94,7 @@ async def test_cancellation_waits_for_a_change_that_has_begun(tmp_path: Path) ->
     async with state(tmp_path) as one:
         with trio.CancelScope() as scope:
 
-            def work(connection: sqlite3.Connection) -> None:
+            def work(connection: StateTransaction) -> None:
                 trio.from_thread.run_sync(scope.cancel)
                 connection.execute("INSERT INTO marks VALUES (1)")
 

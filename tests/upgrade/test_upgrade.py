@@ -20,6 +20,7 @@ from router.services.commitment.attributes import CommitmentRequest
 from router.spool import QueueAction, Selection
 from router.spool.decisions import needed_in
 from router.spool.ledger.schema import EARLIER
+from router.state_store import StateTransaction
 from tests.support.commitment_peers import CommittingArchive, Modality, instances
 from tests.support.harness import Archive, RunningRouter, configuration, data_set, eventually, running_router
 from tests.support.mpps_messages import completed
@@ -198,7 +199,7 @@ async def test_what_is_retained_is_freed_by_a_report_of_its_archive_and_not_sent
         assert {row.state for row in rows} <= {DeliveryState.DELIVERED}
 
 
-def own_transactions(connection: sqlite3.Connection) -> list[str]:
+def own_transactions(connection: StateTransaction) -> list[str]:
     """Those that the router itself began."""
     return [one.uid for one in records.unfinished(connection) if not one.reply_to]
 
@@ -206,7 +207,7 @@ def own_transactions(connection: sqlite3.Connection) -> list[str]:
 async def asked_under(house: House, uid: str) -> str:
     """The Transaction UID under which the archive was asked by the earlier revision."""
 
-    def read(connection: sqlite3.Connection) -> str:
+    def read(connection: StateTransaction) -> str:
         commitment = records.load(connection, uid=uid)
         assert commitment is not None
         (inquiry,) = records.inquiries(connection, commitment.id)

@@ -6,7 +6,6 @@ modality was told. All functions here are work for `State.change` or `State.read
 """
 
 import json
-import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
@@ -28,7 +27,7 @@ from router.services.commitment.transaction import (
     TransactionOutcome,
     Word,
 )
-from router.state_store import Counting
+from router.state_store import Counting, StateTransaction
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS commitments (
@@ -133,7 +132,7 @@ _COLUMNS: Final = (
 )
 
 
-def migrate(connection: sqlite3.Connection, counters: Counting) -> bool:
+def migrate(connection: StateTransaction, counters: Counting) -> bool:
     """Bring the tables of an earlier version up to date: what was decided by the time of day was decided now, on the
     run clock, which is first brought up to what was measured by it."""
     columns = {row[1] for row in connection.execute("PRAGMA table_info(commitments)")}
@@ -147,7 +146,7 @@ def migrate(connection: sqlite3.Connection, counters: Counting) -> bool:
 
 
 def take(
-    connection: sqlite3.Connection,
+    connection: StateTransaction,
     commitment: StoredTransaction,
     references: Sequence[Reference],
     archives: Sequence[str],
@@ -177,7 +176,7 @@ def take(
     return evolve(commitment, id=row[0]), True
 
 
-def _add_archives(connection: sqlite3.Connection, number: int, archives: Sequence[str]) -> None:
+def _add_archives(connection: StateTransaction, number: int, archives: Sequence[str]) -> None:
     connection.executemany(
         "INSERT INTO commitment_archives (commitment, archive, position, uid) VALUES (?,?,?,?)",
         [(number, archive, n, str(generate_uid(prefix=None))) for n, archive in enumerate(archives)],
@@ -185,7 +184,7 @@ def _add_archives(connection: sqlite3.Connection, number: int, archives: Sequenc
 
 
 def plan(
-    connection: sqlite3.Connection,
+    connection: StateTransaction,
     number: int,
     policies: Sequence[Policy],
     policy_of: Sequence[int],
@@ -203,24 +202,24 @@ def plan(
     _add_archives(connection, number, archives)
 
 
-def load(connection: sqlite3.Connection, *, uid: str) -> StoredTransaction | None:
+def load(connection: StateTransaction, *, uid: str) -> StoredTransaction | None:
     row = connection.execute(f"SELECT {_COLUMNS} FROM commitments WHERE uid = ?", (uid,)).fetchone()
     return _commitment(row) if row else None
 
 
-def load_by_id(connection: sqlite3.Connection, number: int) -> StoredTransaction | None:
+def load_by_id(connection: StateTransaction, number: int) -> StoredTransaction | None:
     row = connection.execute(f"SELECT {_COLUMNS} FROM commitments WHERE id = ?", (number,)).fetchone()
     return _commitment(row) if row else None
 
 
-def unfinished(connection: sqlite3.Connection) -> list[StoredTransaction]:
+def unfinished(connection: StateTransaction) -> list[StoredTransaction]:
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM commitments WHERE stage < ? ORDER BY id", (TransactionStage.FINISHED,)
     )
     return [_commitment(row) for row in rows]
 
 
-def own_archives(connection: sqlite3.Connection) -> list[str]:
+def own_archives(connection: StateTransaction) -> list[str]:
     """Those that the router itself has asked, and whose transaction is not finished."""
     rows = connection.execute(
         "SELECT a.archive FROM commitments c JOIN commitment_archives a ON a.commitment = c.id"
@@ -230,7 +229,7 @@ def own_archives(connection: sqlite3.Connection) -> list[str]:
     return [row[0] for row in rows]
 
 
-def newest(connection: sqlite3.Connection, limit: int, *, before: int = 1 << 62) -> list[StoredTransaction]:
+def newest(connection: StateTransaction, limit: int, *, before: int = 1 << 62) -> list[StoredTransaction]:
     """The last ones first."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM commitments WHERE id < ? ORDER BY id DESC LIMIT ?", (before, limit)
@@ -238,7 +237,7 @@ def newest(connection: sqlite3.Connection, limit: int, *, before: int = 1 << 62)
     return [_commitment(row) for row in rows]
 
 
-def references(connection: sqlite3.Connection, number: int) -> tuple[Reference, ...]:
+def references(connection: StateTransaction, number: int) -> tuple[Reference, ...]:
     rows = connection.execute(
         "SELECT sop_class_uid, sop_instance_uid FROM commitment_references WHERE commitment = ? ORDER BY position",
         (number,),
@@ -246,7 +245,7 @@ def references(connection: sqlite3.Connection, number: int) -> tuple[Reference, 
     return tuple(Reference(*row) for row in rows)
 
 
-def messages(connection: sqlite3.Connection, number: int) -> list[tuple[int, int]]:
+def messages(connection: StateTransaction, number: int) -> list[tuple[int, int]]:
     """Positions of references, and the ids of the messages of ours that they are about."""
     return connection.execute(
         "SELECT position, message_id FROM commitment_messages WHERE commitment = ? ORDER BY position, message_id",
@@ -254,7 +253,7 @@ def messages(connection: sqlite3.Connection, number: int) -> list[tuple[int, int
     ).fetchall()
 
 
-def inquiries(connection: sqlite3.Connection, number: int) -> list[ArchiveRequest]:
+def inquiries(connection: StateTransaction, number: int) -> list[ArchiveRequest]:
     """In the order in which the archives are named."""
     rows = connection.execute(
         "SELECT archive, uid, asked, answered, reported, refused, refusal, why FROM commitment_archives"
@@ -265,13 +264,13 @@ def inquiries(connection: sqlite3.Connection, number: int) -> list[ArchiveReques
     return [ArchiveRequest(**dict(zip(names, row, strict=True))) for row in rows]
 
 
-def inquiry(connection: sqlite3.Connection, uid: str) -> tuple[int, str] | None:
+def inquiry(connection: StateTransaction, uid: str) -> tuple[int, str] | None:
     """Whose Transaction UID this is that we asked under: commitment and archive."""
     row = connection.execute("SELECT commitment, archive FROM commitment_archives WHERE uid = ?", (uid,)).fetchone()
     return (row[0], row[1]) if row else None
 
 
-def asked_of(connection: sqlite3.Connection, commitment: StoredTransaction, archive: str) -> list[int]:
+def asked_of(connection: StateTransaction, commitment: StoredTransaction, archive: str) -> list[int]:
     """The positions of the references that an archive is asked for: those that some policy wants its word on; all of
     them where its word is wanted on nothing, and heard all the same."""
     wanted = [
@@ -285,7 +284,7 @@ def asked_of(connection: sqlite3.Connection, commitment: StoredTransaction, arch
     return [position for position, policy in rows if not wanted or policy in wanted]
 
 
-def transaction(connection: sqlite3.Connection, commitment: StoredTransaction) -> Transaction:
+def transaction(connection: StateTransaction, commitment: StoredTransaction) -> Transaction:
     """All that was said so far. The commitment is planned."""
     rows = connection.execute(
         "SELECT sop_class_uid, sop_instance_uid, policy FROM commitment_references WHERE commitment = ?"
@@ -313,7 +312,7 @@ def transaction(connection: sqlite3.Connection, commitment: StoredTransaction) -
     )
 
 
-def hear(connection: sqlite3.Connection, number: int, report: Report, why: str = "") -> None:
+def hear(connection: StateTransaction, number: int, report: Report, why: str = "") -> None:
     """Write down what an archive says; its last word on an instance replaces the one before."""
     now = time.time()
     connection.executemany(
@@ -329,7 +328,7 @@ def hear(connection: sqlite3.Connection, number: int, report: Report, why: str =
         connection.execute(statement, (now, report.refusal, why, number, report.archive))
 
 
-def mark(connection: sqlite3.Connection, number: int, archive: str, moment: str) -> None:
+def mark(connection: StateTransaction, number: int, archive: str, moment: str) -> None:
     """`moment`: "asked" or "answered"."""
     assert moment in ("asked", "answered")
     connection.execute(
@@ -338,7 +337,7 @@ def mark(connection: sqlite3.Connection, number: int, archive: str, moment: str)
     )
 
 
-def conclude(connection: sqlite3.Connection, number: int, outcome: TransactionOutcome, clock: float) -> None:
+def conclude(connection: StateTransaction, number: int, outcome: TransactionOutcome, clock: float) -> None:
     """What the modality is told, once and for all; decided at a time on `Spool.clock()`."""
     connection.executemany(
         "UPDATE commitment_references SET reason = ?, retrieve_ae = ? WHERE commitment = ? AND position = ?",
@@ -359,7 +358,7 @@ def conclude(connection: sqlite3.Connection, number: int, outcome: TransactionOu
     )
 
 
-def conclusion(connection: sqlite3.Connection, number: int) -> TransactionOutcome:
+def conclusion(connection: StateTransaction, number: int) -> TransactionOutcome:
     """What `conclude` wrote down."""
     rows = connection.execute(
         "SELECT sop_class_uid, sop_instance_uid, reason, retrieve_ae FROM commitment_references WHERE commitment = ?"
@@ -369,11 +368,11 @@ def conclusion(connection: sqlite3.Connection, number: int) -> TransactionOutcom
     return TransactionOutcome(tuple(InstanceResult(Reference(row[0], row[1]), row[2], row[3]) for row in rows))
 
 
-def advance(connection: sqlite3.Connection, number: int, stage: TransactionStage) -> None:
+def advance(connection: StateTransaction, number: int, stage: TransactionStage) -> None:
     connection.execute("UPDATE commitments SET stage = ? WHERE id = ?", (stage, number))
 
 
-def forget(connection: sqlite3.Connection, before: float) -> int:
+def forget(connection: StateTransaction, before: float) -> int:
     """Delete up to `FORGOTTEN_AT_ONCE` transactions that are finished and were decided before a time on
     `Spool.clock()`; return how many were."""
     found = connection.execute(

@@ -4,7 +4,6 @@ A row of the report is one instance at one archive: sent, acknowledged, committe
 (`router.web.admin.commitment`).
 """
 
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from router.services.commitment.store import ArchiveRequest, StoredTransaction
 from router.services.commitment.transaction import COMMITTED
 from router.services.mpps import store as steps
 from router.spool import InstanceDelivery, QueueRow
+from router.state_store import StateTransaction
 
 COLUMNS: Final = (
     "sop_instance_uid",
@@ -33,14 +33,14 @@ COLUMNS: Final = (
 """The keys of a row of the report. Times are seconds since the epoch, or None."""
 
 
-def listed(connection: sqlite3.Connection, limit: int, before: int) -> dict[str, Any]:
+def listed(connection: StateTransaction, limit: int, before: int) -> dict[str, Any]:
     """A page, the newest first."""
     found = records.newest(connection, limit, before=before)
     rows = [_summary(one, records.inquiries(connection, one.id)) for one in found]
     return {"commitments": rows, "next": found[-1].id if len(found) == limit else None}
 
 
-def shown(connection: sqlite3.Connection, uid: str) -> dict[str, Any] | None:
+def shown(connection: StateTransaction, uid: str) -> dict[str, Any] | None:
     """One transaction whole, by the modality's Transaction UID, by the number, or by one that we asked under."""
     commitment = records.load(connection, uid=uid)
     if commitment is None and (whose := records.inquiry(connection, uid)):
@@ -66,7 +66,7 @@ def shown(connection: sqlite3.Connection, uid: str) -> dict[str, Any] | None:
     }
 
 
-def _results(connection: sqlite3.Connection, number: int) -> list[tuple[str, str, int | None]]:
+def _results(connection: StateTransaction, number: int) -> list[tuple[str, str, int | None]]:
     """SOP class, SOP instance, and what the modality is told of it, once that is decided."""
     return connection.execute(
         "SELECT sop_class_uid, sop_instance_uid, reason FROM commitment_references WHERE commitment = ?"
@@ -75,7 +75,7 @@ def _results(connection: sqlite3.Connection, number: int) -> list[tuple[str, str
     ).fetchall()
 
 
-def _said(connection: sqlite3.Connection, number: int) -> Mapping[str, dict[str, dict[str, Any]]]:
+def _said(connection: StateTransaction, number: int) -> Mapping[str, dict[str, dict[str, Any]]]:
     """By SOP Instance UID and archive: its word, and when it was said. For people."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for archive, uid, reason, retrieve_ae, when in connection.execute(
@@ -106,13 +106,13 @@ def _word(reason: int) -> str:
     return "committed" if reason == COMMITTED else describe(reason)
 
 
-def of_study(connection: sqlite3.Connection, study: str) -> list[str]:
+def of_study(connection: StateTransaction, study: str) -> list[str]:
     """The instances of a study, as far as the procedure steps of modalities have named them."""
     named = (one.sop_instance_uid for step in steps.of_study(connection, study) for one in step.references())
     return list(dict.fromkeys(named))
 
 
-def promises(connection: sqlite3.Connection, uids: Iterable[str]) -> dict[tuple[str, str], tuple[int, float]]:
+def promises(connection: StateTransaction, uids: Iterable[str]) -> dict[tuple[str, str], tuple[int, float]]:
     """By SOP Instance UID and archive: its last word, and when it was said."""
     found: dict[tuple[str, str], tuple[int, float]] = {}
     for uid in uids:

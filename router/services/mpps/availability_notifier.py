@@ -6,7 +6,6 @@ for its `patience` is told of what is there, and once more when the rest has com
 router has been running. Not here: what a notification says (`router.services.mpps.instance_availability`).
 """
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import groupby
@@ -27,6 +26,7 @@ from router.services.mpps.instance_availability import Notification, envelope_of
 from router.services.mpps.plan import INFORM
 from router.services.mpps.store import Step
 from router.spool import InstanceDelivery
+from router.state_store import StateTransaction
 
 _AT_ONCE: Final = 500
 """Instances asked for in one query."""
@@ -60,7 +60,7 @@ class AvailabilityNotifier:
 
     # What it is told
 
-    def owe(self, connection: sqlite3.Connection, step: Step, named: Sequence[InstanceReference]) -> None:
+    def owe(self, connection: StateTransaction, step: Step, named: Sequence[InstanceReference]) -> None:
         """The step has ended, and has produced what it has `named`; part of the transaction that says so."""
         if not named or not step.inform:
             return

@@ -2,11 +2,12 @@
 that is not known to be there. All functions are work for `State.change` or `State.read`. Not here: when it is paid
 (`notices`)."""
 
-import sqlite3
 from collections.abc import Collection, Sequence
 from typing import Final
 
 from attrs import frozen
+
+from router.state_store import StateTransaction
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS availability_notices (
@@ -35,7 +36,7 @@ class AvailabilityNotice:
 
 
 def add(
-    connection: sqlite3.Connection, uid: str, notices: Sequence[AvailabilityNotice], instances: Sequence[str]
+    connection: StateTransaction, uid: str, notices: Sequence[AvailabilityNotice], instances: Sequence[str]
 ) -> None:
     """All that is owed about a step, when it ends."""
     rows = [(uid, notice.destination, notice.due, notice.missing, notice.told) for notice in notices]
@@ -44,18 +45,18 @@ def add(
     connection.executemany("REPLACE INTO availability_missing VALUES (?, ?)", missing)
 
 
-def all_missing(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+def all_missing(connection: StateTransaction) -> list[tuple[str, str]]:
     """(instance, step)."""
     return connection.execute("SELECT instance, uid FROM availability_missing").fetchall()
 
 
-def steps(connection: sqlite3.Connection) -> set[str]:
+def steps(connection: StateTransaction) -> set[str]:
     """Those that somebody waits to hear of."""
     return {uid for (uid,) in connection.execute("SELECT DISTINCT uid FROM availability_notices")}
 
 
 def missing_of(
-    connection: sqlite3.Connection, delivered: Collection[str], steps: Collection[str]
+    connection: StateTransaction, delivered: Collection[str], steps: Collection[str]
 ) -> list[tuple[str, str]]:
     """(instance, step) that are missing, of these instances and of these steps."""
     found: list[tuple[str, str]] = []
@@ -66,24 +67,24 @@ def missing_of(
     return found
 
 
-def mark_there(connection: sqlite3.Connection, instances: Sequence[str]) -> None:
+def mark_there(connection: StateTransaction, instances: Sequence[str]) -> None:
     """These are missing no more, in whatever steps."""
     connection.executemany("DELETE FROM availability_missing WHERE instance = ?", [(uid,) for uid in instances])
 
 
-def is_missing_any(connection: sqlite3.Connection, uid: str) -> bool:
+def is_missing_any(connection: StateTransaction, uid: str) -> bool:
     return connection.execute("SELECT 1 FROM availability_missing WHERE uid = ? LIMIT 1", (uid,)).fetchone() is not None
 
 
 _NOTICE: Final = "SELECT uid, destination, due, missing, told FROM availability_notices WHERE"
 
 
-def notices_of(connection: sqlite3.Connection, uid: str) -> list[AvailabilityNotice]:
+def notices_of(connection: StateTransaction, uid: str) -> list[AvailabilityNotice]:
     """What is owed about a step."""
     return [_notice(row) for row in connection.execute(f"{_NOTICE} uid = ?", (uid,))]
 
 
-def due_by(connection: sqlite3.Connection, now: float) -> list[AvailabilityNotice]:
+def due_by(connection: StateTransaction, now: float) -> list[AvailabilityNotice]:
     """Those whose patience has ended, step by step."""
     return [_notice(row) for row in connection.execute(f"{_NOTICE} due <= ? AND NOT told ORDER BY uid", (now,))]
 
@@ -92,24 +93,24 @@ def _notice(row: tuple[str, str, float, str, int]) -> AvailabilityNotice:
     return AvailabilityNotice(uid=row[0], destination=row[1], due=row[2], missing=row[3], told=bool(row[4]))
 
 
-def next_due(connection: sqlite3.Connection) -> tuple[int, float]:
+def next_due(connection: StateTransaction) -> tuple[int, float]:
     """How many notices are owed, and when the next patience ends."""
     count, due = connection.execute("SELECT count(*), min(iif(told, NULL, due)) FROM availability_notices").fetchone()
     return count, float("inf") if due is None else due
 
 
-def mark_told(connection: sqlite3.Connection, uid: str, destinations: Sequence[str]) -> None:
+def mark_told(connection: StateTransaction, uid: str, destinations: Sequence[str]) -> None:
     """These have been told of a part."""
     rows = [(uid, name) for name in destinations]
     connection.executemany("UPDATE availability_notices SET told = 1 WHERE uid = ? AND destination = ?", rows)
 
 
-def settle(connection: sqlite3.Connection, uid: str) -> None:
+def settle(connection: StateTransaction, uid: str) -> None:
     """Everybody has been told of everything."""
     remove(connection, [uid])
 
 
-def remove(connection: sqlite3.Connection, uids: Sequence[str]) -> None:
+def remove(connection: StateTransaction, uids: Sequence[str]) -> None:
     """Delete all that is owed about steps."""
     for table in ("availability_notices", "availability_missing"):
         connection.executemany(f"DELETE FROM {table} WHERE uid = ?", [(uid,) for uid in uids])

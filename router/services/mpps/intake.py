@@ -5,7 +5,6 @@ before the answer. Messages about one step come one after another, whatever asso
 is right (`machine`), where it goes (`plan`), how another's answer is had (`asking`).
 """
 
-import sqlite3
 import time
 import uuid
 from collections.abc import Sequence
@@ -55,6 +54,7 @@ from router.services.mpps.state_machine import (
 from router.services.mpps.store import Step, StepMessage
 from router.services.refusal import refuse
 from router.spool import Incoming
+from router.state_store import StateTransaction
 
 log = structlog.get_logger()
 
@@ -276,7 +276,7 @@ class StepIntake:
         named = await compute(step.size, partial(references, verdict.data_set)) if told else ()
         kept = StepMessage(message_id=message_id, uid=step.uid, kind=command.name, stage=step.stage)
 
-        def work(connection: sqlite3.Connection) -> None:
+        def work(connection: StateTransaction) -> None:
             records.save(connection, step)
             records.forget_question(connection, step.uid, message.fingerprint)
             if message_id:
@@ -308,7 +308,7 @@ class StepIntake:
                 assert_never(verdict)
 
 
-def _discard(connection: sqlite3.Connection, uid: str) -> Step:
+def _discard(connection: StateTransaction, uid: str) -> Step:
     step = records.load(connection, uid)
     if step is None:
         raise NotDiscarded("there is no such step")

@@ -7,7 +7,6 @@ destination that has forgotten a step's N-CREATE gets it once more. Not here: wh
 (`procedure_steps.machine`), how a message is taken (`procedure_steps.taking`).
 """
 
-import sqlite3
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -46,6 +45,7 @@ from router.services.mpps.state_machine import MAY_NOT_BE_UPDATED, MAY_NOT_BE_UP
 from router.services.mpps.store import Step
 from router.services.refusal import refuse, refuse_for_space
 from router.spool import Incoming, OutOfSpace
+from router.state_store import StateTransaction
 
 LARGEST: Final = 16 << 20
 """Bytes of a data set; a step of ten thousand instances has two million."""
@@ -90,7 +90,7 @@ class MPPSHub(UncompressedDeliveries, BaseService):
         """Delete the steps that are old enough, and what is owed about them."""
         before = self._spool.clock() - self._settings.keep
 
-        def work(connection: sqlite3.Connection) -> int:
+        def work(connection: StateTransaction) -> int:
             uids = records.forget(connection, before)
             owed.remove(connection, uids)
             return len(uids)

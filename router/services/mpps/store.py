@@ -7,7 +7,6 @@ work for `State.change` or `State.read`. Not here: what may become of a step (`m
 
 import json
 import math
-import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -17,7 +16,7 @@ from attrs import field, frozen
 from router.dicom.dataset import EXPLICIT_LE, DataSet, Element, overlaid, read
 from router.services.mpps.attributes import STATUS, InstanceReference, StepStatus, references
 from router.services.mpps.state_machine import StoredStep
-from router.state_store import Counting
+from router.state_store import Counting, StateTransaction
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS procedure_steps (
@@ -134,7 +133,7 @@ _IN_PROGRESS: Final = "stage = 'IN PROGRESS'"
 _NAMES: Final = frozenset({"relay", "notify", "inform"})
 
 
-def migrate(connection: sqlite3.Connection, counters: Counting) -> bool:
+def migrate(connection: StateTransaction, counters: Counting) -> bool:
     """Bring the tables of an earlier version up to date: what was dated by the time of day is dated now, on the run
     clock, which is first brought up to what was measured by it."""
     columns = {row[1] for row in connection.execute("PRAGMA table_info(procedure_steps)")}
@@ -151,68 +150,68 @@ def migrate(connection: sqlite3.Connection, counters: Counting) -> bool:
     return True
 
 
-def save(connection: sqlite3.Connection, step: Step) -> None:
+def save(connection: StateTransaction, step: Step) -> None:
     """As the step is now."""
     values = [_to_column(name, getattr(step, name)) for name in _COLUMNS]
     marks = ", ".join("?" * len(values))
     connection.execute(f"REPLACE INTO procedure_steps ({', '.join(_COLUMNS)}) VALUES ({marks})", values)
 
 
-def load(connection: sqlite3.Connection, uid: str) -> Step | None:
+def load(connection: StateTransaction, uid: str) -> Step | None:
     return _one(connection, "uid = ?", uid)
 
 
-def load_assigned(connection: sqlite3.Connection, created_by: bytes, calling_ae: str) -> Step | None:
+def load_assigned(connection: StateTransaction, created_by: bytes, calling_ae: str) -> Step | None:
     """The step that this sender began with the same N-CREATE, for which the router has chosen the UID. Where an N-SET
     has followed, the modality knows that UID, and means another step."""
     return _one(connection, "assigned AND updates = 0 AND created_by = ? AND calling_ae = ?", created_by, calling_ae)
 
 
-def is_known(connection: sqlite3.Connection, uid: str) -> bool:
+def is_known(connection: StateTransaction, uid: str) -> bool:
     return connection.execute("SELECT 1 FROM procedure_steps WHERE uid = ?", (uid,)).fetchone() is not None
 
 
-def page(connection: sqlite3.Connection, stages: Sequence[StepStatus], limit: int, *, whole: bool) -> list[Step]:
+def page(connection: StateTransaction, stages: Sequence[StepStatus], limit: int, *, whole: bool) -> list[Step]:
     """The steps that changed last, of these stages, or of any where there are none. Not `whole`: without data sets."""
     chosen = f"stage IN ({', '.join('?' * len(stages))})" if stages else "1"
     query = f"SELECT {_columns(whole)} FROM procedure_steps WHERE {chosen} ORDER BY changed DESC LIMIT ?"
     return [_step(row) for row in connection.execute(query, (*(stage.value for stage in stages), limit))]
 
 
-def stale(connection: sqlite3.Connection, before: float, limit: int, *, whole: bool) -> list[Step]:
+def stale(connection: StateTransaction, before: float, limit: int, *, whole: bool) -> list[Step]:
     """Return the steps IN PROGRESS that have not changed since `before`, in seconds since the epoch, oldest first. Not
     `whole`: without data sets."""
     query = f"SELECT {_columns(whole)} FROM procedure_steps WHERE {_IN_PROGRESS} AND changed <= ?"
     return [_step(row) for row in connection.execute(f"{query} ORDER BY changed LIMIT ?", (before, limit))]
 
 
-def count_in_progress(connection: sqlite3.Connection, before: float = math.inf) -> int:
+def count_in_progress(connection: StateTransaction, before: float = math.inf) -> int:
     """Count the steps IN PROGRESS that have not changed since `before`, in seconds since the epoch."""
     query = f"SELECT count(*) FROM procedure_steps WHERE {_IN_PROGRESS} AND changed <= ?"
     count: int = connection.execute(query, (before,)).fetchone()[0]
     return count
 
 
-def add_message(connection: sqlite3.Connection, message: StepMessage) -> None:
+def add_message(connection: StateTransaction, message: StepMessage) -> None:
     values = (message.message_id, message.uid, message.kind, message.stage.value)
     connection.execute(
         "REPLACE INTO procedure_step_messages (message_id, uid, kind, stage) VALUES (?, ?, ?, ?)", values
     )
 
 
-def load_message(connection: sqlite3.Connection, message_id: int) -> StepMessage | None:
+def load_message(connection: StateTransaction, message_id: int) -> StepMessage | None:
     query = "SELECT message_id, uid, kind, stage FROM procedure_step_messages WHERE message_id = ?"
     row = connection.execute(query, (message_id,)).fetchone()
     return _message(row) if row else None
 
 
-def load_messages(connection: sqlite3.Connection, uid: str) -> list[StepMessage]:
+def load_messages(connection: StateTransaction, uid: str) -> list[StepMessage]:
     """All of a step, in the order in which they came."""
     query = "SELECT message_id, uid, kind, stage FROM procedure_step_messages WHERE uid = ? ORDER BY message_id"
     return [_message(row) for row in connection.execute(query, (uid,))]
 
 
-def load_until(connection: sqlite3.Connection, uid: str, message_id: int) -> tuple[Step | None, int]:
+def load_until(connection: StateTransaction, uid: str, message_id: int) -> tuple[Step | None, int]:
     """A step, and how many N-SETs were taken before this message, which may be on its way to the state itself."""
     step = load(connection, uid)
     if step is None:
@@ -221,24 +220,24 @@ def load_until(connection: sqlite3.Connection, uid: str, message_id: int) -> tup
     return step, step.updates - len(later)
 
 
-def ask(connection: sqlite3.Connection, uid: str, fingerprint: bytes, now: float) -> bool:
+def ask(connection: StateTransaction, uid: str, fingerprint: bytes, now: float) -> bool:
     """A destination is going to be asked for its answer to this, at a time on `Spool.clock()`; whether it may have
     been asked before."""
     values = (uid, fingerprint, now)
     return not connection.execute("INSERT OR IGNORE INTO procedure_step_questions VALUES (?, ?, ?)", values).rowcount
 
 
-def forget_question(connection: sqlite3.Connection, uid: str, fingerprint: bytes) -> None:
+def forget_question(connection: StateTransaction, uid: str, fingerprint: bytes) -> None:
     connection.execute("DELETE FROM procedure_step_questions WHERE uid = ? AND fingerprint = ?", (uid, fingerprint))
 
 
-def of_study(connection: sqlite3.Connection, study_uid: str) -> list[Step]:
+def of_study(connection: StateTransaction, study_uid: str) -> list[Step]:
     """Return the steps that name a study."""
     query = f"SELECT {', '.join(_COLUMNS)} FROM procedure_steps WHERE study_uid = ?"
     return [_step(row) for row in connection.execute(query, (study_uid,))]
 
 
-def forget(connection: sqlite3.Connection, before: float) -> list[str]:
+def forget(connection: StateTransaction, before: float) -> list[str]:
     """Delete up to `FORGOTTEN_AT_ONCE` steps that ended before a time on `Spool.clock()`; return their UIDs. A step
     that is IN PROGRESS stays, however old it is."""
     connection.execute("DELETE FROM procedure_step_questions WHERE asked < ?", (before,))
@@ -248,13 +247,13 @@ def forget(connection: sqlite3.Connection, before: float) -> list[str]:
     return uids
 
 
-def remove(connection: sqlite3.Connection, uids: Sequence[str]) -> None:
+def remove(connection: StateTransaction, uids: Sequence[str]) -> None:
     """Delete steps, their messages and the questions about them."""
     for table in ("procedure_step_messages", "procedure_step_questions", "procedure_steps"):
         connection.executemany(f"DELETE FROM {table} WHERE uid = ?", [(uid,) for uid in uids])
 
 
-def _one(connection: sqlite3.Connection, condition: str, *values: Any) -> Step | None:
+def _one(connection: StateTransaction, condition: str, *values: Any) -> Step | None:
     query = f"SELECT {', '.join(_COLUMNS)} FROM procedure_steps WHERE {condition} LIMIT 1"
     row = connection.execute(query, values).fetchone()
     return _step(row) if row else None

@@ -1,6 +1,5 @@
 """What is finished is forgotten after `keep`: transactions here, procedure steps and what is owed about them too."""
 
-import sqlite3
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from router.services.mpps import store as steps
 from router.services.mpps.attributes import StepStatus as StepStage
 from router.services.mpps.availability_store import AvailabilityNotice
 from router.services.mpps.store import Step, StepMessage
+from router.state_store import StateTransaction
 from tests.support.commitment_peers import instances
 from tests.support.harness import IMPLICIT, RunningRouter, configuration, eventually, running_router
 
@@ -38,14 +38,14 @@ def commitment(number: int, stage: TransactionStage) -> StoredTransaction:
     )
 
 
-def finish(connection: sqlite3.Connection, reference: Reference) -> None:
+def finish(connection: StateTransaction, reference: Reference) -> None:
     for number in range(MANY):
         taken, _ = records.take(connection, commitment(number, TransactionStage.OPEN), [reference], ["pacs"])
         records.conclude(connection, taken.id, TransactionOutcome((InstanceResult(reference, 0),)), 0.0)
         records.advance(connection, taken.id, TransactionStage.FINISHED)
 
 
-def end_steps(connection: sqlite3.Connection) -> None:
+def end_steps(connection: StateTransaction) -> None:
     for number in range(MANY):
         uid = f"2.25.{number}"
         step = Step(
@@ -77,7 +77,7 @@ def end_steps(connection: sqlite3.Connection) -> None:
 
 
 async def nothing_left(running: RunningRouter, *tables: str) -> None:
-    def count(connection: sqlite3.Connection) -> int:
+    def count(connection: StateTransaction) -> int:
         return sum(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables)
 
     async def forgotten() -> bool:
