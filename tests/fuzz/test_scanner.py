@@ -5,8 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from tests.router.dicom.oracle import SYNTAXES, data_sets, encode, read
-from tests.router.dicom.test_scanner import attempt, check_against_pydicom, damaged
+from tests.router.dicom.oracle import SYNTAXES, attempt, check_against_pydicom, damaged, data_sets, encode, read
 from tests.support.objects import Instance, files_named_by_meta_only, stored_files
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(1800)]

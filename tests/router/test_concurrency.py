@@ -10,7 +10,7 @@ import router
 from router.concurrency import COMPUTING, DISK_IN, DISK_OUT, STATE
 from router.spool.disk.counters import Counters
 from router.state_store import StateStore
-from tests.router.spool.test_spool import SETTINGS, running, store
+from tests.support.spool import SETTINGS, running_spool, store_message
 
 PATIENCE = 20.0
 DATA = bytes(range(256)) * (5 << 12)
@@ -36,13 +36,13 @@ def test_every_thread_of_the_running_router_has_a_named_lane() -> None:
 
 
 async def test_a_large_data_set_comes_in_while_every_other_lane_is_taken(tmp_path: Path) -> None:
-    async with running(tmp_path / "spool", SETTINGS) as spool:
+    async with running_spool(tmp_path / "spool", SETTINGS) as spool:
         for lane in (trio.to_thread.current_default_thread_limiter(), DISK_OUT, STATE, COMPUTING):
             for _ in range(int(lane.available_tokens)):
                 lane.acquire_on_behalf_of_nowait(object())
         try:
             with trio.fail_after(PATIENCE):
-                await store(spool, bytes(range(256)) * 16_384)
+                await store_message(spool, bytes(range(256)) * 16_384)
         finally:
             _give_back(DISK_OUT, STATE, COMPUTING)
 
@@ -64,7 +64,7 @@ async def test_the_state_changes_while_every_other_lane_is_taken(tmp_path: Path)
 
 async def test_the_writing_of_large_data_sets_takes_no_more_threads_than_its_lane_has(tmp_path: Path) -> None:
     settings = evolve(SETTINGS, memory=64 << 20)  # room for two pieces of each
-    async with running(tmp_path / "spool", settings) as spool, trio.open_nursery() as nursery:
+    async with running_spool(tmp_path / "spool", settings) as spool, trio.open_nursery() as nursery:
         most = 0
 
         async def look() -> None:
@@ -76,7 +76,7 @@ async def test_the_writing_of_large_data_sets_takes_no_more_threads_than_its_lan
         async def store_all() -> None:
             async with trio.open_nursery() as storing:
                 for number in range(12):
-                    storing.start_soon(store, spool, DATA, f"1.2.{number}")
+                    storing.start_soon(store_message, spool, DATA, f"1.2.{number}")
             nursery.cancel_scope.cancel()
 
         nursery.start_soon(look)

@@ -15,7 +15,7 @@ from router.services.mpps.store import Step, StepMessage
 from router.spool.disk.counters import Counters
 from router.state_file import NAME
 from router.state_store import StateStore
-from tests.router.services.commitment.test_forgetting import commitment
+from tests.support.commitment import stored_transaction
 from tests.support.harness import IMPLICIT
 
 DAY = 86400.0
@@ -58,7 +58,7 @@ def uids(connection: sqlite3.Connection) -> set[str]:
 
 
 def finish(connection: sqlite3.Connection, number: int, clock: float) -> None:
-    taken, _ = commitments.take(connection, commitment(number, TransactionStage.OPEN), [REFERENCE], ["pacs"])
+    taken, _ = commitments.take(connection, stored_transaction(number, TransactionStage.OPEN), [REFERENCE], ["pacs"])
     commitments.conclude(connection, taken.id, TransactionOutcome((InstanceResult(REFERENCE, 0),)), clock)
     commitments.advance(connection, taken.id, TransactionStage.FINISHED)
 
@@ -107,7 +107,7 @@ def test_state_of_an_earlier_revision_is_dated_now_and_raises_the_clock(tmp_path
     )
     steps.add_message(old, StepMessage(message_id=4711, uid="1.2", kind="N-CREATE-RQ", stage=StepStage.IN_PROGRESS))
     old.execute("INSERT INTO procedure_step_questions VALUES ('1.2', x'00', ?)", (time.time(),))
-    taken, _ = commitments.take(old, commitment(1, TransactionStage.FINISHED), [REFERENCE], ["pacs"])
+    taken, _ = commitments.take(old, stored_transaction(1, TransactionStage.FINISHED), [REFERENCE], ["pacs"])
     old.execute("UPDATE commitments SET decided = 1.0, born = 6000000.0 WHERE id = ?", (taken.id,))
     old.commit()
     old.close()

@@ -14,8 +14,8 @@ from router.config import Config
 from router.dimse import CommandField, MessageBegin, response_to
 from router.services.commitment.attributes import CommitmentRequest, read_request
 from router.services.commitment.transaction import COMMITTED, Reference
-from tests.router.services.commitment.test_scp import store
 from tests.simulation.world import COUNTS, Unheard, World, close_door, open_door
+from tests.support.commitment import store
 from tests.support.commitment_peers import CommittingArchive, Heard, Modality, ask
 from tests.support.harness import IMPLICIT, configuration, eventually
 
@@ -74,21 +74,21 @@ class Keeper(CommittingArchive):
 
 
 @attrs.define
-class Distracted(Modality):
-    """It hangs up on some reports that it has understood."""
+class LosesResponses(Modality):
+    """A modality whose response to the next `hang_ups` reports is lost with the connection."""
 
     hang_ups: int = 0
 
     async def _answer(self, transport: Transport, begin: MessageBegin, data: bytes) -> None:
         if self.hang_ups:
             self.hang_ups -= 1
-            transport = _Deaf(transport)  # type: ignore[assignment]
+            transport = _DiscardingTransport(transport)  # type: ignore[assignment]
         with suppress(Overtaken, TransportError):
             await super()._answer(transport, begin, data)
 
 
-class _Deaf:
-    """A transport whose answers go nowhere."""
+class _DiscardingTransport:
+    """A transport that closes the connection instead of sending."""
 
     def __init__(self, transport: Transport) -> None:
         self.upper_layer = transport.upper_layer
@@ -113,7 +113,7 @@ class CommitmentsWorld(World):
             trio.open_nursery() as nursery,
             Keeper(title="ONE", nursery=nursery, world=self).serving() as one,
             Keeper(title="TWO", nursery=nursery, world=self).serving() as two,
-            Distracted().serving() as self.modality,
+            LosesResponses().serving() as self.modality,
         ):
             self.archives = (one, two)
             text = f"""

@@ -202,7 +202,7 @@ class Forgetful(CommittingArchive):
 async def test_an_archive_that_forgets_what_it_acknowledged_has_everything_at_the_end(
     objects: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tests.router.services.commitment.test_scp import store
+    from tests.support.commitment import store
 
     async with (
         trio.open_nursery() as nursery,

@@ -13,8 +13,9 @@ import trio
 from attrs import define, field
 from pynetdicom import AE, evt
 
-from tests.router.delivery.test_isolation import GOOD, POISON, one_peer, send
+from tests.support.configurations import one_peer
 from tests.support.harness import CT, IMPLICIT, configuration, running_router
+from tests.support.poison import GOOD, POISON, send
 
 GOOD_COUNT = 100
 

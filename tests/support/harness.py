@@ -392,8 +392,8 @@ class Modality:
         return await self.response()
 
     async def response(self) -> Command:
-        pdu = await self.hear()
-        return decode_command(pdu.pdvs[0].data)
+        (pdv,) = (await self.hear()).pdvs
+        return decode_command(pdv.data)
 
 
 ABORT_BY_USER = Abort(source=AbortSource.USER)

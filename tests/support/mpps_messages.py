@@ -99,3 +99,6 @@ def reference(uid: str) -> Dataset:
     item.ReferencedSOPClassUID = CT
     item.ReferencedSOPInstanceUID = uid
     return item
+
+
+UID = "1.2.826.0.1.3680043.8.498.4711"

@@ -21,8 +21,8 @@ import trio
 from router import logs
 from router.config import parse
 from router.dimse import DATA_SET
-from tests.router.spool.test_free_space_floor import ECHO, modality_of, stream
 from tests.support.harness import data_set, eventually, p_data, running_router, store_rq
+from tests.support.streams import ECHO, modality_of, stream
 
 MIB = 1 << 20
 ROOM = 256 * MIB

@@ -11,7 +11,7 @@ import trio.lowlevel
 from router.dimse import Command
 from router.model import Cause, DeliveryState
 from router.spool import Selection
-from tests.router.delivery.test_isolation import one_peer
+from tests.support.configurations import one_peer
 from tests.support.harness import (
     Answer,
     Archive,

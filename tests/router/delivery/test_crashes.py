@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from router.dimse import encode
 from router.model import Cause, Envelope, Recipient
 from router.services.storage import Storage
-from tests.router.delivery.test_isolation import one_peer
+from tests.support.configurations import one_peer
 from tests.support.harness import (
     CT,
     IMPLICIT,

@@ -8,44 +8,19 @@ import trio
 
 from router.dimse import Command
 from router.model import Cause
+from tests.support.configurations import one_peer
 from tests.support.harness import (
     Answer,
     Archive,
-    Modality,
     RunningRouter,
     configuration,
-    data_set,
     running_router,
-    store_rq,
 )
-
-POISON, GOOD = "1.2.9.", "1.2.3."
+from tests.support.poison import GOOD, POISON, send
 
 
 def poisoned(answer: Answer) -> Callable[[Command], Answer]:
     return lambda command: answer if command.sop_instance_uid.startswith(POISON) else 0
-
-
-def one_peer(port: int, keys: str = "") -> str:
-    """A peer with `retry` at its defaults."""
-    return f"""
-    [peers.pacs]
-    ae_title = "PACS"
-    address = "127.0.0.1:{port}"
-    {keys}
-    [[routes]]
-    name = "all"
-    service = "storage"
-    to = "pacs"
-    """
-
-
-async def send(router: RunningRouter, prefix: str, count: int, *, first: int = 1) -> None:
-    async with Modality.connected(router.port) as modality:
-        await modality.associate()
-        for number in range(first, first + count):
-            uid = f"{prefix}{number}"
-            assert (await modality.store(store_rq(uid), data_set(uid))).status == 0
 
 
 async def seconds_until_good(router: RunningRouter, archive: Archive, poison: int, good: int, within: float) -> float:

@@ -12,9 +12,7 @@ from pdu import AsynchronousOperationsWindow
 from router.association.transport import Transport
 from router.dimse import DATA_SET, Command, MessageBegin, encode, response_to
 from router.spool import QueueAction, Selection
-from tests.router.association.test_reverse import COMMITMENT, MODALITY, answer, hear_report, owe
-from tests.router.association.test_window import associate, far_away, response
-from tests.router.services.mpps.test_scp import UID
+from tests.support.configurations import peer_with_window
 from tests.support.harness import (
     IMPLICIT,
     Answer,
@@ -27,18 +25,19 @@ from tests.support.harness import (
     running_router,
     store_rq,
 )
-from tests.support.mpps_messages import in_progress, progress
+from tests.support.mpps_messages import UID, in_progress, progress
 from tests.support.mpps_peers import RIS, Scanner, hub
+from tests.support.reverse import COMMITMENT, MODALITY, answer_report, associate_with_window, hear_report, store_report
 
 
 @attrs.define
-class Hesitant(RIS):
-    """It answers nothing before `answers` is set."""
+class BlockedRIS(RIS):
+    """A RIS that withholds every response until `release` is set."""
 
-    answers: trio.Event = attrs.field(factory=trio.Event)
+    release: trio.Event = attrs.field(factory=trio.Event)
 
     async def _answer(self, transport: Transport, begin: MessageBegin, data: bytes) -> None:
-        await self.answers.wait()
+        await self.release.wait()
         await super()._answer(transport, begin, data)
 
 
@@ -89,14 +88,14 @@ async def test_a_second_change_of_the_queue_during_the_reading_of_it_counts(tmp_
 
 async def test_what_follows_a_held_message_does_not_travel_although_it_was_read_before(tmp_path: Path) -> None:
     """An N-SET must not overtake its N-CREATE: the ledger's answer is older than the refusal."""
-    async with Hesitant().serving() as ris:
+    async with BlockedRIS().serving() as ris:
         ris.judged = lambda heard: 0x0120 if heard.kind == "N-CREATE-RQ" else None
         async with running_router(hub(tmp_path, ris=ris.port)) as router, Scanner.connected(router.port) as scanner:
             await scanner.create(UID, in_progress())
             asked = slow_ledger(router)
             await scanner.set(UID, progress("on the way"))
             await asked.wait()
-            ris.answers.set()
+            ris.release.set()
             await router.until("ris", held=1, waiting=1, in_flight=0)
             await trio.sleep(0.2)
             await router.until("ris", held=1, waiting=1, in_flight=0)
@@ -123,7 +122,7 @@ async def test_an_abort_within_a_window_is_no_crash_of_the_destination(tmp_path:
     with capture_logs() as logs:
         async with (
             Archive(script, window=4).serving() as archive,
-            running_router(configuration(tmp_path, far_away(archive.port, 4))) as router,
+            running_router(configuration(tmp_path, peer_with_window(archive.port, 4))) as router,
         ):
             await send(router, "1.2.3")
             await router.until("pacs", delivered=1)
@@ -161,11 +160,11 @@ async def test_a_late_answer_on_a_visit_is_ignored(tmp_path: Path) -> None:
             Modality.connected(router.port) as modality,
         ):
             await modality.associate((COMMITMENT, (IMPLICIT,)))
-            await owe(router, "modality")
+            await store_report(router, "modality")
             first = await hear_report(modality)
             second = await hear_report(modality)
-            await answer(modality, first)
-            await answer(modality, second)
+            await answer_report(modality, first)
+            await answer_report(modality, second)
             await router.until("modality", delivered=1, waiting=0)
     assert not crashes(logs)
 
@@ -177,20 +176,20 @@ async def test_an_answer_with_a_data_set_that_nobody_asked_for_is_ignored(tmp_pa
             Modality.connected(router.port) as modality,
         ):
             await modality.associate((COMMITMENT, (IMPLICIT,)))
-            await owe(router, "modality")
+            await store_report(router, "modality")
             report = await hear_report(modality)
             stray = attrs.evolve(response_to(report, 0), message_id_being_responded_to=77, data_set_type=DATA_SET)
             await modality.say(p_data(1, encode(stray), command=True) + p_data(1, b"12345678", command=False))
-            await answer(modality, report)
+            await answer_report(modality, report)
             await router.until("modality", delivered=1)
     assert not crashes(logs)
 
 
 async def test_a_message_id_that_is_under_way_is_refused(tmp_path: Path) -> None:
     async with running_router(configuration(tmp_path, pacs=1)) as router, Modality.connected(router.port) as modality:
-        await associate(modality, AsynchronousOperationsWindow(invoked=4, performed=1))
+        await associate_with_window(modality, AsynchronousOperationsWindow(invoked=4, performed=1))
         both = b""
         for uid in ("1.2.1", "1.2.2"):
             both += p_data(1, encode(store_rq(uid)), command=True) + p_data(1, data_set(uid), command=False)
         await modality.say(both)
-        assert sorted([(await response(modality)).status or 0 for _ in range(2)]) == [0, 0x0210]
+        assert sorted([(await modality.response()).status or 0 for _ in range(2)]) == [0, 0x0210]

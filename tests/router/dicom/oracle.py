@@ -10,6 +10,7 @@ import zlib
 from io import BytesIO
 from typing import Any
 
+import pydicom
 from hypothesis import strategies as st
 from pydicom.datadict import dictionary_has_tag
 from pydicom.dataelem import DataElement, RawDataElement
@@ -26,6 +27,9 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
+
+from router.dicom.encoding import MalformedDataSet
+from router.dicom.scanner import scan
 
 SYNTAXES = (
     ImplicitVRLittleEndian,
@@ -185,3 +189,32 @@ def _sequences(draw: st.DrawFn, tag: int, depth: int) -> DataElement:
     element = DataElement(tag, "SQ", Sequence(items))
     element.is_undefined_length = draw(st.booleans())
     return element
+
+
+def check_against_pydicom(data: bytes, transfer_syntax: str, data_set: Dataset, wanted: frozenset[int]) -> None:
+    found = scan(data, transfer_syntax, wanted)
+    assert found.keys() == {tag for tag in wanted if tag in data_set}
+    for tag, values in found.items():
+        said = expected(data_set, tag)
+        assert said is None or same(data_set[tag].VR, values, said), pydicom.tag.Tag(tag)
+
+
+@st.composite
+def damaged(draw: st.DrawFn, data: bytes) -> bytes:
+    """Cut off somewhere, or with a few bits turned over."""
+    if draw(st.booleans()):
+        return data[: draw(st.integers(0, len(data)))]
+    changed = bytearray(data)
+    for _ in range(draw(st.integers(1, 4)) if data else 0):
+        changed[draw(st.integers(0, len(data) - 1))] ^= 1 << draw(st.integers(0, 7))
+    return bytes(changed)
+
+
+def attempt(data: bytes, transfer_syntax: str) -> None:
+    """Scan for all sorts of elements; fails on anything but an answer or `MalformedDataSet`."""
+    wanted = frozenset({0x00080016, 0x00080018, 0x00080060, 0x00100010, 0x00280106, 0x00720076, 0x60000010})
+    try:
+        found = scan(data, transfer_syntax, wanted)
+    except MalformedDataSet:
+        return
+    assert found.keys() <= wanted

@@ -22,7 +22,16 @@ from pydicom.uid import (
 from router.dicom import scanner as limits
 from router.dicom.encoding import EXPLICIT, MalformedDataSet, TooMuchToRead
 from router.dicom.scanner import AT_ONCE, IN_ALL, Bounds, scan
-from tests.router.dicom.oracle import SYNTAXES, data_sets, deflate, encode, expected, read, same
+from tests.router.dicom.oracle import (
+    SYNTAXES,
+    attempt,
+    check_against_pydicom,
+    damaged,
+    data_sets,
+    deflate,
+    encode,
+    read,
+)
 from tests.support.objects import Instance, files_named_by_meta_only, stored_files
 
 SOP_CLASS_UID, SOP_INSTANCE_UID, MODALITY = 0x00080016, 0x00080018, 0x00080060
@@ -52,14 +61,6 @@ def modality(data: bytes | memoryview, transfer_syntax: str = ExplicitVRLittleEn
 
 
 # --- pydicom is the oracle ---
-
-
-def check_against_pydicom(data: bytes, transfer_syntax: str, data_set: Dataset, wanted: frozenset[int]) -> None:
-    found = scan(data, transfer_syntax, wanted)
-    assert found.keys() == {tag for tag in wanted if tag in data_set}
-    for tag, values in found.items():
-        said = expected(data_set, tag)
-        assert said is None or same(data_set[tag].VR, values, said), pydicom.tag.Tag(tag)
 
 
 @given(data_set=data_sets(), draw=st.data())
@@ -398,24 +399,3 @@ def test_any_bytes_are_a_data_set_or_a_malformed_one(data: bytes, transfer_synta
 def test_a_damaged_data_set_is_a_data_set_or_a_malformed_one(data_set: Dataset, draw: st.DataObject) -> None:
     transfer_syntax = draw.draw(st.sampled_from(SYNTAXES))
     attempt(draw.draw(damaged(encode(data_set, transfer_syntax))), transfer_syntax)
-
-
-@st.composite
-def damaged(draw: st.DrawFn, data: bytes) -> bytes:
-    """Cut off somewhere, or with a few bits turned over."""
-    if draw(st.booleans()):
-        return data[: draw(st.integers(0, len(data)))]
-    changed = bytearray(data)
-    for _ in range(draw(st.integers(1, 4)) if data else 0):
-        changed[draw(st.integers(0, len(data) - 1))] ^= 1 << draw(st.integers(0, 7))
-    return bytes(changed)
-
-
-def attempt(data: bytes, transfer_syntax: str) -> None:
-    """Scan for all sorts of elements; fails on anything but an answer or `MalformedDataSet`."""
-    wanted = frozenset({SOP_CLASS_UID, SOP_INSTANCE_UID, MODALITY, 0x00100010, 0x00280106, 0x00720076, 0x60000010})
-    try:
-        found = scan(data, transfer_syntax, wanted)
-    except MalformedDataSet:
-        return
-    assert found.keys() <= wanted

@@ -12,7 +12,7 @@ from router.spool.disk.filesystem import REAL
 from router.spool.values import QueueAction
 from tests.router.spool.driver import SETTINGS, Driver, content, delivered, envelope, held
 from tests.router.spool.power_cut import FragileFiles, PowerCut, full, ledger_full
-from tests.router.spool.recovery.test_recovery import flip, remove_ledger, segment
+from tests.support.spool import flip, remove_ledger, segment
 
 WAITING, HELD = DeliveryState.WAITING, DeliveryState.HELD
 DELIVERED, DISCARDED = DeliveryState.DELIVERED, DeliveryState.DISCARDED

@@ -12,15 +12,11 @@ import pytest
 import trio
 
 from router.config import Config
-from router.dimse import DATA_SET, Command, CommandField
+from router.dimse import DATA_SET
 from router.dimse import encode as encode_command
 from router.spool.disk.filesystem import FileSystem
 from tests.support.commitment_peers import CommittingArchive, ask, instances
 from tests.support.harness import (
-    CT,
-    IMPLICIT,
-    VERIFICATION,
-    Modality,
     RunningRouter,
     configuration,
     data_set,
@@ -29,10 +25,10 @@ from tests.support.harness import (
     running_router,
     store_rq,
 )
+from tests.support.streams import ECHO, modality_of, stream
 
 MIB = 1 << 20
 PIN = "pacs (commitment)"
-ECHO = Command(field=CommandField.C_ECHO_RQ, message_id=1, affected_sop_class_uid=VERIFICATION)
 
 
 class SmallDisk(FileSystem):
@@ -89,22 +85,6 @@ async def archive_of(behaviour: str = "commits") -> AsyncIterator[CommittingArch
         archive = CommittingArchive(title="PACS", nursery=nursery, behaviour=behaviour)
         async with archive.serving() as serving:
             yield serving
-
-
-@asynccontextmanager
-async def modality_of(router: RunningRouter) -> AsyncIterator[Modality]:
-    """Context 1 is CT's, 3 Verification's."""
-    async with Modality.connected(router.port) as modality:
-        accepted = await modality.associate((CT, (IMPLICIT,)), (VERIFICATION, (IMPLICIT,)))
-        assert type(accepted).__name__ == "AssociateAC"
-        yield modality
-
-
-async def stream(modality: Modality, context_id: int, command: Command, count: int) -> None:
-    """`count` bytes of a data set that does not end with them."""
-    await modality.say(p_data(context_id, encode_command(command), command=True))
-    for _ in range(0, count, 64_000):
-        await modality.say(p_data(context_id, bytes(64_000), command=False, last=False))
 
 
 def left_behind(router: RunningRouter) -> list[str]:

@@ -9,7 +9,7 @@ from router.config import Config
 from router.spool import Spool
 from router.spool.disk.counters import Counters, CountersFile
 from router.spool.disk.filesystem import REAL
-from tests.router.services.commitment.test_scp import ROUTE, STORAGE, store
+from tests.support.commitment import ROUTE, STORAGE, store
 from tests.support.commitment_peers import CommittingArchive, Modality, ask, instances
 from tests.support.harness import configuration, eventually, running_router
 from tests.support.mpps_messages import completed, in_progress, progress

@@ -5,8 +5,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -29,30 +28,10 @@ from router.spool import (
     UnknownMessage,
     read_only,
 )
-from router.spool.disk.filesystem import REAL, FileSystem
+from router.spool.disk.filesystem import FileSystem
 from tests.router.spool.driver import content, delivered, envelope, held, retry, waiting
 from tests.router.spool.power_cut import broken, full
-
-SETTINGS = SpoolSettings(segment_size=1 << 20, large_object=64 << 10, memory=1 << 20, free_space_floor=0)
-
-
-@asynccontextmanager
-async def running(path: Path, settings: SpoolSettings = SETTINGS, files: FileSystem = REAL) -> AsyncIterator[Spool]:
-    spool = Spool.open(path, settings, files=files)
-    try:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(spool.run)
-            yield spool
-            nursery.cancel_scope.cancel()
-    finally:
-        spool.close()
-
-
-async def store(spool: Spool, data: bytes, uid: str = "1.2.3", destinations: tuple[str, ...] = ("pacs",)) -> int:
-    async with spool.incoming() as incoming:
-        for at in range(0, len(data), 16_000):
-            await incoming.write(data[at : at + 16_000])
-        return (await spool.commit(incoming, envelope(uid, destinations))).message_id
+from tests.support.spool import SETTINGS, running_spool, store_message
 
 
 async def read(message: StoredMessage, piece: int = 100_000) -> bytes:
@@ -66,24 +45,24 @@ async def read(message: StoredMessage, piece: int = 100_000) -> bytes:
 @pytest.mark.parametrize("size", [0, 1, 31_000, 33_000, 64 << 10, (64 << 10) + 1, 3_000_001])
 async def test_the_bytes_that_came_in_are_the_bytes_that_go_out(tmp_path: Path, size: int) -> None:
     data = content(size, size)
-    async with running(tmp_path) as spool:
-        message_id = await store(spool, data)
+    async with running_spool(tmp_path) as spool:
+        message_id = await store_message(spool, data)
         with await spool.open_message(message_id) as message:
             assert message.data_length == size
             assert message.envelope.sop_instance_uid == "1.2.3"
             assert await read(message) == data
             assert await read(message, 777) == data
             assert await message.read_into(memoryview(bytearray(5)), size) == 0
-    async with running(tmp_path) as spool:
+    async with running_spool(tmp_path) as spool:
         with await spool.open_message(message_id) as message:
             assert await read(message) == data
 
 
 async def test_subscribers_are_told_once_the_ledger_has_the_deliveries(tmp_path: Path) -> None:
-    async with running(tmp_path) as spool:
+    async with running_spool(tmp_path) as spool:
         told: list[tuple[str, list[PendingDelivery]]] = []
         spool.subscribe(lambda destination, rows: told.append((destination, rows)))
-        message_id = await store(spool, b"data", destinations=("pacs", "vna"))
+        message_id = await store_message(spool, b"data", destinations=("pacs", "vna"))
         (row,) = await waiting(spool, "pacs", 0, 10)
         assert [destination for destination, _ in told] == ["pacs", "vna"]
         assert told[0][1] == [row]
@@ -91,16 +70,16 @@ async def test_subscribers_are_told_once_the_ledger_has_the_deliveries(tmp_path:
 
 
 async def test_waiting_goes_on_behind_a_message_and_stops_at_its_limit(tmp_path: Path) -> None:
-    async with running(tmp_path) as spool:
-        ids = [await store(spool, b"data", f"1.2.{number}") for number in range(5)]
+    async with running_spool(tmp_path) as spool:
+        ids = [await store_message(spool, b"data", f"1.2.{number}") for number in range(5)]
         assert [row.message_id for row in await waiting(spool, "pacs", 0, 3)] == ids[:3]
         assert [row.message_id for row in await waiting(spool, "pacs", ids[2], 3)] == ids[3:]
         assert await waiting(spool, "nowhere", 0, 3) == []
 
 
 async def test_an_outcome_is_seen_by_every_later_question(tmp_path: Path) -> None:
-    async with running(tmp_path) as spool:
-        message_id = await store(spool, b"data", destinations=("pacs", "vna", "ris"))
+    async with running_spool(tmp_path) as spool:
+        message_id = await store_message(spool, b"data", destinations=("pacs", "vna", "ris"))
         spool.settle(message_id, "pacs", delivered())
         spool.settle(message_id, "vna", held("C000H"))
         spool.settle(message_id, "ris", retry("A700H"))
@@ -120,8 +99,8 @@ async def test_an_outcome_is_seen_by_every_later_question(tmp_path: Path) -> Non
 
 
 async def test_a_repeated_outcome_changes_nothing(tmp_path: Path) -> None:
-    async with running(tmp_path) as spool:
-        message_id = await store(spool, b"data", destinations=("pacs", "vna"))
+    async with running_spool(tmp_path) as spool:
+        message_id = await store_message(spool, b"data", destinations=("pacs", "vna"))
         for settlement in (delivered(), delivered(), held(), retry()):
             spool.settle(message_id, "pacs", settlement)
         spool.settle(99, "pacs", delivered())
@@ -130,7 +109,7 @@ async def test_a_repeated_outcome_changes_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_held_delivery_blocks_its_lane_and_nothing_else(tmp_path: Path) -> None:
-    async with running(tmp_path) as spool:
+    async with running_spool(tmp_path) as spool:
         told: list[int] = []
         spool.subscribe(lambda destination, rows: told.extend(row.message_id for row in rows))
         ids = []
@@ -147,8 +126,8 @@ async def test_a_held_delivery_blocks_its_lane_and_nothing_else(tmp_path: Path) 
 
 
 async def test_a_person_holds_releases_retries_and_discards(tmp_path: Path) -> None:
-    async with running(tmp_path) as spool:
-        ids = [await store(spool, b"data", f"1.2.{number}") for number in range(4)]
+    async with running_spool(tmp_path) as spool:
+        ids = [await store_message(spool, b"data", f"1.2.{number}") for number in range(4)]
         chosen = Selection(message_ids=(ids[1], ids[2]))
         assert await spool.change(chosen, QueueAction.HOLD) == 2
         assert [row.message_id for row in await waiting(spool, "pacs", 0, 10)] == [ids[0], ids[3]]
@@ -159,13 +138,13 @@ async def test_a_person_holds_releases_retries_and_discards(tmp_path: Path) -> N
         assert await spool.change(chosen, QueueAction.DISCARD) == 2
         assert await spool.change(chosen, QueueAction.DISCARD) == 0
         assert await spool.totals() == {"pacs": Totals(waiting=2, discarded=2)}
-    async with running(tmp_path) as spool:
+    async with running_spool(tmp_path) as spool:
         assert await spool.totals() == {"pacs": Totals(waiting=2, discarded=2)}
 
 
 async def test_what_waits_again_by_hand_is_owed_as_if_it_had_just_come(tmp_path: Path) -> None:
-    async with running(tmp_path) as spool:
-        message_id = await store(spool, b"data")
+    async with running_spool(tmp_path) as spool:
+        message_id = await store_message(spool, b"data")
         (before,) = await waiting(spool, "pacs", 0, 1)
         spool.settle(message_id, "pacs", held())
         await spool.change(Selection(), QueueAction.RELEASE)
@@ -175,17 +154,17 @@ async def test_what_waits_again_by_hand_is_owed_as_if_it_had_just_come(tmp_path:
 
 async def test_more_than_fit_into_one_step_are_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("router.spool.queue._CHANGED_AT_ONCE", 3)
-    async with running(tmp_path) as spool:
+    async with running_spool(tmp_path) as spool:
         for number in range(4):
-            await store(spool, b"data", f"1.2.{number}", ("pacs", "vna"))
+            await store_message(spool, b"data", f"1.2.{number}", ("pacs", "vna"))
         assert await spool.change(Selection(), QueueAction.HOLD) == 8
         assert await spool.change(Selection(destination="vna"), QueueAction.DISCARD) == 4
         assert await spool.totals() == {"pacs": Totals(held=4), "vna": Totals(discarded=4)}
 
 
 async def test_what_no_route_wanted_is_held_until_somebody_says_where(tmp_path: Path) -> None:
-    async with running(tmp_path) as spool:
-        message_id = await store(spool, b"data", destinations=())
+    async with running_spool(tmp_path) as spool:
+        message_id = await store_message(spool, b"data", destinations=())
         assert (await spool.queue())[0].reason == "no route matched"
         assert await spool.change(Selection(destination=""), QueueAction.RELEASE) == 0
         assert await spool.change(Selection(destination=""), QueueAction.RELEASE, "pacs") == 1
@@ -194,9 +173,9 @@ async def test_what_no_route_wanted_is_held_until_somebody_says_where(tmp_path: 
 
 
 async def test_pages_of_the_queue_are_whole_messages_and_miss_nothing(tmp_path: Path) -> None:
-    async with running(tmp_path) as spool:
+    async with running_spool(tmp_path) as spool:
         for number in range(5):
-            await store(spool, b"data", f"1.2.{number}", ("a", "b", "c"))
+            await store_message(spool, b"data", f"1.2.{number}", ("a", "b", "c"))
         seen, after = [], 0
         while rows := await spool.queue(after=after, limit=4):
             assert len(rows) in (6, 3)
@@ -206,9 +185,9 @@ async def test_pages_of_the_queue_are_whole_messages_and_miss_nothing(tmp_path: 
 
 
 async def test_the_queue_is_selected_by_what_people_know(tmp_path: Path) -> None:
-    async with running(tmp_path) as spool:
-        first = await store(spool, b"data", "1.2.1", ("pacs", "vna"))
-        await store(spool, b"data", "1.2.2")
+    async with running_spool(tmp_path) as spool:
+        first = await store_message(spool, b"data", "1.2.1", ("pacs", "vna"))
+        await store_message(spool, b"data", "1.2.2")
         spool.settle(first, "vna", held())
         in_flight = Selection(states=frozenset({DeliveryState.IN_FLIGHT}))
         assert len(await spool.queue(in_flight)) == 2
@@ -218,8 +197,8 @@ async def test_the_queue_is_selected_by_what_people_know(tmp_path: Path) -> None
 
 
 async def test_a_message_is_shown_whole(tmp_path: Path) -> None:
-    async with running(tmp_path) as spool:
-        message_id = await store(spool, b"data", destinations=("pacs", "vna"))
+    async with running_spool(tmp_path) as spool:
+        message_id = await store_message(spool, b"data", destinations=("pacs", "vna"))
         detail = await spool.show(message_id)
         assert detail.envelope.command == b"command"
         assert detail.where == "segments/00000001 at 64"
@@ -231,8 +210,8 @@ async def test_a_message_is_shown_whole(tmp_path: Path) -> None:
 
 
 async def test_a_stopped_spool_can_be_looked_at_without_its_lock(tmp_path: Path) -> None:
-    async with running(tmp_path) as spool:
-        message_id = await store(spool, b"data")
+    async with running_spool(tmp_path) as spool:
+        message_id = await store_message(spool, b"data")
         await spool.totals()  # the ledger follows the acknowledgement; now it has the message
         looking = read_only(tmp_path)
         assert looking.totals() == {"pacs": Totals(waiting=1)}
@@ -246,10 +225,10 @@ async def test_a_stopped_spool_can_be_looked_at_without_its_lock(tmp_path: Path)
 
 
 async def test_the_clock_goes_on_where_it_stood(tmp_path: Path) -> None:
-    async with running(tmp_path) as spool:
-        await store(spool, b"data")
+    async with running_spool(tmp_path) as spool:
+        await store_message(spool, b"data")
         (row,) = await waiting(spool, "pacs", 0, 1)
-    async with running(tmp_path) as spool:
+    async with running_spool(tmp_path) as spool:
         assert spool.clock() >= row.born
         assert (await waiting(spool, "pacs", 0, 1))[0].born == row.born
 
@@ -258,7 +237,7 @@ async def test_the_clock_goes_on_where_it_stood(tmp_path: Path) -> None:
 
 
 async def test_what_is_discarded_leaves_no_trace(tmp_path: Path) -> None:
-    async with running(tmp_path) as spool:
+    async with running_spool(tmp_path) as spool:
         for size in (100, 1_000_000):
             async with spool.incoming() as incoming:
                 await incoming.write(content(1, size))
@@ -303,7 +282,7 @@ async def test_a_disk_that_is_full_at_any_call_while_a_large_data_set_streams_le
     monkeypatch.setattr("router.spool.incoming._UNSYNCED", 256 << 10)
     files = Full(1 << 30)
     piece = content(1, 30_000)
-    async with running(tmp_path, SETTINGS, files) as spool:
+    async with running_spool(tmp_path, SETTINGS, files) as spool:
         for number in range(1000):
             files.number, files.is_lasting = number, lasting
             try:
@@ -334,7 +313,7 @@ async def test_cancelled_while_it_is_dropped_a_data_set_leaves_nothing_all_the_s
             super().remove(directory, name)
 
     files = Slow()
-    async with running(tmp_path, SETTINGS, files) as spool, trio.open_nursery() as nursery:
+    async with running_spool(tmp_path, SETTINGS, files) as spool, trio.open_nursery() as nursery:
         incoming = spool.incoming()
         await incoming.write(content(1, 100_000))
         nursery.start_soon(incoming.discard)
@@ -347,7 +326,7 @@ async def test_cancelled_while_it_is_dropped_a_data_set_leaves_nothing_all_the_s
 
 
 async def test_the_budget_of_memory_is_kept_and_nobody_waits_for_it(tmp_path: Path) -> None:
-    async with running(tmp_path) as spool:
+    async with running_spool(tmp_path) as spool:
         incomings = [spool.incoming() for _ in range(40)]
         data = [content(number, 60_000) for number in range(40)]
         for at in range(0, 60_000, 10_000):
@@ -365,7 +344,7 @@ async def test_the_budget_of_memory_is_kept_and_nobody_waits_for_it(tmp_path: Pa
 
 async def test_a_large_object_is_never_in_memory(tmp_path: Path) -> None:
     piece = os.urandom(1 << 17)
-    async with running(tmp_path, SpoolSettings(free_space_floor=0)) as spool:
+    async with running_spool(tmp_path, SpoolSettings(free_space_floor=0)) as spool:
         incoming = spool.incoming()
         most = 0
         for _ in range(512):
@@ -409,7 +388,7 @@ async def test_whatever_a_write_or_a_sync_in_a_thread_raises_ends_that_data_set_
                 raise ZeroDivisionError
 
     files = Buggy()
-    async with running(tmp_path, SpoolSettings(free_space_floor=0), files) as spool:
+    async with running_spool(tmp_path, SpoolSettings(free_space_floor=0), files) as spool:
         async with spool.incoming() as incoming:
             with pytest.raises(ZeroDivisionError):
                 for number in range(256):
@@ -417,13 +396,13 @@ async def test_whatever_a_write_or_a_sync_in_a_thread_raises_ends_that_data_set_
                     files.armed |= number == 100
                 await incoming.finish()
         assert not list((tmp_path / "large").iterdir())
-        assert await store(spool, b"the next")
+        assert await store_message(spool, b"the next")
 
 
 @pytest.mark.parametrize("size", [5, 100_000])
 async def test_the_whole_data_set_can_be_looked_at_before_it_is_committed(tmp_path: Path, size: int) -> None:
     data = content(1, size)
-    async with running(tmp_path) as spool, spool.incoming() as incoming:
+    async with running_spool(tmp_path) as spool, spool.incoming() as incoming:
         await incoming.write(data[:3])
         await incoming.write(memoryview(data)[3:])
         with incoming.view() as view:
@@ -433,7 +412,7 @@ async def test_the_whole_data_set_can_be_looked_at_before_it_is_committed(tmp_pa
 
 
 async def test_a_commit_that_is_cancelled_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
-    async with running(tmp_path) as spool:
+    async with running_spool(tmp_path) as spool:
         for number in range(30):
             data = content(number, 200_000 if number % 3 == 0 else 2000)
             incoming = spool.incoming()
@@ -453,7 +432,7 @@ async def test_a_commit_that_is_cancelled_is_kept_whole_or_not_at_all(tmp_path: 
 
 async def test_large_duplicates_are_one_delivery_even_side_by_side(tmp_path: Path) -> None:
     data = content(1, 300_000)
-    async with running(tmp_path) as spool:
+    async with running_spool(tmp_path) as spool:
         receipts = []
 
         async def send() -> None:
@@ -469,10 +448,10 @@ async def test_large_duplicates_are_one_delivery_even_side_by_side(tmp_path: Pat
 
 
 async def test_many_commits_at_once_share_a_sync(tmp_path: Path) -> None:
-    async with running(tmp_path) as spool:
+    async with running_spool(tmp_path) as spool:
         async with trio.open_nursery() as nursery:
             for number in range(200):
-                nursery.start_soon(store, spool, b"data %d" % number, f"1.2.{number}")
+                nursery.start_soon(store_message, spool, b"data %d" % number, f"1.2.{number}")
         statistics = spool.statistics()
         assert statistics.commits == 200
         assert statistics.batches < 100
@@ -484,13 +463,13 @@ async def test_many_commits_at_once_share_a_sync(tmp_path: Path) -> None:
 
 
 async def test_below_the_free_space_floor_nothing_is_accepted(tmp_path: Path) -> None:
-    async with running(tmp_path, evolve(SETTINGS, free_space_floor=1 << 60)) as spool:
+    async with running_spool(tmp_path, evolve(SETTINGS, free_space_floor=1 << 60)) as spool:
         assert not spool.accepting
         assert not spool.statistics().accepting
         with pytest.raises(OutOfSpace, match="free_space_floor"):
-            await store(spool, b"data")
+            await store_message(spool, b"data")
         with pytest.raises(OutOfSpace):
-            await store(spool, content(1, 100_000))
+            await store_message(spool, content(1, 100_000))
         assert not list((tmp_path / "large").iterdir())
         assert spool.statistics().memory == 0
 
@@ -521,7 +500,7 @@ async def spool_run_with(spool: Spool, commits: int) -> None:
     async def send(number: int) -> None:
         nonlocal refused
         try:
-            await store(spool, b"data", f"1.2.{number}")
+            await store_message(spool, b"data", f"1.2.{number}")
         except SpoolFailure:
             refused += 1
 
@@ -541,10 +520,10 @@ async def host(spool: Spool, *, task_status: trio.TaskStatus[None]) -> None:
 
 
 async def test_after_run_nobody_waits_for_ever(tmp_path: Path) -> None:
-    async with running(tmp_path) as spool:
-        await store(spool, b"data")
+    async with running_spool(tmp_path) as spool:
+        await store_message(spool, b"data")
     with pytest.raises(SpoolClosed):
-        await store(spool, b"data", "1.2.4")
+        await store_message(spool, b"data", "1.2.4")
     with pytest.raises(SpoolClosed):
         await waiting(spool, "pacs", 0, 1)
     spool.settle(1, "pacs", delivered())
@@ -558,7 +537,7 @@ async def test_what_was_handed_over_before_the_end_is_still_done(tmp_path: Path)
 
     async def send(number: int) -> None:
         with trio.CancelScope(shield=True):
-            done.append(await store(spool, b"data %d" % number, f"1.2.{number}"))
+            done.append(await store_message(spool, b"data %d" % number, f"1.2.{number}"))
 
     async with trio.open_nursery() as nursery:
         await nursery.start(spool.run)
@@ -571,10 +550,10 @@ async def test_what_was_handed_over_before_the_end_is_still_done(tmp_path: Path)
 
 
 async def test_a_message_whose_bytes_changed_on_the_disk_is_never_given_out_whole(tmp_path: Path) -> None:
-    async with running(tmp_path) as spool:
-        small = await store(spool, content(1, 50_000), "1.2.1")
-        large = await store(spool, content(2, 100_000), "1.2.2")
-        fine = await store(spool, content(3, 50_000), "1.2.3")
+    async with running_spool(tmp_path) as spool:
+        small = await store_message(spool, content(1, 50_000), "1.2.1")
+        large = await store_message(spool, content(2, 100_000), "1.2.2")
+        fine = await store_message(spool, content(3, 50_000), "1.2.3")
         for path in (tmp_path / "segments" / "00000001", *(tmp_path / "large").iterdir()):
             with path.open("r+b") as file:
                 file.seek(40_000)
@@ -599,9 +578,9 @@ async def test_a_message_whose_bytes_changed_on_the_disk_is_never_given_out_whol
 
 
 async def test_a_message_whose_envelope_changed_on_the_disk_is_held(tmp_path: Path) -> None:
-    async with running(tmp_path) as spool:
+    async with running_spool(tmp_path) as spool:
         for at, uid in ((70, "1.2.1"), (64 + 20, "1.2.2")):
-            message_id = await store(spool, b"data", uid)
+            message_id = await store_message(spool, b"data", uid)
             await spool.totals()
             place = spool._places[message_id]
             with (tmp_path / "segments" / "00000001").open("r+b") as file:
@@ -614,8 +593,8 @@ async def test_a_message_whose_envelope_changed_on_the_disk_is_held(tmp_path: Pa
 
 async def test_a_message_can_be_read_to_its_end_though_it_is_finished_meanwhile(tmp_path: Path) -> None:
     data = content(1, 600_000)
-    async with running(tmp_path) as spool:
-        message_id = await store(spool, data)
+    async with running_spool(tmp_path) as spool:
+        message_id = await store_message(spool, data)
         with await spool.open_message(message_id) as message:
             spool.settle(message_id, "pacs", delivered())
             await spool.totals()
@@ -623,8 +602,8 @@ async def test_a_message_can_be_read_to_its_end_though_it_is_finished_meanwhile(
 
 
 async def test_a_finished_large_message_is_told_to_be_deleted_and_not_damaged(tmp_path: Path) -> None:
-    async with running(tmp_path) as spool:
-        message_id = await store(spool, content(1, 100_000))
+    async with running_spool(tmp_path) as spool:
+        message_id = await store_message(spool, content(1, 100_000))
         spool.settle(message_id, "pacs", delivered())
         await spool.totals()
         with pytest.raises(UnknownMessage, match="deleted"):
@@ -636,8 +615,8 @@ async def test_a_finished_large_message_is_told_to_be_deleted_and_not_damaged(tm
 
 
 async def test_a_moved_message_is_found(tmp_path: Path) -> None:
-    async with running(tmp_path, evolve(SETTINGS, segment_size=100_000)) as spool:
-        ids = [await store(spool, content(number, 20_000), f"1.2.{number}") for number in range(8)]
+    async with running_spool(tmp_path, evolve(SETTINGS, segment_size=100_000)) as spool:
+        ids = [await store_message(spool, content(number, 20_000), f"1.2.{number}") for number in range(8)]
         before = spool._places[ids[1]]
         for message_id in (ids[0], ids[2], ids[3], ids[4]):
             spool.settle(message_id, "pacs", delivered())
@@ -652,7 +631,7 @@ async def test_a_moved_message_is_found(tmp_path: Path) -> None:
 
 
 async def test_the_second_router_gets_a_clear_message(tmp_path: Path) -> None:
-    async with running(tmp_path):
+    async with running_spool(tmp_path):
         code = (
             "import sys; from pathlib import Path; from router.model import SpoolSettings;"
             " from router.spool import Spool, SpoolLocked\n"
@@ -691,8 +670,8 @@ def test_a_symbolic_link_in_the_place_of_what_the_spool_needs_is_not_followed(tm
 
 async def test_nobody_else_can_read_the_spool(tmp_path: Path) -> None:
     path = tmp_path / "spool"
-    async with running(path) as spool:
-        await store(spool, content(1, 100_000))
+    async with running_spool(path) as spool:
+        await store_message(spool, content(1, 100_000))
         for found in (path, *path.rglob("*")):
             assert stat.S_IMODE(found.stat().st_mode) == (0o700 if found.is_dir() else 0o600), found
 
@@ -700,9 +679,9 @@ async def test_nobody_else_can_read_the_spool(tmp_path: Path) -> None:
 async def test_no_name_on_the_disk_comes_from_the_network(tmp_path: Path) -> None:
     path = tmp_path / "spool"
     uids = ["../../escape", "/etc/passwd", "a\0b", "x" * 10_000, "\u202e", ""]
-    async with running(path) as spool:
+    async with running_spool(path) as spool:
         for number, uid in enumerate(uids):
-            await store(spool, content(number, 100_000), uid, (uid or "pacs",))
+            await store_message(spool, content(number, 100_000), uid, (uid or "pacs",))
         names = {found.name for found in path.rglob("*") if found.is_file()}
         assert all(set(name) <= set("0123456789abcdefghijklmnopqrstuvwxyz.-") for name in names)
         rows = await spool.queue()
@@ -715,15 +694,15 @@ def test_the_public_names_import_without_a_running_loop() -> None:
 
 
 async def test_an_instance_is_known_after_its_bytes_are_gone(tmp_path: Path) -> None:
-    async with running(tmp_path) as spool:
-        message_id = await store(spool, content(1, 5000), "1.2.9", ("pacs", "vna"))
+    async with running_spool(tmp_path) as spool:
+        message_id = await store_message(spool, content(1, 5000), "1.2.9", ("pacs", "vna"))
         spool.settle(message_id, "pacs", delivered())
         assert {one.destination: one.state for one in (await spool.instances(["1.2.9"]))["1.2.9"]} == {
             "pacs": DeliveryState.DELIVERED,
             "vna": DeliveryState.WAITING,
         }
         spool.settle(message_id, "vna", delivered())
-    async with running(tmp_path) as spool:
+    async with running_spool(tmp_path) as spool:
         while spool.statistics().segments:
             await trio.lowlevel.checkpoint()
         assert len((await spool.instances(["1.2.9", "1.2.10"]))["1.2.9"]) == 2

@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from router.services.commitment import store as records
-from router.services.commitment.store import StoredTransaction, TransactionStage
+from router.services.commitment.store import TransactionStage
 from router.services.commitment.transaction import InstanceResult, Reference, TransactionOutcome
 from router.services.mpps import availability_store as owed
 from router.services.mpps import store as steps
@@ -12,6 +12,7 @@ from router.services.mpps.attributes import StepStatus as StepStage
 from router.services.mpps.availability_store import AvailabilityNotice
 from router.services.mpps.store import Step, StepMessage
 from router.state_store import StateTransaction
+from tests.support.commitment import stored_transaction
 from tests.support.commitment_peers import instances
 from tests.support.harness import IMPLICIT, RunningRouter, configuration, eventually, running_router
 
@@ -20,27 +21,9 @@ MANY = 2500
 KEEP = '[commitment]\nkeep = "1ms"\n[mpps]\nkeep = "1ms"\n'
 
 
-def commitment(number: int, stage: TransactionStage) -> StoredTransaction:
-    return StoredTransaction(
-        uid=f"2.25.{number}",
-        fingerprint=b"",
-        stage=stage,
-        calling_ae="MODALITY",
-        called_ae="ROUTER",
-        address="127.0.0.1",
-        reply_to="modality",
-        transfer_syntax=IMPLICIT,
-        received=0.0,
-        born=0.0,
-        grace=0.0,
-        deadline=86400.0,
-        count=1,
-    )
-
-
 def finish(connection: StateTransaction, reference: Reference) -> None:
     for number in range(MANY):
-        taken, _ = records.take(connection, commitment(number, TransactionStage.OPEN), [reference], ["pacs"])
+        taken, _ = records.take(connection, stored_transaction(number, TransactionStage.OPEN), [reference], ["pacs"])
         records.conclude(connection, taken.id, TransactionOutcome((InstanceResult(reference, 0),)), 0.0)
         records.advance(connection, taken.id, TransactionStage.FINISHED)
 

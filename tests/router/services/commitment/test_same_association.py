@@ -10,7 +10,7 @@ import trio
 from router.dimse import CommandField, response_to
 from router.services.commitment.attributes import STORAGE_COMMITMENT, CommitmentRequest, read_report, write_request
 from router.services.commitment.transaction import COMMITTED, Reference
-from tests.router.services.commitment.test_scp import ROUTE
+from tests.support.commitment import ROUTE
 from tests.support.commitment_peers import UID, CommittingArchive, instances, n_action
 from tests.support.harness import IMPLICIT, RunningRouter, configuration, eventually, running_router
 from tests.support.mpps_peers import Scanner

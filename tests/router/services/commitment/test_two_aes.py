@@ -11,7 +11,7 @@ from pdu import AssociateRJ, AssociateRQ
 from router.config import Endpoint, parse
 from router.services.commitment.attributes import STORAGE_COMMITMENT, CommitmentRequest
 from router.services.commitment.transaction import COMMITTED, InstanceResult, Reference, TransactionOutcome
-from tests.router.services.commitment.test_scp import STORAGE, asked, store
+from tests.support.commitment import STORAGE, store, until_asked
 from tests.support.commitment_peers import CommittingArchive, Modality, ask, instances
 from tests.support.harness import RunningRouter, configuration, eventually, running_router
 
@@ -110,7 +110,7 @@ async def test_by_a_route_the_commitment_ae_is_asked_and_believed(tmp_path: Path
             await store(running.port, ONE, TWO)
             await ask(running.port, (ONE, TWO))
             await committed(modality, ONE, TWO)
-            assert (await asked(commitment)).references == (ONE, TWO)
+            assert (await until_asked(commitment)).references == (ONE, TWO)
             assert not storage.asked
 
 
@@ -140,7 +140,7 @@ async def test_a_report_is_taken_under_the_title_of_the_commitment_ae_alone(tmp_
         async with router(tmp_path, BY_ROUTE, storage, commitment, modality) as running:
             await store(running.port, ONE)
             await ask(running.port, (ONE,))
-            request = await asked(commitment)
+            request = await until_asked(commitment)
             assert await commitment.report(request, calling="PACS") == 0x0124
             assert await commitment.report(request) == 0
             await committed(modality, ONE)
@@ -166,7 +166,7 @@ async def test_what_the_storage_ae_has_lost_is_sent_there_again(tmp_path: Path) 
         commitment.behaviour = "is silent"
         async with router(tmp_path, "", storage, commitment, modality, keys) as running:
             await store(running.port, ONE)
-            request = await asked(commitment)
+            request = await until_asked(commitment)
             storage.stored.clear()
             commitment.behaviour = "commits"
             assert await commitment.report(request) == 0

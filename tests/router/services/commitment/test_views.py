@@ -15,9 +15,7 @@ from router import logs
 from router.cli import main
 from router.model import Purpose
 from router.spool import Totals, read_only
-from tests.router.services.commitment.test_proactive import PIN
-from tests.router.services.commitment.test_proactive import house as pinning
-from tests.router.services.commitment.test_scp import ROUTE, STORAGE, house, store
+from tests.support.commitment import RETAINED_FOR_PACS, ROUTE, STORAGE, commitment_router, retaining_router, store
 from tests.support.commitment_peers import UID, ask, instances
 from tests.support.harness import RunningRouter
 
@@ -45,7 +43,7 @@ def of(running: RunningRouter) -> Callable[..., Any]:
 
 
 async def test_it_is_told_which_archive_said_what(tmp_path: Path) -> None:
-    async with house(tmp_path, misses=frozenset({TWO.sop_instance_uid})) as (running, _, modality):
+    async with commitment_router(tmp_path, misses=frozenset({TWO.sop_instance_uid})) as (running, _, modality):
         cli = of(running)
         assert "no commitments" in await cli("commitments", "list")
         await ask(running.port, (ONE, TWO))
@@ -63,7 +61,7 @@ async def test_it_is_told_which_archive_said_what(tmp_path: Path) -> None:
 
 async def test_the_report_tells_sent_acknowledged_and_committed_apart(tmp_path: Path) -> None:
     missing = frozenset({TWO.sop_instance_uid})
-    async with house(tmp_path, ROUTE + STORAGE, misses=missing) as (running, _, modality):
+    async with commitment_router(tmp_path, ROUTE + STORAGE, misses=missing) as (running, _, modality):
         cli = of(running)
         assert "nothing was received" in await cli("commitments", "report")
         await store(running.port, ONE, TWO)
@@ -83,34 +81,34 @@ async def test_the_report_tells_sent_acknowledged_and_committed_apart(tmp_path: 
 
 
 async def test_status_tells_delivered_committed_and_the_gap(tmp_path: Path) -> None:
-    async with pinning(tmp_path, behaviour="is silent") as (running, pacs):
+    async with retaining_router(tmp_path, behaviour="is silent") as (running, pacs):
         await store(running.port, ONE, TWO)
         await running.until("pacs", gap=2)
         pacs.behaviour = "commits"
-        await running.until(PIN, delivered=2)
+        await running.until(RETAINED_FOR_PACS, delivered=2)
         totals = await running.totals("pacs")
         assert (totals["committed"], totals["gap"]) == (2, 0)
         assert "committed" in await of(running)("status")
 
 
 async def test_what_is_retained_is_listed_and_chosen_by_the_name_that_status_shows(tmp_path: Path) -> None:
-    async with pinning(tmp_path, behaviour="is silent") as (running, _):
+    async with retaining_router(tmp_path, behaviour="is silent") as (running, _):
         await store(running.port, ONE, TWO)
         await running.until("pacs", gap=2)
         cli = of(running)
         rows = json.loads(await cli("queue", "list", "--state", "all", "--json"))["deliveries"]
         assert [(row["destination"], row["state"]) for row in rows if row["service"] == "storage"] == 2 * [
             ("pacs", "delivered"),
-            (PIN, "waiting"),
+            (RETAINED_FOR_PACS, "waiting"),
         ]
         assert "purpose" not in rows[0]
         assert json.loads(await cli("queue", "list", "--destination", "pacs", "--json"))["deliveries"] == []
         await cli("queue", "hold", "--destination", "pacs")
-        assert (await running.totals(PIN))["held"] == 0
-        await cli("queue", "hold", "--destination", PIN)
-        assert (await running.totals(PIN))["held"] == 2
+        assert (await running.totals(RETAINED_FOR_PACS))["held"] == 0
+        await cli("queue", "hold", "--destination", RETAINED_FOR_PACS)
+        assert (await running.totals(RETAINED_FOR_PACS))["held"] == 2
         result = await trio.to_thread.run_sync(
-            partial(CliRunner().invoke, main, ["queue", "retry", "--all", "--to", PIN, *running.options])
+            partial(CliRunner().invoke, main, ["queue", "retry", "--all", "--to", RETAINED_FOR_PACS, *running.options])
         )
         assert "is no peer that deliveries can go to" in result.output
     looking = read_only(running.config.router.spool)
@@ -119,7 +117,7 @@ async def test_what_is_retained_is_listed_and_chosen_by_the_name_that_status_sho
 
 
 async def test_a_stopped_routers_spool_tells_the_same(tmp_path: Path) -> None:
-    async with house(tmp_path, ROUTE + STORAGE) as (running, _, modality):
+    async with commitment_router(tmp_path, ROUTE + STORAGE) as (running, _, modality):
         await store(running.port, ONE)
         await ask(running.port, (ONE,))
         await modality.reports()

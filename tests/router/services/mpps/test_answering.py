@@ -9,9 +9,9 @@ import pytest
 from router.dimse import Status
 from router.services.mpps import store as records
 from router.services.mpps.state_machine import fingerprint
-from tests.router.services.mpps.test_scp import UID, WHOLE, perform
 from tests.support.harness import running_router
-from tests.support.mpps_messages import completed, in_progress, progress, tree
+from tests.support.mpps import WHOLE, perform
+from tests.support.mpps_messages import UID, completed, in_progress, progress, tree
 from tests.support.mpps_peers import RIS, Scanner, hub
 
 ROUTE = 'service = "mpps"\nto = ["ris", "other"]\nanswer = "ris"'

@@ -11,10 +11,9 @@ from pydicom.sequence import Sequence
 from router.dicom.dataset import EXPLICIT_LE, IMPLICIT_LE, DataSet, read
 from router.dimse import Status
 from router.services.mpps.attributes import MPPS_RETRIEVE, STATUS
-from tests.router.services.mpps.test_retrieve_and_notify import get
-from tests.router.services.mpps.test_scp import UID
 from tests.support.harness import running_router
-from tests.support.mpps_messages import encoded
+from tests.support.mpps import get
+from tests.support.mpps_messages import UID, encoded
 from tests.support.mpps_peers import RIS, Scanner, hub
 
 CODE = {"CodeValue": "1", "CodingSchemeDesignator": "99X", "CodingSchemeVersion": "1", "CodeMeaning": "one"}

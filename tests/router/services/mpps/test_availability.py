@@ -1,43 +1,27 @@
 """Instance availability: one notification when all that a step has produced is in the archives, no sooner."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
-import trio
 from attrs import evolve
 
 from router.dicom.dataset import DataSet, items, read, text
 from router.dimse import Status
 from router.services.mpps import attributes as content
 from router.services.mpps.instance_availability import (
-    INSTANCE_AVAILABILITY,
     INSTANCE_AVAILABILITY_TAG,
     REFERENCED_SERIES_SEQUENCE,
     REFERENCED_SOP_SEQUENCE,
     REFERENCED_STEP_SEQUENCE,
 )
-from tests.router.services.mpps.test_scp import UID
 from tests.support.harness import (
-    CT,
-    IMPLICIT,
     Archive,
-    Modality,
     RunningRouter,
-    data_set,
     running_router,
-    store_rq,
 )
-from tests.support.mpps_messages import SERIES, STUDY, completed, in_progress
+from tests.support.mpps import INFORM, STEPS, STORE, availability_router, notices, store_instances, until_notified
+from tests.support.mpps_messages import SERIES, STUDY, UID, completed, in_progress
 from tests.support.mpps_peers import RIS, Heard, Scanner, hub
-
-STORE = 'service = "storage"\nto = ["pacs"]'
-INFORM = 'service = "instance-availability"\nto = ["ris"]'
-STEPS = 'service = "mpps"\nto = ["ris"]'
-
-
-def notices(ris: RIS) -> list[Heard]:
-    return [one for one in ris.heard if one.command.affected_sop_class_uid == INSTANCE_AVAILABILITY]
 
 
 def told(one: Heard) -> dict[str, tuple[str, str]]:
@@ -59,42 +43,18 @@ def _values(tree: DataSet, tag: int) -> str:
     return value.decode().strip()
 
 
-async def store(router: RunningRouter, uids: Sequence[str]) -> None:
-    async with Modality.connected(router.port) as modality:
-        await modality.associate((CT, (IMPLICIT,)))
-        for uid in uids:
-            assert (await modality.store(store_rq(uid), data_set(uid))).status == Status.SUCCESS
-
-
 async def end(router: RunningRouter, uids: Sequence[str], status: str = "COMPLETED") -> None:
     async with Scanner.connected(router.port) as scanner:
         assert (await scanner.create(UID, in_progress())).status == Status.SUCCESS
         assert (await scanner.set(UID, completed(uids, status=status))).status == Status.SUCCESS
 
 
-async def heard(ris: RIS, count: int) -> list[Heard]:
-    """Wait until the RIS has heard of so many notifications."""
-    with trio.fail_after(20):
-        while len(notices(ris)) < count:  # noqa: ASYNC110 (another actor's state)
-            await trio.sleep(0.01)
-    return notices(ris)
-
-
-@asynccontextmanager
-async def house(folder: Path, *routes: str, pacs: Archive | None = None) -> AsyncIterator[tuple[RunningRouter, RIS]]:
-    """A router between a PACS and a RIS."""
-    async with (pacs or Archive()).serving() as archive, RIS().serving() as ris:
-        config = hub(folder, *(routes or (STORE, STEPS, INFORM)), pacs=archive.port, ris=ris.port)
-        async with running_router(config) as router:
-            yield router, ris
-
-
 async def test_a_step_whose_images_came_first_is_told_of_when_it_ends(tmp_path: Path) -> None:
-    async with house(tmp_path) as (router, ris):
-        await store(router, ["1.2.3.1", "1.2.3.2"])
+    async with availability_router(tmp_path) as (router, ris):
+        await store_instances(router, ["1.2.3.1", "1.2.3.2"])
         await router.until("pacs", delivered=2)
         await end(router, ["1.2.3.1", "1.2.3.2"])
-        (notice,) = await heard(ris, 1)
+        (notice,) = await until_notified(ris, 1)
         await router.until("ris", delivered=3)
     tree = read(notice.data, notice.transfer_syntax)
     assert told(notice) == {"1.2.3.1": ("ONLINE", "PACS"), "1.2.3.2": ("ONLINE", "PACS")}
@@ -113,22 +73,22 @@ async def test_the_retrieve_ae_of_the_archives_is_told_once(tmp_path: Path) -> N
             name: evolve(peer, retrieve_ae="PACS_QR") if name != "ris" else peer for name, peer in config.peers.items()
         }
         async with running_router(evolve(config, peers=peers)) as router:
-            await store(router, ["1.2.3.1"])
+            await store_instances(router, ["1.2.3.1"])
             await end(router, ["1.2.3.1"])
-            (notice,) = await heard(ris, 1)
+            (notice,) = await until_notified(ris, 1)
     assert told(notice) == {"1.2.3.1": ("ONLINE", "PACS_QR")}
 
 
 async def test_a_step_whose_images_come_later_is_told_of_when_the_last_is_delivered(tmp_path: Path) -> None:
-    async with house(tmp_path) as (router, ris):
+    async with availability_router(tmp_path) as (router, ris):
         await end(router, ["1.2.3.1", "1.2.3.2"])
-        await store(router, ["1.2.3.1"])
+        await store_instances(router, ["1.2.3.1"])
         await router.until("pacs", delivered=1)
-        await store(router, ["1.2.3.9"])
+        await store_instances(router, ["1.2.3.9"])
         await router.until("pacs", delivered=2)
         assert notices(ris) == []
-        await store(router, ["1.2.3.2"])
-        (notice,) = await heard(ris, 1)
+        await store_instances(router, ["1.2.3.2"])
+        (notice,) = await until_notified(ris, 1)
     assert set(told(notice)) == {"1.2.3.1", "1.2.3.2"}
 
 
@@ -146,45 +106,45 @@ async def test_all_archives_of_an_instance_must_have_it_and_are_named(tmp_path: 
             ris=ris.port,
         )
         async with running_router(config) as router:
-            await store(router, ["1.2.3.1"])
+            await store_instances(router, ["1.2.3.1"])
             await end(router, ["1.2.3.1"])
             await router.until("pacs", delivered=1)
             assert notices(ris) == []
             async with Archive(port=port).serving():
-                (notice,) = await heard(ris, 1)
+                (notice,) = await until_notified(ris, 1)
     assert told(notice) == {"1.2.3.1": ("ONLINE", "PACS\\VNA")}
 
 
 async def test_what_is_there_when_patience_ends_is_told_of_and_the_rest_when_it_comes(tmp_path: Path) -> None:
     inform = f'{INFORM}\npatience = "200ms"'
-    async with house(tmp_path, STORE, STEPS, inform) as (router, ris):
-        await store(router, ["1.2.3.1"])
+    async with availability_router(tmp_path, STORE, STEPS, inform) as (router, ris):
+        await store_instances(router, ["1.2.3.1"])
         await end(router, ["1.2.3.1", "1.2.3.2"])
-        (partial,) = await heard(ris, 1)
+        (partial,) = await until_notified(ris, 1)
         assert told(partial) == {"1.2.3.1": ("ONLINE", "PACS")}
-        await store(router, ["1.2.3.2"])
-        whole = (await heard(ris, 2))[1]
+        await store_instances(router, ["1.2.3.2"])
+        whole = (await until_notified(ris, 2))[1]
     assert set(told(whole)) == {"1.2.3.1", "1.2.3.2"}
     assert partial.uid != whole.uid
 
 
 async def test_what_is_missing_is_told_of_as_unavailable_where_the_route_says_so(tmp_path: Path) -> None:
     inform = f'{INFORM}\npatience = "200ms"\nmissing = "unavailable"'
-    async with house(tmp_path, STORE, STEPS, inform) as (router, ris):
-        await store(router, ["1.2.3.1"])
+    async with availability_router(tmp_path, STORE, STEPS, inform) as (router, ris):
+        await store_instances(router, ["1.2.3.1"])
         await end(router, ["1.2.3.1", "1.2.3.2"])
-        (notice,) = await heard(ris, 1)
+        (notice,) = await until_notified(ris, 1)
     assert told(notice) == {"1.2.3.1": ("ONLINE", "PACS"), "1.2.3.2": ("UNAVAILABLE", "PACS")}
 
 
 async def test_a_discontinued_step_is_told_of_if_it_has_instances(tmp_path: Path) -> None:
-    async with house(tmp_path) as (router, ris):
-        await store(router, ["1.2.3.1"])
+    async with availability_router(tmp_path) as (router, ris):
+        await store_instances(router, ["1.2.3.1"])
         async with Scanner.connected(router.port) as scanner:
             await scanner.create("1.2.4", in_progress())
             await scanner.set("1.2.4", completed([], status="DISCONTINUED"))
         await end(router, ["1.2.3.1"], "DISCONTINUED")
-        (notice,) = await heard(ris, 1)
+        (notice,) = await until_notified(ris, 1)
         await router.until("ris", delivered=5)
     assert told(notice) == {"1.2.3.1": ("ONLINE", "PACS")}
 
@@ -195,17 +155,17 @@ async def test_what_is_owed_is_found_again_after_a_restart(tmp_path: Path) -> No
         async with running_router(config) as router:
             await end(router, ["1.2.3.1"])
         async with running_router(config) as router:
-            await store(router, ["1.2.3.1"])
-            (notice,) = await heard(ris, 1)
+            await store_instances(router, ["1.2.3.1"])
+            (notice,) = await until_notified(ris, 1)
     assert told(notice) == {"1.2.3.1": ("ONLINE", "PACS")}
 
 
 async def test_a_step_is_told_of_once(tmp_path: Path) -> None:
-    async with house(tmp_path) as (router, ris):
-        await store(router, ["1.2.3.1"])
+    async with availability_router(tmp_path) as (router, ris):
+        await store_instances(router, ["1.2.3.1"])
         await end(router, ["1.2.3.1"])
-        await heard(ris, 1)
-        await store(router, ["1.2.3.1"])
+        await until_notified(ris, 1)
+        await store_instances(router, ["1.2.3.1"])
         await router.until("pacs", delivered=2)
         async with Scanner.connected(router.port) as scanner:
             await scanner.set(UID, completed(["1.2.3.1"]))

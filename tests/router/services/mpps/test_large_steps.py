@@ -13,13 +13,12 @@ from router.concurrency import AT_ONCE
 from router.dicom import dataset as data_sets
 from router.dimse import Command, CommandField, Status
 from router.services.mpps.attributes import MPPS_RETRIEVE
-from tests.router.services.commitment.test_scp import house as commitment_house
-from tests.router.services.mpps.test_availability import heard, house, store
-from tests.router.services.mpps.test_scp import UID
-from tests.router.services.mpps.test_steps_command import asked
+from tests.support.command_line import json_output
+from tests.support.commitment import commitment_router
 from tests.support.commitment_peers import ask, instances
 from tests.support.harness import running_router
-from tests.support.mpps_messages import completed, in_progress, progress, series
+from tests.support.mpps import availability_router, store_instances, until_notified
+from tests.support.mpps_messages import UID, completed, in_progress, progress, series
 from tests.support.mpps_peers import RIS, Scanner, hub
 
 MANY = 1000
@@ -89,9 +88,9 @@ async def test_a_large_step_is_taken_repeated_changed_and_given_in_worker_thread
             assert await retrieve(viewer) == Status.SUCCESS
             assert await retrieve(viewer, PERFORMED) == Status.SUCCESS
         admin = router.options
-        (one,) = (await asked("steps", "list", "--phi", *admin))["steps"]
+        (one,) = (await json_output("steps", "list", "--phi", *admin))["steps"]
         assert one["patient_id"] == "P1"
-        assert len((await asked("steps", "show", UID, *admin))["references"]) == MANY
+        assert len((await json_output("steps", "show", UID, *admin))["references"]) == MANY
 
 
 @pytest.mark.usefixtures("in_the_loop")
@@ -111,19 +110,19 @@ async def test_a_large_step_is_replayed_from_a_worker_thread(tmp_path: Path) -> 
 @pytest.mark.usefixtures("in_the_loop")
 async def test_many_available_instances_are_told_of_from_a_worker_thread(tmp_path: Path) -> None:
     uids = [f"1.2.3.{number}" for number in range(MANY)]
-    async with house(tmp_path) as (router, ris):
-        await store(router, uids)
+    async with availability_router(tmp_path) as (router, ris):
+        await store_instances(router, uids)
         async with Scanner.connected(router.port) as scanner:
             assert (await scanner.create(UID, in_progress())).status == Status.SUCCESS
             assert (await scanner.set(UID, completed(uids))).status == Status.SUCCESS
-        (notice,) = await heard(ris, 1)
+        (notice,) = await until_notified(ris, 1)
     assert len(notice.data) > AT_ONCE
 
 
 @pytest.mark.usefixtures("in_the_loop")
 async def test_a_commitment_of_many_instances_is_asked_and_reported_in_worker_threads(tmp_path: Path) -> None:
     references = instances(MANY)
-    async with commitment_house(tmp_path) as (running, _, modality):
+    async with commitment_router(tmp_path) as (running, _, modality):
         assert await ask(running.port, references) == 0
         (report,) = await modality.reports()
         assert len(report.words) == MANY

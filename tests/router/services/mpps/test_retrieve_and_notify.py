@@ -6,24 +6,13 @@ import pytest
 
 from pdu import AssociateRJ, AssociateRQ
 from router.dicom.dataset import EXPLICIT_LE, IMPLICIT_LE, TRANSFER_SYNTAXES, read, text
-from router.dimse import Command, CommandField, Response, Status
+from router.dimse import Status
 from router.services.mpps import attributes as content
 from router.services.mpps.attributes import MPPS_NOTIFICATION, MPPS_RETRIEVE, references
-from tests.router.services.mpps.test_scp import UID, perform
 from tests.support.harness import running_router
-from tests.support.mpps_messages import completed, in_progress, progress, tree
+from tests.support.mpps import get, perform
+from tests.support.mpps_messages import UID, completed, in_progress, progress, tree
 from tests.support.mpps_peers import RIS, Scanner, hub
-
-
-async def get(scanner: Scanner, uid: str, *tags: int) -> Response:
-    command = Command(
-        field=CommandField.N_GET_RQ,
-        message_id=1,
-        requested_sop_class_uid=MPPS_RETRIEVE,
-        requested_sop_instance_uid=uid,
-        attribute_identifier_list=tags or None,
-    )
-    return await scanner.say(command)
 
 
 @pytest.mark.parametrize("transfer_syntax", TRANSFER_SYNTAXES)

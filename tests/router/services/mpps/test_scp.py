@@ -10,18 +10,9 @@ from router.dicom.dataset import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from router.dimse import Status
 from router.spool import Selection
 from tests.support.harness import RunningRouter, eventually, running_router
-from tests.support.mpps_messages import completed, encoded, in_progress, progress
+from tests.support.mpps import WHOLE, perform
+from tests.support.mpps_messages import UID, completed, encoded, in_progress, progress
 from tests.support.mpps_peers import RIS, Scanner, hub
-
-UID = "1.2.826.0.1.3680043.8.498.4711"
-WHOLE = [("N-CREATE-RQ", "IN PROGRESS", 0), ("N-SET-RQ", "", 0), ("N-SET-RQ", "COMPLETED", 0)]
-
-
-async def perform(scanner: Scanner, uid: str = UID) -> None:
-    """A step from its beginning to its end."""
-    assert (await scanner.create(uid, in_progress())).status == Status.SUCCESS
-    assert (await scanner.set(uid, progress("on the way"))).status == Status.SUCCESS
-    assert (await scanner.set(uid, completed())).status == Status.SUCCESS
 
 
 async def held(router: RunningRouter) -> list[str]:

@@ -13,10 +13,9 @@ from structlog.testing import capture_logs
 
 from router.dimse import Status
 from router.services.mpps.intake import NotDiscarded
-from tests.router.services.mpps.test_scp import UID
-from tests.router.services.mpps.test_steps_command import asked, command
+from tests.support.command_line import command, json_output
 from tests.support.harness import RunningRouter, eventually, running_router
-from tests.support.mpps_messages import completed, in_progress
+from tests.support.mpps_messages import UID, completed, in_progress
 from tests.support.mpps_peers import RIS, Scanner, hub
 
 OTHER, THIRD = f"{UID}.1", f"{UID}.2"
@@ -44,7 +43,7 @@ async def discard(router: RunningRouter, *uids: str, exit_code: int = 0) -> Any:
 
 async def stale(router: RunningRouter, age: str) -> list[str]:
     await quiet(router)
-    page = await asked("steps", "list", "--stale", age, *router.options)
+    page = await json_output("steps", "list", "--stale", age, *router.options)
     return [step["uid"] for step in page["steps"]]
 
 
@@ -57,7 +56,7 @@ async def test_a_step_in_progress_is_never_forgotten_for_its_age(tmp_path: Path)
 
         async def forgotten() -> bool:
             await router.router._mpps._forget()
-            return len((await asked("steps", "list", *router.options))["steps"]) == 1
+            return len((await json_output("steps", "list", *router.options))["steps"]) == 1
 
         await eventually(forgotten)
         assert (await scanner.set(OTHER, completed(status="DISCONTINUED"))).status == Status.NO_SUCH_SOP_INSTANCE
@@ -83,8 +82,8 @@ async def test_a_stopped_router_tells_of_its_stale_steps(tmp_path: Path) -> None
     path = tmp_path / "router.toml"
     path.write_text('[router]\nspool = "spool"\n[admin]\nlisten = "127.0.0.1:0"\n')
     at = ("--config", str(path))
-    assert [one["uid"] for one in (await asked("steps", "list", "--stale", "0s", *at))["steps"]] == [UID]
-    assert (await asked("status", *at))["steps"] == {"in_progress": 1, "stale": 0}
+    assert [one["uid"] for one in (await json_output("steps", "list", "--stale", "0s", *at))["steps"]] == [UID]
+    assert (await json_output("status", *at))["steps"] == {"in_progress": 1, "stale": 0}
 
 
 @pytest.mark.parametrize("arguments", [("--stale", "soon"), ("--stale", "1h", "--stage", "completed")])
@@ -145,7 +144,7 @@ async def test_only_a_step_in_progress_can_be_discarded(tmp_path: Path) -> None:
             assert (await scanner.create(uid, in_progress())).status == Status.SUCCESS
         assert (await scanner.set(OTHER, completed())).status == Status.SUCCESS
         answer = await discard(router, UID, OTHER, "1.2.3", exit_code=1)
-        left = await asked("steps", "list", *router.options)
+        left = await json_output("steps", "list", *router.options)
     assert answer["discarded"] == [UID]
     assert answer["refused"].keys() == {OTHER, "1.2.3"}
     assert [step["uid"] for step in left["steps"]] == [OTHER]

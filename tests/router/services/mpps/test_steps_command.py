@@ -1,39 +1,20 @@
 """`steps list` and `steps show`, of a running router and of one that has stopped."""
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import structlog
-import trio
-from click.testing import CliRunner, Result
 from structlog.testing import capture_logs
 
-from router.cli import main
 from router.dimse import Status
-from tests.router.services.mpps.test_availability import store
-from tests.router.services.mpps.test_scp import UID
+from tests.support.command_line import command, json_output
 from tests.support.harness import Archive, RunningRouter, running_router
-from tests.support.mpps_messages import completed, encoded, in_progress, progress
+from tests.support.mpps import store_instances
+from tests.support.mpps_messages import UID, completed, encoded, in_progress, progress
 from tests.support.mpps_peers import RIS, Scanner, hub
 
 PHI = ("Doe", "P1", "A4711")
-
-
-async def command(*arguments: str) -> Result:
-    try:
-        return await trio.to_thread.run_sync(partial(CliRunner().invoke, main, arguments))
-    finally:
-        structlog.reset_defaults()  # a command sets up the log for its own process
-
-
-async def asked(*arguments: str) -> Any:
-    result = await command(*arguments, "--json")
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
 
 
 @asynccontextmanager
@@ -50,7 +31,7 @@ async def a_step(folder: Path) -> AsyncIterator[RunningRouter]:
             ris=ris.port,
         )
         async with running_router(config) as router:
-            await store(router, ["1.2.3.1"])
+            await store_instances(router, ["1.2.3.1"])
             async with Scanner.connected(router.port) as scanner:
                 await scanner.create(UID, in_progress())
                 await scanner.create("1.2.3", in_progress("2", modality="MR"))
@@ -78,8 +59,8 @@ def judge(page: Any, step: Any) -> None:
 async def test_a_running_router_tells_of_its_steps(tmp_path: Path) -> None:
     async with a_step(tmp_path) as router:
         admin = router.options
-        judge(await asked("steps", "list", *admin), await asked("steps", "show", UID, *admin))
-        begun = await asked("steps", "list", "--stage", "in-progress", *admin)
+        judge(await json_output("steps", "list", *admin), await json_output("steps", "show", UID, *admin))
+        begun = await json_output("steps", "list", "--stage", "in-progress", *admin)
         unknown = await command("steps", "show", "1.2.3.4", *admin)
     assert [one["uid"] for one in begun["steps"]] == ["1.2.3"]
     assert unknown.exit_code == 1
@@ -92,7 +73,7 @@ async def test_a_stopped_router_tells_the_same_from_what_it_left(tmp_path: Path)
     file = tmp_path / "router.toml"
     file.write_text('[router]\nspool = "spool"\n[admin]\nlisten = "127.0.0.1:1"\n')
     option = ("--config", str(file))
-    judge(await asked("steps", "list", *option), await asked("steps", "show", UID, *option))
+    judge(await json_output("steps", "list", *option), await json_output("steps", "show", UID, *option))
 
 
 async def test_queue_show_has_the_messages_that_wait_for_one_another_together(tmp_path: Path) -> None:
@@ -103,7 +84,7 @@ async def test_queue_show_has_the_messages_that_wait_for_one_another_together(tm
                 await scanner.create(UID, in_progress())
                 await scanner.set(UID, completed())
             await router.until("ris", held=1, waiting=1)
-            shown = await asked("queue", "show", "1", *router.options)
+            shown = await json_output("queue", "show", "1", *router.options)
             words = (await command("queue", "show", "1", *router.options)).stdout
     assert [(one["kind"], one["state"]) for one in shown["deliveries"] + shown["together"]] == [
         ("N-CREATE-RQ", "held"),
@@ -141,5 +122,5 @@ async def test_a_sequence_in_the_place_of_the_character_set_hides_no_step(tmp_pa
             await scanner.tell(scanner.set_command(UID), nested)
             assert (await scanner.hear()).status == Status.SUCCESS
         await router.until("ris", delivered=2)  # their log lines would stand in the command's output
-        page = await asked("steps", "list", "--phi", *router.options)
+        page = await json_output("steps", "list", "--phi", *router.options)
     assert [one["uid"] for one in page["steps"]] == [UID]

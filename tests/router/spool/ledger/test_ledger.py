@@ -15,9 +15,9 @@ from router.spool.disk.counters import Counters
 from router.spool.ledger.ledger import Finished, Ledger, LedgerEntry, SettledDelivery
 from router.spool.ledger.queries import totals
 from router.spool.ledger.schema import HELD, STATES, WAITING
-from router.spool.values import Place
-from tests.router.spool.driver import PATH, envelope
+from tests.router.spool.driver import PATH
 from tests.router.spool.power_cut import FragileFiles
+from tests.support.spool import ledger_entry
 
 DESTINATIONS = ("pacs", "vna")
 UNFINISHED = (WAITING, HELD)
@@ -41,15 +41,6 @@ def ledger() -> Iterator[Ledger]:
         yield opened
     finally:
         opened.close()
-
-
-def entry(message_id: int, destinations: tuple[str, ...] = ("pacs",), key: str = "", uid: str = "1.2.3") -> LedgerEntry:
-    """Every fourth has a file of its own."""
-    file = f"{message_id:032x}" if message_id % 4 == 0 else ""
-    place = Place(
-        segment=1 + message_id // 30, offset=message_id, length=100, data_length=10, data_crc=message_id, file=file
-    )
-    return LedgerEntry(message_id=message_id, place=place, envelope=envelope(uid, destinations, key=key), born=0.0)
 
 
 @define
@@ -84,7 +75,7 @@ def test_many_at_once_come_to_the_same_as_one_after_the_other(
     messages: list[tuple[tuple[str, ...], bool]], turns: list[list[SettledDelivery]]
 ) -> None:
     entries = [
-        entry(number, destinations, "lane" if laned else "")
+        ledger_entry(number, destinations, "lane" if laned else "")
         for number, (destinations, laned) in enumerate(messages, start=1)
     ]
     model = Model(entries)
@@ -123,7 +114,9 @@ def test_many_at_once_come_to_the_same_as_one_after_the_other(
 def test_a_held_delivery_that_is_delivered_after_all_frees_its_lane() -> None:
     with ledger() as real:
         with real.transaction():
-            real.add([entry(number, DESTINATIONS, key) for number, key in enumerate(["a", "b", "", "c"], start=1)])
+            real.add(
+                [ledger_entry(number, DESTINATIONS, key) for number, key in enumerate(["a", "b", "", "c"], start=1)]
+            )
             real.settle([told(number, Result.HELD) for number in (1, 2, 3)])
         with real.transaction():
             _, freed = real.settle([told(number, Result.DELIVERED) for number in (1, 2, 3, 4)])
@@ -140,8 +133,8 @@ def test_an_instance_is_found_however_many_others_there_are_and_however_often_it
     uids = [f"1.2.{number}" for number in range(150)]
     with ledger() as real:
         with real.transaction():
-            real.add([entry(number, uid=uid) for number, uid in enumerate(uids, start=1)])
-            real.add([entry(number, uid="1.2.0") for number in range(151, 351)])
+            real.add([ledger_entry(number, uid=uid) for number, uid in enumerate(uids, start=1)])
+            real.add([ledger_entry(number, uid="1.2.0") for number in range(151, 351)])
             real.settle([told(2, Result.DELIVERED)])
         found = real.unfinished_of(["9.9", *uids], "C-STORE-RQ")
         assert real.unfinished_of(uids, "N-SET-RQ") == real.unfinished_of([], "C-STORE-RQ") == {}
@@ -163,7 +156,9 @@ def test_every_statement_is_one_that_sqlite_has_compiled_before() -> None:
         real.execute = noted
         next_id = 1
         for count in range(1, 130):
-            entries = [entry(next_id + number, DESTINATIONS, uid=f"1.{next_id + number}") for number in range(count)]
+            entries = [
+                ledger_entry(next_id + number, DESTINATIONS, uid=f"1.{next_id + number}") for number in range(count)
+            ]
             next_id += count
             with real.transaction():
                 real.unfinished_of([one.envelope.sop_instance_uid for one in entries], "C-STORE-RQ")

@@ -17,8 +17,8 @@ from router.spool.ledger.schema import SCHEMA_VERSION
 from router.spool.offline import read_only
 from router.spool.values import Selection, Totals
 from tests.router.spool.driver import PATH, SETTINGS, delivered, held
-from tests.router.spool.ledger.test_ledger import entry
 from tests.router.spool.power_cut import FragileFiles, PowerCut
+from tests.support.spool import ledger_entry
 
 SCHEMA_2 = """
 CREATE TABLE facts (next_id INTEGER NOT NULL, synced INTEGER NOT NULL, clock REAL NOT NULL);
@@ -108,7 +108,7 @@ def test_a_ledger_that_was_brought_up_to_date_works_on_and_opens_again(tmp_path:
     path = old(tmp_path)
     ledger = Ledger.open(REAL, path, Counters())
     with ledger.transaction():
-        ledger.add([entry(5, ("pacs", "vna"))])
+        ledger.add([ledger_entry(5, ("pacs", "vna"))])
         ledger.settle(
             [
                 SettledDelivery(message_id=1, destination="pacs", result=delivered()),

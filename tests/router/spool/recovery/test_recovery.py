@@ -12,6 +12,7 @@ from router.spool.disk.filesystem import REAL
 from router.spool.ledger.queries import list_rows
 from tests.router.spool.driver import SETTINGS, Driver, content, delivered, envelope, held
 from tests.router.spool.power_cut import FragileFiles
+from tests.support.spool import flip, remove_ledger, segment
 
 
 def three(driver: Driver) -> list[bytes]:
@@ -24,21 +25,6 @@ def three(driver: Driver) -> list[bytes]:
 
 def reopen(path: Path, settings: SpoolSettings = SETTINGS) -> Driver:
     return Driver(REAL, settings, path)
-
-
-def segment(path: Path, number: int = 1) -> Path:
-    return path / "segments" / f"{number:08d}"
-
-
-def flip(path: Path, at: int) -> None:
-    data = bytearray(path.read_bytes())
-    data[at] ^= 0x10
-    path.write_bytes(data)
-
-
-def remove_ledger(path: Path) -> None:
-    for file in path.glob("ledger.sqlite*"):
-        file.unlink()
 
 
 def test_nothing_is_scanned_after_a_clean_stop(tmp_path: Path) -> None:
