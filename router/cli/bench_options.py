@@ -1,4 +1,4 @@
-"""What the commands of `bench` are told: the load, the sink's behaviour, and where the figures go."""
+"""The options of `bench`: the load, the behaviour of the sink, and where to write the figures."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -21,16 +21,17 @@ from router.tools.bench import (
     Load,
     Mixture,
     Template,
-    made,
+    ct_template,
+    file_template,
     read_mixture,
-    template_of_file,
 )
 from router.tools.send import examine, find
 
 MIX: Final = "mix:"
 _DURATION: Final = 10.0
-"""Seconds of a load that nobody has given an end."""
+"""Seconds of a load without --objects and --duration."""
 _MOST_CONTEXTS: Final = 128
+"""Presentation contexts of an association (PS3.8 9.3.2.2)."""
 
 Command = Callable[..., Any]
 
@@ -45,7 +46,7 @@ def _quantity(read: Callable[[object], Any], ctx: click.Context, parameter: clic
 def _hexadecimal(value: object) -> int:
     status = int(str(value).rstrip("Hh"), 16)
     if not 0 <= status <= 0xFFFF:
-        raise ValueError("a status has four hexadecimal digits")
+        raise ValueError("expected four hexadecimal digits, such as A700")
     return status
 
 
@@ -56,54 +57,58 @@ _status_of = partial(_quantity, _hexadecimal)
 _LOAD: Final = (
     click.option(
         "--size", metavar="SIZE", default="525KB", show_default=True, callback=_size_of,
-        help='Bytes of an object, such as 12KB; or mix:FILE, whose lines are "WEIGHT SIZE".',
+        help='Size of an object, such as 12KB; or mix:FILE, a file with lines "WEIGHT SIZE".',
     ),
     click.option(
         "--files", multiple=True, metavar="PATH", type=click.Path(exists=True, path_type=Path),
-        help="Send these files and folders instead, under UIDs of the run's own; may be repeated.",
+        help="Send these files and folders instead, under new SOP Instance UIDs; may be repeated.",
     ),
-    click.option("--objects", type=click.IntRange(1), help="How many to send, all associations together."),
+    click.option("--objects", type=click.IntRange(1), help="Number of objects to send, over all associations."),
     click.option(
         "--duration", metavar="TIME", callback=seconds_of,
-        help=f"How long to send, such as 30s. [default: {_DURATION:g}s without --objects]",
+        help=f"Time to send for, such as 30s. [default: {_DURATION:g}s without --objects]",
     ),
-    click.option("--associations", type=click.IntRange(1, 10_000), default=1, show_default=True),
+    click.option(
+        "--associations", type=click.IntRange(1, 10_000), default=1, show_default=True,
+        help="Associations to send over at the same time.",
+    ),
     click.option(
         "--rate", type=click.FloatRange(0, min_open=True),
-        help="Objects/s, whether or not the peer keeps up; latency then counts from the moment an object was due.",
+        help="Objects/s to send, whether or not the peer keeps up; latency then counts from when an object was due.",
     ),
     click.option(
         "--window", type=click.IntRange(1, 65535), default=1, show_default=True,
-        help="Outstanding requests to propose (asynchronous operations window).",
+        help="Outstanding requests to propose for each association (asynchronous operations window).",
     ),
-    click.option("--nagle", is_flag=True, help="Leave Nagle's algorithm on, and write PDU by PDU, as modalities do."),
+    click.option("--nagle", is_flag=True, help="Leave Nagle's algorithm on and write PDU by PDU, as modalities do."),
 )  # fmt: skip
 _SINK: Final = (
-    click.option("--delay", metavar="TIME", default="0s", callback=seconds_of, help="Wait before each answer."),
-    click.option("--status", metavar="HEX", default="0000", callback=_status_of, help="Answer this, such as A700."),
+    click.option("--delay", metavar="TIME", default="0s", callback=seconds_of, help="Wait before each response."),
+    click.option("--status", metavar="HEX", default="0000", callback=_status_of, help="Respond with this status."),
     click.option(
-        "--abort-every", type=click.IntRange(1), help="Abort the association on every so many objects, unanswered."
+        "--abort-every", type=click.IntRange(1), metavar="N",
+        help="Abort the association instead of responding to every N-th object."
     ),
     click.option(
         "--store", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
-        help="Write what comes to files (PS3.10), without a sync.",
+        help="Write objects to files (PS3.10) in this folder, without a sync.",
     ),
-    click.option("--discard", is_flag=True, help="Keep nothing of what comes: the default."),
-    click.option("--sink-window", type=click.IntRange(1), help="Grant no more outstanding requests than these."),
+    click.option("--discard", is_flag=True, help="Write nothing to files: the default."),
+    click.option("--sink-window", type=click.IntRange(1), help="Grant at most this many outstanding requests."),
 )  # fmt: skip
 json_option: Final = click.option(
     "--json", "json_path", metavar="FILE", type=click.Path(path_type=Path, allow_dash=True, dir_okay=False),
-    help="Write the figures here as JSON; - is standard output, which then has nothing else.",
+    help="Write the figures to this file as JSON; - is standard output, without other output.",
 )  # fmt: skip
 
 
 def load_options(command: Command) -> Command:
-    """Give a command the options of the load; `load` makes it of them."""
+    """Add the options of the load to a command; `generator` reads them."""
     return _with(command, _LOAD)
 
 
 def sink_options(command: Command) -> Command:
-    """Give a command the options of the sink; `behaviour` makes its behaviour of them."""
+    """Add the options of the sink to a command; `behaviour` reads them."""
     return _with(command, _SINK)
 
 
@@ -114,7 +119,7 @@ def _with(command: Command, options: Iterable[Callable[[Command], Command]]) -> 
 
 
 def generator(target: RemoteAE, options: dict[str, Any], timeouts: Any) -> Generator:
-    """The generator that the options ask for; takes them out of `options`."""
+    """Return the generator that the options ask for, and remove them from `options`."""
     objects, seconds = options.pop("objects"), options.pop("duration")
     if objects is None and seconds is None:
         seconds = _DURATION
@@ -134,10 +139,10 @@ def _mixture(size: int | str, files: Sequence[Path]) -> Mixture:
         if files:
             return Mixture(tuple(_templates(files)))
         if isinstance(size, int):
-            return Mixture((made(size),))
+            return Mixture((ct_template(size),))
         path = Path(size.removeprefix(MIX))
         parts = read_mixture(path.read_text("utf-8"), quantities.size)
-        return Mixture(tuple(made(each) for _, each in parts), tuple(weight for weight, _ in parts))
+        return Mixture(tuple(ct_template(each) for _, each in parts), tuple(weight for weight, _ in parts))
     except BenchError as error:
         raise CommandError(str(error)) from None
     except (OSError, UnicodeDecodeError) as error:
@@ -145,12 +150,16 @@ def _mixture(size: int | str, files: Sequence[Path]) -> Mixture:
 
 
 def _templates(paths: Sequence[Path]) -> list[Template]:
-    """Of all files that can be sent under another UID; which cannot, and why, is an error where it was named."""
-    templates, pairs = [], set()
+    """Return templates of all files that can be sent under another UID.
+
+    Raises:
+        BenchError: a file that was named itself, not by its folder, cannot be; or none of the files can.
+    """
+    templates, syntaxes = [], set()
     for found in find(paths):
         try:
             instance = examine(found.path)
-            template = template_of_file(
+            template = file_template(
                 found.path,
                 offset=instance.offset,
                 sop_class_uid=instance.sop_class_uid,
@@ -162,19 +171,19 @@ def _templates(paths: Sequence[Path]) -> list[Template]:
                 raise BenchError(f"{found.path}: {error}") from None
             continue
         templates.append(template)
-        pairs.add(template.pair)
+        syntaxes.add(template.syntaxes)
     if not templates:
         raise BenchError("none of the files can be sent")
-    if len(pairs) > _MOST_CONTEXTS:
-        raise BenchError(f"{len(pairs)} kinds of objects do not fit into one association, which has room for 128")
+    if len(syntaxes) > _MOST_CONTEXTS:
+        raise BenchError(f"{len(syntaxes)} kinds of objects do not fit into one association of at most 128")
     return templates
 
 
 def behaviour(options: dict[str, Any]) -> Behaviour:
-    """The sink's behaviour that the options ask for; takes them out of `options`."""
+    """Return the sink behaviour that the options ask for, and remove them from `options`."""
     store, discard = options.pop("store"), options.pop("discard")
     if store and discard:
-        raise click.UsageError("--store and --discard cannot both be")
+        raise click.UsageError("--store and --discard exclude each other")
     if store:
         store.mkdir(parents=True, exist_ok=True)
     return Behaviour(
@@ -186,16 +195,16 @@ def behaviour(options: dict[str, Any]) -> Behaviour:
     )
 
 
-def written_again(behaviour: Behaviour) -> list[str]:
-    """The options that make a sink behave so."""
-    words = ["--status", f"{behaviour.status:04X}", "--delay", f"{behaviour.delay:.6f}s"]
-    words += ["--abort-every", str(behaviour.abort_every)] if behaviour.abort_every else []
-    words += ["--store", str(behaviour.store)] if behaviour.store else []
-    return words + (["--sink-window", str(behaviour.window)] if behaviour.window else [])
+def sink_arguments(behaviour: Behaviour) -> list[str]:
+    """Return the command line options for a sink of this behaviour."""
+    arguments = ["--status", f"{behaviour.status:04X}", "--delay", f"{behaviour.delay:.6f}s"]
+    arguments += ["--abort-every", str(behaviour.abort_every)] if behaviour.abort_every else []
+    arguments += ["--store", str(behaviour.store)] if behaviour.store else []
+    return arguments + (["--sink-window", str(behaviour.window)] if behaviour.window else [])
 
 
-def put(figures: dict[str, Any], lines: Sequence[str], json_path: Path | None) -> None:
-    """The figures to the file, if there is one, and the lines to the person, unless the file is standard output."""
+def write_figures(figures: dict[str, Any], lines: Sequence[str], json_path: Path | None) -> None:
+    """Write the figures to the file, if one was given, and print the lines unless the file is standard output."""
     if json_path == Path("-"):
         say_json(figures)
         return

@@ -35,13 +35,13 @@ async def test_a_dead_destination_costs_the_live_one_nothing_and_has_all_when_it
             async with router.running():
                 await flood(router)
                 with trio.fail_after(PATIENCE):
-                    await live.holds(COUNT)
+                    await live.wait_for_arrivals(COUNT)
                 assert accounted(await router.totals()) == {"live": (0, COUNT), "dead": (COUNT, 0)}
 
                 grave.close()
                 async with Sink("DEAD", port=dead.port).serving() as returned:
                     with trio.fail_after(PATIENCE):
-                        await returned.holds(COUNT)
+                        await returned.wait_for_arrivals(COUNT)
                     assert accounted(await router.settled(PATIENCE)) == {"live": (0, COUNT), "dead": (0, COUNT)}
     for archive in (live, returned):
         assert set(Counter(one.sop_instance_uid for one in archive.arrivals).values()) == {1}

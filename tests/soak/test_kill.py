@@ -25,7 +25,7 @@ PATIENCE = 60.0
 async def test_what_was_acknowledged_is_delivered_however_often_the_router_is_killed(
     kills: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    archives = {name: Sink(name.upper(), behaviour=Behaviour(checks=True)) for name in ("one", "two")}
+    archives = {name: Sink(name.upper(), behaviour=Behaviour(crc=True)) for name in ("one", "two")}
     async with archives["one"].serving(), archives["two"].serving():
         content = configuration(
             archives,

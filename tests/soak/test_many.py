@@ -49,7 +49,7 @@ def descriptors() -> Iterator[None]:
 async def test_so_many_associations_as_allowed_are_served_and_one_more_is_told_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async with Sink(behaviour=Behaviour(checks=True)).serving() as archive:
+    async with Sink(behaviour=Behaviour(crc=True)).serving() as archive:
         limits = {"associations": ASSOCIATIONS, "associations_per_peer": ASSOCIATIONS}
         router = FragileRouter(RouterProcess(tmp_path / "router", configuration({"archive": archive}, limits=limits)))
         async with router.running():
@@ -69,7 +69,7 @@ async def test_so_many_associations_as_allowed_are_served_and_one_more_is_told_s
                         nursery.start_soon(store, association, ct(SMALL))
                 after = memory_of(router.process.pid)["VmRSS"]
             with trio.fail_after(120):
-                await archive.holds(ASSOCIATIONS)
+                await archive.wait_for_arrivals(ASSOCIATIONS)
     assert len({one.sop_instance_uid for one in archive.arrivals}) == ASSOCIATIONS
     with capsys.disabled():
         print(
@@ -81,7 +81,7 @@ async def test_so_many_associations_as_allowed_are_served_and_one_more_is_told_s
 async def test_so_many_destinations_each_get_everything_once_though_one_of_them_is_dead(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sinks = [Sink(f"SINK{number}", behaviour=Behaviour(checks=True)) for number in range(DESTINATIONS)]
+    sinks = [Sink(f"SINK{number}", behaviour=Behaviour(crc=True)) for number in range(DESTINATIONS)]
     with closed_port() as dead:
         async with AsyncExitStack() as serving:
             for sink in sinks:
@@ -97,7 +97,7 @@ async def test_so_many_destinations_each_get_everything_once_though_one_of_them_
                 taken = trio.current_time() - started
                 with trio.fail_after(180):
                     for sink in sinks:
-                        await sink.holds(OBJECTS)
+                        await sink.wait_for_arrivals(OBJECTS)
                 seconds = trio.current_time() - started
                 used = memory_of(router.process.pid)["VmHWM"]
     expected = {one.sop_instance_uid: zlib.crc32(one.data) for one in objects}
@@ -115,7 +115,7 @@ async def test_so_many_destinations_each_get_everything_once_though_one_of_them_
 async def test_idle_sockets_do_not_keep_others_from_being_served(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async with Sink(behaviour=Behaviour(checks=True)).serving() as archive:
+    async with Sink(behaviour=Behaviour(crc=True)).serving() as archive:
         content = configuration(
             {"archive": archive},
             limits={"associations": SOCKETS, "associations_per_peer": SOCKETS // 2},
@@ -141,7 +141,7 @@ async def test_idle_sockets_do_not_keep_others_from_being_served(
 
 
 async def test_one_peer_cannot_take_all_the_sockets(tmp_path: Path) -> None:
-    async with Sink(behaviour=Behaviour(checks=True)).serving() as archive:
+    async with Sink(behaviour=Behaviour(crc=True)).serving() as archive:
         router = FragileRouter(RouterProcess(tmp_path / "router", configuration({"archive": archive})))
         async with router.running():
             with ExitStack() as silent:
@@ -153,7 +153,7 @@ async def test_one_peer_cannot_take_all_the_sockets(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
 async def test_a_router_without_descriptors_left_refuses_and_goes_on(size: int, tmp_path: Path) -> None:
-    async with Sink(behaviour=Behaviour(checks=True)).serving() as archive:
+    async with Sink(behaviour=Behaviour(crc=True)).serving() as archive:
         content = configuration({"archive": archive}, spool={"large_object": LARGE_OBJECT})
         router = FragileRouter(RouterProcess(tmp_path / "router", content))
         async with router.running():

@@ -1,22 +1,17 @@
-"""Throughput measured: a generator of C-STOREs, a sink that remembers what came, and the way between the two.
+"""Measure throughput: a generator of C-STORE requests, a sink that records what arrives, and a route between them.
 
-It is meant for any storage SCP and any router, not for ours alone. The generator frames an object once and changes
-nothing in it but its UID, so that what is measured is the peer. Every moment is one of the monotonic clock, which the
-processes of a machine share. Not here: which files there are to send, and what a person is shown (`router.cli.bench`);
-how programs are compared (`benchmarks` in a source checkout).
+For any storage SCP and any router. The generator frames an object once and changes only its UID, so that the peer is
+what is measured. All times are of the monotonic clock, which the processes of a machine share. Not here: the choice of
+files and what the operator sees (`router.cli.bench`); the comparison of programs (`benchmarks` in a source checkout).
 """
 
 from router.tools.bench.errors import BenchError
-from router.tools.bench.load import Generator, Load
-from router.tools.bench.made import SMALLEST, made
-from router.tools.bench.mixture import Mixture, read_mixture
-from router.tools.bench.objects import Template, template_of_file
-from router.tools.bench.report import report_arrivals, report_load, report_passage
-from router.tools.bench.results import Records
-from router.tools.bench.route import RouteBench, SinkProcess, pass_through
+from router.tools.bench.load import Generator, Load, Mixture, read_mixture
+from router.tools.bench.objects import SMALLEST, InstanceUIDs, Template, ct_template, file_template
+from router.tools.bench.report import percentile, report_arrivals, report_load, report_route, summary
+from router.tools.bench.results import Results
+from router.tools.bench.route import RouteBench, SinkProcess
 from router.tools.bench.sink import Arrival, Behaviour, Sink
-from router.tools.bench.statistics import percentile, summary
-from router.tools.bench.uids import Uids
 
 __all__ = [
     "SMALLEST",
@@ -24,21 +19,20 @@ __all__ = [
     "Behaviour",
     "BenchError",
     "Generator",
+    "InstanceUIDs",
     "Load",
     "Mixture",
-    "Records",
+    "Results",
     "RouteBench",
     "Sink",
     "SinkProcess",
     "Template",
-    "Uids",
-    "made",
-    "pass_through",
+    "ct_template",
+    "file_template",
     "percentile",
     "read_mixture",
     "report_arrivals",
     "report_load",
-    "report_passage",
+    "report_route",
     "summary",
-    "template_of_file",
 ]

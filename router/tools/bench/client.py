@@ -1,15 +1,20 @@
-"""An association of the generator: what a `Requestor` is, less all that costs time between two objects.
+"""An association of the load generator: a `Requestor` without what costs time between two objects.
 
-Messages are framed when the association stands (`framed`), and a response is read by where its Message ID and its
-status stand (`layout`).
+Each template's C-STORE request is framed once, when the association is established; its Message ID and its UID are
+overwritten in place for each object. The kernel has copied the buffers when a write returns, so that one set of buffers
+serves any number of outstanding requests. A response is read at the places of its Message ID and status
+(`command_layout`).
 """
 
 import socket
+import struct
 from contextlib import suppress
 from typing import Final, NamedTuple
 
 from pdu import (
+    AcceptedContext,
     AssociateConfirm,
+    Buffer,
     Fragment,
     Indication,
     RejectIndication,
@@ -23,14 +28,16 @@ from router.association.describe import describe_end
 from router.association.requestor import associate_rq, connect
 from router.association.transport import Transport
 from router.config import Timeouts
-from router.dimse import CommandField, InvalidCommandSet, decode
+from router.dimse import DATA_SET, Command, CommandField, InvalidCommandSet, Priority, decode, encode
 from router.network.sockets import KernelSocket
-from router.tools.bench.command_layout import ResponseLayout
-from router.tools.bench.framed import FramedMessage
-from router.tools.bench.objects import Template
-from router.tools.bench.uids import Uids
+from router.tools.bench.command_layout import ResponseLayout, element_header
+from router.tools.bench.objects import PIECE, InstanceUIDs, Template
 
 _COMMAND_CAP: Final = 65536
+"""Most bytes of a response's command set."""
+_MESSAGE_ID: Final = element_header(0x0110, 2)
+_UNLIMITED: Final = 1 << 20
+"""Bytes of a P-DATA-TF's variable field for a peer that names no limit."""
 
 
 class ReceivedResponse(NamedTuple):
@@ -48,45 +55,49 @@ class Client:
         self._timeouts = timeouts
         self._nagle = nagle
         self._gathered = bytearray()
+        """Fragments of the response that is being received."""
         self._layout: ResponseLayout | None = None
         self._framed: dict[int, FramedMessage] = {}
+        """By the index of the template."""
         self._message_id = 0
         self.window = 1
         """Requests that may be outstanding at a time."""
         self.refused: dict[tuple[str, str], str] = {}
-        """The (abstract syntax, transfer syntax) that the peer does not take, and why."""
+        """Abstract and transfer syntaxes that the peer did not accept, and why."""
 
     @classmethod
     async def open(
-        cls, target: RemoteAE, templates: tuple[Template, ...], uids: Uids, timeouts: Timeouts, *, nagle: bool
+        cls, target: RemoteAE, templates: tuple[Template, ...], uids: InstanceUIDs, timeouts: Timeouts, *, nagle: bool
     ) -> "Client":
-        """Connect, negotiate, frame. With `nagle`, Nagle's algorithm stays on, each PDU is a write of its own, and
-        acknowledgements are left to the kernel, as it is with most modalities.
+        """Connect, negotiate, and frame the request of each template.
+
+        With `nagle`, Nagle's algorithm stays on, each PDU is a write of its own, and acknowledgements are left to the
+        kernel, as most modalities do.
 
         Raises:
-            AssociationError: it could not be had.
+            AssociationError: the association was not established.
         """
         upper_layer = UpperLayer(role=Role.REQUESTOR, maximum_length=target.maximum_pdu_length)
         sock = KernelSocket(await connect(target, timeouts.connect))
-        caller = cls(Transport(sock, upper_layer, timeouts), timeouts, nagle=nagle)
+        client = cls(Transport(sock, upper_layer, timeouts), timeouts, nagle=nagle)
         if nagle:
             sock.set_option(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
         try:
-            await caller._associate(target, templates, uids)
+            await client._associate(target, templates, uids)
         except BaseException:
-            caller.close()
+            client.close()
             raise
-        return caller
+        return client
 
-    async def _associate(self, target: RemoteAE, templates: tuple[Template, ...], uids: Uids) -> None:
-        request = associate_rq(target, plan_contexts([template.pair for template in templates]))
+    async def _associate(self, target: RemoteAE, templates: tuple[Template, ...], uids: InstanceUIDs) -> None:
+        request = associate_rq(target, plan_contexts([template.syntaxes for template in templates]))
         upper_layer = self._transport.upper_layer
         await self._transport.tell(upper_layer.associate, request)
         await self._transport.tell(upper_layer.transport_connected)
         indications: list[Indication] = []
         while not indications:
             if not self._transport.is_open:
-                raise Aborted("the connection ended before the association stood")
+                raise Aborted("the connection ended before the association was established")
             try:
                 indications = await self._transport.read(self._timeouts.association)
             except TimeoutError:
@@ -105,39 +116,37 @@ class Client:
         if granted is not None and target.window > 1:
             self.window = min(granted.invoked or target.window, target.window)
         for index, template in enumerate(templates):
-            if context := contexts.get(template.pair):
+            if context := contexts.get(template.syntaxes):
                 self._framed[index] = FramedMessage(template, context, upper_layer, uids)
             else:
-                self.refused[template.pair] = "its presentation context was not accepted"
-
-    def takes(self, template: int) -> bool:
-        """Whether the peer accepted the presentation context of this template."""
-        return template in self._framed
+                self.refused[template.syntaxes] = "its presentation context was not accepted"
 
     async def store(self, template: int, number: int) -> int:
-        """Write the C-STORE of object `number`; the Message ID it has got. A connection that is gone swallows it, and
-        `answers` tells."""
+        """Send the C-STORE request of object `number` and return its Message ID.
+
+        If the connection has ended, the request is dropped and `read_responses` raises.
+        """
         framed = self._framed[template]
         message_id = self._message_id = self._message_id % 0xFFFF + 1
-        framed.number(number, message_id)
+        framed.renumber(number, message_id)
         if self._nagle:
-            for at in range(0, len(framed.buffers), 2):  # a header and what it heads
+            for at in range(0, len(framed.buffers), 2):  # a PDU: its header and its content
                 await self._transport.send(framed.buffers[at : at + 2])
         else:
             await self._transport.send(framed.buffers)
         return message_id
 
-    async def answers(self, patience: float) -> list[ReceivedResponse]:
-        """What the next bytes say; none where no response is whole yet.
+    async def read_responses(self, timeout: float) -> list[ReceivedResponse]:
+        """Read once, and return the responses that are complete now.
 
         Raises:
-            TimeoutError: nothing came for `patience` seconds.
-            Aborted: the association is over.
+            TimeoutError: nothing came for `timeout` seconds.
+            Aborted: the association has ended.
         """
         if not self._transport.is_open:
             raise Aborted("the connection ended")
         found = []
-        for indication in await self._transport.read(patience):
+        for indication in await self._transport.read(timeout):
             if not isinstance(indication, Fragment):
                 raise Aborted(describe_end(indication))
             if not indication.is_command:
@@ -148,19 +157,19 @@ class Client:
             if indication.is_last:
                 encoded = bytes(self._gathered)
                 self._gathered.clear()
-                found.append(self._read(encoded))
-        if not found and not self._nagle:  # half a response: a peer with Nagle's algorithm on waits with the other half
+                found.append(self._decode(encoded))
+        if not found and not self._nagle:  # half a response: a peer with Nagle's algorithm waits with the other half
             self._transport.acknowledge()
         return found
 
-    def _read(self, encoded: bytes) -> ReceivedResponse:
+    def _decode(self, encoded: bytes) -> ReceivedResponse:
         known = self._layout.read(encoded) if self._layout is not None else None
         if known is not None:
             return ReceivedResponse(*known)
         try:
             command = decode(encoded)
         except InvalidCommandSet as error:
-            raise Aborted(f"the peer's response is no command set: {error}") from error
+            raise Aborted(f"the peer's response is not a command set: {error}") from error
         if command.field != CommandField.C_STORE_RSP:
             raise Aborted(f"the peer sent {command.name} where C-STORE-RSP was due")
         assert command.message_id_being_responded_to is not None, "the codec demands it of a response"
@@ -169,15 +178,56 @@ class Client:
         return ReceivedResponse(command.message_id_being_responded_to, command.status)
 
     async def release(self) -> None:
-        """A-RELEASE, and wait for the answer; a peer that has none is left."""
-        transport, patience = self._transport, self._timeouts.release
+        """Release the association and close; stop waiting for a peer that does not answer after `timeouts.release`."""
+        transport, timeout = self._transport, self._timeouts.release
         await transport.tell(transport.upper_layer.release)
         with suppress(TimeoutError):
             while transport.is_open and not any(
-                isinstance(one, ReleaseConfirm) for one in await transport.read(patience)
+                isinstance(one, ReleaseConfirm) for one in await transport.read(timeout)
             ):
                 pass
         self.close()
 
     def close(self) -> None:
         self._transport.close()
+
+
+class FramedMessage:
+    """The C-STORE request of one template, as buffers to write again and again."""
+
+    def __init__(
+        self, template: Template, context: AcceptedContext, upper_layer: UpperLayer, uids: InstanceUIDs
+    ) -> None:
+        self._uids, self._template = uids, template
+        uid = uids.uid(0, template.uid_length)
+        self._command = bytearray(encode(_request(template, uid)))
+        self._message_id_at = self._command.index(_MESSAGE_ID) + len(_MESSAGE_ID)
+        self._uid_at = self._command.index(uid.encode())
+        room = ((upper_layer.peer_maximum_length or _UNLIMITED) - 6) & ~1
+        edge = min(max(room, template.uid_at + template.uid_length), template.length)
+        self._begin = bytearray(template.content.piece(0, edge))
+        frame = upper_layer.send_data
+        self.buffers: list[Buffer] = frame(context.id, self._command, command=True, last=True)
+        self.buffers += frame(context.id, self._begin, command=False, last=edge == template.length)
+        step = min(room, PIECE)
+        for offset in range(edge, template.length, step):
+            piece = template.content.piece(offset, min(step, template.length - offset))
+            self.buffers += frame(context.id, piece, command=False, last=offset + step >= template.length)
+
+    def renumber(self, number: int, message_id: int) -> None:
+        """Make it the request for object `number`, with this Message ID."""
+        uid = self._uids.uid(number, self._template.uid_length).encode()
+        self._command[self._uid_at : self._uid_at + len(uid)] = uid
+        self._begin[self._template.uid_at : self._template.uid_at + len(uid)] = uid
+        struct.pack_into("<H", self._command, self._message_id_at, message_id)
+
+
+def _request(template: Template, uid: str) -> Command:
+    return Command(
+        field=CommandField.C_STORE_RQ,
+        message_id=1,
+        affected_sop_class_uid=template.sop_class_uid,
+        affected_sop_instance_uid=uid,
+        priority=Priority.MEDIUM,
+        data_set_type=DATA_SET,
+    )

@@ -1,7 +1,7 @@
-"""Command sets that differ in a few places only: where these are, so that one need not be decoded as a whole.
+"""Command sets that differ in a few places only: read and write those places, without decoding the whole set.
 
-A peer writes all its C-STOREs, and all its responses, alike but for the Message ID, the status and the UID. What
-does not look as expected is decoded as any command set is (`router.dimse`).
+A peer encodes all its C-STORE requests, and all its responses, alike but for the Message ID, the status and the UID. A
+command set of another layout is decoded as usual (`router.dimse`).
 """
 
 import struct
@@ -13,19 +13,19 @@ _US: Final = struct.Struct("<H")
 _HEADER: Final = struct.Struct("<HHL")
 
 
-def header(element: int, length: int) -> bytes:
-    """What stands before the value of (0000,element) in a command set."""
+def element_header(element: int, length: int) -> bytes:
+    """Return the tag and length that precede the value of (0000,element) in a command set (PS3.7 6.3.1)."""
     return _HEADER.pack(0, element, length)
 
 
 class RequestLayout:
-    """C-STORE requests like one that was decoded."""
+    """The layout of C-STORE requests, learned from one that was decoded."""
 
     def __init__(self, encoded: bytes, command: Command) -> None:
         self.command = command
         uid = command.sop_instance_uid.encode("ascii", "replace")
-        self._id_at = encoded.find(header(0x0110, 2)) + 8
-        self._uid_at = encoded.find(header(0x1000, len(uid) + len(uid) % 2)) + 8
+        self._id_at = encoded.find(element_header(0x0110, 2)) + 8
+        self._uid_at = encoded.find(element_header(0x1000, len(uid) + len(uid) % 2)) + 8
         self._uid_end = self._uid_at + len(uid) + len(uid) % 2
         self._before = encoded[: self._id_at]
         self._between = encoded[self._id_at + 2 : self._uid_at]
@@ -33,7 +33,7 @@ class RequestLayout:
         self._usable = 8 <= self._id_at < self._uid_at and len(uid) > 0
 
     def read(self, encoded: bytes) -> tuple[int, str] | None:
-        """The Message ID and the SOP Instance UID of a request like it; None of another one."""
+        """Return the Message ID and the SOP Instance UID of a request; None if it has another layout."""
         if (
             not self._usable
             or encoded[: self._id_at] != self._before
@@ -46,18 +46,18 @@ class RequestLayout:
 
 
 class ResponseForm:
-    """The response to requests like one, with one status."""
+    """The response to requests like `request`, with one status, to fill in for each of them."""
 
     def __init__(self, request: Command, status: int) -> None:
         self.request = request
         self.encoded = bytearray(encode(response_to(request, status)))
         uid = request.sop_instance_uid
         self._length = len(uid)
-        self._id_at = self.encoded.index(header(0x0120, 2)) + 8
-        self._uid_at = self.encoded.rindex(header(0x1000, len(uid) + len(uid) % 2)) + 8 if uid else 0
+        self._id_at = self.encoded.index(element_header(0x0120, 2)) + 8
+        self._uid_at = self.encoded.rindex(element_header(0x1000, len(uid) + len(uid) % 2)) + 8 if uid else 0
 
     def fill(self, message_id: int, uid: str) -> bool:
-        """Make it the response to this request; False where the UID does not fit."""
+        """Make it the response to this request. Return False if the UID has another length."""
         if len(uid) != self._length:
             return False
         _US.pack_into(self.encoded, self._id_at, message_id)
@@ -66,10 +66,10 @@ class ResponseForm:
 
 
 class ResponseLayout:
-    """C-STORE responses like one that was decoded."""
+    """The layout of C-STORE responses, learned from one that was decoded."""
 
-    _ID: Final = header(0x0120, 2)
-    _STATUS: Final = header(0x0900, 2)
+    _ID: Final = element_header(0x0120, 2)
+    _STATUS: Final = element_header(0x0900, 2)
 
     def __init__(self, encoded: bytes) -> None:
         self._length = len(encoded)
@@ -77,7 +77,7 @@ class ResponseLayout:
         self._status_at = encoded.find(self._STATUS) + 8
 
     def read(self, encoded: bytes) -> tuple[int, int] | None:
-        """The Message ID that is responded to, and the status; None where it looks otherwise."""
+        """Return the Message ID Being Responded To and the status; None if it has another layout."""
         id_at, status_at = self._id_at, self._status_at
         if (
             len(encoded) != self._length

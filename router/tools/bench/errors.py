@@ -1,5 +1,5 @@
-"""What keeps a measurement from being made."""
+"""The error that ends a measurement."""
 
 
 class BenchError(Exception):
-    """In words for the person who measures."""
+    """The measurement cannot be made; the message says why, in words for the operator."""

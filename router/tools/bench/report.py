@@ -1,22 +1,24 @@
-"""A measurement as JSON: what was measured, what came out, in units that stand in the names."""
+"""A measurement as JSON: what was measured and the figures, with their units in the names of the keys."""
 
+import math
+from collections.abc import Sequence
 from typing import Any, Final
 
 from router.tools.bench.load import Generator
-from router.tools.bench.results import NEVER, Records
+from router.tools.bench.results import NEVER, Results
 from router.tools.bench.route import RouteBench
 from router.tools.bench.sink import Sink
-from router.tools.bench.statistics import distribution, summary
 
+PERCENTILES: Final = (50, 95, 99)
 _MOST_NAMED: Final = 100
-"""Objects that are missing and named; all are counted."""
+"""Missing objects that are named; all are counted."""
 
 
 def report_load(generator: Generator) -> dict[str, Any]:
-    """What `bench send` has measured."""
-    load, records = generator.load, generator.records
-    start, end = records.span()
-    sent = len(records) - len(_unsent(records))
+    """Return the figures of `bench send`."""
+    load, results = generator.load, generator.results
+    start, end = results.span()
+    sent = len(results) - len(_unsent(results))
     return {
         "peer": f"{generator.target.host}:{generator.target.port}",
         "asked": {
@@ -30,46 +32,46 @@ def report_load(generator: Generator) -> dict[str, Any]:
         },
         "window": generator.window,
         "objects": sent,
-        "stored": records.taken,
-        "answers": records.statuses(),
+        "stored": results.stored,
+        "answers": results.statuses(),
         "unanswered": generator.unanswered,
-        "not_sent": len(_unsent(records)),
+        "not_sent": len(_unsent(results)),
         "given_up": generator.given_up or None,
         "associations_ended_early": dict(generator.ended),
-        "bytes": records.bytes,
-        **_rates(records.answers, records.bytes, end - start),
-        "response_ms": summary(records.latencies()),
-        "response_ms_distribution": distribution(records.latencies()),
-        "generator_late_ms": summary(records.lateness()) if load.rate is not None else None,
+        "bytes": results.bytes,
+        **_rates(results.answers, results.bytes, end - start),
+        "response_ms": summary(results.latencies()),
+        "response_ms_distribution": distribution(results.latencies()),
+        "generator_late_ms": summary(results.lateness()) if load.rate is not None else None,
     }
 
 
-def report_passage(passage: RouteBench) -> dict[str, Any]:
-    """What `bench route` has measured: what the router was given, and what came of it."""
-    generator = passage.generator
-    start, end = passage.span()
-    missing = passage.missing()
+def report_route(bench: RouteBench) -> dict[str, Any]:
+    """Return the figures of `bench route`: what the router acknowledged, and what arrived."""
+    generator = bench.generator
+    start, end = bench.span()
+    missing = bench.missing()
     lengths = [template.length for template in generator.load.mixture.templates]
-    records = generator.records
-    arrived = sum(lengths[records.template(n)] for n, at in enumerate(passage.arrived) if at != NEVER)
-    latencies = passage.latencies()
+    results = generator.results
+    arrived = sum(lengths[results.template(n)] for n, at in enumerate(bench.arrived) if at != NEVER)
+    latencies = bench.latencies()
     return {
         "acknowledged": report_load(generator),
-        "arrived": passage.count,
+        "arrived": bench.count,
         "missing": len(missing),
         "missing_uids": [_uid(generator, number) for number in missing[:_MOST_NAMED]],
-        "repeated": passage.repeated,
-        "strangers": passage.strangers,
-        **_rates(passage.count, arrived, end - start),
+        "repeated": bench.repeated,
+        "strangers": bench.unrelated,
+        **_rates(bench.count, arrived, end - start),
         "end_to_end_ms": summary(latencies),
         "end_to_end_ms_distribution": distribution(latencies),
     }
 
 
 def report_arrivals(sink: Sink) -> dict[str, Any]:
-    """What `bench sink` has seen."""
-    moments = [arrival.at for arrival in sink.arrivals]
-    seconds = max(moments) - min(moments) if moments else 0.0
+    """Return the figures of `bench sink`."""
+    times = [arrival.at for arrival in sink.arrivals]
+    seconds = max(times) - min(times) if times else 0.0
     return {
         "address": sink.address,
         "associations": sink.associations,
@@ -78,17 +80,17 @@ def report_arrivals(sink: Sink) -> dict[str, Any]:
         "aborted": sink.aborted,
         "answers": {f"{status:04X}H": number for status, number in sink.answers.items()},
         "bytes": sink.bytes,
-        **_rates(len(moments), sink.bytes, seconds),
+        **_rates(len(times), sink.bytes, seconds),
     }
 
 
-def _unsent(records: Records) -> list[int]:
-    return [number for number, begun in enumerate(records.begun) if begun == NEVER]
+def _unsent(results: Results) -> list[int]:
+    return [number for number, begun in enumerate(results.begun) if begun == NEVER]
 
 
 def _uid(generator: Generator, number: int) -> str:
-    template = generator.load.mixture.templates[generator.records.template(number)]
-    return generator.uids.of(number, template.uid_length)
+    template = generator.load.mixture.templates[generator.results.template(number)]
+    return generator.uids.uid(number, template.uid_length)
 
 
 def _rates(count: int, length: int, seconds: float) -> dict[str, float]:
@@ -98,3 +100,38 @@ def _rates(count: int, length: int, seconds: float) -> dict[str, float]:
         "objects_per_s": round(count * per_second, 2),
         "megabytes_per_s": round(length / 1e6 * per_second, 3),
     }
+
+
+def percentile(ordered: Sequence[float], percent: float) -> float:
+    """Return the percentile by nearest rank: the least value that `percent` of 100 values do not exceed.
+
+    `ordered` is sorted and not empty.
+    """
+    rank = math.ceil(len(ordered) * percent / 100)
+    return ordered[max(rank, 1) - 1]
+
+
+def summary(seconds: Sequence[float]) -> dict[str, float | int | None]:
+    """Return count, mean, p50, p95, p99 and max of latencies, in milliseconds; None for each without any."""
+    ordered = sorted(seconds)
+    if not ordered:
+        return {"count": 0, "mean": None, **{f"p{each}": None for each in PERCENTILES}, "max": None}
+    return {
+        "count": len(ordered),
+        "mean": _milliseconds(math.fsum(ordered) / len(ordered)),
+        **{f"p{each}": _milliseconds(percentile(ordered, each)) for each in PERCENTILES},
+        "max": _milliseconds(ordered[-1]),
+    }
+
+
+def distribution(seconds: Sequence[float], points: int = 100) -> list[float]:
+    """Return the latencies at `points` evenly spaced ranks, from least to greatest, in milliseconds; for plots."""
+    ordered = sorted(seconds)
+    if not ordered:
+        return []
+    last = len(ordered) - 1
+    return [_milliseconds(ordered[round(last * at / (points - 1))]) for at in range(points)]
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 3)

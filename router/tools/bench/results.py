@@ -1,4 +1,4 @@
-"""What became of each object, by its number: four numbers, so that a million of them fit into memory."""
+"""The result of each object by its number: a few plain numbers each, so that a million of them fit into memory."""
 
 from array import array
 from collections import Counter
@@ -8,37 +8,38 @@ from typing import Final
 from router.dimse import StatusClass, describe, status_class
 
 NEVER: Final = -1.0
-"""Instead of a moment."""
+"""In place of a time."""
 UNANSWERED: Final = -1
-"""Instead of a status."""
+"""In place of a status."""
 
 
-class Records:
-    """Objects are numbered from 0 in the order in which they were taken; moments are seconds, monotonic."""
+class Results:
+    """Results of the objects of one run, numbered from 0. Times are seconds of the monotonic clock."""
 
     def __init__(self, lengths: Sequence[int]) -> None:
         """`lengths`: bytes of the data set of each template."""
         self._lengths = lengths
         self._templates = array("H")
         self.due = array("d")
-        """When it was meant to leave: what its latency counts from. Its sending began then, or later."""
+        """When each object was due to be sent: its latency counts from here. Sending began then, or later."""
         self.begun = array("d")
-        """When its first byte left; NEVER where none did."""
+        """When its first byte was sent; NEVER if none was."""
         self.answered = array("d")
-        """When its response was in; NEVER where none came."""
+        """When its response was received; NEVER if none was."""
         self.status = array("l")
-        """What the response said; UNANSWERED where none came."""
+        """The status of its response; UNANSWERED without one."""
         self.answers = 0
-        self.taken = 0
-        """Objects that the peer has taken, be it with a warning."""
+        """Responses received."""
+        self.stored = 0
+        """Objects that the peer has stored, with or without a warning."""
         self.bytes = 0
-        """Of the data sets that were answered."""
+        """Bytes of the data sets that were answered."""
 
     def __len__(self) -> int:
         return len(self.due)
 
-    def take(self, template: int) -> int:
-        """A new object, and its number."""
+    def add(self, template: int) -> int:
+        """Add an object made of this template, and return its number."""
         self._templates.append(template)
         self.due.append(NEVER)
         self.begun.append(NEVER)
@@ -47,48 +48,45 @@ class Records:
         return len(self.due) - 1
 
     def template(self, number: int) -> int:
+        """Return the index of the template that an object is made of."""
         return self._templates[number]
 
-    def leave(self, number: int, due: float | None, now: float) -> None:
-        """Its sending begins."""
+    def record_begin(self, number: int, due: float | None, now: float) -> None:
+        """Record that an object begins to be sent; without `due`, it was due now."""
         self.due[number] = now if due is None else due
         self.begun[number] = now
 
-    def answer(self, number: int, status: int, now: float) -> None:
-        """Its response is in."""
+    def record_response(self, number: int, status: int, now: float) -> None:
+        """Record the response to an object."""
         self.answered[number] = now
         self.status[number] = status
         self.answers += 1
-        self.taken += took(status)
+        self.stored += is_stored(status)
         self.bytes += self._lengths[self._templates[number]]
 
-    def stored(self, number: int) -> bool:
-        """Whether the peer has taken it, be it with a warning."""
-        return took(self.status[number])
-
     def latencies(self, begin: int = 0) -> list[float]:
-        """Seconds from when each was due to its response, of those that have one, from object `begin` on."""
+        """Return the seconds from due to response, of the answered objects from number `begin` on."""
         return [done - due for done, due in zip(self.answered[begin:], self.due[begin:], strict=True) if done != NEVER]
 
     def lateness(self) -> list[float]:
-        """Seconds from when each was due to when it began to leave: what the generator itself was late."""
+        """Return the seconds by which the generator itself sent each object after it was due."""
         return [begun - due for begun, due in zip(self.begun, self.due, strict=True) if begun != NEVER]
 
     def statuses(self) -> dict[str, int]:
-        """How many were answered what, in words."""
+        """Return how many objects were answered with each status, described in words."""
         counts = Counter(self.status)
         return {describe(status, "storage"): n for status, n in counts.most_common() if status != UNANSWERED}
 
     def numbers(self, *, stored: bool) -> Iterator[int]:
-        """The objects that the peer has taken, or those that it has not."""
-        return (number for number in range(len(self)) if self.stored(number) is stored)
+        """Return the numbers of the objects that the peer has stored, or of the others."""
+        return (number for number in range(len(self)) if is_stored(self.status[number]) is stored)
 
     def span(self) -> tuple[float, float]:
-        """When the first object was due, and when the last response was in; twice the same where none was."""
+        """Return when the first object was due and when the last response came; the same time twice without any."""
         started = min((due for due in self.due if due != NEVER), default=0.0)
         return started, max(max(self.answered, default=NEVER), started)
 
 
-def took(status: int) -> bool:
-    """Whether a C-STORE with this status is done (PS3.4 B.2.3)."""
+def is_stored(status: int) -> bool:
+    """Return whether a C-STORE with this status has stored the object (PS3.4 B.2.3)."""
     return status != UNANSWERED and status_class(status) in (StatusClass.SUCCESS, StatusClass.WARNING)

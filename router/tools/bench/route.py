@@ -1,7 +1,7 @@
-"""From the generator through a router to the sink: what came, how long it took, and what is missing.
+"""From the generator through a router to the sink: which objects arrived, how long each took, which are missing.
 
-The sink is a process of its own, so that the two ends do not share an interpreter; it tells each arrival by a line,
-and the objects are known again by their UIDs.
+The sink is a process of its own, so that the two ends do not share an interpreter. It prints a line for each arrival;
+objects are recognized by their UIDs.
 """
 
 import signal
@@ -21,34 +21,34 @@ from router.tools.bench.results import NEVER
 READY: Final = "ready"
 """The first word of a sink's first line; its address is the second."""
 
-_LOOK: Final = 0.02
-"""Seconds between two looks at what has come."""
-_START: Final = 30.0
+_POLL_EVERY: Final = 0.02
+"""Seconds between two looks at the arrivals."""
+_START_DEADLINE: Final = 30.0
 """Seconds for the sink to be ready, and to end."""
 
 
 class SinkProcess:
-    """`dicom-router bench sink --follow`, started when entered and ended when left."""
+    """`dicom-router bench sink --follow` as a process."""
 
     def __init__(self, address: str, options: Sequence[str] = ()) -> None:
-        """`address`: HOST:PORT to listen on. `options`: more of the command line."""
+        """`address`: HOST:PORT to listen on. `options`: further options of the command."""
         self._command = [sys.executable, "-m", "router", "bench", "sink", address, "--follow", *options]
         self._lines = b""
         self.address = ""
         self.arrivals: list[tuple[str, float]] = []
-        """(SOP Instance UID, when its last byte was in), as they came."""
+        """SOP Instance UID and time of the last byte of each arrival, in order."""
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[Self]:
-        """Serve while the block lasts.
+        """Start the process, and end it when the block ends.
 
         Raises:
-            BenchError: it does not start.
+            BenchError: it does not start, or ends by itself.
         """
         process = await trio.lowlevel.open_process(self._command, stdout=subprocess.PIPE)
         assert process.stdout is not None
         try:
-            with trio.move_on_after(_START):
+            with trio.move_on_after(_START_DEADLINE):
                 while not self.address and (data := await process.stdout.receive_some()):
                     self._read(data)
             if not self.address:
@@ -79,7 +79,7 @@ class SinkProcess:
 async def _end(process: trio.Process) -> None:
     if process.returncode is None:
         process.send_signal(signal.SIGTERM)
-    with trio.move_on_after(_START):
+    with trio.move_on_after(_START_DEADLINE):
         await process.wait()
     if process.returncode is None:
         process.kill()
@@ -89,64 +89,64 @@ async def _end(process: trio.Process) -> None:
 
 
 class RouteBench:
-    """What became of the objects of a generator at the other end."""
+    """The arrivals of a generator's objects at the other end of a route."""
 
     def __init__(self, generator: Generator, arrivals: list[tuple[str, float]]) -> None:
         self.generator = generator
         self._arrivals = arrivals
         self._seen = 0
+        """Arrivals that `update` has counted."""
         self.arrived = array("d")
-        """When each object came for the first time, by its number; NEVER where it did not."""
+        """When each object arrived first, by its number; NEVER if it did not."""
         self.count = 0
-        """Objects that came."""
+        """Objects that arrived."""
         self.repeated = 0
-        """Arrivals of objects that had come before."""
-        self.strangers = 0
-        """Arrivals of objects that are none of this run's."""
+        """Arrivals of objects that had arrived before."""
+        self.unrelated = 0
+        """Arrivals of objects that do not belong to this run."""
 
-    def look(self) -> int:
-        """Take in what has come since the last look; how much that was."""
-        news = self._arrivals[self._seen :]
-        self._seen += len(news)
-        self.arrived.extend([NEVER] * (len(self.generator.records) - len(self.arrived)))
-        for uid, at in news:
+    def update(self) -> int:
+        """Count the arrivals since the last call, and return how many there were."""
+        new = self._arrivals[self._seen :]
+        self._seen += len(new)
+        self.arrived.extend([NEVER] * (len(self.generator.results) - len(self.arrived)))
+        for uid, at in new:
             number = self.generator.uids.number(uid)
             if number is None or not 0 <= number < len(self.arrived):
-                self.strangers += 1
+                self.unrelated += 1
             elif self.arrived[number] != NEVER:
                 self.repeated += 1
             else:
                 self.arrived[number] = at
                 self.count += 1
-        return len(news)
+        return len(new)
 
     def missing(self) -> list[int]:
-        """The objects that were acknowledged and have not come."""
-        return [number for number in self.generator.records.numbers(stored=True) if self.arrived[number] == NEVER]
+        """Return the objects that were acknowledged and have not arrived."""
+        return [number for number in self.generator.results.numbers(stored=True) if self.arrived[number] == NEVER]
 
     def latencies(self) -> list[float]:
-        """Seconds from when each object was due at the router to its last byte in the sink."""
-        due = self.generator.records.due
+        """Return the seconds from when each object was due at the router to its last byte in the sink."""
+        due = self.generator.results.due
         return [at - start for at, start in zip(self.arrived, due, strict=True) if at != NEVER]
 
     def span(self) -> tuple[float, float]:
-        """When the first object was due, and when the last one came."""
-        start, _ = self.generator.records.span()
+        """Return when the first object was due, and when the last one arrived."""
+        start, _ = self.generator.results.span()
         return start, max(max(self.arrived, default=NEVER), start)
 
+    async def run(self, patience: float) -> None:
+        """Send the load, and wait for what was acknowledged until nothing has arrived for `patience` seconds.
 
-async def pass_through(generator: Generator, passage: RouteBench, patience: float) -> None:
-    """Send all, and wait until all that was acknowledged has come, or nothing has for `patience` seconds.
-
-    Raises:
-        AssociationError, BenchError: as `Generator.run`.
-    """
-    await generator.run()
-    passage.look()
-    rest = trio.current_time()
-    while passage.count < generator.records.taken or passage.missing():
-        await trio.sleep(_LOOK)
-        if passage.look():
-            rest = trio.current_time()
-        elif trio.current_time() > rest + patience:
-            return
+        Raises:
+            AssociationError, BenchError: as `Generator.run`.
+        """
+        await self.generator.run()
+        self.update()
+        last_arrival = trio.current_time()
+        while self.count < self.generator.results.stored or self.missing():
+            await trio.sleep(_POLL_EVERY)
+            if self.update():
+                last_arrival = trio.current_time()
+            elif trio.current_time() > last_arrival + patience:
+                return

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from pdu import AcceptedContext, Buffer, UpperLayer
 from pdu.writer import frame_data
 from router.dimse import DATA_SET, Command, CommandField, Priority, decode, encode, response_to
-from router.tools.bench import Template, Uids, made
+from router.tools.bench import InstanceUIDs, Template, ct_template
+from router.tools.bench.client import FramedMessage
 from router.tools.bench.command_layout import RequestLayout, ResponseForm, ResponseLayout
-from router.tools.bench.framed import FramedMessage
 
 REQUEST = Command(
     field=CommandField.C_STORE_RQ,
@@ -27,7 +27,7 @@ UIDS = st.lists(st.integers(0, 10**9), min_size=1, max_size=5).map(lambda parts:
 
 
 @given(IDS, UIDS)
-def test_a_request_like_the_first_is_read_as_the_codec_reads_it(message_id: int, uid: str) -> None:
+def test_a_request_of_the_same_layout_is_read_as_the_codec_reads_it(message_id: int, uid: str) -> None:
     request = evolve(REQUEST, message_id=message_id, affected_sop_instance_uid=uid)
     layout = RequestLayout(encode(REQUEST), REQUEST)
     assert layout.read(encode(request)) in ((message_id, uid), None)
@@ -35,7 +35,7 @@ def test_a_request_like_the_first_is_read_as_the_codec_reads_it(message_id: int,
         assert layout.read(encode(request)) == (message_id, uid)
 
 
-def test_a_request_that_differs_elsewhere_is_not_taken_for_one_like_the_first() -> None:
+def test_a_request_of_another_layout_is_not_read() -> None:
     layout = RequestLayout(encode(REQUEST), REQUEST)
     for change in (
         {"priority": Priority.HIGH},
@@ -47,13 +47,13 @@ def test_a_request_that_differs_elsewhere_is_not_taken_for_one_like_the_first() 
 
 
 @given(IDS, IDS)
-def test_a_response_like_the_first_is_read_as_the_codec_reads_it(message_id: int, status: int) -> None:
+def test_a_response_of_the_same_layout_is_read_as_the_codec_reads_it(message_id: int, status: int) -> None:
     layout = ResponseLayout(encode(response_to(REQUEST, 0)))
     response = response_to(evolve(REQUEST, message_id=message_id), status)
     assert layout.read(encode(response)) == (message_id, status)
 
 
-def test_a_response_with_words_in_it_is_decoded_as_a_whole() -> None:
+def test_a_response_with_an_error_comment_is_not_read_by_its_layout() -> None:
     layout = ResponseLayout(encode(response_to(REQUEST, 0)))
     assert layout.read(encode(response_to(REQUEST, 0xA700, error_comment="full"))) is None
 
@@ -68,17 +68,17 @@ def test_a_response_that_is_filled_in_is_the_one_that_the_codec_writes(message_i
     assert not form.fill(message_id, "2.25.22222")
 
 
-def test_what_is_framed_once_is_the_message_of_each_object_in_turn() -> None:
-    template, uids = made(300_000), Uids()
-    framed = _framed(template, uids)
+def test_a_framed_message_is_the_request_of_each_object_in_turn() -> None:
+    template, uids = ct_template(300_000), InstanceUIDs()
+    framed = _frame(template, uids)
     messages = []
     for number, message_id in ((0, 1), (1, 2), (70_000, 0xFFFF)):
-        framed.number(number, message_id)
-        command, data = _unframed(framed.buffers)
+        framed.renumber(number, message_id)
+        command, data = _unframe(framed.buffers)
         assert decode(command) == evolve(
-            REQUEST, message_id=message_id, affected_sop_instance_uid=uids.of(number, template.uid_length)
+            REQUEST, message_id=message_id, affected_sop_instance_uid=uids.uid(number, template.uid_length)
         )
-        assert data[template.uid_at :][: template.uid_length].decode() == uids.of(number, template.uid_length)
+        assert data[template.uid_at :][: template.uid_length].decode() == uids.uid(number, template.uid_length)
         messages.append(data[: template.uid_at] + data[template.uid_at + template.uid_length :])
     assert len(messages[0]) == template.length - template.uid_length
     assert messages[0] == messages[1] == messages[2]
@@ -93,12 +93,12 @@ class Framing:
         return frame_data(context_id, data, command=command, last=last, maximum_length=self.peer_maximum_length)
 
 
-def _framed(template: Template, uids: Uids) -> FramedMessage:
+def _frame(template: Template, uids: InstanceUIDs) -> FramedMessage:
     context = AcceptedContext(id=1, abstract_syntax=template.sop_class_uid, transfer_syntax=template.transfer_syntax)
     return FramedMessage(template, context, cast("UpperLayer", Framing()), uids)
 
 
-def _unframed(buffers: Sequence[Buffer]) -> tuple[bytes, bytes]:
+def _unframe(buffers: Sequence[Buffer]) -> tuple[bytes, bytes]:
     """The command set and the data set; each PDU has one PDV, and only the last of each says so (PS3.8 E.2)."""
     command, data = b"", b""
     headers, bodies = buffers[::2], buffers[1::2]
