@@ -20,6 +20,7 @@ from router.dicom.part10 import NotDICOM
 from router.dicom.uids import name_of
 from router.routing import Facts, RoutingTable
 from router.services import ROUTED
+from router.services.storage import StorageSettings
 from router.tools.send import Instance, elements, examine
 
 
@@ -102,7 +103,7 @@ def _explain(path: Path, association: Facts, table: RoutingTable, config: Config
 
 def _refusal(instance: Instance, facts: Facts, routed: bool, config: Config) -> list[str]:
     """Why the router would not even take it, in words; empty where it would."""
-    access, storage = config.access, config.storage
+    access, storage = config.access, config.options[StorageSettings]
     asked = (
         (access.peer.matches(facts.peer), f"[access] lets {facts.peer} open no association"),
         (access.calling_ae.matches(facts.calling_ae), f'[access] does not know calling AE "{facts.calling_ae}"'),

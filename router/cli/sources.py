@@ -19,6 +19,7 @@ from router.cli.configuration import read, read_if_there
 from router.cli.failing import CommandError
 from router.config import Config, Endpoint
 from router.model import Purpose
+from router.services.mpps.options import MPPSSettings
 from router.spool import Spool, SpoolError, UnknownMessage, read_only
 from router.web.admin import queue_views as shapes
 from router.web.admin import requests as selecting
@@ -175,7 +176,9 @@ class Stopped:
     def _step_counts(self) -> dict[str, int]:
         """The counts of steps; none where their state cannot be read, for the queue can be looked at all the same."""
         with suppress(sqlite3.Error):
-            return StoppedSteps(self._config.router.spool, self._spool).statistics(self._config.mpps.keep)
+            return StoppedSteps(self._config.router.spool, self._spool).statistics(
+                self._config.options[MPPSSettings].keep
+            )
         return {}
 
     def page(self, query: Query) -> Any:

@@ -3,42 +3,36 @@
 from router.config.conditions import Condition
 from router.config.identifiers import Endpoint
 from router.config.load import load, parse
+from router.config.options import Options, ServiceAE
 from router.config.patterns import Globs, Networks, UIDs, parse_address
 from router.config.reading import ConfigError, Fault
-from router.config.require import Require
+from router.config.registration import RouteOptions, ServiceOptions
 from router.config.statuses import STANDARD as STANDARD_STATUSES
 from router.config.statuses import Statuses
 from router.config.values import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
-    SERVICES,
     TLS,
     AccessSettings,
     AdminSettings,
-    CommitmentSettings,
     Config,
     Limits,
     Listener,
     Peer,
-    PeerCommitment,
     Retry,
     Route,
     RouterSettings,
-    StorageSettings,
     Timeouts,
-    Verification,
     visitor,
 )
 
 __all__ = [
     "IMPLEMENTATION_CLASS_UID",
     "IMPLEMENTATION_VERSION_NAME",
-    "SERVICES",
     "STANDARD_STATUSES",
     "TLS",
     "AccessSettings",
     "AdminSettings",
-    "CommitmentSettings",
     "Condition",
     "Config",
     "ConfigError",
@@ -48,17 +42,17 @@ __all__ = [
     "Limits",
     "Listener",
     "Networks",
+    "Options",
     "Peer",
-    "PeerCommitment",
-    "Require",
     "Retry",
     "Route",
+    "RouteOptions",
     "RouterSettings",
+    "ServiceAE",
+    "ServiceOptions",
     "Statuses",
-    "StorageSettings",
     "Timeouts",
     "UIDs",
-    "Verification",
     "load",
     "parse",
     "parse_address",

@@ -7,35 +7,31 @@ sizes and pauses) is judged too, so that one run names all there is to mend. Not
 
 import tomllib
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from router.config.identifiers import peer_name
+from router.config.options import Options
 from router.config.patterns import Globs, glob, suggestion
 from router.config.quantities import shown
-from router.config.reading import ConfigError, Fault, Reading, T, Table
+from router.config.reading import ConfigError, Fault, Reading, T, Table, readable
+from router.config.registration import RouteOptions, ServiceOptions
 from router.config.statuses import Statuses
 from router.config.values import (
-    ROUTE_KEYS,
-    SERVICES,
     TLS,
     AccessSettings,
     AdminSettings,
-    CommitmentSettings,
     Config,
     Limits,
     Listener,
-    MPPSSettings,
     Peer,
     Route,
     RouterSettings,
     SpoolTable,
-    StorageSettings,
     Timeouts,
-    Verification,
 )
 from router.model import SpoolSettings
 
@@ -46,21 +42,22 @@ TABLES = (
     "limits",
     "access",
     "statuses",
-    "verification",
-    "storage",
-    "commitment",
-    "mpps",
     "spool",
     "admin",
     "peers",
     "routes",
 )
+"""The tables that are not a service's."""
+
+Services = Mapping[str, ServiceOptions]
+"""What each service registers, by its name."""
 
 
-def load(path: Path, *, services: Collection[str] = SERVICES) -> Config:
+def load(path: Path, *, services: Services) -> Config:
     """Read a configuration file. Relative paths in it are meant from its folder.
 
-    Raises `ConfigError` with every fault. `services` are the service classes that a route may be for.
+    Raises:
+        ConfigError: the file has faults; it names them all.
     """
     try:
         content = path.read_text(encoding="utf-8")
@@ -71,17 +68,16 @@ def load(path: Path, *, services: Collection[str] = SERVICES) -> Config:
     return attrs.evolve(parse(content, path.parent, services=services), path=path)
 
 
-def parse(content: str, base: Path, *, services: Collection[str] = SERVICES) -> Config:
+def parse(content: str, base: Path, *, services: Services) -> Config:
     """As `load`, from text; `base` is the folder that relative paths are meant from."""
     try:
         document = tomllib.loads(content)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([Fault("", f"this is not TOML: {error}")]) from error
     reading = Reading()
-    reading.unknown(document, TABLES, "")
+    tables = {name: cls for service in services.values() for name, cls in service.tables.items()}
+    reading.unknown(document, "", known=[*TABLES, *tables])
     router = _section(reading, RouterSettings, document, "router")
-    storage = _section(reading, StorageSettings, document, "storage")
-    peers = _peers(reading, document, router)
     config = Config(
         router=attrs.evolve(router, spool=base / router.spool),
         listeners=_listeners(reading, document, router),
@@ -89,20 +85,16 @@ def parse(content: str, base: Path, *, services: Collection[str] = SERVICES) -> 
         limits=_section(reading, Limits, document, "limits"),
         access=_section(reading, AccessSettings, document, "access"),
         statuses=_statuses(reading, document),
-        verification=_section(reading, Verification, document, "verification"),
-        storage=storage,
-        commitment=_section(reading, CommitmentSettings, document, "commitment"),
-        mpps=_section(reading, MPPSSettings, document, "mpps"),
-        spool=_spool(reading, document, storage),
+        spool=_spool(reading, document),
         admin=_admin(reading, document, base),
-        peers=peers,
-        routes=_routes(reading, document, services),
+        options=Options(tuple(_section(reading, cls, document, name) for name, cls in tables.items())),
+        peers=_peers(reading, document, router, services),
     )
-    for route in config.routes:
-        if route.service == "instance-availability" and route.patience > config.spool.history:
-            reading.fault(f"routes[{shown(route.name)}].patience", "is longer than spool.history remembers deliveries")
+    config = attrs.evolve(config, routes=_routes(reading, document, config, services))
     if reading.faults:
         raise ConfigError(reading.faults)
+    for service in services.values():
+        config = service.complete(config)
     return config
 
 
@@ -183,7 +175,7 @@ def _tls(reading: Reading, tls: TLS, base: Path, path: str) -> TLS:
     return attrs.evolve(tls, **found)
 
 
-def _spool(reading: Reading, document: Table, storage: StorageSettings) -> SpoolSettings:
+def _spool(reading: Reading, document: Table) -> SpoolSettings:
     spool = _section(reading, SpoolTable, document, "spool")
     if spool.large_object > spool.memory:
         reading.fault(
@@ -196,21 +188,25 @@ def _spool(reading: Reading, document: Table, storage: StorageSettings) -> Spool
         free_space_floor=spool.free_space_floor,
         reserve=spool.reserve,
         history=spool.history,
-        duplicates=storage.duplicates,
     )
 
 
-def _peers(reading: Reading, document: Table, router: RouterSettings) -> dict[str, Peer]:
+def _peers(reading: Reading, document: Table, router: RouterSettings, services: Services) -> dict[str, Peer]:
     tables = document.get("peers", {})
     if not isinstance(tables, dict):
         reading.fault("peers", "must be tables with a name each, such as [peers.pacs]")
         return {}
     peers = {}
     known = {"calling_ae": router.ae_title, "maximum_pdu_length": router.maximum_pdu_length}
+    classes = [service.peer for service in services.values() if service.peer is not None]
     for name, table in tables.items():
         path = f"peers.{name}"
         reading.one(peer_name, name, path)
-        for peer in reading.table(Peer, table, path, name=name, **known):
+        if not reading.is_table(table, path):
+            continue
+        reading.unknown(table, path, Peer, *classes)
+        options = Options(tuple(value for cls in classes for value in reading.value(cls, table, path)))
+        for peer in reading.value(Peer, table, path, name=name, options=options, **known):
             peers[name] = peer
             if peer.retry.max < peer.retry.first:
                 reading.fault(f"{path}.retry.max", "is less than the first pause")
@@ -219,24 +215,48 @@ def _peers(reading: Reading, document: Table, router: RouterSettings) -> dict[st
     return peers
 
 
-def _routes(reading: Reading, document: Table, services: Collection[str]) -> tuple[Route, ...]:
+def _routes(reading: Reading, document: Table, config: Config, services: Services) -> tuple[Route, ...]:
     routes: list[Route] = []
     names: set[str] = set()
+    classes = {name: service.route for name, service in services.items() if service.route is not None}
     for index, table in enumerate(_tables(reading, document, "routes")):
         name = table.get("name") if isinstance(table, dict) else None
         path = f"routes[{shown(name) if isinstance(name, str) else index}]"
-        routes += reading.table(Route, table, path)
-        if isinstance(table, dict):
-            _judge_service(reading, table.get("service"), services, f"{path}.service")
-            _judge_destinations(reading, table.get("to"), document, f"{path}.to")
-            _judge_route_keys(reading, table, path)
+        if reading.is_table(table, path):
+            reading.unknown(table, path, Route, *classes.values())
+            options = _route_options(reading, table, config, classes, path)
+            routes += reading.value(Route, table, path, options=Options(options))
+            _check_service(reading, table.get("service"), classes, f"{path}.service")
+            _check_destinations(reading, table.get("to"), document, f"{path}.to")
         if isinstance(name, str) and name in names:
             reading.fault(f"{path}.name", "is the name of an earlier route too")
         names.add(str(name))
     return tuple(routes)
 
 
-def _judge_service(reading: Reading, service: object, services: Collection[str], path: str) -> None:
+def _route_options(
+    reading: Reading, table: Table, config: Config, classes: Mapping[str, type[RouteOptions]], path: str
+) -> tuple[RouteOptions, ...]:
+    """The keys of the route's service; those of others are read too, so that all their faults are known at once."""
+    service, to = table.get("service"), table.get("to")
+    own = classes.get(service, RouteOptions) if isinstance(service, str) else RouteOptions
+    others: dict[str, list[str]] = {}
+    for name, cls in classes.items():
+        for key in readable(cls).keys() - readable(own).keys():
+            if key in table:
+                others.setdefault(key, []).append(name)
+    for key, names in others.items():
+        reading.fault(f"{path}.{key}", f"is a key of routes for {' and '.join(names)} only")
+        reading.key(readable(classes[names[0]])[key], table[key], f"{path}.{key}")
+    options = reading.value(own, table, path)
+    destinations = tuple(name for name in (to if isinstance(to, list) else [to]) if isinstance(name, str))
+    for value in options:
+        for key, message in value.faults(destinations, config):
+            reading.fault(f"{path}.{key}", message)
+    return options
+
+
+def _check_service(reading: Reading, service: object, services: Collection[str], path: str) -> None:
     if isinstance(service, str) and service not in services:
         reading.fault(
             path,
@@ -245,32 +265,7 @@ def _judge_service(reading: Reading, service: object, services: Collection[str],
         )
 
 
-def _judge_route_keys(reading: Reading, table: Table, path: str) -> None:
-    """Keys that belong to another service, and whose answer a modality is to get."""
-    for service, keys in ROUTE_KEYS.items():
-        for key in keys:
-            if key in table and table.get("service") != service:
-                reading.fault(f"{path}.{key}", f"is a key of routes for {service} only")
-    _judge_require(reading, table, path)
-    answer, to = table.get("answer", "router"), table.get("to")
-    if isinstance(answer, str) and answer != "router" and answer not in (to if isinstance(to, list) else [to]):
-        reading.fault(f"{path}.answer", f'must be "router" or one of the peers in `to`, not {shown(answer)}')
-
-
-def _judge_require(reading: Reading, table: Table, path: str) -> None:
-    """A policy that could never be met."""
-    to, require = table.get("to"), table.get("require")
-    archives = to if isinstance(to, list) else [to]
-    match require:
-        case {"at_least": int(count)} if count > len(archives):
-            reading.fault(f"{path}.require", f"asks for {count} archives, and `to` names {len(archives)}")
-        case [*names]:
-            for name in names:
-                if isinstance(name, str) and name not in archives:
-                    reading.fault(f"{path}.require", f"{shown(name)} is not one of the peers in `to`")
-
-
-def _judge_destinations(reading: Reading, to: object, document: Table, path: str) -> None:
+def _check_destinations(reading: Reading, to: object, document: Table, path: str) -> None:
     """Against the peers as they were written, so that a fault in a peer is not reported here once more."""
     peers = document.get("peers", {})
     if to == []:

@@ -6,9 +6,8 @@ default, so that the walk goes on. Not here: which tables there are, and what th
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from functools import cache, partial
-from types import MappingProxyType
-from typing import Any, TypeVar, get_type_hints
+from functools import partial
+from typing import Any, TypeGuard, TypeVar, get_type_hints
 
 import attrs
 from attrs import define, field, frozen
@@ -65,7 +64,6 @@ class ConfigError(Exception):
         super().__init__("\n".join(map(str, self.faults)))
 
 
-@cache
 def readable(cls: type[attrs.AttrsInstance]) -> dict[str, Any]:
     """The keys that a table of this class may have, with what marks each: `One`, `Each`, `Entries` or a class."""
     hints = get_type_hints(cls, include_extras=True)
@@ -87,21 +85,33 @@ class Reading:
 
         `known` are attributes that come from elsewhere; a key of the same name in the table overrules them.
         """
-        if not isinstance(given, dict):
-            self.fault(path, f"must be a table, not {shown(given)}")
+        if not self.is_table(given, path):
             return ()
-        keys = readable(cls)
-        self.unknown(given, keys, path, getattr(cls, "RENAMED", {}))
-        values = dict(known)
-        for key in keys:
-            if key in given:
-                for value in self.key(keys[key], given[key], f"{path}.{key}"):
-                    values[key] = value
+        self.unknown(given, path, cls)
+        return self.value(cls, given, path, **known)
+
+    def value(self, cls: type[T], given: Table, path: str, **known: Any) -> tuple[T] | tuple[()]:
+        """As `table`, of a table that other classes read too: what none of them knows is the caller's to find."""
+        values = known | self.keys(readable(cls), given, path)
         wanting = [f.name for f in attrs.fields(cls) if f.default is attrs.NOTHING and f.name not in values]
         for key in wanting:
             if key not in given:
                 self.fault(f"{path}.{key}", "is missing")
         return () if wanting else (cls(**values),)
+
+    def keys(self, marks: Mapping[str, Any], given: Table, path: str) -> dict[str, Any]:
+        """Those of the marked keys that the table has and that can be read."""
+        return {
+            key: value
+            for key, mark in marks.items()
+            if key in given
+            for value in self.key(mark, given[key], f"{path}.{key}")
+        }
+
+    def is_table(self, given: object, path: str) -> TypeGuard[Table]:
+        if not isinstance(given, dict):
+            self.fault(path, f"must be a table, not {shown(given)}")
+        return isinstance(given, dict)
 
     def key(self, mark: Any, given: object, path: str) -> tuple[Any, ...]:
         """What a key holds, by its mark."""
@@ -145,9 +155,11 @@ class Reading:
         return tuple(found)
 
     def unknown(
-        self, given: Table, known: Collection[str], path: str, renamed: Mapping[str, str] = MappingProxyType({})
+        self, given: Table, path: str, *classes: type[attrs.AttrsInstance], known: Collection[str] = ()
     ) -> None:
-        """A fault for every key that is none; `renamed` gives the names that former keys have now."""
+        """A fault for every key that is neither `known` nor one of the classes'."""
+        known = [*known, *(key for cls in classes for key in readable(cls))]
+        renamed = {old: new for cls in classes for old, new in getattr(cls, "RENAMED", {}).items()}
         for key in given:
             if key not in known:
                 now = f": its name is {renamed[key]} now" if key in renamed else suggestion(key, known)

@@ -36,6 +36,7 @@ from router.delivery.queue import DeliveryQueue, Pair, is_suspect, pair_of
 from router.delivery.retry import Breaker, RetryPolicy
 from router.model import AttemptResult, Cause, Fault, PendingDelivery, Result
 from router.services import Service
+from router.services.commitment.options import commitment_of
 from router.spool import Spool
 
 _COURTESY: Final = 0.1
@@ -254,7 +255,7 @@ class Destination:
 
     def is_visited_as(self, title: str) -> bool:
         """Whether what waits goes out on associations that the peer of this AE title opens to us."""
-        return self._peer.ae_title == title and (self._target is None or self._peer.commitment.reply == "same")
+        return self._peer.ae_title == title and (self._target is None or commitment_of(self._peer).reply == "same")
 
     async def visited(self, visit: ReverseAssociation) -> None:
         """Use an association that the peer has opened, until it has ended."""

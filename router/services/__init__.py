@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from router.config import Config, load
+from router.config import Config, load, parse
 from router.services.base import (
     Allowance,
     BaseService,
@@ -25,6 +25,7 @@ from router.services.storage import Storage
 from router.services.verification import VERIFICATION, Verification
 
 __all__ = [
+    "OPTIONS",
     "ROUTED",
     "VERIFICATION",
     "Allowance",
@@ -39,6 +40,7 @@ __all__ = [
     "Service",
     "ServiceContext",
     "load_config",
+    "parse_config",
     "services_of",
 ]
 
@@ -54,13 +56,25 @@ SERVICES: Final[tuple[type[Service], ...]] = (
     Storage,
 )
 
-ROUTED: Final[tuple[str, ...]] = tuple(service.name for service in SERVICES if service.routed)
+OPTIONS: Final = {service.name: service.options for service in SERVICES}
+"""What each service registers with the configuration."""
+
+ROUTED: Final[tuple[str, ...]] = tuple(name for name, options in OPTIONS.items() if options.route is not None)
 """The names that `service` in a route may have."""
 
 
 def load_config(path: Path) -> Config:
-    """Read a configuration file, whose routes may be for the services that there are. ConfigError."""
-    return load(path, services=ROUTED)
+    """Read a configuration file with the options of all services.
+
+    Raises:
+        ConfigError: the file has faults; it names them all.
+    """
+    return load(path, services=OPTIONS)
+
+
+def parse_config(content: str, base: Path) -> Config:
+    """As `load_config`, from text; `base` is the folder that relative paths are meant from."""
+    return parse(content, base, services=OPTIONS)
 
 
 def services_of(house: ServiceContext) -> tuple[Service, ...]:

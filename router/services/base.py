@@ -14,7 +14,7 @@ import trio
 from attrs import frozen
 
 from pdu import ContextResult, PresentationContext, RoleSelection
-from router.config import STANDARD_STATUSES, Config, Statuses
+from router.config import STANDARD_STATUSES, Config, ServiceOptions, Statuses
 from router.dimse import Command, Response
 from router.model import AttemptResult, PendingDelivery, Result
 from router.spool import Incoming, Spool
@@ -113,8 +113,8 @@ class Service(Protocol):
 
     name: ClassVar[str]
     """As `service` in a route names it."""
-    routed: ClassVar[bool]
-    """Whether there are routes for it."""
+    options: ClassVar[ServiceOptions]
+    """Its keys of router.toml."""
     requests: ClassVar[frozenset[int]]
     """The Command Fields that the SCP performs."""
     parallel: ClassVar[bool]
@@ -170,6 +170,7 @@ class Service(Protocol):
 class BaseService:
     """The answers of a service class that has nothing special to say."""
 
+    options: ClassVar[ServiceOptions] = ServiceOptions()
     parallel: ClassVar[bool] = False
 
     def roles(self, abstract_syntax: str) -> tuple[bool, bool]:

@@ -8,13 +8,26 @@ routing table needs, the destinations are frozen into the envelope, and the spoo
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import ClassVar, Final
+from typing import Annotated, ClassVar, Final, Literal
 
 import trio
+from attrs import evolve, frozen
 
 from pdu import ContextResult, PresentationContext, prefer
 from router.concurrency import COMPUTING, DISK_OUT
-from router.config import Config
+from router.config import Config, Peer, RouteOptions, ServiceOptions
+from router.config.conditions import required_element
+from router.config.identifiers import one_of
+from router.config.keys import (
+    ANY_SOP_CLASS,
+    ANY_TRANSFER_SYNTAX,
+    ANYTHING,
+    Patterns,
+    RankedTransferSyntaxes,
+    SOPClasses,
+    TransferSyntaxes,
+)
+from router.config.reading import Each, One
 from router.dicom.encoding import MalformedDataSet, TooMuchToRead
 from router.dicom.scanner import AT_ONCE, IN_ALL, Bounds, scan
 from router.dicom.tags import tag_name
@@ -23,6 +36,7 @@ from router.dimse import Command, CommandField, Response, Status, StatusClass, r
 from router.model import Envelope, PendingDelivery, Purpose, Recipient, Result
 from router.routing import Facts, RoutingTable
 from router.services.base import Allowance, BaseService, Change, Request, ServiceContext
+from router.services.commitment.options import commitment_of
 from router.services.refusal import refuse, refuse_for_space
 from router.spool import DuplicateRefused, Incoming, OutOfSpace
 
@@ -37,11 +51,45 @@ Elements = Mapping[int, tuple[str, ...]]
 """Values by tag."""
 
 
+@frozen(kw_only=True)
+class StorageSettings:
+    """[storage]: which objects the storage service accepts, and from whom."""
+
+    sop_classes: SOPClasses = ANY_SOP_CLASS
+    transfer_syntaxes: TransferSyntaxes = ANY_TRANSFER_SYNTAX
+    prefer: RankedTransferSyntaxes = ()
+    calling_ae: Patterns = ANYTHING
+    duplicates: Annotated[Literal["forward", "hold", "refuse"], One(one_of("forward", "hold", "refuse"))] = "forward"
+    require: Annotated[tuple[int, ...], Each(required_element)] = ()
+
+
+@frozen(kw_only=True)
+class StoragePeerOptions:
+    """The key that the storage service adds to [peers.NAME]."""
+
+    already_stored: Annotated[Literal["hold", "accept"], One(one_of("hold", "accept"))] = "hold"
+
+
+def _with_duplicates(config: Config) -> Config:
+    """Return the configuration with the spool's settings for duplicates, which stand in [storage]."""
+    duplicates = config.options[StorageSettings].duplicates
+    return evolve(config, spool=evolve(config.spool, duplicates=duplicates))
+
+
+def _accepts_stored(peer: Peer) -> bool:
+    return peer.options[StoragePeerOptions].already_stored == "accept"
+
+
 class Storage(BaseService):
     """C-STORE, both roles."""
 
     name: ClassVar[str] = "storage"
-    routed: ClassVar[bool] = True
+    options: ClassVar[ServiceOptions] = ServiceOptions(
+        route=RouteOptions,
+        peer=StoragePeerOptions,
+        tables={"storage": StorageSettings},
+        complete=_with_duplicates,
+    )
     requests: ClassVar[frozenset[int]] = frozenset({CommandField.C_STORE_RQ})
     parallel: ClassVar[bool] = True
 
@@ -53,12 +101,12 @@ class Storage(BaseService):
         return partial(self._adopt, config, RoutingTable(config.routes))
 
     def _adopt(self, config: Config, table: RoutingTable) -> None:
-        self._settings = config.storage
+        self._settings = config.options[StorageSettings]
         self._allowance = Allowance(largest=config.limits.object_size or None)
         self._holds_unrouted = config.router.unrouted == "hold"
         self._table = table
-        self._committing = {peer.name for peer in config.peers.values() if peer.commitment.request}
-        self._accepting_stored = {peer.name for peer in config.peers.values() if peer.already_stored == "accept"}
+        self._committing = {peer.name for peer in config.peers.values() if commitment_of(peer).request}
+        self._accepting_stored = {peer.name for peer in config.peers.values() if _accepts_stored(peer)}
         self._wanted = self._table.elements | {SOP_CLASS_UID, SOP_INSTANCE_UID, *self._settings.require}
 
     def judge(self, context: PresentationContext) -> str | ContextResult | None:

@@ -2,8 +2,11 @@
 
 from typing import ClassVar, Final
 
+from attrs import frozen
+
 from pdu import ContextResult, PresentationContext
-from router.config import Config
+from router.config import Config, ServiceOptions
+from router.config.keys import ANYTHING, Patterns
 from router.dimse import Command, CommandField, Response, Status, StatusClass, response_to, status_class
 from router.model import PendingDelivery, Result
 from router.services.base import NO_DATA_SET, Allowance, BaseService, Request, ServiceContext
@@ -15,18 +18,25 @@ UNCOMPRESSED: Final = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.1000
 """Implicit VR Little Endian, Explicit VR Little Endian, Explicit VR Big Endian."""
 
 
+@frozen(kw_only=True)
+class VerificationSettings:
+    """[verification]: who may verify the router."""
+
+    calling_ae: Patterns = ANYTHING
+
+
 class Verification(BaseService):
     """Answers 0000H to every calling AE title that `verification.calling_ae` names."""
 
     name: ClassVar[str] = "verification"
-    routed: ClassVar[bool] = False
+    options: ClassVar[ServiceOptions] = ServiceOptions(tables={"verification": VerificationSettings})
     requests: ClassVar[frozenset[int]] = frozenset({CommandField.C_ECHO_RQ})
 
     def __init__(self, house: ServiceContext) -> None:
         self.reload(house.config)
 
     def reload(self, config: Config) -> None:
-        self._settings = config.verification
+        self._settings = config.options[VerificationSettings]
 
     def judge(self, context: PresentationContext) -> str | ContextResult | None:
         if context.abstract_syntax != VERIFICATION:

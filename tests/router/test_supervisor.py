@@ -14,10 +14,10 @@ from pdu import Abort, AssociateAC, AssociateRJ, AsynchronousOperationsWindow
 from router import supervisor
 from router.association import Acceptor
 from router.config import Config
-from router.config.load import load
 from router.delivery.destination import Destination
 from router.dimse import Status
 from router.dimse import encode as encode_command
+from router.services import load_config
 from router.services.storage import Storage
 from router.spool import Spool
 from router.supervisor import Router
@@ -91,12 +91,12 @@ async def test_sighup_before_the_router_is_ready_is_obeyed_when_it_is(
 
     def read(path: Path) -> Config:
         assert Starting.ready.is_set()
-        return load(path)
+        return load_config(path)
 
     (tmp_path / "router.toml").write_text("")
     monkeypatch.setattr(supervisor, "Router", lambda config, spool: Starting())
     monkeypatch.setattr(supervisor, "load_config", read)
-    await supervisor.serve(load(tmp_path / "router.toml"), None)  # type: ignore[arg-type]
+    await supervisor.serve(load_config(tmp_path / "router.toml"), None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("part", [Storage, Destination])

@@ -35,7 +35,7 @@ from pdu import (
     negotiate,
 )
 from router.association.transport import Transport
-from router.config import Config, Timeouts, parse
+from router.config import Config, Timeouts
 from router.dimse import (
     DATA_SET,
     Command,
@@ -50,6 +50,7 @@ from router.dimse import (
 from router.dimse import decode as decode_command
 from router.dimse import encode as encode_command
 from router.network.sockets import KernelSocket
+from router.services import parse_config
 from router.spool import Spool
 from router.spool.disk.filesystem import REAL, FileSystem
 from router.supervisor import Router
@@ -126,7 +127,7 @@ def configuration(folder: Path, text: str = "", *, router: str = "", **peers: in
     if "[[routes]]" not in text and peers:
         names = ", ".join(f'"{name}"' for name in peers)
         lines += ["[[routes]]", 'name = "everything"', 'service = "storage"', f"to = [{names}]"]
-    return parse("\n".join([*lines, text]), folder)
+    return parse_config("\n".join([*lines, text]), folder)
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 
 from pdu import Overtaken
 from router.association.transport import Transport, TransportError
-from router.config import Config, parse
+from router.config import Config
 from router.dicom.dataset import EXPLICIT_LE, read, text
 from router.dimse import (
     DATA_SET,
@@ -25,6 +25,7 @@ from router.dimse import (
     encode,
     response_to,
 )
+from router.services import parse_config
 from router.services.mpps.attributes import MPPS, STATUS
 from tests.support.harness import Archive, Modality, eventually, p_data
 from tests.support.mpps_messages import encoded
@@ -205,4 +206,4 @@ def hub(folder: Path, *routes: str, top: str = "", extra: str = "", **peers: int
     every = f'service = "mpps"\nto = [{names}]'
     for number, route in enumerate(routes or (every,)):
         lines += ["[[routes]]", f'name = "route {number}"', route]
-    return parse("\n".join([*lines, extra]), folder)
+    return parse_config("\n".join([*lines, extra]), folder)

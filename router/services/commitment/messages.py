@@ -13,7 +13,7 @@ from router.dicom.dataset import IMPLICIT_LE
 from router.dimse import DATA_SET, Command, CommandField, Response, Status, StatusClass, encode, status_class
 from router.model import Cause, DeliveryState, Envelope, PendingDelivery, Recipient, Result
 from router.services.commitment.attributes import REQUEST_ACTION, STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE
-from router.services.commitment.policy import SERVICE
+from router.services.commitment.options import SERVICE
 from router.services.commitment.store import StoredTransaction
 from router.services.commitment.transaction import FailureReason
 from router.spool import Selection, Spool

@@ -4,17 +4,15 @@ Not here: whether they do (`transaction`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
 
 from attrs import frozen
 
-from router.config import CommitmentSettings, Route
+from router.config import Route
 from router.model import DeliveryState
 from router.routing import Facts, RoutingTable
+from router.services.commitment.options import SERVICE, CommitmentRouteOptions, CommitmentSettings
 from router.services.commitment.transaction import Clause, Policy, Reference
 from router.spool import InstanceDelivery
-
-SERVICE: Final = "storage-commitment"
 
 
 @frozen(kw_only=True)
@@ -40,15 +38,12 @@ class PolicyPlanner:
         """Every route that matches has its policy met, with the latest deadline and the longest grace of them."""
         match = self._table.match(facts)
         routes = [self._routes[name] for name in match.routes]
-        clauses = []
-        for route in routes:
-            among, at_least = route.require.of(route.to)
-            clauses.append(Clause(among, at_least))
+        options = [route.options[CommitmentRouteOptions] for route in routes]
         return PolicyTerms(
-            policy=tuple(clauses),
+            policy=tuple(Clause(*one.require.of(route.to)) for one, route in zip(options, routes, strict=True)),
             archives=match.destinations,
-            deadline=max((route.deadline for route in routes), default=self._defaults.deadline),
-            grace=max((route.grace for route in routes), default=self._defaults.grace),
+            deadline=max((one.deadline for one in options), default=self._defaults.deadline),
+            grace=max((one.grace for one in options), default=self._defaults.grace),
         )
 
 

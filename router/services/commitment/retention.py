@@ -23,6 +23,7 @@ from router.dicom.dataset import IMPLICIT_LE
 from router.dimse import describe
 from router.model import AttemptResult, DeliveryState, PendingDelivery, Purpose, Recipient, Result
 from router.services.commitment import store as records
+from router.services.commitment.options import commitment_of
 from router.services.commitment.store import StoredTransaction, TransactionStage
 from router.services.commitment.transaction import COMMITTED, Clause, FailureReason, Reference, TransactionOutcome
 from router.services.commitment.transaction import InstanceResult as Said
@@ -59,7 +60,7 @@ class Retention:
 
     def reload(self, config: Config) -> None:
         self._title = config.router.ae_title
-        self._peers = {peer.name: peer for peer in config.peers.values() if peer.commitment.request}
+        self._peers = {peer.name: peer for peer in config.peers.values() if commitment_of(peer).request}
         self._news.set()
 
     def settled(self, delivery: PendingDelivery, result: Result) -> None:
@@ -67,9 +68,9 @@ class Retention:
         peer = self._peers.get(delivery.destination)
         if peer is None or result is not Result.DELIVERED or delivery.kind != _C_STORE:
             return
-        due = self._due.setdefault(peer.name, _Due(trio.current_time() + peer.commitment.after))
+        due = self._due.setdefault(peer.name, _Due(trio.current_time() + commitment_of(peer).after))
         due.delivered += 1
-        if due.delivered >= peer.commitment.batch:
+        if due.delivered >= commitment_of(peer).batch:
             due.at = 0.0
         self._news.set()
 
@@ -90,7 +91,7 @@ class Retention:
                 await self._news.wait()
 
     def _later(self, peer: Peer) -> None:
-        self._due.setdefault(peer.name, _Due(trio.current_time() + peer.commitment.after))
+        self._due.setdefault(peer.name, _Due(trio.current_time() + commitment_of(peer).after))
 
     async def _ask(self, peer: Peer) -> None:
         """Begin a transaction for what the peer has been given."""
@@ -109,7 +110,7 @@ class Retention:
             received=time.time(),
             born=self._spool.clock(),
             grace=0.0,
-            deadline=peer.commitment.within,
+            deadline=commitment_of(peer).within,
             policies=((Clause((peer.name,), 1),),),
             count=len(asked),
         )
@@ -127,7 +128,7 @@ class Retention:
 
     async def _gather(self, peer: Peer) -> dict[Reference, list[int]]:
         """The next batch: the instances, and the ids of the messages that brought them."""
-        batch = peer.commitment.batch
+        batch = commitment_of(peer).batch
         found = await self._spool.retained(peer.name, batch)
         while abandoned := tuple(one.message_id for one in found if one.abandoned):
             selection = Selection(message_ids=abandoned, destination=peer.name, purpose=Purpose.RETAIN)
@@ -178,7 +179,7 @@ class Retention:
         if not rows:
             return None
         result, words, attempts = Result.RETRY, f"not committed: {describe(said.reason)}", rows[0].attempts + 1
-        if peer is not None and attempts >= peer.commitment.attempts:
+        if peer is not None and attempts >= commitment_of(peer).attempts:
             result, words = Result.HELD, f"{words}, {attempts} times"
         elif said.reason == FailureReason.NO_SUCH_OBJECT_INSTANCE:
             words = f"{words}; {await self._send_again(rows[0], archive)}"
@@ -189,7 +190,7 @@ class Retention:
             why=words,
             attempt=attempts,
         )
-        rest = peer.commitment.after if peer is not None else 0.0
+        rest = commitment_of(peer).after if peer is not None else 0.0
         return AttemptResult(result=result, reason=words, due=self._spool.clock() + rest)
 
     async def _send_again(self, row: QueueRow, archive: str) -> str:

@@ -12,7 +12,7 @@ import trio
 
 from router.model import AttemptResult, PendingDelivery, Result
 from router.services.commitment import store as records
-from router.services.commitment.policy import SERVICE
+from router.services.commitment.options import SERVICE
 from router.services.commitment.store import StoredTransaction, TransactionStage
 from router.services.commitment.transaction_actor import Conclude, TransactionActor, TransactionContext, Watch
 from router.spool import OutOfSpace, Spool, SpoolClosed, SpoolFailure

@@ -17,7 +17,7 @@ from attrs import evolve
 
 from pdu import ContextResult, PresentationContext, RoleSelection, prefer
 from router.concurrency import compute
-from router.config import Config, Peer, visitor
+from router.config import Config, Peer, ServiceOptions, visitor
 from router.dicom.dataset import IMPLICIT_LE, TRANSFER_SYNTAXES
 from router.dimse import Command, CommandField, Response, Status, response_to
 from router.model import AttemptResult, PendingDelivery, Result
@@ -27,7 +27,8 @@ from router.services.commitment import attributes as content
 from router.services.commitment import messages
 from router.services.commitment import store as records
 from router.services.commitment.attributes import ArchiveReport, CommitmentRequest, Unacceptable
-from router.services.commitment.policy import SERVICE, PolicyPlanner
+from router.services.commitment.options import OPTIONS, SERVICE, CommitmentSettings, commitment_ae, commitment_of
+from router.services.commitment.policy import PolicyPlanner
 from router.services.commitment.retention import Retention
 from router.services.commitment.runner import TransactionRunner
 from router.services.commitment.store import StoredTransaction, TransactionStage
@@ -49,7 +50,7 @@ class StorageCommitment(UncompressedDeliveries, BaseService):
     """N-ACTION and N-EVENT-REPORT, both roles."""
 
     name: ClassVar[str] = SERVICE
-    routed: ClassVar[bool] = True
+    options: ClassVar[ServiceOptions] = OPTIONS
     requests: ClassVar[frozenset[int]] = frozenset({CommandField.N_ACTION_RQ, CommandField.N_EVENT_REPORT_RQ})
 
     def __init__(self, house: ServiceContext) -> None:
@@ -60,10 +61,10 @@ class StorageCommitment(UncompressedDeliveries, BaseService):
         self.prepare(house.config)()
 
     def prepare(self, config: Config) -> Change:
-        return partial(self._adopt, config, PolicyPlanner(config.routes, config.commitment))
+        return partial(self._adopt, config, PolicyPlanner(config.routes, config.options[CommitmentSettings]))
 
     def _adopt(self, config: Config, planner: PolicyPlanner) -> None:
-        self._settings = config.commitment
+        self._settings = config.options[CommitmentSettings]
         self._largest = min(LARGEST, config.limits.object_size or LARGEST)
         self._peers = config.peers
         self._planner = planner
@@ -130,14 +131,16 @@ class StorageCommitment(UncompressedDeliveries, BaseService):
         address is preferred. An AE without an entry gets its reports on associations that it opens.
         """
         found = [
-            peer.commitment_ae for peer in self._peers.values() if title in (peer.ae_title, peer.commitment_ae.ae_title)
+            commitment_ae(peer)
+            for peer in self._peers.values()
+            if title in (peer.ae_title, commitment_ae(peer).ae_title)
         ]
         found.sort(key=lambda peer: peer.address is None)
         return found[0] if found else visitor(title)
 
     def _destination_of(self, archive: str) -> str:
         peer = self._peers.get(archive)
-        return archive if peer is None else peer.commitment_ae.name
+        return archive if peer is None else commitment_ae(peer).name
 
     async def perform(self, request: Request, data: Incoming | None) -> Response:
         assert data is not None, "admit() lets no message without a data set through"
@@ -201,7 +204,7 @@ class StorageCommitment(UncompressedDeliveries, BaseService):
                 transfer_syntax=request.transfer_syntax,
             )
         )
-        elsewhere = peer.address is not None and peer.commitment.reply == "new"
+        elsewhere = peer.address is not None and commitment_of(peer).reply == "new"
         commitment = StoredTransaction(
             uid=asked.transaction_uid,
             fingerprint=_fingerprint(asked),
@@ -233,7 +236,7 @@ class StorageCommitment(UncompressedDeliveries, BaseService):
             raise Unacceptable(Status.INVALID_ARGUMENT_VALUE, words, content.TRANSACTION_UID)
         number, archive = whose
         peer = self._peers.get(archive)
-        if peer is None or peer.commitment_ae.ae_title != title:
+        if peer is None or commitment_ae(peer).ae_title != title:
             raise Unacceptable(Status.NOT_AUTHORIZED, f"{title} was not asked in this transaction")
         heard, failed = await compute(len(encoded), partial(_heard, report, archive, peer.retrieve_title))
         await self._state.change(partial(records.hear, number=number, report=heard))

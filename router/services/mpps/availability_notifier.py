@@ -15,7 +15,7 @@ import structlog
 import trio
 
 from router.concurrency import compute
-from router.config import Config, Route
+from router.config import Config
 from router.model import DeliveryState, PendingDelivery, Result
 from router.services.base import ServiceContext
 from router.services.mpps import availability_store as owed
@@ -23,6 +23,7 @@ from router.services.mpps import store as records
 from router.services.mpps.attributes import InstanceReference
 from router.services.mpps.availability_store import AvailabilityNotice
 from router.services.mpps.instance_availability import Notification, envelope_of
+from router.services.mpps.options import AvailabilityRouteOptions
 from router.services.mpps.plan import INFORM
 from router.services.mpps.store import Step
 from router.spool import InstanceDelivery
@@ -70,17 +71,17 @@ class AvailabilityNotifier:
         now = self._house.spool.clock()
         notices = []
         for name in step.inform:
-            route = self._route_to(name)
-            due = now + route.patience
+            options = self._options_for(name)
+            due = now + options.patience
             notices.append(
-                AvailabilityNotice(uid=step.uid, destination=name, due=due, missing=route.missing, told=False)
+                AvailabilityNotice(uid=step.uid, destination=name, due=due, missing=options.missing, told=False)
             )
         owed.add(connection, step.uid, notices, [reference.sop_instance_uid for reference in named])
 
-    def _route_to(self, name: str) -> Route:
-        """Where the table was changed since the step began, the defaults hold."""
-        routes = (route for route in self._routes if name in route.to)
-        return next(routes, Route(name="", service=INFORM, to=(name,)))
+    def _options_for(self, name: str) -> AvailabilityRouteOptions:
+        """Return the options of the first route to a peer; the defaults if a reload has removed it."""
+        routes = (route.options[AvailabilityRouteOptions] for route in self._routes if name in route.to)
+        return next(routes, AvailabilityRouteOptions())
 
     def look_at(self, uid: str) -> None:
         """Something about this step may be owed now."""

@@ -14,6 +14,7 @@ from typing import ClassVar, Final
 from attrs import frozen
 
 from pdu import ContextResult, PresentationContext
+from router.config import ServiceOptions
 from router.dicom.dataset import IMPLICIT_LE, DataSet, Element, write
 from router.dimse import (
     DATA_SET,
@@ -38,6 +39,7 @@ from router.services.mpps.attributes import (
     STUDY_INSTANCE_UID,
     InstanceReference,
 )
+from router.services.mpps.options import AVAILABILITY_OPTIONS
 from router.services.mpps.plan import INFORM
 from router.spool import Incoming
 
@@ -53,7 +55,7 @@ class InstanceAvailability(UncompressedDeliveries, BaseService):
     """N-CREATE, as SCU."""
 
     name: ClassVar[str] = INFORM
-    routed: ClassVar[bool] = True
+    options: ClassVar[ServiceOptions] = AVAILABILITY_OPTIONS
     requests: ClassVar[frozenset[int]] = frozenset()
 
     def __init__(self, house: ServiceContext) -> None:

@@ -41,6 +41,7 @@ from router.services.mpps.availability_notifier import AvailabilityNotifier
 from router.services.mpps.delegate import DelegatedRequest, answer_of
 from router.services.mpps.messages import answer, envelope, of_step, passed_on, relayed, report
 from router.services.mpps.notification import EVENTS, UPDATED, event_report
+from router.services.mpps.options import MPPSSettings
 from router.services.mpps.plan import RELAY, StepPlan, StepPlanner
 from router.services.mpps.state_machine import (
     Accepted,
@@ -96,7 +97,7 @@ class StepIntake:
         return partial(self._adopt, config, StepPlanner(config.routes))
 
     def _adopt(self, config: Config, planner: StepPlanner) -> None:
-        self._settings, self._most = config.mpps, config.limits.steps
+        self._settings, self._most = config.options[MPPSSettings], config.limits.steps
         self._holds_unrouted = config.router.unrouted == "hold"
         self._planner = planner
 

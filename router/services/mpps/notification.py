@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from pdu import ContextResult, PresentationContext, RoleSelection
+from router.config import RouteOptions, ServiceOptions
 from router.dicom.dataset import IMPLICIT_LE
 from router.dimse import Command, CommandField, Response, Status, StatusClass, encode, response_to, status_class
 from router.model import Envelope, PendingDelivery, Recipient, Result
@@ -27,7 +28,7 @@ class MPPSNotification(UncompressedDeliveries, BaseService):
     """N-EVENT-REPORT, as SCP."""
 
     name: ClassVar[str] = "mpps-notification"
-    routed: ClassVar[bool] = True
+    options: ClassVar[ServiceOptions] = ServiceOptions(route=RouteOptions)
     requests: ClassVar[frozenset[int]] = frozenset()
 
     def __init__(self, house: ServiceContext) -> None:

@@ -7,12 +7,11 @@ from attrs import evolve, frozen
 
 from router.config import Route
 from router.routing import Facts, RoutingTable
+from router.services.mpps.options import ROUTER, MPPSRouteOptions
 
 RELAY: Final = "mpps"
 NOTIFY: Final = "mpps-notification"
 INFORM: Final = "instance-availability"
-ROUTER: Final = "router"
-"""The value of `answer` that is no peer."""
 
 
 @frozen(kw_only=True)
@@ -43,12 +42,12 @@ class StepPlanner:
     def plan(self, facts: Facts) -> StepPlan:
         """`facts` of an N-CREATE; their service does not matter."""
         relay = self._table.match(evolve(facts, service=RELAY))
-        matched = [self._routes[name] for name in relay.routes]
-        answers = [route.answer for route in matched if route.answer != ROUTER]
+        matched = [self._routes[name].options[MPPSRouteOptions] for name in relay.routes]
+        answers = [options.answer for options in matched if options.answer != ROUTER]
         return StepPlan(
             relay=relay.destinations,
             notify=self._table.match(evolve(facts, service=NOTIFY)).destinations,
             inform=self._table.match(evolve(facts, service=INFORM)).destinations,
             answer=answers[0] if answers else "",
-            strict=any(route.validation == "strict" for route in matched),
+            strict=any(options.validation == "strict" for options in matched),
         )

@@ -15,6 +15,7 @@ from router.model import PendingDelivery, Result
 from router.services.base import NO_DATA_SET, Allowance, BaseService, Request, ServiceContext
 from router.services.mpps import store as records
 from router.services.mpps.attributes import MPPS_RETRIEVE
+from router.services.mpps.options import MPPSSettings
 from router.services.mpps.store import Step
 from router.services.refusal import refuse
 from router.spool import Incoming
@@ -29,7 +30,6 @@ class MPPSRetrieve(BaseService):
     """N-GET, as SCP."""
 
     name: ClassVar[str] = "mpps-retrieve"
-    routed: ClassVar[bool] = False
     requests: ClassVar[frozenset[int]] = frozenset({CommandField.N_GET_RQ})
 
     def __init__(self, house: ServiceContext) -> None:
@@ -38,7 +38,7 @@ class MPPSRetrieve(BaseService):
         self.reload(house.config)
 
     def reload(self, config: Config) -> None:
-        self._settings = config.mpps
+        self._settings = config.options[MPPSSettings]
 
     def judge(self, context: PresentationContext) -> str | ContextResult | None:
         if context.abstract_syntax != MPPS_RETRIEVE:

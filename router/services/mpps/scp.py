@@ -17,7 +17,7 @@ import trio
 
 from pdu import ContextResult, PresentationContext, prefer
 from router.concurrency import compute
-from router.config import Config
+from router.config import Config, ServiceOptions
 from router.dicom.dataset import TRANSFER_SYNTAXES, read, write
 from router.dicom.encoding import MalformedDataSet
 from router.dicom.uids import is_uid
@@ -40,6 +40,7 @@ from router.services.mpps import store as records
 from router.services.mpps.attributes import MPPS
 from router.services.mpps.availability_notifier import AvailabilityNotifier
 from router.services.mpps.intake import Message, StepIntake
+from router.services.mpps.options import MPPS_OPTIONS, MPPSSettings
 from router.services.mpps.plan import RELAY
 from router.services.mpps.state_machine import MAY_NOT_BE_UPDATED, MAY_NOT_BE_UPDATED_WORDS, fingerprint
 from router.services.mpps.store import Step
@@ -60,7 +61,7 @@ class MPPSHub(UncompressedDeliveries, BaseService):
     """N-CREATE and N-SET, both roles."""
 
     name: ClassVar[str] = RELAY
-    routed: ClassVar[bool] = True
+    options: ClassVar[ServiceOptions] = MPPS_OPTIONS
     requests: ClassVar[frozenset[int]] = frozenset({CommandField.N_CREATE_RQ, CommandField.N_SET_RQ})
 
     def __init__(self, house: ServiceContext) -> None:
@@ -69,13 +70,13 @@ class MPPSHub(UncompressedDeliveries, BaseService):
         self._notices = AvailabilityNotifier(house)
         self._intake = StepIntake(house, self._notices)
         self._started = self._spool.clock()
-        self._settings, self._allowance = house.config.mpps, _allowance(house.config)
+        self._settings, self._allowance = house.config.options[MPPSSettings], _allowance(house.config)
 
     def prepare(self, config: Config) -> Change:
         return partial(self._adopt, config, self._intake.prepare(config))
 
     def _adopt(self, config: Config, change_intake: Change) -> None:
-        self._settings, self._allowance = config.mpps, _allowance(config)
+        self._settings, self._allowance = config.options[MPPSSettings], _allowance(config)
         self._notices.reload(config)
         change_intake()
 

@@ -13,7 +13,7 @@ from pydicom.uid import generate_uid
 
 from pdu import ContextResult, PresentationContext, RoleSelection
 from router.association import InMemory, RemoteAE, Requestor, plan_contexts
-from router.config import Config, Endpoint, Listener, Peer, Retry, Route
+from router.config import Config, Endpoint, Listener, Options, Peer, Retry, Route
 from router.dicom.dataset import IMPLICIT_LE
 from router.dimse import DATA_SET, Command, CommandField, Response, Status, response_to
 from router.services import Request
@@ -27,6 +27,7 @@ from router.services.commitment.attributes import (
     write_report,
     write_request,
 )
+from router.services.commitment.options import CommitmentRouteOptions
 from router.services.commitment.transaction import (
     COMMITTED,
     FailureReason,
@@ -146,9 +147,10 @@ def _config(pacs: int, vna: int, modality: int) -> Config:
         for name, port in (("pacs", pacs), ("vna", vna), ("modality", modality))
     }
     to = ("pacs", "vna")
+    terms = CommitmentRouteOptions(deadline=_PATIENCE, grace=1.0)
     routes = (
         Route(name="images to both archives", service="storage", to=to),
-        Route(name="both have to promise", service="storage-commitment", to=to, deadline=_PATIENCE, grace=1.0),
+        Route(name="both have to promise", service="storage-commitment", to=to, options=Options((terms,))),
     )
     return evolve(Config(), peers=peers, routes=routes, listeners=(Listener(address=HERE),))
 

@@ -39,7 +39,6 @@ class DemoRIS(BaseService):
     """Somebody to call: a service class of its own is all that an acceptor needs."""
 
     name: ClassVar[str] = "stand-in"
-    routed: ClassVar[bool] = False
     requests: ClassVar[frozenset[int]] = frozenset()
 
     def __init__(self, title: str) -> None:

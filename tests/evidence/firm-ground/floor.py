@@ -19,8 +19,8 @@ import attrs
 import trio
 
 from router import logs
-from router.config import parse
 from router.dimse import DATA_SET
+from router.services import parse_config
 from tests.support.harness import data_set, eventually, p_data, running_router, store_rq
 from tests.support.streams import ECHO, modality_of, stream
 
@@ -66,7 +66,7 @@ class Watch:
 async def main(folder: Path) -> None:
     watch = Watch(folder)
     floor = watch.free() - ROOM
-    config = parse(CONFIG.format(floor=floor), folder)
+    config = parse_config(CONFIG.format(floor=floor), folder)
     async with running_router(config) as router, AsyncExitStack() as stack:
         modalities = [await stack.enter_async_context(modality_of(router)) for _ in range(9)]
         began = trio.current_time()

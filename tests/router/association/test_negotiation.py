@@ -28,8 +28,8 @@ from pdu import (
 )
 from router.association.describe import describe_contexts
 from router.association.negotiation import agree
-from router.config import parse
-from router.services import SERVICES, Service
+from router.services import SERVICES, Service, parse_config
+from router.services.storage import StorageSettings
 from tests.pdu.strategies import requests
 from tests.support.harness import (
     CT,
@@ -51,11 +51,12 @@ COMMITMENT = "1.2.840.10008.1.20.1"
 def services() -> tuple[Service, ...]:
     """What a router has by its default configuration, as far as presentation contexts are judged: none of that needs
     a spool or a state."""
-    config = parse("", Path())
+    config = parse_config("", Path())
 
     def made(cls: Any) -> Any:
         service = object.__new__(cls)
-        service._settings = getattr(config, cls.name.replace("-", "_"), config.storage)
+        tables = cls.options.tables.values()
+        service._settings = next(map(config.options.__getitem__, tables), config.options[StorageSettings])
         return service
 
     return tuple(made(cls) for cls in SERVICES)
@@ -64,7 +65,7 @@ def services() -> tuple[Service, ...]:
 def answer(request: AssociateRQ) -> AssociateAC | None:
     """What the engine and the negotiation make of a request, encoded as the peer gets it; None where the engine
     refuses the request itself, or it is too long for it."""
-    config = parse("", Path())
+    config = parse_config("", Path())
     engine = UpperLayer(role=Role.ACCEPTOR, maximum_length=config.listeners[0].maximum_pdu_length, buffer_size=1 << 20)
     engine.transport_connected()
     data = encode(request)

@@ -11,9 +11,10 @@ from structlog.testing import capture_logs
 from pdu import AcceptedContext, AssociateRQ
 from router.association import OperationContext, RemoteAE, Requestor, plan_contexts
 from router.association.transport import Transport
-from router.config import Timeouts, parse
+from router.config import Timeouts
 from router.dimse import Command, CommandField, MessageBegin, Status, encode
 from router.routing import RoutingTable
+from router.services import parse_config
 from router.services.commitment.attributes import STORAGE_COMMITMENT
 from router.services.commitment.scp import StorageCommitment
 from router.services.mpps.intake import StepIntake
@@ -107,7 +108,7 @@ def pacs(port: int, called: str = "PACS") -> RemoteAE:
 
 
 async def test_a_refusal_on_an_association_that_the_router_opened_has_the_sites_code_too() -> None:
-    statuses = parse('[statuses.by_calling_ae."PACS"]\nno_such_sop_class = "C321"', Path()).statuses
+    statuses = parse_config('[statuses.by_calling_ae."PACS"]\nno_such_sop_class = "C321"', Path()).statuses
     host = OperationContext((COMMITMENT,), cast("Spool", None), statuses)
     context = AcceptedContext(id=1, abstract_syntax=STORAGE_COMMITMENT, transfer_syntax=IMPLICIT)
     for called, status in (("PACS", 0xC321), ("VNA", 0x0118)):

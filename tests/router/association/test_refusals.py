@@ -7,9 +7,10 @@ from pathlib import Path
 import attrs
 import pytest
 
-from router.config import STANDARD_STATUSES, ConfigError, Statuses, parse
+from router.config import STANDARD_STATUSES, ConfigError, Statuses
 from router.dimse import Command, CommandField, Status, StatusClass, status_class
 from router.dimse import encode as encode_command
+from router.services import parse_config
 from tests.support.harness import (
     CT,
     IMPLICIT,
@@ -64,20 +65,20 @@ def test_every_failure_that_the_router_can_answer_has_a_key_with_the_standards_c
 def test_only_a_failure_can_stand_for_a_refusal(status: object) -> None:
     written = status if isinstance(status, int) else f'"{status}"'
     with pytest.raises(ConfigError, match=r"statuses\.duplicate"):
-        parse(f"[statuses]\nduplicate = {written}", Path())
+        parse_config(f"[statuses]\nduplicate = {written}", Path())
     with pytest.raises(ConfigError, match=r'statuses.by_calling_ae."CT\*".duplicate'):
-        parse(f'[statuses.by_calling_ae."CT*"]\nduplicate = {written}', Path())
+        parse_config(f'[statuses.by_calling_ae."CT*"]\nduplicate = {written}', Path())
 
 
 def test_an_unknown_refusal_is_a_fault() -> None:
     with pytest.raises(ConfigError, match="there is no such key"):
-        parse('[statuses]\nsop_class_unknown = "A800H"', Path())
+        parse_config('[statuses]\nsop_class_unknown = "A800H"', Path())
     with pytest.raises(ConfigError, match="there is no such key"):
-        parse('[statuses.by_calling_ae."CT*"]\nby_calling_ae = {}', Path())
+        parse_config('[statuses.by_calling_ae."CT*"]\nby_calling_ae = {}', Path())
 
 
 def test_a_calling_ae_has_the_first_table_that_it_matches_on_top_of_those_for_all() -> None:
-    statuses = parse(MAPPED, Path()).statuses
+    statuses = parse_config(MAPPED, Path()).statuses
     assert statuses.towards("CT_1").sop_class_not_supported == 0xC123
     assert statuses.towards("CT_1").not_authorized == 0xC002
     assert statuses.towards("MR_1").sop_class_not_supported == 0xA800
@@ -129,4 +130,4 @@ async def test_an_object_must_have_what_is_required(tmp_path: Path, extra: bytes
 @pytest.mark.parametrize("key", ["PixelData", "ReferencedStudySequence", "NoSuchKeyword", "calling_ae"])
 def test_what_cannot_be_looked_for_cannot_be_required(key: str) -> None:
     with pytest.raises(ConfigError, match=r"storage\.require"):
-        parse(f'[storage]\nrequire = ["{key}"]', Path())
+        parse_config(f'[storage]\nrequire = ["{key}"]', Path())

@@ -9,16 +9,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import AllTransferSyntaxes
 
-from router.config import SERVICES, Condition, Config, ConfigError, Endpoint, Fault, Globs, Networks, load, parse
+from router.config import (
+    Condition,
+    Config,
+    ConfigError,
+    Endpoint,
+    Fault,
+    Globs,
+    Networks,
+    RouteOptions,
+    ServiceOptions,
+    parse,
+)
 from router.config.patterns import network, sop_classes, transfer_syntaxes
 from router.model import SpoolSettings
+from router.services import ROUTED, load_config, parse_config
+from router.services.storage import StorageSettings
 
 BASE = Path("/etc/router")
 PACS = '[peers.pacs]\nae_title = "PACS"\naddress = "pacs:104"\n'
 
 
-def read(content: str, **options: Any) -> Config:
-    return parse(content, BASE, **options)
+def read(content: str) -> Config:
+    return parse_config(content, BASE)
 
 
 def faults(content: str) -> dict[str, str]:
@@ -39,7 +52,7 @@ def route(lines: str = "", to: str = '"pacs"') -> str:
 def test_a_file_is_loaded_and_its_relative_paths_are_meant_from_its_folder(tmp_path: Path) -> None:
     file = tmp_path / "router.toml"
     file.write_text('[router]\nspool = "data/spool"\n')
-    config = load(file)
+    config = load_config(file)
     assert config.path == file
     assert config.router.spool == tmp_path / "data" / "spool"
 
@@ -61,7 +74,7 @@ def test_a_file_that_cannot_be_read_is_one_fault(tmp_path: Path, content: bytes 
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(ConfigError) as raised:
-        load(file)
+        load_config(file)
     (fault,) = raised.value.faults
     assert fault.path == ""
     assert words in str(fault)
@@ -138,7 +151,7 @@ def test_every_fault_is_told_at_once_with_its_place_and_what_was_probably_meant(
         "peers.pacs.address": '"pacs:0" has port 0, to which nobody can connect',
         "peers.pacs.ae_title": "is missing",
         'routes["ct"].service': 'there is no service "worklist" in this version of the router; a route can be for: '
-        + ", ".join(SERVICES),
+        + ", ".join(ROUTED),
         'routes["ct"].when.Modalty': (
             'is no key of `when`, no DICOM keyword and no (gggg,eeee); did you mean "Modality"?'
         ),
@@ -363,7 +376,8 @@ def test_one_entry_of_a_list_needs_no_brackets() -> None:
 
 def test_the_services_that_routes_can_be_for_are_the_callers_to_say() -> None:
     content = route().replace('"storage"', '"mpps"')
-    assert read(content, services=("storage", "mpps")).routes[0].service == "mpps"
+    services = {"mpps": ServiceOptions(route=RouteOptions)}
+    assert parse(content, BASE, services=services).routes[0].service == "mpps"
 
 
 # --- conditions ---
@@ -421,12 +435,12 @@ def test_a_network_may_be_written_with_a_host_in_it() -> None:
     "written", ["1.2.840.10008.1.2.4.90", "JPEG2000Lossless", "jpeg 2000 image compression (lossless only)"]
 )
 def test_a_preferred_transfer_syntax_is_found_by_uid_keyword_and_name(written: str) -> None:
-    (preferred,) = read(f'[storage]\nprefer = "{written}"').storage.prefer
+    (preferred,) = read(f'[storage]\nprefer = "{written}"').options[StorageSettings].prefer
     assert [uid for uid in AllTransferSyntaxes if preferred.matches(uid)] == ["1.2.840.10008.1.2.4.90"]
 
 
 def test_an_unknown_uid_may_be_preferred() -> None:
-    (preferred,) = read('[storage]\nprefer = "1.2.3"').storage.prefer
+    (preferred,) = read('[storage]\nprefer = "1.2.3"').options[StorageSettings].prefer
     assert preferred.matches("1.2.3")
 
 
@@ -458,4 +472,4 @@ KEYS = st.sampled_from(
 def test_any_file_is_a_configuration_or_has_faults(tables: list[tuple[str, dict[str, str]]]) -> None:
     lines = [line for head, keys in tables for line in (head, *(f"{key} = {value}" for key, value in keys.items()))]
     with suppress(ConfigError):
-        parse("\n".join(lines), BASE)
+        parse_config("\n".join(lines), BASE)

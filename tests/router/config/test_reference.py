@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 import attrs
@@ -11,51 +12,52 @@ from router.config import (
     TLS,
     AccessSettings,
     AdminSettings,
-    CommitmentSettings,
     Config,
     Limits,
     Listener,
+    Options,
     Peer,
-    PeerCommitment,
-    Retry,
     Route,
     RouterSettings,
+    ServiceOptions,
     Statuses,
-    StorageSettings,
     Timeouts,
-    Verification,
-    load,
-    parse,
 )
 from router.config.conditions import ASSOCIATION_KEYS
 from router.config.load import TABLES
 from router.config.reading import readable
-from router.config.values import MPPSSettings, SpoolTable
+from router.config.values import SpoolTable
+from router.services import OPTIONS, load_config, parse_config
 
 TOP = Path(__file__).parents[3]
 REFERENCE = TOP / "router.toml"
 DOCS = TOP / "docs" / "configuration.md"
 
-CLASSES: dict[str, type[attrs.AttrsInstance]] = {
-    "[router]": RouterSettings,
-    "[[listeners]]": Listener,
-    "[timeouts]": Timeouts,
-    "[limits]": Limits,
-    "[access]": AccessSettings,
-    "[statuses]": Statuses,
-    "[verification]": Verification,
-    "[storage]": StorageSettings,
-    "[commitment]": CommitmentSettings,
-    "[mpps]": MPPSSettings,
-    "[spool]": SpoolTable,
-    "[admin]": AdminSettings,
-    "[admin.tls]": TLS,
-    "[peers.NAME]": Peer,
-    "retry": Retry,
-    "commitment": PeerCommitment,
-    "[[routes]]": Route,
-}
-"""Every table of a configuration, by its heading in the documentation."""
+Classes = tuple[type[attrs.AttrsInstance], ...]
+
+
+def classes(services: Iterable[ServiceOptions]) -> dict[str, Classes]:
+    """Return the classes of each table of a configuration, by the heading of the table in the documentation."""
+    services = tuple(services)
+    peer: Classes = (Peer, *(service.peer for service in services if service.peer is not None))
+    return {
+        "[router]": (RouterSettings,),
+        "[[listeners]]": (Listener,),
+        "[timeouts]": (Timeouts,),
+        "[limits]": (Limits,),
+        "[access]": (AccessSettings,),
+        "[statuses]": (Statuses,),
+        "[spool]": (SpoolTable,),
+        "[admin]": (AdminSettings,),
+        "[admin.tls]": (TLS,),
+        **{f"[{name}]": (cls,) for service in services for name, cls in service.tables.items()},
+        "[peers.NAME]": peer,
+        **{key: (mark,) for cls in peer for key, mark in readable(cls).items() if isinstance(mark, type)},
+        "[[routes]]": (Route, *(service.route for service in services if service.route is not None)),
+    }
+
+
+CLASSES = classes(OPTIONS.values())
 OF_A_PEER = ("retry", "commitment")
 """Tables within [peers.NAME]."""
 
@@ -64,7 +66,7 @@ BY_THE_VERSION = "implementation_version_name"
 
 
 def keys() -> list[tuple[str, str]]:
-    return [(heading, key) for heading, cls in CLASSES.items() for key in readable(cls)]
+    return [(heading, key) for heading, some in CLASSES.items() for cls in some for key in readable(cls)]
 
 
 def documented() -> dict[str, dict[str, str]]:
@@ -80,19 +82,24 @@ def without(config: Config) -> Config:
 
 
 def test_every_table_of_a_configuration_is_looked_at_here() -> None:
-    assert {re.split(r"[\]\[.]+", heading)[1] for heading in CLASSES if heading not in OF_A_PEER} == set(TABLES)
+    assert {re.split(r"[\]\[.]+", heading)[1] for heading in CLASSES if heading not in OF_A_PEER} == {
+        *TABLES,
+        *(name for service in OPTIONS.values() for name in service.tables),
+    }
 
 
 def test_the_reference_is_loaded() -> None:
-    config = load(REFERENCE)
+    config = load_config(REFERENCE)
     assert config.path == REFERENCE
     assert list(config.peers) == ["pacs", "vna", "ris"]
 
 
 def test_the_reference_says_the_defaults() -> None:
-    config = load(REFERENCE)
-    assert without(config) == parse("", TOP)
-    assert attrs.evolve(config.peers["pacs"], ae_title="", address=None, name="") == Peer(name="", ae_title="")
+    config = load_config(REFERENCE)
+    assert without(config) == parse_config("", TOP)
+    (peer,) = parse_config('[peers.pacs]\nae_title = "PACS"', TOP).peers.values()
+    assert attrs.evolve(config.peers["pacs"], address=None) == peer
+    assert attrs.evolve(peer, options=Options()) == Peer(name="pacs", ae_title="PACS")
 
 
 @pytest.mark.parametrize(("heading", "key"), keys())
@@ -116,14 +123,14 @@ def test_every_key_is_documented(heading: str, key: str) -> None:
 
 
 def test_no_key_is_documented_that_there_is_not() -> None:
-    for heading, cls in CLASSES.items():
-        assert documented()[heading].keys() == readable(cls).keys()
+    for heading, some in CLASSES.items():
+        assert documented()[heading].keys() == {key for cls in some for key in readable(cls)}
 
 
 @pytest.mark.parametrize("key", list(ASSOCIATION_KEYS))
 def test_every_key_of_when_is_documented_and_in_the_reference(key: str) -> None:
     assert key in documented()["when"]
-    assert any(condition.key == key for route in load(REFERENCE).routes for condition in route.when)
+    assert any(condition.key == key for route in load_config(REFERENCE).routes for condition in route.when)
 
 
 def test_the_documented_defaults_are_the_defaults() -> None:
@@ -135,15 +142,16 @@ def test_the_documented_defaults_are_the_defaults() -> None:
         name = "[peers.x]\nae_title = 'X'" if heading == "[peers.NAME]" else heading
         name = f"[peers.x.{heading}]" if heading in OF_A_PEER else name
         lines += [name, *(f"{key} = {text}" for key, text in defaults.items())]
-    config = parse("\n".join(lines), TOP)
-    assert without(config) == parse("", TOP)
-    assert config.peers["x"] == Peer(name="x", ae_title="X")
+    config = parse_config("\n".join(lines), TOP)
+    assert without(config) == parse_config("", TOP)
+    assert config.peers == parse_config("[peers.x]\nae_title = 'X'", TOP).peers
 
 
 def test_a_default_is_documented_for_all_that_have_one() -> None:
     required = {
         (heading, field.name)
-        for heading, cls in CLASSES.items()
+        for heading, some in CLASSES.items()
+        for cls in some
         for field in attrs.fields(cls)
         if field.default is attrs.NOTHING and field.name in readable(cls)
     }
@@ -154,9 +162,9 @@ def test_a_default_is_documented_for_all_that_have_one() -> None:
 
 def test_the_examples_of_the_documentation_are_faultless() -> None:
     for example in re.findall(r"```toml\n(.*?)```", DOCS.read_text(encoding="utf-8"), flags=re.DOTALL):
-        parse(example, TOP)
+        parse_config(example, TOP)
 
 
 @pytest.mark.parametrize("path", sorted((TOP / "examples").glob("*.toml")), ids=lambda path: path.name)
 def test_the_example_files_are_faultless(path: Path) -> None:
-    load(path)
+    load_config(path)

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.config import Condition, Route, parse
+from router.config import Condition, Route
 from router.routing import Facts, RouteVerdict, RoutingTable
+from router.services import parse_config
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 JPEG_2000_LOSSLESS = "1.2.840.10008.1.2.4.90"
@@ -32,7 +33,7 @@ def facts(**changed: Any) -> Facts:
 def table(routes: str) -> RoutingTable:
     """The table of a configuration with the peers a, b and c."""
     peers = "".join(f'[peers.{name}]\nae_title = "{name}"\naddress = "{name}:104"\n' for name in "abc")
-    return RoutingTable(parse(peers + routes, Path()).routes)
+    return RoutingTable(parse_config(peers + routes, Path()).routes)
 
 
 def with_condition(when: str) -> RoutingTable:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.config import Require
+from router.services.commitment.options import Require
 from router.services.commitment.transaction import (
     COMMITTED,
     Account,

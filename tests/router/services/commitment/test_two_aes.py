@@ -8,8 +8,10 @@ import trio
 from attrs import define, evolve, field
 
 from pdu import AssociateRJ, AssociateRQ
-from router.config import Endpoint, parse
+from router.config import Endpoint, Options
+from router.services import parse_config
 from router.services.commitment.attributes import STORAGE_COMMITMENT, CommitmentRequest
+from router.services.commitment.options import CommitmentPeerOptions, commitment_of
 from router.services.commitment.transaction import COMMITTED, InstanceResult, Reference, TransactionOutcome
 from tests.support.commitment import STORAGE, store, until_asked
 from tests.support.commitment_peers import CommittingArchive, Modality, ask, instances
@@ -198,7 +200,8 @@ async def test_a_reload_moves_commitment_to_another_ae(tmp_path: Path) -> None:
             await running.until("pacs:storage-commitment", waiting=1)
             pacs = running.config.peers["pacs"]
             address = Endpoint(host="127.0.0.1", port=commitment.port)
-            moved = evolve(pacs, commitment=evolve(pacs.commitment, address=address))
+            other = evolve(commitment_of(pacs), address=address)
+            moved = evolve(pacs, options=Options((CommitmentPeerOptions(commitment=other),)))
             running.router.reload(evolve(running.config, peers={**running.config.peers, "pacs": moved}))
             await committed(modality, ONE)
 
@@ -219,5 +222,7 @@ async def test_a_modality_may_have_a_commitment_ae_too(tmp_path: Path) -> None:
 
 
 def test_a_peer_that_is_its_own_commitment_ae_is_one_destination(tmp_path: Path) -> None:
-    config = parse('[peers.pacs]\nae_title = "PACS"\naddress = "h:104"\ncommitment = { address = "h:104" }\n', tmp_path)
+    config = parse_config(
+        '[peers.pacs]\nae_title = "PACS"\naddress = "h:104"\ncommitment = { address = "h:104" }\n', tmp_path
+    )
     assert list(config.destinations) == ["pacs"]

@@ -14,7 +14,8 @@ import trio
 from structlog.testing import capture_logs
 
 from router import supervisor
-from router.config import TLS, ConfigError, parse
+from router.config import TLS, ConfigError
+from router.services import parse_config
 from router.web.admin import Policy, write_token
 from tests.support.harness import RunningRouter, configuration, eventually, running_router
 from tests.support.ports import HOST
@@ -218,13 +219,13 @@ def test_the_command_line_says_what_to_do_without_a_token_and_takes_one_from_els
 @pytest.mark.parametrize("listen", ["0.0.0.0:8080", "[::]:8080", "10.0.0.5:8080", "router.example:8080"])
 def test_beyond_this_machine_check_wants_tls_or_a_word_that_plaintext_is_meant(listen: str) -> None:
     with pytest.raises(ConfigError, match=r"admin\.listen: .*plaintext"):
-        parse(f'[admin]\nlisten = "{listen}"', Path())
-    parse(f'[admin]\nlisten = "{listen}"\nplaintext = true', Path())
+        parse_config(f'[admin]\nlisten = "{listen}"', Path())
+    parse_config(f'[admin]\nlisten = "{listen}"\nplaintext = true', Path())
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "127.9.9.9:1", "[::1]:8080", "localhost:8080", "LOCALHOST:8080"])
 def test_on_loopback_nothing_more_is_wanted(listen: str) -> None:
-    parse(f'[admin]\nlisten = "{listen}"', Path())
+    parse_config(f'[admin]\nlisten = "{listen}"', Path())
 
 
 @pytest.mark.parametrize(
@@ -239,7 +240,7 @@ def test_on_loopback_nothing_more_is_wanted(listen: str) -> None:
 def test_a_table_tls_that_cannot_work_is_a_fault(tmp_path: Path, tls: str, path: str) -> None:
     (tmp_path / "x.pem").touch()
     with pytest.raises(ConfigError, match=path):
-        parse(f"[admin]\ntls = {{ {tls} }}", tmp_path)
+        parse_config(f"[admin]\ntls = {{ {tls} }}", tmp_path)
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
