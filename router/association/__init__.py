@@ -1,11 +1,14 @@
 """Associations, as acceptor and as requestor. `transport` is the only code of the router that touches sockets."""
 
 from router.association.acceptor import Acceptor, AcceptorContext
+from router.association.conversation import Conversation
+from router.association.data_source import DataSource, InMemory
 from router.association.errors import Aborted, AssociationError, NoResponse, NotConnected, Rejected
-from router.association.invoke import InMemory, ask
+from router.association.invoke import ask
 from router.association.operation import OperationContext
+from router.association.proposal import plan_contexts
 from router.association.remote_ae import RemoteAE
-from router.association.requestor import DataSource, Requestor, plan_contexts
+from router.association.requestor import Requestor
 from router.association.reverse import ReverseAssociation
 from router.network.names import NameLookup
 
@@ -14,6 +17,7 @@ __all__ = [
     "Acceptor",
     "AcceptorContext",
     "AssociationError",
+    "Conversation",
     "DataSource",
     "InMemory",
     "NameLookup",

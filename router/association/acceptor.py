@@ -43,7 +43,7 @@ from router.association.describe import describe_abort, describe_contexts
 from router.association.negotiation import agree
 from router.association.operation import Operation, send_response
 from router.association.pace import MessagePace
-from router.association.pending import UnexpectedResponse
+from router.association.pending import StrayResponse, UnexpectedResponse
 from router.association.reverse import ReverseAssociation
 from router.association.transport import Interrupted, Transport
 from router.config import STANDARD_STATUSES, Config, Listener
@@ -285,7 +285,7 @@ class Acceptor:
         match piece:
             case MessageBegin(command=command):
                 if command.is_response or command.field == CommandField.C_CANCEL_RQ:
-                    self._on_response(command)
+                    await self._on_response(command)
                     return
                 self._operation = self._operation_of(piece)
                 if not command.has_data_set:
@@ -301,18 +301,21 @@ class Acceptor:
 
     async def _on_answered(self, visit: ReverseAssociation, piece: DataSetPiece) -> None:
         try:
-            visit.answers.take(piece.data, is_last=piece.is_last)
+            visit.on_data_set(piece)
         except UnexpectedResponse as error:
             await self._abort(f"aborted: {error}")
-        visit.heard()
 
-    def _on_response(self, command: Command) -> None:
-        """To something that we asked on this association; anything else is ignored."""
-        with suppress(UnexpectedResponse):
+    async def _on_response(self, command: Command) -> None:
+        """To something that we asked on this association; a stray one is ignored."""
+        try:
             if self._visit is not None:
-                self._visit.answers.begin(command)
-                self._visit.heard()
+                self._visit.on_response(command)
                 return
+        except StrayResponse:
+            pass
+        except UnexpectedResponse as error:
+            await self._abort(f"aborted: {error}")
+            return
         self._log.debug("stray message ignored", command=command.name)
 
     def _operation_of(self, begin: MessageBegin) -> Operation:

@@ -2,25 +2,14 @@
 
 import trio
 
+from router.association.data_source import InMemory
 from router.association.errors import AssociationError
+from router.association.proposal import plan_contexts
 from router.association.remote_ae import RemoteAE
-from router.association.requestor import Requestor, plan_contexts
+from router.association.requestor import Requestor
 from router.config import Config
 from router.dimse import Response
 from router.services import PeerRequest, PeerUnanswered
-
-
-class InMemory:
-    """A data set that is at hand."""
-
-    def __init__(self, content: bytes) -> None:
-        self.data_length = len(content)
-        self._content = content
-
-    async def read_into(self, buffer: memoryview, offset: int) -> int:
-        piece = self._content[offset : offset + len(buffer)]
-        buffer[: len(piece)] = piece
-        return len(piece)
 
 
 async def ask(question: PeerRequest, config: Config) -> Response:

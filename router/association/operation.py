@@ -31,14 +31,18 @@ class OperationContext:
     spool: Spool
     statuses: Statuses = STANDARD_STATUSES
 
-    def begin(self, begin: MessageBegin, context: AcceptedContext, target: RemoteAE) -> "Operation | None":
-        """None where no service proposed that the peer invoke anything: it is the SCP here (PS3.7 D.3.3.4)."""
+    def begin(
+        self, begin: MessageBegin, context: AcceptedContext, target: RemoteAE, *, is_scp: bool = False
+    ) -> "Operation | None":
+        """Return None if nobody performs it: neither did the association propose that we be the SCP of this SOP class
+        (`is_scp`), nor does its service ever (PS3.7 D.3.3.4)."""
         offered = PresentationContext(
             id=begin.context_id, abstract_syntax=context.abstract_syntax, transfer_syntaxes=(context.transfer_syntax,)
         )
         sender = Sender(calling_ae=target.called_ae, called_ae=target.calling_ae, peer=target.host)
         for service in self.services:
-            if service.judge(offered) is not None and service.proposes(context.abstract_syntax) is not None:
+            proposes = is_scp or service.proposes(context.abstract_syntax) is not None
+            if proposes and service.judge(offered) is not None:
                 statuses = self.statuses.towards(sender.calling_ae)
                 return Operation.begin(begin, sender, 0, context, service, self.spool, statuses=statuses)
         return None

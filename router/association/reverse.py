@@ -1,85 +1,112 @@
-"""An association that a peer has opened to us, used by us to send what waits for that peer.
+"""An association that a peer has opened to us, on which we invoke operations of the peer.
 
 For an N-EVENT-REPORT to a modality that asked on this association, or that has no address to be called at
 (PS3.4 J.3.3). The acceptor reads, and tells what concerns us; the messages are small and leave whole, one at a time.
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 import trio
+from attrs import evolve
 
 from pdu import AcceptedContext, Overtaken
+from router.association.data_source import DataSource, fill
 from router.association.errors import Aborted, NoResponse
 from router.association.pending import PendingResponses
-from router.association.requestor import DataSource
 from router.association.transport import Transport
-from router.dimse import Command, Response, encode
+from router.dimse import Command, DataSetPiece, Response, encode
 
 
 class ReverseAssociation:
-    """The side of an accepted association on which we ask."""
+    """The side of an accepted association on which we are the one that invokes."""
 
     def __init__(
         self, transport: Transport, contexts: Mapping[tuple[str, str], AcceptedContext], patience: float
     ) -> None:
         """`patience`: seconds for a response."""
-        self.contexts = contexts
-        """On which we may ask, by (abstract syntax, transfer syntax)."""
+        self.contexts: Final = contexts
+        """The presentation contexts on which we may invoke, by (abstract syntax, transfer syntax)."""
         self.window = 1
-        self.answers = PendingResponses()
+        self._responses = PendingResponses()
         self._transport = transport
         self._patience = patience
-        self._news = trio.lowlevel.ParkingLot()
+        self._changes = trio.lowlevel.ParkingLot()
         self._ended = trio.Event()
 
-    # What the acceptor tells
+    # Told by the acceptor
 
-    def heard(self) -> None:
-        """`answers` has changed."""
-        self._news.unpark_all()
+    def on_response(self, command: Command) -> None:
+        """Accept the command set of a response.
+
+        Raises:
+            StrayResponse: nothing with its Message ID is outstanding; the association can go on.
+            UnexpectedResponse: it does not fit what was asked; the association has to be aborted.
+        """
+        self._responses.begin(command, trio.current_time())
+        self._changes.unpark_all()
+
+    def on_data_set(self, piece: DataSetPiece) -> None:
+        """Accept a part of the data set of the response that began last; drop that of another message.
+
+        Raises:
+            UnexpectedResponse: it is too long; the association has to be aborted.
+        """
+        self._responses.feed(piece.data, trio.current_time(), is_last=piece.is_last)
+        self._changes.unpark_all()
 
     def end(self) -> None:
-        """The association is over, or about to be."""
+        """The association has ended, or is about to."""
         self._ended.set()
-        self._news.unpark_all()
+        self._changes.unpark_all()
 
-    # What a carrier does
+    # Used by deliveries
 
     @property
     def is_alive(self) -> bool:
         return not self._ended.is_set()
 
     async def attend(self) -> None:
-        """Until the association has ended."""
+        """Wait until the association has ended."""
         await self._ended.wait()
 
     async def send(self, context: AcceptedContext, command: Command, data: DataSource | None = None) -> int:
-        """Send one request, whole. Raises Aborted."""
-        numbered = self.answers.expect(command)
+        """Send one request, whole. Return its Message ID.
+
+        Raises:
+            Aborted: the association has ended.
+        """
         content = bytearray(data.data_length if data else 0)
-        at = 0
-        while data is not None and at < len(content):
-            at += await data.read_into(memoryview(content)[at:], at)
+        if data is not None:
+            await fill(data, memoryview(content), 0)
+        message_id = self._responses.expect(command, self._patience)
+        encoded = encode(evolve(command, message_id=message_id))
         layer = self._transport.upper_layer
         try:
-            buffers = layer.send_data(context.id, encode(numbered), command=True, last=True)
+            buffers = layer.send_data(context.id, encoded, command=True, last=True)
             if data is not None:
                 buffers += layer.send_data(context.id, content, command=False, last=True)
         except Overtaken as error:
             raise Aborted(f"the association has ended before {command.name}") from error
         await self._transport.send(buffers)
-        assert numbered.message_id is not None
-        return numbered.message_id
+        self._responses.restart(message_id, trio.current_time())
+        return message_id
 
     async def receive(self) -> Response:
-        """The response. Raises NoResponse, Aborted."""
-        with trio.move_on_after(self._patience):
-            while not self.answers and self.is_alive:
-                await self._news.park()
-        if self.answers:
-            return self.answers.pop()
-        if self.is_alive:
-            due = self.answers.due
-            self.answers.forget()
-            raise NoResponse(f"no response to {due} within {self._patience:g} s")
-        raise Aborted(f"the association has ended while a response to {self.answers.due} was due")
+        """Return the response.
+
+        Raises:
+            NoResponse: none came in time. A later one is ignored.
+            Aborted: the association has ended.
+        """
+        while not self._responses and self.is_alive:
+            with trio.move_on_at(self._responses.deadline) as scope:
+                await self._changes.park()
+            now = trio.current_time()
+            if scope.cancelled_caught and self._responses.deadline <= now:
+                overdue = self._responses.overdue(now)
+                self._responses.forget()
+                raise NoResponse(overdue)
+        if self._responses:
+            return self._responses.pop()
+        raise Aborted(f"the association has ended while a response to {self._responses.due} was due")

@@ -1,14 +1,14 @@
-"""A response message, whole: only those of the N-services have a data set, and a small one."""
+"""A response message, whole: its command set, and the small data set that those of C-FIND and the N-services have."""
 
 from attrs import frozen
 
 from router.dimse.command import Command
+from router.dimse.status import StatusClass, status_class
 
 
 @frozen
 class Response:
-    """A command set, and the data set that belongs to it in the presentation context's transfer syntax; b"" where
-    there is none."""
+    """A command set and its data set, in the presentation context's transfer syntax; b"" without one."""
 
     command: Command
     data_set: bytes = b""
@@ -18,3 +18,8 @@ class Response:
         """The Status (0000,0900), which every response has."""
         assert self.command.status is not None, "a response without a status makes no message"
         return self.command.status
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether more responses to the same request follow (PS3.7 annex C)."""
+        return status_class(self.status) is StatusClass.PENDING

@@ -6,8 +6,7 @@ import trio
 from attrs import define, evolve, field
 
 from pdu import AssociateAC, AssociateRQ, RoleSelection, UserInformation, negotiate
-from router.association import RemoteAE, Requestor, plan_contexts
-from router.association.invoke import InMemory
+from router.association import InMemory, RemoteAE, Requestor, plan_contexts
 from router.association.transport import Transport
 from router.config import Timeouts
 from router.dimse import DATA_SET, Command, CommandField, MessageBegin, encode, response_to

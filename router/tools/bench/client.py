@@ -24,8 +24,9 @@ from pdu import (
     accepted_contexts,
 )
 from router.association import Aborted, NotConnected, Rejected, RemoteAE, plan_contexts
+from router.association.connect import connect
 from router.association.describe import describe_end
-from router.association.requestor import associate_rq, connect
+from router.association.proposal import associate_rq
 from router.association.transport import Transport
 from router.config import Timeouts
 from router.dimse import DATA_SET, Command, CommandField, InvalidCommandSet, Priority, decode, encode

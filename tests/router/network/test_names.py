@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from router.association import NotConnected, RemoteAE
-from router.association.requestor import connect
+from router.association.connect import connect
 from router.network.names import LIFE, PATIENCE, STALE_AFTER, NameLookup
 from tests.support.harness import Archive, Modality, configuration, data_set, running_router, store_rq
 
