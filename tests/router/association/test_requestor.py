@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -12,7 +13,6 @@ from router.association import Aborted, NoResponse, RemoteAE, Requestor, plan_co
 from router.association.transport import Transport
 from router.config import Timeouts
 from router.dimse import Command, CommandField, MessageBegin, encode, response_to
-from tests.router.association.test_reverse import COMMITMENT, MODALITY, hear_report, owe
 from tests.support.harness import (
     CT,
     IMPLICIT,
@@ -26,6 +26,7 @@ from tests.support.harness import (
     running_router,
     store_rq,
 )
+from tests.support.reverse import COMMITMENT, MODALITY, hear_report, store_report
 
 PAIR = CT, IMPLICIT
 UNANSWERED = "1.2.9"
@@ -163,7 +164,7 @@ async def test_a_response_of_another_kind_aborts_and_says_why() -> None:
 
 async def test_a_c_cancel_is_no_response_to_a_report_either(tmp_path: Path) -> None:
     async with running_router(configuration(tmp_path, MODALITY)) as router, Modality.connected(router.port) as modality:
-        await owe(router, "modality")
+        await store_report(router, "modality")
         await modality.associate((COMMITMENT, (IMPLICIT,)))
         report = await hear_report(modality)
         cancel = Command(field=CommandField.C_CANCEL_RQ, message_id_being_responded_to=report.message_id)
@@ -174,10 +175,10 @@ async def test_a_c_cancel_is_no_response_to_a_report_either(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("changes", [{"field": CommandField.C_STORE_RSP}, {"affected_sop_instance_uid": "1.2.999"}])
 async def test_a_response_that_does_not_fit_a_report_aborts_the_association(
-    changes: dict[str, object], tmp_path: Path
+    changes: dict[str, Any], tmp_path: Path
 ) -> None:
     async with running_router(configuration(tmp_path, MODALITY)) as router, Modality.connected(router.port) as modality:
-        await owe(router, "modality")
+        await store_report(router, "modality")
         await modality.associate((COMMITMENT, (IMPLICIT,)))
         report = await hear_report(modality)
         await modality.say(p_data(1, encode(attrs.evolve(response_to(report, 0), **changes)), command=True))
