@@ -8,7 +8,7 @@ a data set that is only partly in is discarded without a trace, and one line of 
 import itertools
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Any, assert_never
 
 import structlog
@@ -18,14 +18,12 @@ from attrs import define
 from pdu import (
     Abort,
     AbortIndication,
-    AcceptedContext,
     AssociateConfirm,
     AssociateIndication,
     AssociateRJ,
     AssociateRQ,
     Fragment,
     Indication,
-    Overtaken,
     ProviderAbort,
     RejectIndication,
     Rejection,
@@ -40,17 +38,27 @@ from pdu import (
 from router.access.limits import AssociationLimits
 from router.access.policy import check_access
 from router.association.describe import describe_abort, describe_contexts
-from router.association.negotiation import agree
-from router.association.operation import Operation, send_response
+from router.association.negotiation import Agreement, agree
+from router.association.operation import Operation
+from router.association.operations import Operations
 from router.association.pace import MessagePace
 from router.association.pending import StrayResponse, UnexpectedResponse
 from router.association.reverse import ReverseAssociation
 from router.association.transport import Interrupted, Transport
 from router.config import STANDARD_STATUSES, Config, Listener
-from router.dimse import AssemblyError, Command, CommandField, DataSetPiece, MessageAssembler, MessageBegin, describe
+from router.dimse import (
+    AssemblyError,
+    Command,
+    CommandField,
+    DataSetPiece,
+    MessageAssembler,
+    MessageBegin,
+    Response,
+    describe,
+)
 from router.logs import escaped
 from router.network.sockets import KernelSocket
-from router.services import Sender, Service
+from router.services import DeliveryPolicy, Sender, Service
 from router.spool import Spool
 
 _NUMBERS = itertools.count(1)
@@ -83,16 +91,12 @@ class Acceptor:
         self._upper_layer = UpperLayer(role=Role.ACCEPTOR, maximum_length=listener.maximum_pdu_length)
         self._transport = Transport(KernelSocket(sock), self._upper_layer, self._config.timeouts)
         self._assembler = MessageAssembler(command_cap=self._config.limits.command_set)
-        self._contexts: dict[int, AcceptedContext] = {}
-        self._services: dict[int, Service] = {}
+        self._agreement: Agreement | None = None
         self._sender: Sender | None = None
         self._refusals = STANDARD_STATUSES
         self._operation: Operation | None = None
         self._visit: ReverseAssociation | None = None
-        self._window = 1
-        self._performing: list[int | None] = []
-        """The Message IDs of what is being performed beside the reading."""
-        self._performed = trio.lowlevel.ParkingLot()
+        self._operations: Operations | None = None
         self._place = ExitStack()
         self._outcome = ""
         self._draining = False
@@ -128,7 +132,7 @@ class Acceptor:
     @property
     def _rests(self) -> bool:
         """Whether the association is open, and no message is in flight on it."""
-        return not self._assembler.in_message and not self._performing and not self._outcome
+        return not self._assembler.in_message and not self._operations and not self._outcome
 
     async def run(self) -> None:
         """Serve until the association has ended. Cancellation closes the connection."""
@@ -158,7 +162,7 @@ class Acceptor:
         except TimeoutError as error:
             if patience < self._config.timeouts.idle:
                 await self._abort(self._pace.words)
-            elif not self._performing:  # else it is the peer that waits
+            elif not self._operations:  # else it is the peer that waits
                 await self._abort(f"idle: {error}")
             return
         if indications is None:
@@ -182,7 +186,7 @@ class Acceptor:
 
     async def _read(self, patience: float) -> list[Indication] | None:
         """What the next read means; None when `drain` was asked for and nothing is in flight."""
-        if self._draining and self._outcome and not self._performing:
+        if self._draining and self._outcome and not self._operations:
             self._transport.close()  # nobody has to wait for the peer to close
             return []
         if self._draining and self._rests:
@@ -221,6 +225,8 @@ class Acceptor:
         self._place.close()
         if self._visit is not None:
             self._visit.end()
+        if self._operations is not None:
+            self._operations.end()
 
     async def _abort(self, words: str) -> None:
         self._end_association(self._outcome or words)
@@ -239,20 +245,28 @@ class Acceptor:
             await self._transport.tell(self._upper_layer.reject, rejection)
             return
         self._refusals = self._config.statuses.towards(request.calling_ae_title)
-        self._sender = Sender(calling_ae=request.calling_ae_title, called_ae=request.called_ae_title, peer=self._peer)
-        agreement = agree(request, self._config, self._listener, self._reception.services)
-        self._contexts, self._services, self._window = agreement.contexts, agreement.services, agreement.window
+        self._sender = Sender(
+            calling_ae=request.calling_ae_title,
+            called_ae=request.called_ae_title,
+            peer=self._peer,
+            listener=self._listener,
+        )
+        agreement = self._agreement = agree(request, self._config, self._sender, self._reception.services)
+        self._operations = Operations(
+            self._transport, self._nursery, agreement.window, self._on_operation_response, self._on_idle
+        )
         results = agreement.accept.presentation_contexts
         self._log.debug("presentation contexts", words=describe_contexts(request.presentation_contexts, results))
         await self._transport.tell(self._upper_layer.accept, agreement.accept)
-        self._begin_visit(request.calling_ae_title)
+        self._begin_visit(request.calling_ae_title, agreement)
 
-    def _begin_visit(self, title: str) -> None:
+    def _begin_visit(self, title: str, agreement: Agreement) -> None:
         """On the contexts in which we ask as SCP, what waits for the peer may go out on this association."""
+        policies = [service for service in self._reception.services if isinstance(service, DeliveryPolicy)]
         contexts = {
             (context.abstract_syntax, context.transfer_syntax): context
-            for context in self._contexts.values()
-            if self._services[context.id].proposes(context.abstract_syntax) is not None
+            for context in agreement.contexts.values()
+            if any(policy.proposes(context.abstract_syntax) is not None for policy in policies)
         }
         if contexts:
             self._visit = ReverseAssociation(self._transport, contexts, self._config.timeouts.dimse)
@@ -284,18 +298,21 @@ class Acceptor:
             return
         match piece:
             case MessageBegin(command=command):
-                if command.is_response or command.field == CommandField.C_CANCEL_RQ:
+                if command.is_response:
                     await self._on_response(command)
+                    return
+                if command.field == CommandField.C_CANCEL_RQ:
+                    self._on_cancel(command)
                     return
                 self._operation = self._operation_of(piece)
                 if not command.has_data_set:
-                    await self._whole()
+                    await self._message_complete()
             case DataSetPiece():
                 self._data_bytes += len(piece.data)
                 if self._operation is not None:
                     await self._operation.take(piece)
                     if piece.is_last:
-                        await self._whole()
+                        await self._message_complete()
                 elif self._visit is not None:
                     await self._on_answered(self._visit, piece)
 
@@ -318,59 +335,51 @@ class Acceptor:
             return
         self._log.debug("stray message ignored", command=command.name)
 
+    def _on_cancel(self, command: Command) -> None:
+        """C-CANCEL-RQ (PS3.7 9.3.2.3): it has no response, and may come after the final one of its operation."""
+        assert self._operations is not None, "messages come on an established association"
+        if not self._operations.cancel(command.message_id_being_responded_to):
+            self._log.debug("stray message ignored", command=command.name)
+
     def _operation_of(self, begin: MessageBegin) -> Operation:
         assert self._sender is not None
-        context, service = self._contexts[begin.context_id], self._services[begin.context_id]
+        assert self._agreement is not None
+        assert self._operations is not None
+        context = self._agreement.contexts[begin.context_id]
         return Operation.begin(
             begin,
             self._sender,
             self._number,
             context,
-            service,
+            self._agreement.services[context.id],
             self._reception.spool,
             statuses=self._refusals,
-            is_repeated=begin.command.message_id in self._performing,
+            terms=self._agreement.terms[context.abstract_syntax],
+            is_repeated=self._operations.is_in_flight(begin.command.message_id),
         )
 
-    async def _whole(self) -> None:
-        """The message is whole: have it performed, and answer. Beside others, where the window and the service allow
-        it; else it waits for those that are being performed, and the next message waits for it."""
-        operation = self._operation
-        assert operation is not None
+    async def _message_complete(self) -> None:
+        """Have the complete request performed. Return when the next one may be read."""
+        assert self._operation is not None
+        assert self._operations is not None
         self._turn += 1
         if self._turn >= _MOST_MESSAGES:
             self._turn = 0
             await trio.lowlevel.checkpoint()
-        if self._window == 1:
-            self._operation = None
-            await self._answer(operation)
-            return
-        alone = not operation.service.parallel
-        while len(self._performing) >= (1 if alone else self._window):
-            await self._performed.park()
+        await self._operations.perform(self._operation)
         self._operation = None
-        self._performing.append(operation.request.command.message_id)
-        self._nursery.start_soon(self._answer_beside, operation)
-        while alone and self._performing:
-            await self._performed.park()
 
-    async def _answer_beside(self, operation: Operation) -> None:
-        try:
-            await self._answer(operation)
-        finally:
-            self._performing.remove(operation.request.command.message_id)
-            self._performed.unpark_all()
-            if self._draining and (self._rests or self._outcome):
-                self._transport.interrupt()
-
-    async def _answer(self, operation: Operation) -> None:
-        response = await operation.perform()
+    def _on_operation_response(self, operation: Operation, response: Response) -> None:
+        """Count and log a final response."""
         command = operation.request.command
-        words = describe(response.status, operation.service.name)
+        words = describe(response.status, operation.service.name if operation.service else "")
         self._statuses[words] += 1
         self._log.debug("answered", command=command.name, sop_class=command.sop_class_uid, words=words)
-        with suppress(Overtaken):  # the peer has gone without waiting for the answer
-            await send_response(self._transport, operation.context_id, response)
+
+    def _on_idle(self) -> None:
+        """No operation is in flight any more."""
+        if self._draining and (self._rests or self._outcome):
+            self._transport.interrupt()
 
     def _report(self) -> None:
         """The canonical line. A connection that never asked for an association is noise (load balancers)."""
@@ -380,7 +389,7 @@ class Acceptor:
             "association",
             role="acceptor",
             outcome=escaped(self._outcome or "cancelled"),
-            contexts=len(self._contexts),
+            contexts=len(self._agreement.contexts) if self._agreement else 0,
             messages=self._statuses.total(),
             statuses=dict(self._statuses),
             data_set_bytes=self._data_bytes,

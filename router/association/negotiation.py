@@ -1,13 +1,14 @@
-"""What is agreed with a requestor: from its A-ASSOCIATE-RQ, the configuration and the services to the A-ASSOCIATE-AC.
+"""Answer an A-ASSOCIATE-RQ from the configuration and the services.
 
-Pure. The answer's length is bounded, whatever was asked: each presentation context is answered, at most 128 of them,
-and a role for each SOP class of those; nothing else of the request is repeated. Not here: who may open an
-association at all (`doors`), and what the engine itself refuses (`pdu`).
+Pure. The answer's length is bounded whatever was proposed: a result for each presentation context, of which there are
+at most 128, and for each SOP class of those one role selection and one extended negotiation of at most
+`_LARGEST_EXTENDED` bytes. Not here: access (`router.access`), and what the engine itself refuses (`pdu`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from pdu import (
     AcceptedContext,
@@ -17,50 +18,104 @@ from pdu import (
     ContextResult,
     PresentationContext,
     RoleSelection,
+    SOPClassCommonExtendedNegotiation,
+    SOPClassExtendedNegotiation,
     UserInformation,
     accept_roles,
     accept_window,
     accepted_contexts,
     negotiate,
 )
-from router.config import Config, Listener
-from router.services import Service
+from router.config import Config
+from router.services import SCP, NegotiatedTerms, Proposal, Sender, Service
+
+_LARGEST_EXTENDED: Final = 256
+"""Bytes of an answer to SOP Class Extended Negotiation. The standard's have at most seven (PS3.4 B.3.1, C.5)."""
 
 
 @frozen(kw_only=True)
 class Agreement:
-    """An association as both sides will see it."""
+    """An association as negotiated."""
 
     accept: AssociateAC
     contexts: dict[int, AcceptedContext]
-    services: dict[int, Service]
-    """By presentation context ID: who performs what is asked there. The refused ones as far as they have one."""
+    services: dict[int, tuple[SCP, ...]]
+    """By ID of an accepted presentation context, the services that accept it, in the order of registration."""
+    terms: dict[str, NegotiatedTerms]
+    """By SOP class."""
     window: int
-    """Operations that the requestor may have outstanding (PS3.7 D.3.3.3)."""
+    """Operations that the requestor may have outstanding; 0 is no limit (PS3.7 D.3.3.3)."""
 
 
-def agree(request: AssociateRQ, config: Config, listener: Listener, services: Sequence[Service]) -> Agreement:
-    """Judge what a requestor proposes."""
-    chosen: dict[int, Service] = {}
-    by_sop_class: dict[str, Service] = {}
+class _Negotiation:
+    """One request's proposals, and the services that are asked about them."""
 
-    def choose(context: PresentationContext) -> str | ContextResult:
-        """What the first service makes of it whose abstract syntax it is."""
-        for service in services:
-            verdict = service.judge(context)
-            if verdict is not None:
-                chosen[context.id] = by_sop_class[context.abstract_syntax] = service
-                return verdict
-        return ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED
+    def __init__(self, request: AssociateRQ, requestor: Sender, services: Iterable[Service]) -> None:
+        information = request.user_information
+        self._scps = [service for service in services if isinstance(service, SCP)]
+        self._requestor = requestor
+        # of several items about one SOP class the first counts
+        self._roles = {role.sop_class_uid: role for role in reversed(information.roles)}
+        self._extended = {item.sop_class_uid: item.information for item in reversed(information.extended)}
+        self._common = {item.sop_class_uid: item for item in reversed(information.common_extended)}
+        self.accepting: dict[int, tuple[SCP, ...]] = {}
+        self._concerned: dict[str, tuple[Proposal, tuple[SCP, ...]]] = {}
+        """By abstract syntax: its first proposal, and the services that it belongs to."""
 
-    def roles(offer: RoleSelection) -> tuple[bool, bool]:
-        """The roles that the peer may take: as the service says whose abstract syntax it is."""
-        service = by_sop_class.get(offer.sop_class_uid)
-        return service.roles(offer.sop_class_uid) if service else (True, False)
+    def _proposal(self, context: PresentationContext) -> Proposal:
+        uid = context.abstract_syntax
+        return Proposal(
+            context=context,
+            requestor=self._requestor,
+            role=self._roles.get(uid),
+            extended=self._extended.get(uid),
+            common_extended=self._common.get(uid),
+        )
 
-    results = negotiate(request.presentation_contexts, choose)
-    proposed = {context.abstract_syntax for context in request.presentation_contexts}
-    offers = [offer for offer in request.user_information.roles if offer.sop_class_uid in proposed]
+    def choose(self, context: PresentationContext) -> str | ContextResult:
+        """Return the transfer syntax of the first service that accepts one; else the first service's refusal."""
+        proposal = self._proposal(context)
+        results = [(scp, result) for scp in self._scps if (result := scp.negotiate(proposal)) is not None]
+        self._concerned.setdefault(context.abstract_syntax, (proposal, tuple(scp for scp, _ in results)))
+        chosen = next((result for _, result in results if not isinstance(result, ContextResult)), None)
+        if chosen is None:
+            return results[0][1] if results else ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED
+        alone = evolve(proposal, context=evolve(context, transfer_syntaxes=(chosen,)))
+        self.accepting[context.id] = tuple(
+            scp for scp, result in results if result == chosen or scp.negotiate(alone) == chosen
+        )
+        return chosen
+
+    def roles(self, offer: RoleSelection) -> tuple[bool, bool]:
+        """Return the roles that the requestor may take: those of the first service that the SOP class belongs to."""
+        proposal, scps = self._concerned[offer.sop_class_uid]
+        return scps[0].roles(proposal) if scps else (True, False)
+
+    def extended(self) -> Mapping[str, bytes]:
+        """Return the answers to SOP Class Extended Negotiation, by SOP class: the first that a service gives."""
+        answers: dict[str, bytes] = {}
+        for uid, (proposal, scps) in self._concerned.items():
+            if proposal.extended is not None:
+                given = (answer for scp in scps if (answer := scp.extended(proposal)) is not None)
+                if (answer := next(given, None)) is not None:
+                    answers[uid] = answer[:_LARGEST_EXTENDED]
+        return answers
+
+    def proposes(self, sop_class: str) -> bool:
+        return sop_class in self._concerned
+
+    def common_extended(self, sop_class: str) -> SOPClassCommonExtendedNegotiation | None:
+        return self._common.get(sop_class)
+
+
+def agree(request: AssociateRQ, config: Config, requestor: Sender, services: Sequence[Service]) -> Agreement:
+    """Negotiate what `requestor` proposes on an association to its listener."""
+    assert requestor.listener is not None, "the requestor has connected to a listener"
+    negotiation = _Negotiation(request, requestor, services)
+    results = negotiate(request.presentation_contexts, negotiation.choose)
+    offers = [offer for offer in request.user_information.roles if negotiation.proposes(offer.sop_class_uid)]
+    roles = accept_roles(offers, negotiation.roles)
+    extended = negotiation.extended()
     window = accept_window(
         request.user_information.asynchronous_operations_window,
         AsynchronousOperationsWindow(invoked=config.limits.window, performed=1),
@@ -70,16 +125,27 @@ def agree(request: AssociateRQ, config: Config, listener: Listener, services: Se
         calling_ae_title=request.calling_ae_title,
         presentation_contexts=results,
         user_information=UserInformation(
-            maximum_length=listener.maximum_pdu_length,
+            maximum_length=requestor.listener.maximum_pdu_length,
             implementation_class_uid=config.router.implementation_class_uid,
             implementation_version_name=config.router.implementation_version_name,
             asynchronous_operations_window=window,
-            roles=accept_roles(offers, roles),
+            roles=roles,
+            extended=tuple(
+                SOPClassExtendedNegotiation(sop_class_uid=uid, information=answer) for uid, answer in extended.items()
+            ),
         ),
     )
+    contexts = accepted_contexts(request, accept)
+    granted = {role.sop_class_uid: role for role in roles}
     return Agreement(
         accept=accept,
-        contexts=accepted_contexts(request, accept),
-        services=chosen,
+        contexts=contexts,
+        services=negotiation.accepting,
+        terms={
+            uid: NegotiatedTerms(
+                role=granted.get(uid), extended=extended.get(uid), common_extended=negotiation.common_extended(uid)
+            )
+            for uid in {context.abstract_syntax for context in contexts.values()}
+        },
         window=window.invoked if window else 1,
     )

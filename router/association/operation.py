@@ -1,26 +1,102 @@
-"""One operation that the peer invokes: from its command set to its response (PS3.7 7.5).
+"""One operation that the peer invokes: from its command set to its final response (PS3.7 7.5).
 
-Its service judges it by its command set alone: refuses it, or says how much of a data set it may bring. So much goes
-to the spool's memory or to a file as it comes in; what is refused, or longer, is dropped, and the association goes on.
-Then the service performs it. Where its code raises, that is answered as a failure (0110H, or C001H to a C-STORE).
-What was not committed leaves no trace. The same for an association that we accepted and for one that we opened. Not
-here: reading and answering, which the association's actor does.
+The service that performs the Command Field on the presentation context's abstract syntax admits it by its command set
+alone: it refuses it, or says how long its data set may be. The data set goes to the spool's memory or to a file as it
+comes in; one that is refused or longer is dropped, and the association goes on. Then the service performs the
+operation. An exception of its code is answered as a failure (0110H, or C001H to a C-STORE). A data set that is not
+committed leaves no trace. Not here: reading, and several operations of one association (`operations`).
 """
 
+from collections.abc import Sequence
+from typing import Final
+
 import structlog
+import trio
 from attrs import evolve, frozen
 
-from pdu import AcceptedContext, PresentationContext
+from pdu import AcceptedContext, Overtaken, PresentationContext
 from router.association.remote_ae import RemoteAE
 from router.association.transport import Transport
 from router.config import STANDARD_STATUSES, Statuses
-from router.dimse import DATA_SET, Command, DataSetPiece, MessageBegin, Response, Status, encode
+from router.dimse import (
+    DATA_SET,
+    Command,
+    DataSetPiece,
+    MessageBegin,
+    Response,
+    Status,
+    StatusClass,
+    encode,
+    status_class,
+)
 from router.logs import escaped
-from router.services import Allowance, Request, Sender, Service
+from router.services import (
+    DEFAULT_TERMS,
+    SCP,
+    Allowance,
+    ConversationEnded,
+    DeliveryPolicy,
+    NegotiatedTerms,
+    Proposal,
+    Replies,
+    Request,
+    Sender,
+    Service,
+)
 from router.services.refusal import refuse, refuse_for_failure, refuse_for_space
 from router.spool import Incoming, OutOfSpace, Spool, SpoolClosed, SpoolFailure, TooLarge
 
 log = structlog.get_logger()
+
+_GRACE: Final = 5.0
+"""Seconds that a conversational operation has to return in after its association has ended."""
+
+
+class _NoReplies:
+    """The replies of an operation that has one response only."""
+
+    cancelled = trio.Event()
+
+    async def send(self, response: Response) -> None:
+        raise AssertionError("only a conversational service sends pending responses")
+
+
+class Conversation:
+    """The replies of one operation on one association."""
+
+    def __init__(self, transport: Transport, context_id: int) -> None:
+        self._transport = transport
+        self._context_id = context_id
+        self._ended = False
+        self.cancelled: Final = trio.Event()
+        self.scope: Final = trio.CancelScope()
+        """The operation is performed in this scope."""
+
+    async def send(self, response: Response) -> None:
+        """Send a pending response.
+
+        Raises:
+            ConversationEnded: the association has ended.
+        """
+        if status_class(response.status) is not StatusClass.PENDING:
+            raise AssertionError("a final response is returned, not sent")
+        if not self._ended:
+            try:
+                await send_response(self._transport, self._context_id, response)
+            except Overtaken:
+                self._ended = True
+        if self._ended or not self._transport.can_send:
+            raise ConversationEnded
+
+    def end(self) -> None:
+        """The association has ended: cancel now what looks at `cancelled`, and after the grace what does not."""
+        if not self._ended:
+            self._ended = True
+            self.cancelled.set()
+            self.scope.deadline = trio.current_time() + _GRACE
+
+
+_NO_REPLIES: Final = _NoReplies()
 
 
 @frozen
@@ -34,30 +110,40 @@ class OperationContext:
     def begin(
         self, begin: MessageBegin, context: AcceptedContext, target: RemoteAE, *, is_scp: bool = False
     ) -> "Operation | None":
-        """Return None if nobody performs it: neither did the association propose that we be the SCP of this SOP class
-        (`is_scp`), nor does its service ever (PS3.7 D.3.3.4)."""
+        """Return None if the peer is to invoke nothing: we proposed to be the SCP of this SOP class neither on this
+        association (`is_scp`) nor ever for a delivery (PS3.7 D.3.3.4)."""
+        policies = (service for service in self.services if isinstance(service, DeliveryPolicy))
+        if not is_scp and all(policy.proposes(context.abstract_syntax) is None for policy in policies):
+            return None
         offered = PresentationContext(
             id=begin.context_id, abstract_syntax=context.abstract_syntax, transfer_syntaxes=(context.transfer_syntax,)
         )
         sender = Sender(calling_ae=target.called_ae, called_ae=target.calling_ae, peer=target.host)
-        for service in self.services:
-            proposes = is_scp or service.proposes(context.abstract_syntax) is not None
-            if proposes and service.judge(offered) is not None:
-                statuses = self.statuses.towards(sender.calling_ae)
-                return Operation.begin(begin, sender, 0, context, service, self.spool, statuses=statuses)
-        return None
+        proposal = Proposal(context=offered, requestor=sender)
+        scps = [
+            service
+            for service in self.services
+            if isinstance(service, SCP)
+            and not service.conversational
+            and service.negotiate(proposal) == context.transfer_syntax
+        ]
+        statuses = self.statuses.towards(sender.calling_ae)
+        return Operation.begin(begin, sender, 0, context, scps, self.spool, statuses=statuses)
 
 
 class Operation:
-    """What comes in, until it is answered."""
+    """One request, until it is answered."""
 
-    def __init__(self, service: Service, request: Request, context_id: int, spool: Spool, *, is_repeated: bool) -> None:
-        self.service = service
-        self.request = request
-        self.context_id = context_id
+    def __init__(
+        self, service: SCP | None, request: Request, context_id: int, spool: Spool, *, is_repeated: bool
+    ) -> None:
+        """`service`: None if no service performs the request."""
+        self.service: Final = service
+        self.request: Final = request
+        self.context_id: Final = context_id
         self._refusal: Command | None = None
         self._data: Incoming | None = None
-        match self._repeated() if is_repeated else self._judge(spool):
+        match self._repeated() if is_repeated else self._admit(spool):
             case Command() as refusal:
                 self._refusal = refusal
             case Allowance(largest=largest, from_reserve=own) if request.command.has_data_set and largest != 0:
@@ -70,13 +156,18 @@ class Operation:
         sender: Sender,
         association: int,
         context: AcceptedContext,
-        service: Service,
+        services: Sequence[SCP],
         spool: Spool,
         *,
         statuses: Statuses = STANDARD_STATUSES,
+        terms: NegotiatedTerms = DEFAULT_TERMS,
         is_repeated: bool = False,
     ) -> "Operation":
-        """The command set is in. `is_repeated`: another operation with its Message ID is under way."""
+        """Begin an operation whose command set is complete.
+
+        `services`: those that accept the presentation context; the first that performs the Command Field gets the
+        operation. `is_repeated`: another operation with its Message ID is being performed.
+        """
         request = Request(
             sender=sender,
             association=association,
@@ -85,18 +176,28 @@ class Operation:
             command=begin.command,
             command_bytes=begin.command_bytes,
             statuses=statuses,
+            terms=terms,
         )
+        service = next((one for one in services if begin.command.field in one.requests), None)
         return cls(service, request, begin.context_id, spool, is_repeated=is_repeated)
 
-    def _repeated(self) -> Command:
-        words = "an operation with this Message ID is under way"
-        return refuse(self.request, Status.DUPLICATE_INVOCATION, words)
+    @property
+    def is_parallel(self) -> bool:
+        """Whether it may be performed while others of its association are."""
+        return self.service is None or self.service.parallel
 
-    def _judge(self, spool: Spool) -> Command | Allowance:
-        command = self.request.command
-        if command.field not in self.service.requests:
-            words = f"{command.name} is no operation of {self.service.name}"
-            return refuse(self.request, Status.UNRECOGNIZED_OPERATION, words)
+    @property
+    def is_conversational(self) -> bool:
+        """Whether its service sends pending responses or can be cancelled."""
+        return self.service is not None and self.service.conversational and self._refusal is None
+
+    def _repeated(self) -> Command:
+        return refuse(self.request, Status.DUPLICATE_INVOCATION, "an operation with this Message ID is under way")
+
+    def _admit(self, spool: Spool) -> Command | Allowance:
+        if self.service is None:
+            message = f"no operation of this presentation context: {self.request.command.name}"
+            return refuse(self.request, Status.UNRECOGNIZED_OPERATION, message)
         try:
             verdict = self.service.admit(self.request)
         except Exception:
@@ -106,7 +207,7 @@ class Operation:
         return verdict
 
     async def take(self, piece: DataSetPiece) -> None:
-        """Take the next bytes of the data set. Where it is refused, or not wanted, they are dropped."""
+        """Write the next bytes of the data set to the spool; drop them if the request is refused or may have none."""
         if self._data is None:
             return
         try:
@@ -119,17 +220,23 @@ class Operation:
             await self._refuse(refuse_for_space(self.request, str(error)))
 
     async def _refuse(self, refusal: Command) -> None:
-        """Take no more of the data set, and leave no trace of what is here."""
+        """Drop the rest of the data set, and leave no trace of what has come in."""
         self._refusal = refusal
         await self.drop()
 
-    async def perform(self) -> Response:
-        """The message is whole: have it performed. Nothing of what was not committed is left afterwards."""
+    async def perform(self, replies: Replies = _NO_REPLIES) -> Response:
+        """Have the complete request performed, and return its final response. Drop the data set unless committed.
+
+        Raises:
+            ConversationEnded: the service was to send a pending response, and the association has ended.
+            SpoolFailure, SpoolClosed: the router has to stop.
+        """
         try:
             if self._refusal is not None:
                 return Response(self._refusal)
-            return await self.service.perform(self.request, self._data)
-        except (SpoolFailure, SpoolClosed):
+            assert self.service is not None, "a request without a service is refused"
+            return await self.service.perform(self.request, self._data, replies)
+        except (SpoolFailure, SpoolClosed, ConversationEnded):
             raise
         except Exception:
             return Response(self._failed())
@@ -137,7 +244,7 @@ class Operation:
             await self.drop()
 
     def _failed(self) -> Command:
-        """The response where our own code raised: the fault is the router's, the association goes on."""
+        """Log an exception of our own code and return the response; the association goes on."""
         request = self.request
         log.exception(
             "operation crashed",
@@ -156,7 +263,11 @@ class Operation:
 
 
 async def send_response(transport: Transport, context_id: int, response: Response) -> None:
-    """Write it whole, in one go. Raises Overtaken where the association has ended meanwhile."""
+    """Send a response whole, in one write.
+
+    Raises:
+        Overtaken: the association has ended.
+    """
     upper_layer, command = transport.upper_layer, response.command
     if response.data_set:
         command = evolve(command, data_set_type=DATA_SET)

@@ -19,7 +19,7 @@ from router.delivery import outcome
 from router.delivery.queue import Pair, is_suspect
 from router.dimse import Command, Response, decode
 from router.model import AttemptResult, Fault, PendingDelivery, Result
-from router.services import Prelude, Service
+from router.services import DeliveryPolicy, Prelude
 from router.spool import Spool, SpoolClosed, SpoolError, SpoolFailure
 
 _SHORT_REST: Final = 0.02
@@ -94,7 +94,7 @@ class Carrier:
         association: Association,
         source: Source,
         spool: Spool,
-        services: Mapping[str, Service],
+        services: Mapping[str, DeliveryPolicy],
         *,
         linger: float,
         patience: float = float("inf"),

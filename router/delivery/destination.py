@@ -35,7 +35,7 @@ from router.delivery.carrier import Attempt, Carrier
 from router.delivery.queue import DeliveryQueue, Pair, is_suspect, pair_of
 from router.delivery.retry import Breaker, RetryPolicy
 from router.model import AttemptResult, Cause, Fault, PendingDelivery, Result
-from router.services import Service
+from router.services import DeliveryPolicy
 from router.services.commitment.options import commitment_of
 from router.spool import Spool
 
@@ -80,7 +80,7 @@ class Destination:
         peer: Peer,
         config: Config,
         spool: Spool,
-        services: Mapping[str, Service],
+        services: Mapping[str, DeliveryPolicy],
         *,
         jitter: Callable[[], float] = random.random,
     ) -> None:

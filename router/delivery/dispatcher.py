@@ -17,7 +17,7 @@ from router.config import Config, Peer, visitor
 from router.delivery.destination import Destination, DestinationStatistics
 from router.delivery.retry import restarts
 from router.model import PendingDelivery
-from router.services import Change, Service
+from router.services import Change, DeliveryPolicy, Service
 from router.spool import Spool, SpoolClosed, SpoolFailure
 
 log = structlog.get_logger()
@@ -29,7 +29,9 @@ class Dispatcher:
     def __init__(self, config: Config, spool: Spool, services: Sequence[Service]) -> None:
         self._config, self._peers = config, config.destinations
         self._spool = spool
-        self._services: Mapping[str, Service] = {service.name: service for service in services}
+        self._services: Mapping[str, DeliveryPolicy] = {
+            service.name: service for service in services if isinstance(service, DeliveryPolicy)
+        }
         self._destinations: dict[str, Destination] = {}
         self._leaving: dict[str, Destination] = {}
         """The last actors of peers that have none now."""

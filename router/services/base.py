@@ -1,11 +1,11 @@
-"""What a service class is to the rest of the house.
+"""The contract between a service class and the rest of the router.
 
-A service is one file beside this one and one line in `router/services/__init__.py`. As SCP it says which
-presentation contexts are its own, refuses a request by its command set alone or says how much of a data set it may
-bring, and performs the rest. As SCU it says what the peer's
-answer means for the delivery. It never sees a socket; what it accepts, it gives to the spool.
+A service is one file in this package and one line in `router/services/__init__.py`. Its class is an `SCP` if it
+performs operations, a `DeliveryPolicy` if its messages are delivered to destinations, or both. It never sees a socket;
+what it accepts, it gives to the spool.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import ClassVar, Final, Protocol
@@ -13,8 +13,8 @@ from typing import ClassVar, Final, Protocol
 import trio
 from attrs import frozen
 
-from pdu import ContextResult, PresentationContext, RoleSelection
-from router.config import STANDARD_STATUSES, Config, ServiceOptions, Statuses
+from pdu import ContextResult, PresentationContext, RoleSelection, SOPClassCommonExtendedNegotiation
+from router.config import STANDARD_STATUSES, Config, Listener, ServiceOptions, Statuses
 from router.dimse import Command, Response
 from router.model import AttemptResult, PendingDelivery, Result
 from router.spool import Incoming, Spool
@@ -23,39 +23,81 @@ from router.state_store import StateStore
 
 @frozen(kw_only=True)
 class Sender:
-    """Who is at the other end of an association."""
+    """The AE that invokes operations on an association."""
 
     calling_ae: str
-    """The title of the one who invokes the operation."""
+    """Its AE title, whichever side opened the association."""
     called_ae: str
     peer: str
-    """IP address; where we opened the association, the host that we called."""
+    """Its IP address; on an association that the router opened, the host that was called."""
+    listener: Listener | None = None
+    """The listener that it connected to; None on an association that the router opened."""
+
+
+@frozen(kw_only=True)
+class Proposal:
+    """A presentation context as proposed, with what the requestor says about its SOP class."""
+
+    context: PresentationContext
+    requestor: Sender
+    role: RoleSelection | None = None
+    """The roles that the requestor offers to take (PS3.7 D.3.3.4)."""
+    extended: bytes | None = None
+    """Service-class-application-information of the SOP Class Extended Negotiation (PS3.7 D.3.3.5)."""
+    common_extended: SOPClassCommonExtendedNegotiation | None = None
+    """The service class and the related general SOP classes of the SOP class (PS3.7 D.3.3.6)."""
+
+    @property
+    def abstract_syntax(self) -> str:
+        return self.context.abstract_syntax
+
+    @property
+    def transfer_syntaxes(self) -> tuple[str, ...]:
+        """In the order of the requestor."""
+        return self.context.transfer_syntaxes
+
+
+@frozen(kw_only=True)
+class NegotiatedTerms:
+    """The part of the negotiation that holds for a SOP class, not for one presentation context."""
+
+    role: RoleSelection | None = None
+    """The roles that the requestor has; None is the standard's default, SCU."""
+    extended: bytes | None = None
+    """The answer to its SOP Class Extended Negotiation; None: none was given."""
+    common_extended: SOPClassCommonExtendedNegotiation | None = None
+    """As proposed: this negotiation has no answer (PS3.7 D.3.3.6)."""
+
+
+DEFAULT_TERMS: Final = NegotiatedTerms()
 
 
 @frozen(kw_only=True)
 class Request:
-    """One request as it came, without its data set."""
+    """A request without its data set."""
 
     sender: Sender
     association: int
-    """The number of the association, as the log has it; 0 for one that we opened."""
+    """The number of the association in the log; 0 for one that the router opened."""
     abstract_syntax: str
     transfer_syntax: str
     command: Command
     command_bytes: bytes
+    """The command set as received."""
     statuses: Statuses = STANDARD_STATUSES
-    """The codes that refusals have towards this sender."""
+    """The status codes of refusals towards this sender."""
+    terms: NegotiatedTerms = DEFAULT_TERMS
 
 
 @frozen(kw_only=True)
 class Allowance:
-    """How much of a request's data set is read before the service performs the request."""
+    """The length of data set that is read before the service performs the request."""
 
     largest: int | None
-    """Bytes. A longer data set is refused, and dropped from there on. 0: whatever comes is dropped, and the request
-    is performed without it. None: as long as the disk has room."""
+    """Bytes. A longer data set is refused, and the rest of it dropped. 0: the data set is dropped, and the request is
+    performed without it. None: limited by the disk only."""
     from_reserve: bool = False
-    """Whether it is taken below the free-space floor too, because it helps to empty the spool."""
+    """Accept the data set below the free-space floor too, because the request helps to empty the spool."""
 
     @property
     def needs_room(self) -> bool:
@@ -67,30 +109,30 @@ NO_DATA_SET: Final = Allowance(largest=0)
 
 
 Change = Callable[[], None]
-"""Puts a configuration that has been prepared in force. Never raises."""
+"""Puts a prepared configuration in force. Never raises."""
 
 
 class PeerUnanswered(Exception):
-    """A peer that was asked at once gave no answer; in words, why."""
+    """A peer gave no response to a `PeerRequest`; the message says why."""
 
 
 @frozen(kw_only=True)
 class PeerRequest:
-    """An operation to invoke at a peer now, by the side of its queue."""
+    """An operation to invoke at a peer at once, outside of its queue."""
 
     peer: str
-    """As the configuration names it."""
+    """Its name in the configuration."""
     abstract_syntax: str
     transfer_syntax: str
     command: Command
     data_set: bytes = b""
     deadline: float = 10.0
-    """Seconds until the answer has to be in, the association's opening included."""
+    """Seconds until the response has to be in, the opening of the association included."""
 
 
 @frozen(kw_only=True)
 class Prelude:
-    """A request that a destination needs before it can make sense of a delivery."""
+    """A request that a destination needs before it can accept a delivery."""
 
     command: Command
     data_set: bytes
@@ -99,7 +141,7 @@ class Prelude:
 
 @frozen(kw_only=True)
 class ServiceContext:
-    """What every service class works with."""
+    """The parts of the router that every service works with."""
 
     config: Config
     spool: Spool
@@ -108,101 +150,130 @@ class ServiceContext:
     """Raises PeerUnanswered."""
 
 
-class Service(Protocol):
-    """One service class, both roles."""
+class ConversationEnded(Exception):
+    """No response can be sent any more, because the association has ended."""
+
+
+class Replies(Protocol):
+    """The way to the invoker of an operation while the operation is performed."""
+
+    @property
+    def cancelled(self) -> trio.Event:
+        """Set when the peer cancels the operation (C-CANCEL-RQ, PS3.7 9.3.2.3) and when the association has ended."""
+
+    async def send(self, response: Response) -> None:
+        """Send a pending response (FF00H, FF01H). Wait while the peer does not read, up to `timeouts.write`.
+
+        Raises:
+            ConversationEnded: the association has ended.
+        """
+
+
+class Service:
+    """The part that every service has: a name, a background task and a configuration."""
 
     name: ClassVar[str]
-    """As `service` in a route names it."""
-    options: ClassVar[ServiceOptions]
-    """Its keys of router.toml."""
-    requests: ClassVar[frozenset[int]]
-    """The Command Fields that the SCP performs."""
-    parallel: ClassVar[bool]
-    """Whether operations of one association may be performed at the same time, where its window allows several."""
-
-    def __init__(self, house: ServiceContext) -> None: ...
-
-    def judge(self, context: PresentationContext) -> str | ContextResult | None:
-        """The transfer syntax to accept, the reason to refuse, or None: not this service's abstract syntax."""
-
-    def roles(self, abstract_syntax: str) -> tuple[bool, bool]:
-        """(SCU, SCP): the roles that whoever opens an association to us may take (PS3.7 D.3.3.4)."""
-
-    def admit(self, request: Request) -> Command | Allowance:
-        """Judge a request by its command set, before the first byte of its data set: the response that refuses it, or
-        how much of a data set it may bring."""
-
-    async def perform(self, request: Request, data: Incoming | None) -> Response:
-        """Do what is asked, and give the response. `data` is whole, and None where the request has none or `admit`
-        allowed none; what is not committed is discarded for it."""
-
-    def proposes(self, abstract_syntax: str) -> RoleSelection | None:
-        """The role selection to propose where we open an association for a delivery of this service; None is the
-        standard's default, SCU."""
-
-    def syntaxes(self, delivery: PendingDelivery) -> Sequence[str]:
-        """Return the transfer syntaxes to offer for a delivery, the preferred one first."""
-
-    def encode(self, delivery: PendingDelivery, data_set: bytes, transfer_syntax: str) -> bytes:
-        """Encode a data set of a delivery, or of its prelude, in a transfer syntax that `syntaxes` offers. Pure."""
-
-    def outcome(self, delivery: PendingDelivery, response: Response) -> Result:
-        """What the answer of a destination means for the delivery (DESIGN: delivered, retry or held)."""
-
-    async def prelude(self, delivery: PendingDelivery, response: Response) -> Sequence[Prelude]:
-        """Where the outcome is RETRY: what to send first on the same association, before the delivery is tried once
-        more at once. Each is answered and has an outcome as a delivery has; none is the rule."""
-
-    async def reconsider(self, delivery: PendingDelivery, response: Response) -> tuple[Result, str]:
-        """Where the outcome is HELD: the last word after a look into the ledger, and what to say to operators beside
-        the status."""
-
-    def settled(self, delivery: PendingDelivery, result: AttemptResult) -> None:
-        """Any service's delivery has come to this. Told at once, in the destination's task: quick, and never raises."""
-
-    async def run(self) -> None:
-        """Whatever it does in the background, for as long as the router runs. Started again where it crashes."""
-
-    def prepare(self, config: Config) -> Change:
-        """Build what `config` means for this service. Nothing changes before the returned function is called."""
-
-
-class BaseService:
-    """The answers of a service class that has nothing special to say."""
-
+    """As in the `service` key of a route."""
     options: ClassVar[ServiceOptions] = ServiceOptions()
-    parallel: ClassVar[bool] = False
+    """Its keys of router.toml."""
 
-    def roles(self, abstract_syntax: str) -> tuple[bool, bool]:
-        return True, False
-
-    def admit(self, request: Request) -> Command | Allowance:
-        return NO_DATA_SET
-
-    def proposes(self, abstract_syntax: str) -> RoleSelection | None:
-        return None
-
-    def syntaxes(self, delivery: PendingDelivery) -> Sequence[str]:
-        return (delivery.transfer_syntax,)
-
-    def encode(self, delivery: PendingDelivery, data_set: bytes, transfer_syntax: str) -> bytes:
-        assert transfer_syntax == delivery.transfer_syntax, "no other transfer syntax is offered"
-        return data_set
-
-    async def prelude(self, delivery: PendingDelivery, response: Response) -> Sequence[Prelude]:
-        return ()
-
-    async def reconsider(self, delivery: PendingDelivery, response: Response) -> tuple[Result, str]:
-        return Result.HELD, ""
-
-    def settled(self, delivery: PendingDelivery, result: AttemptResult) -> None:
-        pass
+    def __init__(self, house: ServiceContext) -> None:
+        self.prepare(house.config)()
 
     async def run(self) -> None:
+        """Do the service's background work for as long as the router runs. Started again after a crash."""
         await trio.sleep_forever()
 
     def prepare(self, config: Config) -> Change:
+        """Build what `config` means for this service. Nothing changes before the returned function is called."""
         return partial(self.reload, config)
 
     def reload(self, config: Config) -> None:
-        """Judge what comes next by `config`. A service where this may raise overrides `prepare` instead."""
+        """Use `config` from now on. A service where this may raise overrides `prepare` instead."""
+
+
+class SCP(Service, ABC):
+    """A service that performs operations."""
+
+    requests: ClassVar[frozenset[int]]
+    """The Command Fields of the operations that it performs."""
+    parallel: ClassVar[bool] = False
+    """Whether operations of one association may be performed at the same time, if its window allows several."""
+    conversational: ClassVar[bool] = False
+    """Whether operations send pending responses or can be cancelled: C-FIND, C-GET and C-MOVE.
+
+    Such an operation has its own task, so that the association is read meanwhile: a C-CANCEL-RQ, an abort and a lost
+    connection reach it at once. Any other operation is performed to its end whatever happens to the association:
+    C-CANCEL-RQ is not defined for it (PS3.7 9.3.2.3), and its sender would only have to repeat it. If the window is 1,
+    its sender has nothing to send before the response, so it needs no task: that saves 26 of 340 us of CPU time for a
+    C-STORE of 12 kB."""
+
+    @abstractmethod
+    def negotiate(self, proposal: Proposal) -> str | ContextResult | None:
+        """Return the transfer syntax to accept, or the reason to refuse.
+
+        None if the abstract syntax belongs to other services only. Several services may share an abstract syntax: each
+        operation goes to the first one that performs it.
+        """
+
+    def roles(self, proposal: Proposal) -> tuple[bool, bool]:
+        """Return the roles (SCU, SCP) that the requestor may take, whichever it offers (PS3.7 D.3.3.4)."""
+        return True, False
+
+    def extended(self, proposal: Proposal) -> bytes | None:
+        """Return the answer to `proposal.extended`, or None to give none (PS3.7 D.3.3.5)."""
+        return None
+
+    def admit(self, request: Request) -> Command | Allowance:
+        """Return the response that refuses the request, or the length of data set that it may have.
+
+        Called with the command set, before the first byte of the data set is read.
+        """
+        return NO_DATA_SET
+
+    @abstractmethod
+    async def perform(self, request: Request, data: Incoming | None, replies: Replies) -> Response:
+        """Perform the operation and return its final response.
+
+        `data` is complete, or None if the request has no data set or `admit` allowed none; it is discarded unless
+        committed. `replies` is for pending responses. An operation of a `conversational` service that has not returned
+        some seconds after the association ended is cancelled.
+        """
+
+
+class DeliveryPolicy(Service, ABC):
+    """A service whose messages are delivered: what to propose, and what a destination's response means."""
+
+    def proposes(self, abstract_syntax: str) -> RoleSelection | None:
+        """Return the role selection to propose on an association opened for a delivery; None is the default, SCU."""
+        return None
+
+    def syntaxes(self, delivery: PendingDelivery) -> Sequence[str]:
+        """Return the transfer syntaxes to offer for a delivery, the preferred one first."""
+        return (delivery.transfer_syntax,)
+
+    def encode(self, delivery: PendingDelivery, data_set: bytes, transfer_syntax: str) -> bytes:
+        """Encode a data set of a delivery, or of its prelude, in a transfer syntax that `syntaxes` offers. Pure."""
+        assert transfer_syntax == delivery.transfer_syntax, "no other transfer syntax is offered"
+        return data_set
+
+    @abstractmethod
+    def outcome(self, delivery: PendingDelivery, response: Response) -> Result:
+        """Return what the response of a destination means for the delivery: delivered, retry or held."""
+
+    async def prelude(self, delivery: PendingDelivery, response: Response) -> Sequence[Prelude]:
+        """Return the requests to send on the same association before the delivery is tried again at once.
+
+        Called if the outcome is RETRY. The response to each has an outcome as that to a delivery has.
+        """
+        return ()
+
+    async def reconsider(self, delivery: PendingDelivery, response: Response) -> tuple[Result, str]:
+        """Return the final outcome after a look into the ledger, and a remark on it for operators.
+
+        Called if the outcome is HELD.
+        """
+        return Result.HELD, ""
+
+    def settled(self, delivery: PendingDelivery, result: AttemptResult) -> None:
+        """Note the result of a delivery of any service. Called in the destination's task: fast, and never raises."""

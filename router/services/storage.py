@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Final, Literal
 import trio
 from attrs import evolve, frozen
 
-from pdu import ContextResult, PresentationContext, prefer
+from pdu import ContextResult, prefer
 from router.concurrency import COMPUTING, DISK_OUT
 from router.config import Config, Peer, RouteOptions, ServiceOptions
 from router.config.conditions import required_element
@@ -35,7 +35,7 @@ from router.dicom.uids import is_storage_sop_class, is_uid
 from router.dimse import Command, CommandField, Response, Status, StatusClass, response_to, status_class
 from router.model import Envelope, PendingDelivery, Purpose, Recipient, Result
 from router.routing import Facts, RoutingTable
-from router.services.base import Allowance, BaseService, Change, Request, ServiceContext
+from router.services.base import SCP, Allowance, Change, DeliveryPolicy, Proposal, Replies, Request, ServiceContext
 from router.services.commitment.options import commitment_of
 from router.services.refusal import refuse, refuse_for_space
 from router.spool import DuplicateRefused, Incoming, OutOfSpace
@@ -80,7 +80,7 @@ def _accepts_stored(peer: Peer) -> bool:
     return peer.options[StoragePeerOptions].already_stored == "accept"
 
 
-class Storage(BaseService):
+class Storage(SCP, DeliveryPolicy):
     """C-STORE, both roles."""
 
     name: ClassVar[str] = "storage"
@@ -109,12 +109,12 @@ class Storage(BaseService):
         self._accepting_stored = {peer.name for peer in config.peers.values() if _accepts_stored(peer)}
         self._wanted = self._table.elements | {SOP_CLASS_UID, SOP_INSTANCE_UID, *self._settings.require}
 
-    def judge(self, context: PresentationContext) -> str | ContextResult | None:
-        if not is_storage_sop_class(context.abstract_syntax):
+    def negotiate(self, proposal: Proposal) -> str | ContextResult | None:
+        if not is_storage_sop_class(proposal.abstract_syntax):
             return None
-        if not self._settings.sop_classes.matches(context.abstract_syntax):
+        if not self._settings.sop_classes.matches(proposal.abstract_syntax):
             return ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED
-        proposed = context.transfer_syntaxes
+        proposed = proposal.transfer_syntaxes
         preference = [uid for preferred in self._settings.prefer for uid in proposed if preferred.matches(uid)]
         chosen = prefer(proposed, self._accepts_transfer_syntax, preference)
         return chosen or ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
@@ -137,7 +137,7 @@ class Storage(BaseService):
             return refuse(request, Status.CANNOT_UNDERSTAND, "C-STORE-RQ without a data set")
         return self._allowance
 
-    async def perform(self, request: Request, data: Incoming | None) -> Response:
+    async def perform(self, request: Request, data: Incoming | None, replies: Replies) -> Response:
         return Response(await self._store(request, data))
 
     async def _store(self, request: Request, data: Incoming | None) -> Command:

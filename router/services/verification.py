@@ -4,12 +4,11 @@ from typing import ClassVar, Final
 
 from attrs import frozen
 
-from pdu import ContextResult, PresentationContext
+from pdu import ContextResult
 from router.config import Config, ServiceOptions
 from router.config.keys import ANYTHING, Patterns
-from router.dimse import Command, CommandField, Response, Status, StatusClass, response_to, status_class
-from router.model import PendingDelivery, Result
-from router.services.base import NO_DATA_SET, Allowance, BaseService, Request, ServiceContext
+from router.dimse import Command, CommandField, Response, Status, response_to
+from router.services.base import NO_DATA_SET, SCP, Allowance, Proposal, Replies, Request
 from router.services.refusal import refuse
 from router.spool import Incoming
 
@@ -25,23 +24,20 @@ class VerificationSettings:
     calling_ae: Patterns = ANYTHING
 
 
-class Verification(BaseService):
+class Verification(SCP):
     """Answers 0000H to every calling AE title that `verification.calling_ae` names."""
 
     name: ClassVar[str] = "verification"
     options: ClassVar[ServiceOptions] = ServiceOptions(tables={"verification": VerificationSettings})
     requests: ClassVar[frozenset[int]] = frozenset({CommandField.C_ECHO_RQ})
 
-    def __init__(self, house: ServiceContext) -> None:
-        self.reload(house.config)
-
     def reload(self, config: Config) -> None:
         self._settings = config.options[VerificationSettings]
 
-    def judge(self, context: PresentationContext) -> str | ContextResult | None:
-        if context.abstract_syntax != VERIFICATION:
+    def negotiate(self, proposal: Proposal) -> str | ContextResult | None:
+        if proposal.abstract_syntax != VERIFICATION:
             return None
-        for transfer_syntax in context.transfer_syntaxes:
+        for transfer_syntax in proposal.transfer_syntaxes:
             if transfer_syntax in UNCOMPRESSED:
                 return transfer_syntax
         return ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
@@ -51,8 +47,5 @@ class Verification(BaseService):
             return NO_DATA_SET
         return refuse(request, Status.NOT_AUTHORIZED, f"{request.sender.calling_ae} may not verify this router")
 
-    async def perform(self, request: Request, data: Incoming | None) -> Response:
+    async def perform(self, request: Request, data: Incoming | None, replies: Replies) -> Response:
         return Response(response_to(request.command, Status.SUCCESS))
-
-    def outcome(self, delivery: PendingDelivery, response: Response) -> Result:
-        return Result.DELIVERED if status_class(response.status) is StatusClass.SUCCESS else Result.RETRY

@@ -15,14 +15,14 @@ import structlog
 import trio
 from attrs import evolve
 
-from pdu import ContextResult, PresentationContext, RoleSelection, prefer
+from pdu import ContextResult, RoleSelection, prefer
 from router.concurrency import compute
 from router.config import Config, Peer, ServiceOptions, visitor
 from router.dicom.dataset import IMPLICIT_LE, TRANSFER_SYNTAXES
 from router.dimse import Command, CommandField, Response, Status, response_to
 from router.model import AttemptResult, PendingDelivery, Result
 from router.routing import Facts
-from router.services.base import Allowance, BaseService, Change, Request, ServiceContext
+from router.services.base import SCP, Allowance, Change, DeliveryPolicy, Proposal, Replies, Request, ServiceContext
 from router.services.commitment import attributes as content
 from router.services.commitment import messages
 from router.services.commitment import store as records
@@ -46,7 +46,7 @@ _STANDARD: Final = "1.2.840.10008."
 log = structlog.get_logger()
 
 
-class StorageCommitment(UncompressedDeliveries, BaseService):
+class StorageCommitment(SCP, UncompressedDeliveries, DeliveryPolicy):
     """N-ACTION and N-EVENT-REPORT, both roles."""
 
     name: ClassVar[str] = SERVICE
@@ -89,13 +89,13 @@ class StorageCommitment(UncompressedDeliveries, BaseService):
 
     # Presentation contexts
 
-    def judge(self, context: PresentationContext) -> str | ContextResult | None:
-        if context.abstract_syntax != content.STORAGE_COMMITMENT:
+    def negotiate(self, proposal: Proposal) -> str | ContextResult | None:
+        if proposal.abstract_syntax != content.STORAGE_COMMITMENT:
             return None
-        chosen = prefer(context.transfer_syntaxes, TRANSFER_SYNTAXES.__contains__, TRANSFER_SYNTAXES)
+        chosen = prefer(proposal.transfer_syntaxes, TRANSFER_SYNTAXES.__contains__, TRANSFER_SYNTAXES)
         return chosen or ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
 
-    def roles(self, abstract_syntax: str) -> tuple[bool, bool]:
+    def roles(self, proposal: Proposal) -> tuple[bool, bool]:
         """A modality asks as SCU; an archive that opens an association to report does so as SCP (PS3.4 J.3.3)."""
         return True, True
 
@@ -142,7 +142,7 @@ class StorageCommitment(UncompressedDeliveries, BaseService):
         peer = self._peers.get(archive)
         return archive if peer is None else commitment_ae(peer).name
 
-    async def perform(self, request: Request, data: Incoming | None) -> Response:
+    async def perform(self, request: Request, data: Incoming | None, replies: Replies) -> Response:
         assert data is not None, "admit() lets no message without a data set through"
         with data.view() as view:
             encoded = bytes(view)

@@ -13,7 +13,6 @@ from typing import ClassVar, Final
 
 from attrs import frozen
 
-from pdu import ContextResult, PresentationContext
 from router.config import ServiceOptions
 from router.dicom.dataset import IMPLICIT_LE, DataSet, Element, write
 from router.dimse import (
@@ -24,11 +23,10 @@ from router.dimse import (
     Status,
     StatusClass,
     encode,
-    response_to,
     status_class,
 )
 from router.model import Envelope, PendingDelivery, Recipient, Result
-from router.services.base import BaseService, Request, ServiceContext
+from router.services.base import DeliveryPolicy
 from router.services.encoding import UncompressedDeliveries
 from router.services.mpps.attributes import (
     MPPS,
@@ -41,7 +39,6 @@ from router.services.mpps.attributes import (
 )
 from router.services.mpps.options import AVAILABILITY_OPTIONS
 from router.services.mpps.plan import INFORM
-from router.spool import Incoming
 
 INSTANCE_AVAILABILITY: Final = "1.2.840.10008.5.1.4.33"
 REFERENCED_STEP_SEQUENCE: Final = 0x00081111
@@ -51,22 +48,11 @@ INSTANCE_AVAILABILITY_TAG: Final = 0x00080056
 WORKITEM_CODE_SEQUENCE: Final = 0x00404019
 
 
-class InstanceAvailability(UncompressedDeliveries, BaseService):
+class InstanceAvailability(UncompressedDeliveries, DeliveryPolicy):
     """N-CREATE, as SCU."""
 
     name: ClassVar[str] = INFORM
     options: ClassVar[ServiceOptions] = AVAILABILITY_OPTIONS
-    requests: ClassVar[frozenset[int]] = frozenset()
-
-    def __init__(self, house: ServiceContext) -> None:
-        pass
-
-    def judge(self, context: PresentationContext) -> str | ContextResult | None:
-        mine = context.abstract_syntax == INSTANCE_AVAILABILITY
-        return ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED if mine else None
-
-    async def perform(self, request: Request, data: Incoming | None) -> Response:
-        return Response(response_to(request.command, Status.UNRECOGNIZED_OPERATION))
 
     def outcome(self, delivery: PendingDelivery, response: Response) -> Result:
         """PS3.4 R.3.2.1.2: the general statuses. A duplicate is one of ours that was not answered."""

@@ -9,37 +9,25 @@ import time
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
-from pdu import ContextResult, PresentationContext, RoleSelection
+from pdu import RoleSelection
 from router.config import RouteOptions, ServiceOptions
 from router.dicom.dataset import IMPLICIT_LE
-from router.dimse import Command, CommandField, Response, Status, StatusClass, encode, response_to, status_class
+from router.dimse import Command, CommandField, Response, Status, StatusClass, encode, status_class
 from router.model import Envelope, PendingDelivery, Recipient, Result
-from router.services.base import BaseService, Request, ServiceContext
+from router.services.base import DeliveryPolicy
 from router.services.encoding import UncompressedDeliveries
 from router.services.mpps.attributes import MPPS_NOTIFICATION, StepStatus
-from router.spool import Incoming
 
 UPDATED: Final = 4
 EVENTS: Final = {StepStatus.IN_PROGRESS: 1, StepStatus.COMPLETED: 2, StepStatus.DISCONTINUED: 3}
 """Event Type IDs (PS3.4 table F.9.2-1)."""
 
 
-class MPPSNotification(UncompressedDeliveries, BaseService):
+class MPPSNotification(UncompressedDeliveries, DeliveryPolicy):
     """N-EVENT-REPORT, as SCP."""
 
     name: ClassVar[str] = "mpps-notification"
     options: ClassVar[ServiceOptions] = ServiceOptions(route=RouteOptions)
-    requests: ClassVar[frozenset[int]] = frozenset()
-
-    def __init__(self, house: ServiceContext) -> None:
-        pass
-
-    def judge(self, context: PresentationContext) -> str | ContextResult | None:
-        """Nobody has to call us for it: who wants to hear of steps is called."""
-        return ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED if context.abstract_syntax == MPPS_NOTIFICATION else None
-
-    async def perform(self, request: Request, data: Incoming | None) -> Response:
-        return Response(response_to(request.command, Status.UNRECOGNIZED_OPERATION))
 
     def proposes(self, abstract_syntax: str) -> RoleSelection | None:
         if abstract_syntax != MPPS_NOTIFICATION:

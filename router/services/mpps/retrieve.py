@@ -6,13 +6,12 @@ from typing import ClassVar, Final
 
 import structlog
 
-from pdu import ContextResult, PresentationContext, prefer
+from pdu import ContextResult, prefer
 from router.concurrency import compute
 from router.config import Config
 from router.dicom.dataset import SPECIFIC_CHARACTER_SET, TRANSFER_SYNTAXES, write
 from router.dimse import Command, CommandField, Response, Status, response_to
-from router.model import PendingDelivery, Result
-from router.services.base import NO_DATA_SET, Allowance, BaseService, Request, ServiceContext
+from router.services.base import NO_DATA_SET, SCP, Allowance, Proposal, Replies, Request, ServiceContext
 from router.services.mpps import store as records
 from router.services.mpps.attributes import MPPS_RETRIEVE
 from router.services.mpps.options import MPPSSettings
@@ -26,7 +25,7 @@ NOT_ALL_SUPPORTED: Final = 0x0001
 log = structlog.get_logger()
 
 
-class MPPSRetrieve(BaseService):
+class MPPSRetrieve(SCP):
     """N-GET, as SCP."""
 
     name: ClassVar[str] = "mpps-retrieve"
@@ -40,10 +39,10 @@ class MPPSRetrieve(BaseService):
     def reload(self, config: Config) -> None:
         self._settings = config.options[MPPSSettings]
 
-    def judge(self, context: PresentationContext) -> str | ContextResult | None:
-        if context.abstract_syntax != MPPS_RETRIEVE:
+    def negotiate(self, proposal: Proposal) -> str | ContextResult | None:
+        if proposal.abstract_syntax != MPPS_RETRIEVE:
             return None
-        chosen = prefer(context.transfer_syntaxes, TRANSFER_SYNTAXES.__contains__, TRANSFER_SYNTAXES)
+        chosen = prefer(proposal.transfer_syntaxes, TRANSFER_SYNTAXES.__contains__, TRANSFER_SYNTAXES)
         return chosen or ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
 
     def admit(self, request: Request) -> Command | Allowance:
@@ -54,15 +53,12 @@ class MPPSRetrieve(BaseService):
             return refuse(request, Status.NO_SUCH_SOP_CLASS, "SOP class is not the presentation context's")
         return NO_DATA_SET
 
-    async def perform(self, request: Request, data: Incoming | None) -> Response:
+    async def perform(self, request: Request, data: Incoming | None, replies: Replies) -> Response:
         uid = request.command.requested_sop_instance_uid or ""
         step = await self._state.read(partial(records.load, uid=uid))
         if step is None:
             return Response(refuse(request, Status.NO_SUCH_SOP_INSTANCE, "there is no such step"))
         return await compute(step.size, partial(_answer, request, step))
-
-    def outcome(self, delivery: PendingDelivery, response: Response) -> Result:
-        raise AssertionError("nothing of this service is delivered")
 
 
 def _answer(request: Request, step: Step) -> Response:

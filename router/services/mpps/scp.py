@@ -15,7 +15,7 @@ from typing import ClassVar, Final
 import structlog
 import trio
 
-from pdu import ContextResult, PresentationContext, prefer
+from pdu import ContextResult, prefer
 from router.concurrency import compute
 from router.config import Config, ServiceOptions
 from router.dicom.dataset import TRANSFER_SYNTAXES, read, write
@@ -33,7 +33,17 @@ from router.dimse import (
 )
 from router.logs import escaped
 from router.model import AttemptResult, PendingDelivery, Result
-from router.services.base import Allowance, BaseService, Change, Prelude, Request, ServiceContext
+from router.services.base import (
+    SCP,
+    Allowance,
+    Change,
+    DeliveryPolicy,
+    Prelude,
+    Proposal,
+    Replies,
+    Request,
+    ServiceContext,
+)
 from router.services.encoding import UncompressedDeliveries
 from router.services.mpps import availability_store as owed
 from router.services.mpps import store as records
@@ -57,7 +67,7 @@ _CREATE: Final = "N-CREATE-RQ"
 log = structlog.get_logger()
 
 
-class MPPSHub(UncompressedDeliveries, BaseService):
+class MPPSHub(SCP, UncompressedDeliveries, DeliveryPolicy):
     """N-CREATE and N-SET, both roles."""
 
     name: ClassVar[str] = RELAY
@@ -128,10 +138,10 @@ class MPPSHub(UncompressedDeliveries, BaseService):
 
     # As SCP
 
-    def judge(self, context: PresentationContext) -> str | ContextResult | None:
-        if context.abstract_syntax != MPPS:
+    def negotiate(self, proposal: Proposal) -> str | ContextResult | None:
+        if proposal.abstract_syntax != MPPS:
             return None
-        chosen = prefer(context.transfer_syntaxes, TRANSFER_SYNTAXES.__contains__, TRANSFER_SYNTAXES)
+        chosen = prefer(proposal.transfer_syntaxes, TRANSFER_SYNTAXES.__contains__, TRANSFER_SYNTAXES)
         return chosen or ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
 
     def admit(self, request: Request) -> Command | Allowance:
@@ -148,7 +158,7 @@ class MPPSHub(UncompressedDeliveries, BaseService):
             return refuse(request, Status.PROCESSING_FAILURE, f"{command.name} without a data set")
         return self._allowance
 
-    async def perform(self, request: Request, data: Incoming | None) -> Response:
+    async def perform(self, request: Request, data: Incoming | None, replies: Replies) -> Response:
         assert data is not None, "admit() lets no message without a data set through"
         try:
             message = await _whole(request, data)

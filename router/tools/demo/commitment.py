@@ -11,12 +11,12 @@ import trio
 from attrs import evolve
 from pydicom.uid import generate_uid
 
-from pdu import ContextResult, PresentationContext, RoleSelection
+from pdu import ContextResult, RoleSelection
 from router.association import InMemory, RemoteAE, Requestor, plan_contexts
 from router.config import Config, Endpoint, Listener, Options, Peer, Retry, Route
 from router.dicom.dataset import IMPLICIT_LE
 from router.dimse import DATA_SET, Command, CommandField, Response, Status, response_to
-from router.services import Request
+from router.services import Proposal, Replies, Request
 from router.services.commitment.attributes import (
     REQUEST_ACTION,
     STORAGE_COMMITMENT,
@@ -61,16 +61,16 @@ class _Asked(DemoRIS):
         self._loses = loses
         self._stored: list[str] = []
 
-    def judge(self, context: PresentationContext) -> str | ContextResult | None:
-        return context.transfer_syntaxes[0]
+    def negotiate(self, proposal: Proposal) -> str | ContextResult | None:
+        return proposal.transfer_syntaxes[0]
 
-    def roles(self, abstract_syntax: str) -> tuple[bool, bool]:
+    def roles(self, proposal: Proposal) -> tuple[bool, bool]:
         return True, True
 
     def note(self, what: str) -> None:
         self.lines.append(Line(seconds=trio.current_time(), who=self.title, what=what))
 
-    async def perform(self, request: Request, data: Incoming | None) -> Response:
+    async def perform(self, request: Request, data: Incoming | None, replies: Replies) -> Response:
         assert data is not None, "nothing comes without a data set"
         command = request.command
         if command.field == CommandField.C_STORE_RQ:

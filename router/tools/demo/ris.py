@@ -7,14 +7,13 @@ from typing import ClassVar
 import trio
 from attrs import frozen
 
-from pdu import ContextResult, PresentationContext
+from pdu import ContextResult
 from router.access.limits import AssociationLimits
 from router.association import Acceptor, AcceptorContext
 from router.config import Config, Listener
 from router.dicom.dataset import TRANSFER_SYNTAXES, DataSet, items, read, text
 from router.dimse import Command, CommandField, Response, Status, response_to
-from router.model import PendingDelivery, Result
-from router.services import Allowance, BaseService, Request
+from router.services import SCP, Allowance, Proposal, Replies, Request
 from router.services.mpps.attributes import MPPS, STATUS, references
 from router.services.mpps.instance_availability import (
     INSTANCE_AVAILABILITY,
@@ -35,7 +34,7 @@ class Told:
     words: str
 
 
-class DemoRIS(BaseService):
+class DemoRIS(SCP):
     """Somebody to call: a service class of its own is all that an acceptor needs."""
 
     name: ClassVar[str] = "stand-in"
@@ -44,17 +43,14 @@ class DemoRIS(BaseService):
     def __init__(self, title: str) -> None:
         self.title = title
 
-    def judge(self, context: PresentationContext) -> str | ContextResult | None:
+    def negotiate(self, proposal: Proposal) -> str | ContextResult | None:
         raise NotImplementedError
 
     def admit(self, request: Request) -> Command | Allowance:
         return Allowance(largest=None)
 
-    async def perform(self, request: Request, data: Incoming | None) -> Response:
+    async def perform(self, request: Request, data: Incoming | None, replies: Replies) -> Response:
         raise NotImplementedError
-
-    def outcome(self, delivery: PendingDelivery, response: Response) -> Result:
-        raise AssertionError("a stand-in delivers nothing")
 
     @asynccontextmanager
     async def serving(self, config: Config, spool: Spool, port: int = 0) -> AsyncIterator[int]:
@@ -84,13 +80,13 @@ class RIS(DemoRIS):
         super().__init__(title)
         self.told: list[Told] = []
 
-    def judge(self, context: PresentationContext) -> str | ContextResult | None:
-        if context.abstract_syntax not in (MPPS, INSTANCE_AVAILABILITY):
+    def negotiate(self, proposal: Proposal) -> str | ContextResult | None:
+        if proposal.abstract_syntax not in (MPPS, INSTANCE_AVAILABILITY):
             return None
-        known = (syntax for syntax in context.transfer_syntaxes if syntax in TRANSFER_SYNTAXES)
+        known = (syntax for syntax in proposal.transfer_syntaxes if syntax in TRANSFER_SYNTAXES)
         return next(known, ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED)
 
-    async def perform(self, request: Request, data: Incoming | None) -> Response:
+    async def perform(self, request: Request, data: Incoming | None, replies: Replies) -> Response:
         assert data is not None, "the router sends nothing else"
         with data.view() as view:
             tree = read(view, request.transfer_syntax)

@@ -10,7 +10,7 @@ import pytest
 from pdu import PresentationContext
 from router.dimse import DATA_SET, Command, CommandField
 from router.dimse import encode as encode_command
-from router.services import Allowance, Request, Sender
+from router.services import SCP, Allowance, Proposal, Request, Sender
 from router.services.mpps.attributes import MPPS, MPPS_RETRIEVE
 from tests.support.commitment_peers import n_action, n_event_report
 from tests.support.harness import (
@@ -149,7 +149,8 @@ async def test_each_operation_has_its_allowance(
     context = PresentationContext(id=1, abstract_syntax=sop_class, transfer_syntaxes=(IMPLICIT,))
     async with running_router(configuration(tmp_path, text)) as router:
         services = router.router._reception.services
-        service = next(one for one in services if one.judge(context) == IMPLICIT)
+        proposal = Proposal(context=context, requestor=request.sender)
+        service = next(one for one in services if isinstance(one, SCP) and one.negotiate(proposal) == IMPLICIT)
         assert service.admit(request) == Allowance(largest=largest, from_reserve=from_reserve)
         router.router.reload(configuration(tmp_path, f'{text}[limits]\nobject_size = "1MiB"\n'))
         smaller = 1 << 20 if largest is None else min(largest, 1 << 20)

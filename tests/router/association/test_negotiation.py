@@ -28,7 +28,7 @@ from pdu import (
 )
 from router.association.describe import describe_contexts
 from router.association.negotiation import agree
-from router.services import SERVICES, Service, parse_config
+from router.services import SERVICES, Sender, Service, parse_config
 from router.services.storage import StorageSettings
 from tests.pdu.strategies import requests
 from tests.support.harness import (
@@ -73,7 +73,13 @@ def answer(request: AssociateRQ) -> AssociateAC | None:
     indications = engine.received(len(data))
     match [each for each in indications if isinstance(each, AssociateIndication | RequestRefused)]:
         case [AssociateIndication(request=heard)]:
-            agreement = agree(heard, config, config.listeners[0], services())
+            requestor = Sender(
+                calling_ae=heard.calling_ae_title,
+                called_ae=heard.called_ae_title,
+                peer="127.0.0.1",
+                listener=config.listeners[0],
+            )
+            agreement = agree(heard, config, requestor, services())
             engine.accept(agreement.accept)
             assert engine.state is State.STA6
             assert set(agreement.contexts) <= set(agreement.services)
