@@ -6,6 +6,7 @@ or a file.
 """
 
 from enum import Enum, IntEnum
+from typing import Final
 
 from attrs import frozen
 
@@ -32,6 +33,22 @@ class Purpose(IntEnum):
 
 
 @frozen(kw_only=True)
+class SentAs:
+    """The form in which a message goes to one destination. Frozen with the delivery, apart from the stored message."""
+
+    transform: str = ""
+    """The name of the change to the data set; empty for none."""
+    version: int = 0
+    """The version of the change."""
+    transfer_syntaxes: tuple[str, ...] = ()
+    """The transfer syntaxes to offer, the preferred one first; empty for those that the service offers."""
+
+
+AS_STORED: Final = SentAs()
+"""The bytes as received."""
+
+
+@frozen(kw_only=True)
 class Recipient:
     """One destination of a message, by its peer name, and the lane it travels in there.
 
@@ -41,6 +58,7 @@ class Recipient:
     destination: str
     key: str = ""
     purpose: Purpose = Purpose.SEND
+    sent_as: SentAs = AS_STORED
 
 
 @frozen(kw_only=True)
@@ -146,6 +164,7 @@ class PendingDelivery:
     """As in its envelope: the command field's name."""
     abstract_syntax: str
     transfer_syntax: str
+    """Of the stored data set."""
     sop_instance_uid: str
     calling_ae: str
     """Of the AE that sent the message to the router."""
@@ -159,6 +178,7 @@ class PendingDelivery:
     """Attempts that ended in an exception of our own."""
     unanswered: int = 0
     """Attempts after which the peer may have done what was asked, although no response came."""
+    sent_as: SentAs = AS_STORED
 
 
 @frozen(kw_only=True)

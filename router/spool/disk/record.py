@@ -12,7 +12,7 @@ import msgpack
 from attrs import frozen
 from isal.isal_zlib import crc32
 
-from router.model import DeliveryState, Envelope, Purpose, Recipient
+from router.model import AS_STORED, DeliveryState, Envelope, Purpose, Recipient, SentAs
 from router.spool.errors import DamagedMessage
 from router.spool.values import Decision
 
@@ -150,15 +150,29 @@ def decode_envelope(data: bytes) -> StoredEnvelope:
     )
 
 
-def _packed(address: Recipient) -> tuple[str, str] | tuple[str, str, int]:
-    pair = (address.destination, address.key)
+def _packed(address: Recipient) -> tuple[object, ...]:
+    """Pack a recipient. What has its default at the end is left out."""
+    pair, sent_as = (address.destination, address.key), address.sent_as
+    if sent_as != AS_STORED:
+        return *pair, int(address.purpose), (sent_as.transform, sent_as.version, sent_as.transfer_syntaxes)
     return pair if address.purpose is Purpose.SEND else (*pair, int(address.purpose))
 
 
-def _address(destination: str, key: str, purpose: int = Purpose.SEND) -> Recipient:
+def _address(
+    destination: str, key: str, purpose: int = Purpose.SEND, sent_as: Sequence[Any] | None = None
+) -> Recipient:
     if destination.endswith(_RETAINED):
         destination, purpose = destination.removesuffix(_RETAINED), Purpose.RETAIN
-    return Recipient(destination=destination, key=key, purpose=Purpose(purpose))
+    return Recipient(
+        destination=destination,
+        key=key,
+        purpose=Purpose(purpose),
+        sent_as=_sent_as(*sent_as) if sent_as is not None else AS_STORED,
+    )
+
+
+def _sent_as(transform: str, version: int, transfer_syntaxes: Sequence[str]) -> SentAs:
+    return SentAs(transform=transform, version=version, transfer_syntaxes=tuple(transfer_syntaxes))
 
 
 def encode_decisions(decisions: Sequence[Decision]) -> bytes:

@@ -5,6 +5,7 @@ writer's thread alone. Not here: the schema (database.py), what people ask (quer
 (upkeep.py).
 """
 
+import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, groupby
@@ -13,7 +14,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from router.model import AttemptResult, Cause, Envelope, PendingDelivery, Purpose, Result
+from router.model import AS_STORED, AttemptResult, Cause, Envelope, PendingDelivery, Purpose, Result, SentAs
 from router.spool.ledger.database import Database
 from router.spool.ledger.schema import DELIVERED, HELD, WAITING
 from router.spool.values import LocatedDelivery, Place
@@ -22,12 +23,14 @@ _AT_ONCE: Final = (1, 8, 64)
 """How many rows a statement is for. One statement for many rows lets the event loop run beside it, where one for each
 would stop it each time; and of few sizes, SQLite has compiled them all already."""
 _ADD_MESSAGES = "INSERT INTO messages VALUES"
-_ADD_DELIVERIES = "INSERT INTO deliveries (message_id, destination, purpose, lane, state, born, reason, changed) VALUES"
+_ADD_DELIVERIES = (
+    "INSERT INTO deliveries (message_id, destination, purpose, lane, state, born, reason, changed, sent_as) VALUES"
+)
 _UNFINISHED = f"destination = ? AND purpose = ? AND state IN ({WAITING}, {HELD}) AND message_id IN"
 PLACE = "m.segment, m.offset, m.length, m.data_length, m.data_crc, m.file"
 WAITING_ROW = (
     "d.message_id, d.destination, d.lane, d.attempts, d.born, m.service, m.kind, m.abstract_syntax,"
-    f" m.transfer_syntax, m.sop_instance_uid, {PLACE}, m.calling_ae, d.due, d.cause, d.crashes, d.unanswered"
+    f" m.transfer_syntax, m.sop_instance_uid, {PLACE}, m.calling_ae, d.due, d.cause, d.crashes, d.unanswered, d.sent_as"
 )
 _CAUSES: Final = {cause.value: cause for cause in Cause}
 LOOKED_AT: Final = 64
@@ -67,6 +70,7 @@ class LedgerEntry:
                     sop_instance_uid=envelope.sop_instance_uid,
                     calling_ae=envelope.calling_ae,
                     data_length=self.place.data_length,
+                    sent_as=address.sent_as,
                 ),
                 self.place,
             )
@@ -120,7 +124,8 @@ class Ledger(Database):
             messages.append((entry.message_id, *location, len(e.deliveries), *kind, *origin))
             for address in e.deliveries:
                 to = (address.destination, int(address.purpose))
-                deliveries.append((entry.message_id, *to, address.key, state, entry.born, entry.hold, now))
+                standing = (address.key, state, entry.born, entry.hold, now)
+                deliveries.append((entry.message_id, *to, *standing, _sent_as_text(address.sent_as)))
                 self.deltas[*to, state] += 1
         self._insert(_ADD_MESSAGES, messages)
         self._insert(_ADD_DELIVERIES, deliveries)
@@ -259,6 +264,19 @@ def cause_of(text: str) -> Cause:
     return _CAUSES.get(text, Cause.NONE)
 
 
+def _sent_as_text(sent_as: SentAs) -> str:
+    """Build the column `sent_as`; empty for AS_STORED."""
+    if sent_as is AS_STORED or sent_as == AS_STORED:
+        return ""
+    return json.dumps([sent_as.transform, sent_as.version, sent_as.transfer_syntaxes])
+
+
+def _sent_as_of(text: str) -> SentAs:
+    """Build from the column `sent_as`, which is not empty."""
+    transform, version, transfer_syntaxes = json.loads(text)
+    return SentAs(transform=transform, version=version, transfer_syntaxes=tuple(transfer_syntaxes))
+
+
 def row_of(row: Sequence[Any]) -> LocatedDelivery:
     """From the columns of `WAITING_ROW`."""
     waiting = PendingDelivery(
@@ -278,5 +296,6 @@ def row_of(row: Sequence[Any]) -> LocatedDelivery:
         cause=cause_of(row[18]),
         crashes=row[19],
         unanswered=row[20],
+        sent_as=_sent_as_of(row[21]) if row[21] else AS_STORED,
     )
     return LocatedDelivery(waiting, place_of(row[10:16]))

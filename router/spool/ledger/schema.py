@@ -25,6 +25,7 @@ CREATE TABLE deliveries (
     born REAL NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '', changed REAL NOT NULL,
     due REAL NOT NULL DEFAULT 0, status INTEGER, cause TEXT NOT NULL DEFAULT '', comment TEXT NOT NULL DEFAULT '',
     crashes INTEGER NOT NULL DEFAULT 0, unanswered INTEGER NOT NULL DEFAULT 0, decided INTEGER NOT NULL DEFAULT 0,
+    sent_as TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (message_id, destination, purpose)
 ) WITHOUT ROWID;
 CREATE INDEX deliveries_fresh ON deliveries (destination, message_id)
@@ -46,7 +47,7 @@ CREATE TABLE totals (
 DIMSE status, NULL where no response came, and `comment` the peer's Error Comment; `crashes` and `unanswered` count
 attempts that ended in an exception of our own, and those that ended without a response after the data set had been
 sent; `decided` is the segment with the last decision of an operator, 0 where there is none, `EARLIER` where it is in
-no segment yet."""
+no segment yet; `sent_as` is the JSON of [transform, version, transfer syntaxes], '' as stored."""
 EARLIER = -1
 """In place of a segment: an operator said it to a router of schema 2, which wrote it to the ledger alone."""
 SCHEMA = f"""

@@ -4,8 +4,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
-from router.model import DeliveryState, Purpose
+from router.model import AS_STORED, DeliveryState, Purpose, Recipient, SentAs
 from router.spool import OutOfSpace
 from router.spool.decisions import needed_in
 from router.spool.disk.filesystem import REAL
@@ -33,6 +34,23 @@ def power_off(files: FragileFiles, *, loses_ledger: bool = True) -> Driver:
     if loses_ledger:
         files.ledger_states = [None]
     return Driver(files)
+
+
+def test_what_is_sent_is_frozen_with_the_delivery(tmp_path: Path) -> None:
+    """The ledger, a ledger that is rebuilt, and an operator's change keep the form in which a message is sent."""
+    form = SentAs(transform="pseudonyms", version=3, transfer_syntaxes=("1.2.840.10008.1.2.1", "1.2.840.10008.1.2"))
+    driver = reopen(tmp_path)
+    pacs, vna = Recipient(destination="pacs", sent_as=form), Recipient(destination="vna")
+    driver.commit(content(1, 500), evolve(envelope("1.2.1"), deliveries=(pacs, vna)))
+    forms = [[row.sent_as for row in driver.waiting(name)] for name in ("pacs", "vna")]
+    driver.change(QueueAction.HOLD, 1)
+    driver.change(QueueAction.RELEASE, 1)
+    released = [[row.sent_as for row in driver.waiting(name)] for name in ("pacs", "vna")]
+    driver.stop()
+    remove_ledger(tmp_path)
+    again = reopen(tmp_path)
+    rebuilt = [[row.sent_as for row in again.waiting(name)] for name in ("pacs", "vna")]
+    assert forms == released == rebuilt == [[form], [AS_STORED]]
 
 
 def test_a_ledger_that_is_rebuilt_knows_what_an_operator_said(tmp_path: Path) -> None:

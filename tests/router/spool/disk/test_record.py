@@ -2,11 +2,12 @@
 
 import zlib
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.model import Envelope, Purpose, Recipient
+from router.model import AS_STORED, Envelope, Purpose, Recipient, SentAs
 from router.spool import DamagedMessage
 from router.spool.disk import record
 from router.spool.disk.record import OwnFile, StoredEnvelope
@@ -15,7 +16,10 @@ from tests.router.spool.driver import envelope
 NONCE = bytes(range(16))
 
 text = st.text(st.characters(codec="utf-8"), max_size=20)
-addresses = st.builds(Recipient, destination=text, key=text, purpose=st.sampled_from(Purpose))
+forms = st.builds(
+    SentAs, transform=text, version=st.integers(0, 2**31), transfer_syntaxes=st.lists(text, max_size=3).map(tuple)
+)
+addresses = st.builds(Recipient, destination=text, key=text, purpose=st.sampled_from(Purpose), sent_as=forms)
 envelopes = st.builds(
     Envelope,
     kind=text,
@@ -46,6 +50,12 @@ def test_an_earlier_record_says_by_a_suffix_what_is_retained() -> None:
         Recipient(destination="pacs"),
         Recipient(destination="pacs", purpose=Purpose.RETAIN),
     )
+
+
+def test_an_earlier_record_says_nothing_of_a_change_and_is_sent_as_stored() -> None:
+    packed = record.encode_envelope(StoredEnvelope(envelope=envelope(destinations=("pacs",))))
+    assert msgpack.unpackb(packed)["deliveries"] == [["pacs", ""]]  # type: ignore[attr-defined]
+    assert record.decode_envelope(packed).envelope.deliveries[0].sent_as == AS_STORED
 
 
 @given(st.integers(1, 2**63), st.integers(0, 2**63), st.integers(0, 2**40), st.binary(max_size=50))
