@@ -237,23 +237,24 @@ def _routes(reading: Reading, document: Table, config: Config, services: Service
 def _route_options(
     reading: Reading, table: Table, config: Config, classes: Mapping[str, type[RouteOptions]], path: str
 ) -> tuple[RouteOptions, ...]:
-    """The keys of the route's service; those of others are read too, so that all their faults are known at once."""
-    service, to = table.get("service"), table.get("to")
-    own = classes.get(service, RouteOptions) if isinstance(service, str) else RouteOptions
-    others: dict[str, list[str]] = {}
-    for name, cls in classes.items():
-        for key in readable(cls).keys() - readable(own).keys():
-            if key in table:
-                others.setdefault(key, []).append(name)
-    for key, names in others.items():
-        reading.fault(f"{path}.{key}", f"is a key of routes for {' and '.join(names)} only")
-        reading.key(readable(classes[names[0]])[key], table[key], f"{path}.{key}")
+    """Read the keys of the route's service. Those of others are faults, and are read for further faults in them."""
+    own = classes.get(str(table.get("service")), RouteOptions)
+    for key in table:
+        services = [name for name, cls in classes.items() if key in readable(cls)]
+        if services and key not in readable(own):
+            reading.fault(f"{path}.{key}", f"is a key of routes for {' and '.join(services)} only")
+            reading.key(readable(classes[services[0]])[key], table[key], f"{path}.{key}")
     options = reading.value(own, table, path)
-    destinations = tuple(name for name in (to if isinstance(to, list) else [to]) if isinstance(name, str))
+    to = tuple(name for name in _listed(table.get("to")) if isinstance(name, str))
     for value in options:
-        for key, message in value.faults(destinations, config):
+        for key, message in value.faults(to, config):
             reading.fault(f"{path}.{key}", message)
     return options
+
+
+def _listed(value: object) -> list[object]:
+    """Return a list as it is, and one value as a list."""
+    return value if isinstance(value, list) else [value]
 
 
 def _check_service(reading: Reading, service: object, services: Collection[str], path: str) -> None:
@@ -270,7 +271,7 @@ def _check_destinations(reading: Reading, to: object, document: Table, path: str
     peers = document.get("peers", {})
     if to == []:
         reading.fault(path, "is empty: a route must lead to at least one peer")
-    for name in to if isinstance(to, list) else [to]:
+    for name in _listed(to):
         if not isinstance(name, str) or not isinstance(peers, dict):
             continue
         if name not in peers:

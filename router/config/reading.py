@@ -6,7 +6,7 @@ default, so that the walk goes on. Not here: which tables there are, and what th
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeGuard, TypeVar, get_type_hints
 
 import attrs
@@ -64,8 +64,13 @@ class ConfigError(Exception):
         super().__init__("\n".join(map(str, self.faults)))
 
 
-def readable(cls: type[attrs.AttrsInstance]) -> dict[str, Any]:
-    """The keys that a table of this class may have, with what marks each: `One`, `Each`, `Entries` or a class."""
+def readable(cls: type[attrs.AttrsInstance]) -> Mapping[str, Any]:
+    """Return the keys that a table of this class may have, each with its mark: `One`, `Each`, `Entries` or a class."""
+    return _marks(cls)
+
+
+@cache
+def _marks(cls: Any) -> Mapping[str, Any]:
     hints = get_type_hints(cls, include_extras=True)
     marks = {f.name: getattr(hints[f.name], "__metadata__", (hints[f.name],))[0] for f in attrs.fields(cls)}
     return {key: mark for key, mark in marks.items() if isinstance(mark, One | Each | Entries) or attrs.has(mark)}
