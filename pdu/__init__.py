@@ -1,7 +1,7 @@
 """The DICOM upper layer of PS3.8, sans-I/O: the standard library and attrs, no socket, no clock.
 
-`UpperLayer` is one association over one connection: bytes and primitives in, effects and indications out. Beside it
-stand the PDUs and their items as values, `encode` and `decode` for whole PDUs, and the pure functions of negotiation.
+`UpperLayer` is one association over one connection: bytes and primitives in, effects and indications out. Also here:
+the PDUs and their items as values, `encode` and `decode` for whole PDUs, and the pure functions of negotiation.
 """
 
 from pdu.actions import Answer
@@ -39,6 +39,7 @@ from pdu.items import (
     DICOM_APPLICATION_CONTEXT,
     AsynchronousOperationsWindow,
     ContextResult,
+    ItemType,
     PresentationContext,
     PresentationContextResult,
     RoleSelection,
@@ -55,9 +56,9 @@ from pdu.negotiation import (
     accept_roles,
     accept_window,
     accepted_contexts,
+    check_accept,
+    check_request,
     fault_in_ae_title,
-    judge_accept,
-    judge_request,
     negotiate,
     prefer,
 )
@@ -111,6 +112,7 @@ __all__ = [
     "Fragment",
     "Indication",
     "InvalidParameterValue",
+    "ItemType",
     "LocalError",
     "Overrun",
     "Overtaken",
@@ -151,11 +153,11 @@ __all__ = [
     "accept_roles",
     "accept_window",
     "accepted_contexts",
+    "check_accept",
+    "check_request",
     "decode",
     "encode",
     "fault_in_ae_title",
-    "judge_accept",
-    "judge_request",
     "negotiate",
     "prefer",
 ]

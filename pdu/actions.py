@@ -1,9 +1,9 @@
-"""The actions of PS3.8 Tables 9-6 to 9-9, as what each answers.
+"""The effects and indications of each action of PS3.8 Tables 9-6 to 9-9.
 
-Pure: an action and what caused it give the ordered list of effects and indications. The state an action ends in is
-`Action.ends_in`; what `UpperLayer` remembers of it, the upper layer sees to. Three liberties, none seen by the peer:
-a P-DATA indication is a `Fragment` and comes from `framing`; a transport that the peer closed is closed on our side
-too; an error before there is an association is indicated as well, so that the log can say what it was.
+Pure: an action and its cause give an ordered list. Not here: the next state (`Action.ends_in`) and what is remembered
+of the cause (`UpperLayer`). Three additions to the standard, none of them visible to the peer: a P-DATA indication is
+a `Fragment` and comes from `framing`; a transport that the peer closed is also closed on our side; an error before an
+association exists is indicated too, so that the log can name it.
 """
 
 from typing import TypeAlias
@@ -32,14 +32,17 @@ from pdu.state import Action
 from pdu.writer import encode
 
 Answer: TypeAlias = list[Effect | Indication]
-"""What `UpperLayer` gives back: one list, to be gone through in order."""
+"""The return value of `UpperLayer`: one list, to be carried out in order."""
 
 Cause: TypeAlias = PDU | ProtocolError | None
-"""What came with the event: the PDU received or to be sent, or what was wrong with what was received."""
+"""The PDU received or to be sent with an event, or the fault in what was received."""
 
 
 def carry_out(action: Action, cause: Cause, refusal: Refusal | None = None) -> Answer:
-    """What `action` answers. `refusal`: what the engine itself holds against a request (AE-6)."""
+    """Return the effects and indications of `action`.
+
+    `refusal`: why the engine itself rejects a request (AE-6).
+    """
     match action, cause:
         case ((Action.AE_1 | Action.DT_1 | Action.DT_2 | Action.AR_6 | Action.AR_7 | Action.AA_6), _):
             return []
@@ -52,7 +55,7 @@ def carry_out(action: Action, cause: Cause, refusal: Refusal | None = None) -> A
         case Action.AE_5, _:
             return [StartArtim()]
         case Action.AE_6, AssociateRQ():
-            return _judged(cause, refusal)
+            return _respond(cause, refusal)
         case Action.AE_7, AssociateAC():
             return [_send(cause)]
         case Action.AE_8, AssociateRJ():
@@ -61,7 +64,7 @@ def carry_out(action: Action, cause: Cause, refusal: Refusal | None = None) -> A
             return _end(action, cause)
 
 
-def _judged(request: AssociateRQ, refusal: Refusal | None) -> Answer:
+def _respond(request: AssociateRQ, refusal: Refusal | None) -> Answer:
     if refusal is None:
         return [StopArtim(), AssociateIndication(request)]
     told = RequestRefused(request, refusal.rejection, refusal.why)
@@ -69,7 +72,7 @@ def _judged(request: AssociateRQ, refusal: Refusal | None) -> Answer:
 
 
 def _end(action: Action, cause: Cause) -> Answer:
-    """The orderly release (Table 9-8), then the abort (Table 9-9)."""
+    """Return the effects of the orderly release (Table 9-8) and of the abort (Table 9-9)."""
     match action, cause:
         case Action.AR_1, _:
             return [_send(ReleaseRQ())]

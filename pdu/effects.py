@@ -1,7 +1,7 @@
-"""What the engine answers: effects for the transport, indications for the service user.
+"""Effects for the transport and indications for the service user.
 
-Both come in ONE ordered list, and the transport goes through it in order: what stands before a `CloseTransport` is
-sent before the connection closes, what stands before a `Send` was said by the peer before. Nothing here acts.
+Both come in ONE list, which the transport carries out in order: a `Send` before a `CloseTransport` is written before
+the connection closes; an indication before a `Send` tells of something that the peer sent earlier. Nothing here acts.
 """
 
 from typing import NamedTuple, TypeAlias
@@ -14,15 +14,17 @@ from pdu.pdus import AbortReason, AbortSource, AssociateAC, AssociateRJ, Associa
 
 @frozen
 class Send:
-    """Write these buffers, all of them, before anything that follows. A transport that cannot must close."""
+    """Write all of these buffers before carrying out the next effect; a transport that cannot closes."""
 
     buffers: list[Buffer]
 
 
 @frozen
 class StartArtim:
-    """Start the Association Request/Reject/Release Timer (PS3.8 9.1.5), or start it again where it runs; when it is
-    over call `artim_expired`."""
+    """Start the Association Request/Reject/Release Timer, or restart it if it runs (PS3.8 9.1.5).
+
+    Call `artim_expired` when it runs out.
+    """
 
 
 @frozen
@@ -32,7 +34,7 @@ class StopArtim:
 
 @frozen
 class CloseTransport:
-    """Close the transport connection; on one that is closed already, do nothing."""
+    """Close the transport connection; do nothing if it is closed."""
 
 
 Effect: TypeAlias = Send | StartArtim | StopArtim | CloseTransport
@@ -40,14 +42,14 @@ Effect: TypeAlias = Send | StartArtim | StopArtim | CloseTransport
 
 @frozen
 class AssociateIndication:
-    """A peer asks for an association and the engine has nothing against it: `accept`, `reject` or `abort`."""
+    """A peer requests an association that the engine itself does not refuse: `accept`, `reject` or `abort` it."""
 
     request: AssociateRQ
 
 
 @frozen
 class RequestRefused:
-    """The engine itself rejected a request (action AE-6), and why, in words. For the log; nothing to be done."""
+    """The engine itself rejected a request (action AE-6). For the log: nothing remains to be done."""
 
     request: AssociateRQ
     rejection: AssociateRJ
@@ -56,23 +58,23 @@ class RequestRefused:
 
 @frozen
 class AssociateConfirm:
-    """The peer accepted: the association stands. `accept` holds only answers to what was proposed."""
+    """The peer accepted our request. `accept` answers proposed presentation contexts only."""
 
     accept: AssociateAC
 
 
 @frozen
 class RejectIndication:
-    """The peer rejected our request; the connection is over."""
+    """The peer rejected our request; the connection ends."""
 
     rejection: AssociateRJ
 
 
 class Fragment(NamedTuple):
-    """A piece of a command or data set, as it arrived: P-DATA indication.
+    """A piece of a command or data set as it arrived: P-DATA indication.
 
-    `data` is a view into the receive buffer, good until the next `writable()`. `is_last` is set on the piece that ends
-    the command or data set, and only there; that piece may be empty.
+    `data` is a view into the receive buffer, valid until the next `writable()`. `is_last` is set on the piece that ends
+    the command or data set and on no other; that piece may be empty.
     """
 
     context_id: int
@@ -83,20 +85,23 @@ class Fragment(NamedTuple):
 
 @frozen
 class ReleaseIndication:
-    """The peer wants to end the association: `respond_release`. `collision` where both sides asked at once
-    (PS3.8 7.2.3): the requestor responds at once, the acceptor after its own `ReleaseConfirm`."""
+    """The peer requests the release of the association: `respond_release`.
+
+    `collision`: both sides requested it at the same time. The requestor of the association responds at once, its
+    acceptor after the `ReleaseConfirm` (PS3.8 7.2.3).
+    """
 
     collision: bool = False
 
 
 @frozen
 class ReleaseConfirm:
-    """The peer agreed to our release."""
+    """The peer confirmed our release."""
 
 
 @frozen
 class AbortIndication:
-    """The peer sent an A-ABORT; the association is gone."""
+    """The peer sent an A-ABORT; the association has ended."""
 
     source: AbortSource
     reason: AbortReason
@@ -104,10 +109,10 @@ class AbortIndication:
 
 @frozen
 class ProviderAbort:
-    """The engine aborted because of what the peer sent; the association, if there was one, is gone.
+    """The engine aborted because the peer broke the protocol; the association, if there was one, has ended.
 
-    Before an association exists (Sta2) the table names no primitive; it is given there too, so that the log can
-    say why.
+    In Sta2, before an association exists, the standard's table names no primitive; the engine indicates the error
+    there too, so that the log can name it.
     """
 
     error: ProtocolError
@@ -115,7 +120,7 @@ class ProviderAbort:
 
 @frozen
 class TransportClosed:
-    """The connection went away under the association (A-P-ABORT without a word from the peer)."""
+    """The connection closed under the association (A-P-ABORT without a PDU of the peer)."""
 
 
 Indication: TypeAlias = (

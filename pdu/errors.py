@@ -1,9 +1,9 @@
-"""What can go wrong, each with its answer on the wire.
+"""Errors of the peer, each with its reason on the wire, and errors of the caller.
 
-A `ProtocolError` is the peer's: it ends the association with an A-ABORT whose reason (PS3.8 Table 9-26) its class
-names, and its text says in words what was wrong, the peer's own text escaped. A `LocalError` is ours: a primitive
-where the state table has a blank, a value that fits no field. It never reaches the wire,
-and the one kind a peer can bring about, by being faster than we are, is `Overtaken`.
+A `ProtocolError` is the peer's. It ends the association with an A-ABORT; its class names the reason (PS3.8 Table
+9-26), its text the fault, with text of the peer's own escaped. A `LocalError` is the caller's: a primitive where the
+state table has a blank cell, or a value that does not fit its field. It never reaches the wire. `Overtaken` is the only
+`LocalError` that a peer can cause.
 """
 
 from typing import ClassVar
@@ -16,8 +16,10 @@ class LocalError(RuntimeError):
 
 
 class Overtaken(LocalError):
-    """A primitive that came too late: meanwhile the peer released or aborted, the connection went, or time ran out.
-    No bug of the caller; the indication that tells of it has been given."""
+    """A primitive came too late: the peer released or aborted, the connection closed, or the timer ran out first.
+
+    Not a bug of the caller. The engine has already indicated the end of the association.
+    """
 
 
 class ProtocolError(Exception):
@@ -27,25 +29,25 @@ class ProtocolError(Exception):
 
 
 class UnrecognizedPDU(ProtocolError):
-    """A PDU type that PS3.8 does not have: often another protocol on our port."""
+    """A PDU type that PS3.8 does not define: often another protocol on our port."""
 
     abort_reason = AbortReason.UNRECOGNIZED_PDU
 
 
 class UnexpectedPDU(ProtocolError):
-    """A PDU that has no business in this state (Table 9-10)."""
+    """A PDU that is not allowed in this state (Table 9-10)."""
 
     abort_reason = AbortReason.UNEXPECTED_PDU
 
 
 class UnexpectedParameter(ProtocolError):
-    """An item that is there twice, or that is missing."""
+    """An item that is repeated or missing."""
 
     abort_reason = AbortReason.UNEXPECTED_PDU_PARAMETER
 
 
 class InvalidParameterValue(ProtocolError):
-    """A field that says what cannot be."""
+    """A field with a value that the standard does not allow."""
 
     abort_reason = AbortReason.INVALID_PDU_PARAMETER_VALUE
 
@@ -55,7 +57,7 @@ class Overrun(InvalidParameterValue):
 
 
 class PDUTooLong(InvalidParameterValue):
-    """A length over the cap that holds for this PDU type, judged from the header."""
+    """A length in a PDU header above the cap for its type."""
 
 
 class ContextNotAccepted(InvalidParameterValue):

@@ -1,8 +1,8 @@
 """The variable items of the A-ASSOCIATE PDUs, as values.
 
-Shapes only: `reader` and `writer` know the bytes, `negotiation` knows what to answer. Texts are Latin-1 so that no
-byte of a peer is lost; UIDs and names come without their padding. An item nobody here knows is an `UnknownItem`: it
-is ignored (PS3.8 D.2), kept, and written again where its parent is.
+Values only: `reader` and `writer` know the bytes, `negotiation` knows the answers. Texts are Latin-1, so that no byte
+of a peer is lost; UIDs and names are without padding. An item of a type that is not in the standard is an
+`UnknownItem`: it is ignored (PS3.8 D.2), kept, and written again with its parent.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,42 @@ from enum import IntEnum
 from attrs import frozen
 
 DICOM_APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
-"""The one application context name of DICOM (PS3.7 A.2.1)."""
+"""The only application context name of DICOM (PS3.7 A.2.1)."""
+
+
+class ItemType(IntEnum):
+    """Type of an item or sub-item of an A-ASSOCIATE PDU: its first byte."""
+
+    APPLICATION_CONTEXT = 0x10
+    """PS3.8 9.3.2.1."""
+    PRESENTATION_CONTEXT = 0x20
+    """Of an A-ASSOCIATE-RQ: PS3.8 9.3.2.2."""
+    PRESENTATION_CONTEXT_RESULT = 0x21
+    """Of an A-ASSOCIATE-AC: PS3.8 9.3.3.2."""
+    ABSTRACT_SYNTAX = 0x30
+    """PS3.8 9.3.2.2.1."""
+    TRANSFER_SYNTAX = 0x40
+    """PS3.8 9.3.2.2.2 and 9.3.3.2.1."""
+    USER_INFORMATION = 0x50
+    """PS3.8 9.3.2.3 and 9.3.3.3."""
+    MAXIMUM_LENGTH = 0x51
+    """PS3.8 D.1.1."""
+    IMPLEMENTATION_CLASS_UID = 0x52
+    """PS3.7 D.3.3.2.1."""
+    ASYNCHRONOUS_OPERATIONS_WINDOW = 0x53
+    """PS3.7 D.3.3.3."""
+    ROLE_SELECTION = 0x54
+    """PS3.7 D.3.3.4."""
+    IMPLEMENTATION_VERSION_NAME = 0x55
+    """PS3.7 D.3.3.2.3."""
+    EXTENDED_NEGOTIATION = 0x56
+    """PS3.7 D.3.3.5."""
+    COMMON_EXTENDED_NEGOTIATION = 0x57
+    """PS3.7 D.3.3.6."""
+    USER_IDENTITY = 0x58
+    """Of an A-ASSOCIATE-RQ: PS3.7 D.3.3.7.1."""
+    USER_IDENTITY_RESPONSE = 0x59
+    """Of an A-ASSOCIATE-AC: PS3.7 D.3.3.7.2."""
 
 
 @frozen(kw_only=True)
@@ -24,7 +59,7 @@ class UnknownItem:
 
 @frozen(kw_only=True)
 class PresentationContext:
-    """One proposal of an A-ASSOCIATE-RQ (PS3.8 9.3.2.2): an odd ID of 1-255, what, and in which encodings."""
+    """A proposed presentation context: an odd ID, an abstract syntax, its transfer syntaxes (PS3.8 9.3.2.2)."""
 
     id: int
     abstract_syntax: str
@@ -33,7 +68,7 @@ class PresentationContext:
 
 
 class ContextResult(IntEnum):
-    """What the acceptor made of one proposal (PS3.8 Table 9-18, byte 7)."""
+    """The acceptor's decision on one proposal (PS3.8 Table 9-18, byte 7)."""
 
     ACCEPTANCE = 0
     USER_REJECTION = 1
@@ -44,10 +79,9 @@ class ContextResult(IntEnum):
 
 @frozen(kw_only=True)
 class PresentationContextResult:
-    """One answer of an A-ASSOCIATE-AC (PS3.8 9.3.3.2).
+    """The answer to one proposed presentation context (PS3.8 9.3.3.2).
 
-    `transfer_syntax` counts only beside `ACCEPTANCE`; a refusal still carries the item on the wire, and may leave
-    it empty.
+    `transfer_syntax` has a meaning with `ACCEPTANCE` only; a refusal carries the item too, and may leave it empty.
     """
 
     id: int
@@ -58,8 +92,7 @@ class PresentationContextResult:
 
 @frozen(kw_only=True)
 class RoleSelection:
-    """SCP/SCU role selection (PS3.7 D.3.3.4): in a request what the requestor offers to be, in an answer what it
-    may be."""
+    """SCP/SCU role selection: the roles that a requestor offers, or those that the acceptor allows (PS3.7 D.3.3.4)."""
 
     sop_class_uid: str
     scu_role: bool
@@ -68,7 +101,7 @@ class RoleSelection:
 
 @frozen(kw_only=True)
 class AsynchronousOperationsWindow:
-    """How many operations may be outstanding (PS3.7 D.3.3.3), seen from the requestor; 0 means no limit."""
+    """Operations that may be outstanding, from the requestor's side; 0 means no limit (PS3.7 D.3.3.3)."""
 
     invoked: int
     performed: int
@@ -76,7 +109,7 @@ class AsynchronousOperationsWindow:
 
 @frozen(kw_only=True)
 class SOPClassExtendedNegotiation:
-    """Application information of one service class (PS3.7 D.3.3.5), opaque here."""
+    """Application information of one service class, opaque here (PS3.7 D.3.3.5)."""
 
     sop_class_uid: str
     information: bytes
@@ -84,7 +117,7 @@ class SOPClassExtendedNegotiation:
 
 @frozen(kw_only=True)
 class SOPClassCommonExtendedNegotiation:
-    """Which service class a SOP class belongs to and which general ones it is related to (PS3.7 D.3.3.6)."""
+    """The service class of a SOP class and its related general SOP classes (PS3.7 D.3.3.6)."""
 
     sop_class_uid: str
     service_class_uid: str
@@ -93,8 +126,11 @@ class SOPClassCommonExtendedNegotiation:
 
 @frozen(kw_only=True)
 class UserIdentity:
-    """Who the requestor says it is (PS3.7 D.3.3.7.1). Types: 1 user name, 2 name and passcode, 3 Kerberos ticket,
-    4 SAML assertion, 5 JSON web token. The fields never show in a `repr`, so never in a log."""
+    """The requestor's claim of an identity.
+
+    `identity_type`: 1 user name, 2 name and passcode, 3 Kerberos ticket, 4 SAML assertion, 5 JSON web token. A `repr`
+    never shows the fields, so that no log does (PS3.7 D.3.3.7.1).
+    """
 
     identity_type: int
     positive_response_requested: bool
@@ -116,8 +152,8 @@ class UserIdentityResponse:
 class UserInformation:
     """The user information item (PS3.8 9.3.2.3, sub-items in its annex D and in PS3.7 annex D).
 
-    `maximum_length` is the longest variable field of a P-DATA-TF its sender can receive, in bytes; 0 means no limit,
-    and is what a peer that says nothing gets. An empty `implementation_class_uid` means that the peer left it out.
+    `maximum_length`: bytes that its sender can receive in the variable field of a P-DATA-TF; 0 means no limit, and is
+    assumed of a peer that leaves it out. `implementation_class_uid` is empty if the peer left it out.
     """
 
     maximum_length: int
@@ -133,7 +169,7 @@ class UserInformation:
 
 
 def fault_in_ids(ids: Iterable[int]) -> str | None:
-    """Say what is wrong with the presentation context IDs of one PDU (PS3.8 9.3.2.2: odd, 1-255, each once)."""
+    """Return the fault in the presentation context IDs of one PDU: odd, 1 to 255, each once (PS3.8 9.3.2.2)."""
     seen: set[int] = set()
     for context_id in ids:
         if not (1 <= context_id <= 255 and context_id % 2):

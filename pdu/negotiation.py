@@ -1,7 +1,7 @@
-"""Who accepts what: pure functions over the values of `items` and `pdus`.
+"""Negotiate an association: pure functions over the values of `items` and `pdus`.
 
-`judge_request` and `judge_accept` are what the engine itself insists on; `negotiate` and its kin are for the service
-user, who knows what it supports. Not here: access control, which AE title may do what.
+The engine itself calls `check_request` and `check_accept`; `negotiate`, `prefer`, `accept_roles` and `accept_window`
+are for the service user, who knows what it supports. Not here: access control.
 """
 
 import re
@@ -27,7 +27,7 @@ _CLIMBS = re.compile(r"(^|/)\.\.(/|$)")
 
 @frozen(kw_only=True)
 class Refusal:
-    """What the engine answers to a request that it does not let through, and why in words for the log."""
+    """The rejection of a request by the engine itself, with the reason for the log."""
 
     rejection: AssociateRJ
     why: str
@@ -35,18 +35,18 @@ class Refusal:
 
 @frozen(kw_only=True)
 class AcceptedContext:
-    """A presentation context that both sides agreed on."""
+    """An accepted presentation context."""
 
     id: int
     abstract_syntax: str
     transfer_syntax: str
 
 
-def judge_request(request: AssociateRQ) -> Refusal | None:
-    """Action AE-6 (PS3.8 Table 9-6): is the request acceptable to the service provider? None if it is.
+def check_request(request: AssociateRQ) -> Refusal | None:
+    """Return why the service provider does not accept a request; None if it does (PS3.8 Table 9-6, AE-6).
 
-    The protocol version comes first, because in another one the rest may mean something else (PS3.8 9.3.2: only its
-    lowest bit is tested).
+    The protocol version is checked first, because the rest may mean something else in another version; only its lowest
+    bit is tested (PS3.8 9.3.2).
     """
     if not request.protocol_version & 1:
         why = f"protocol version {request.protocol_version:016b} does not include version 1"
@@ -68,7 +68,10 @@ def _refusal(rejection: Rejection, why: str) -> Refusal:
 
 
 def fault_in_ae_title(title: str) -> str | None:
-    """Say why this cannot be an AE title (PS3.5 6.2, VR AE; and no climbing path); None if it can."""
+    """Return why a text cannot be an AE title; None if it can (PS3.5 6.2, VR AE).
+
+    A title that climbs out of a directory ("..") is refused too: sites use titles in file names.
+    """
     if not title.strip(" "):
         return "AE title is blank"
     if not title.isprintable() or "\\" in title:
@@ -84,11 +87,15 @@ def _fault_in_maximum_length(length: int) -> str | None:
     return None
 
 
-def judge_accept(request: AssociateRQ, accept: AssociateAC) -> AssociateAC:
-    """Hold an answer against its request; the answer as the service user may trust it.
+def check_accept(request: AssociateRQ, accept: AssociateAC) -> AssociateAC:
+    """Compare an answer with its request and return the answer that the service user can rely on.
 
-    An answer to a context that was not proposed is an `InvalidParameterValue`. A context accepted in a transfer
-    syntax that was not proposed for it is of no use, but no reason to lose the others: it becomes a refusal.
+    A context that is accepted in a transfer syntax that was not proposed for it becomes a refusal: it cannot be used,
+    but the others can.
+
+    Raises:
+        InvalidParameterValue: a context was not proposed, or the maximum length is below
+            `SMALLEST_MAXIMUM_LENGTH`.
     """
     if fault := _fault_in_maximum_length(accept.user_information.maximum_length):
         raise InvalidParameterValue(fault)
@@ -105,7 +112,7 @@ def judge_accept(request: AssociateRQ, accept: AssociateAC) -> AssociateAC:
 
 
 def accepted_contexts(request: AssociateRQ, accept: AssociateAC) -> dict[int, AcceptedContext]:
-    """What may be sent on which ID, of an answer that has been judged."""
+    """Return the accepted contexts by ID, of an answer from `check_accept`."""
     proposed = {context.id: context.abstract_syntax for context in request.presentation_contexts}
     return {
         context.id: AcceptedContext(
@@ -119,10 +126,11 @@ def accepted_contexts(request: AssociateRQ, accept: AssociateAC) -> dict[int, Ac
 def negotiate(
     proposed: Iterable[PresentationContext], choose: Callable[[PresentationContext], str | ContextResult]
 ) -> tuple[PresentationContextResult, ...]:
-    """Judge every proposal, in order; `choose` gives the transfer syntax to use, or why there is none.
+    """Answer every proposed presentation context, in order (PS3.8 9.3.3.2).
 
-    PS3.8 9.3.3.2: every proposal is answered. That none is accepted is no reason to reject the association. Beside a
-    refusal stands the first transfer syntax, unless it is longer than a UID can be.
+    `choose` returns the transfer syntax to use, or the reason for a refusal. An association without an accepted
+    context is not rejected for it. A refusal carries the first proposed transfer syntax, unless that is longer than a
+    UID can be.
     """
     results: list[PresentationContextResult] = []
     for context in proposed:
@@ -139,8 +147,10 @@ def negotiate(
 def prefer(
     transfer_syntaxes: Iterable[str], acceptable: Callable[[str], bool], preference: Sequence[str] = ()
 ) -> str | None:
-    """The transfer syntax to take: the first in `preference` that is proposed and acceptable, else the first
-    acceptable one in the proposer's order; None if there is none."""
+    """Choose the first transfer syntax of `preference` that is proposed and acceptable.
+
+    Else choose the first acceptable one in the proposer's order. None if no proposed one is acceptable.
+    """
     candidates = [uid for uid in transfer_syntaxes if acceptable(uid)]
     preferred = [uid for uid in preference if uid in candidates]
     return next(iter(preferred + candidates), None)
@@ -149,9 +159,9 @@ def prefer(
 def accept_roles(
     proposed: Iterable[RoleSelection], wanted: Callable[[RoleSelection], tuple[bool, bool]]
 ) -> tuple[RoleSelection, ...]:
-    """Answer role selection (PS3.7 D.3.3.4): `wanted` says which of (scu, scp) the requestor may be.
+    """Answer role selection; `wanted` returns which of (SCU, SCP) the requestor may be (PS3.7 D.3.3.4).
 
-    A role that was not offered is never granted. Of several offers for one SOP class the first counts.
+    A role that was not offered is never allowed. Of several offers for one SOP class the first counts.
     """
     answers: dict[str, RoleSelection] = {}
     for offer in proposed:
@@ -168,8 +178,10 @@ def accept_roles(
 def accept_window(
     proposed: AsynchronousOperationsWindow | None, limit: AsynchronousOperationsWindow
 ) -> AsynchronousOperationsWindow | None:
-    """Answer an asynchronous operations window (PS3.7 D.3.3.3): never more than proposed, never more than `limit`,
-    where 0 means no limit. None where nothing was proposed: the window is then 1 and 1."""
+    """Answer an asynchronous operations window: at most the proposal and at most `limit`, 0 meaning no limit.
+
+    None if nothing was proposed: the window is then 1 and 1 (PS3.7 D.3.3.3).
+    """
     if proposed is None:
         return None
     return AsynchronousOperationsWindow(

@@ -1,7 +1,7 @@
 """The seven PDUs of PS3.8 9.3 as values, and the codes of their tables.
 
-Nothing here knows bytes: see `reader` and `writer`. A P-DATA-TF exists as a value for tests and tools; the way
-through hands out its fragments as they arrive (`framing`) and never builds one.
+Not here: bytes (`reader`, `writer`). A P-DATA-TF is a value for tests and tools only; the router receives fragments
+as they arrive (`framing`) and never builds one.
 """
 
 from enum import Enum, IntEnum
@@ -18,7 +18,7 @@ from pdu.items import (
 )
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
-"""What bytes come and go in. Anything else that lends its memory is wrapped: `memoryview(mmap)`."""
+"""Types that bytes are passed in. Wrap any other object with the buffer protocol: `memoryview(mmap)`."""
 
 
 class PDUType(IntEnum):
@@ -38,10 +38,9 @@ class PDUType(IntEnum):
 
 @frozen(kw_only=True)
 class AssociateRQ:
-    """A-ASSOCIATE-RQ (PS3.8 9.3.2). AE titles are texts of at most 16 characters without their padding.
+    """A-ASSOCIATE-RQ (PS3.8 9.3.2). AE titles have at most 16 characters and no padding.
 
-    Of a request in another protocol version only the version and the titles are read: the rest may be laid out
-    otherwise.
+    In another protocol version only the version and the titles are read: the layout of the rest is unknown.
     """
 
     called_ae_title: str
@@ -55,7 +54,7 @@ class AssociateRQ:
 
 @frozen(kw_only=True)
 class AssociateAC:
-    """A-ASSOCIATE-AC (PS3.8 9.3.3). The AE titles repeat those of the request and mean nothing to its reader."""
+    """A-ASSOCIATE-AC (PS3.8 9.3.3). The AE titles repeat those of the request; a receiver does not test them."""
 
     called_ae_title: str
     calling_ae_title: str
@@ -96,7 +95,7 @@ class Rejection(Enum):
 
 @frozen(kw_only=True)
 class AssociateRJ:
-    """A-ASSOCIATE-RJ (PS3.8 9.3.4). The three are plain numbers: peers send reserved ones, and we keep them."""
+    """A-ASSOCIATE-RJ (PS3.8 9.3.4). The codes are plain numbers, because peers send reserved ones."""
 
     result: int
     source: int
@@ -104,18 +103,18 @@ class AssociateRJ:
 
     @classmethod
     def because(cls, rejection: Rejection) -> Self:
-        """The rejection as a PDU."""
+        """Return the PDU of a rejection."""
         result, source, reason = rejection.value
         return cls(result=result, source=source, reason=reason)
 
     @property
     def transient(self) -> bool:
-        """Whether the same request may be accepted later."""
+        """True if the same request may be accepted later."""
         return self.result == RejectResult.TRANSIENT
 
     @property
-    def words(self) -> str:
-        """The rejection for a log, such as "rejected for now: local limit exceeded (2,3,2)"."""
+    def message(self) -> str:
+        """The text for a log, such as "rejected for now: local limit exceeded (2,3,2)"."""
         names = {row.value[1:]: row.name.lower().replace("_", " ") for row in Rejection}
         name = names.get((self.source, self.reason), "reserved reason").replace(" ae ", " AE ")
         when = "rejected for now" if self.transient else "rejected"
@@ -157,7 +156,7 @@ class AbortSource(IntEnum):
 
 
 class AbortReason(IntEnum):
-    """PS3.8 Table 9-26, byte 10; it counts only where the provider aborts. Reserved values are read as 0."""
+    """PS3.8 Table 9-26, byte 10; significant in an abort by the provider only. Reserved values are read as 0."""
 
     NOT_SPECIFIED = 0
     UNRECOGNIZED_PDU = 1

@@ -1,8 +1,8 @@
-"""Bytes to PDUs, for those that are gathered whole: `framing` has seen to their length and to P-DATA-TF.
+"""Decode the PDUs that are gathered whole. `framing` has checked their length, and parses P-DATA-TF itself.
 
-Everything is read strictly by the lengths on the wire: an item that ends beyond its parent is an `Overrun`, an item
-that may be there once is refused the second time. What PS3.8 tells a receiver not to test is not tested: reserved
-bytes, the AE titles of an answer, the order of items, types nobody knows.
+Lengths on the wire are binding: an item that ends beyond its parent is an `Overrun`, a repeated item that may occur
+once is an `UnexpectedParameter`. Fields that PS3.8 tells a receiver not to test are not tested: reserved bytes, the AE
+titles of an answer, the order of items, unknown types. Comments give the byte numbers of the tables of PS3.8.
 """
 
 import struct
@@ -11,7 +11,14 @@ from typing import assert_never
 
 from pdu.errors import InvalidParameterValue, Overrun, UnexpectedParameter, UnrecognizedPDU
 from pdu.fields import Fields, Parts, uid
-from pdu.items import ContextResult, PresentationContext, PresentationContextResult, UserInformation, fault_in_ids
+from pdu.items import (
+    ContextResult,
+    ItemType,
+    PresentationContext,
+    PresentationContextResult,
+    UserInformation,
+    fault_in_ids,
+)
 from pdu.pdus import (
     PDU,
     PDV,
@@ -30,9 +37,9 @@ from pdu.pdus import (
 from pdu.user_information import decode_user_information
 
 HEADER = struct.Struct(">BxL")
-"""PS3.8 Table 9-11, bytes 1-6, alike in all PDUs: type, length of what follows."""
+"""Bytes 1-6 of every PDU: type (1), reserved (2), length of what follows (3-6); PS3.8 Table 9-11."""
 PDV_HEADER = struct.Struct(">LBB")
-"""PS3.8 Table 9-23: length of what follows, context ID, message control header (annex E.2)."""
+"""Bytes 1-6 of a PDV item: length of the rest (1-4), context ID (5), message control header (6); PS3.8 9.3.5.1, E.2."""
 
 _PDU_TYPES = {int(known): known for known in PDUType}
 _ABORT_REASONS = {int(known): known for known in AbortReason}
@@ -40,7 +47,11 @@ _CONTEXT_RESULTS = {int(known): known for known in ContextResult}
 
 
 def decode(data: Buffer) -> PDU:
-    """One whole PDU, header included, and nothing else; `ProtocolError` where it is not one."""
+    """Decode one whole PDU, header included.
+
+    Raises:
+        ProtocolError: `data` is not exactly one PDU.
+    """
     view = memoryview(data)
     if len(view) < HEADER.size:
         raise Overrun("a PDU header needs six bytes")
@@ -51,7 +62,11 @@ def decode(data: Buffer) -> PDU:
 
 
 def known_type(pdu_type: int) -> PDUType:
-    """The PDU type of a header's first byte; `UnrecognizedPDU` where the standard has none."""
+    """Return the PDU type of the first byte of a header.
+
+    Raises:
+        UnrecognizedPDU: the standard has no such type.
+    """
     known = _PDU_TYPES.get(pdu_type)
     if known is None:
         raise UnrecognizedPDU(f"PDU type {pdu_type:02X}H is not in the standard")
@@ -59,7 +74,11 @@ def known_type(pdu_type: int) -> PDUType:
 
 
 def decode_body(pdu_type: PDUType, body: memoryview) -> PDU:
-    """A PDU of a known type from what follows its header."""
+    """Decode the bytes that follow the header of a PDU.
+
+    Raises:
+        ProtocolError: the body does not have the layout of its type.
+    """
     match pdu_type:
         case PDUType.A_ASSOCIATE_RQ:
             return _request(body)
@@ -68,29 +87,29 @@ def decode_body(pdu_type: PDUType, body: memoryview) -> PDU:
         case PDUType.P_DATA_TF:
             return PDataTF(pdvs=tuple(_pdvs(body)))
         case PDUType.A_ASSOCIATE_RJ:
-            _, result, source, reason = _four(pdu_type, body)
+            _, result, source, reason = _four_bytes(pdu_type, body)  # Table 9-21, bytes 7-10
             return AssociateRJ(result=result, source=source, reason=reason)
         case PDUType.A_RELEASE_RQ:
-            _four(pdu_type, body)
+            _four_bytes(pdu_type, body)  # Table 9-24, bytes 7-10: reserved
             return ReleaseRQ()
         case PDUType.A_RELEASE_RP:
-            _four(pdu_type, body)
+            _four_bytes(pdu_type, body)  # Table 9-25, bytes 7-10: reserved
             return ReleaseRP()
         case PDUType.A_ABORT:
-            _, _, source, reason = _four(pdu_type, body)
+            _, _, source, reason = _four_bytes(pdu_type, body)  # Table 9-26, bytes 7-10
             return _abort(source, reason)
         case _:
             assert_never(pdu_type)
 
 
-def _four(pdu_type: PDUType, body: memoryview) -> memoryview:
+def _four_bytes(pdu_type: PDUType, body: memoryview) -> memoryview:
     if len(body) != 4:
         raise InvalidParameterValue(f"{pdu_type} of {len(body)} bytes, where the standard has 4")
     return body
 
 
 def _abort(source: int, reason: int) -> Abort:
-    """PS3.8 Table 9-26: of a user's abort the reason is not significant."""
+    """Build an A-ABORT; the reason is not significant in a user's (PS3.8 Table 9-26)."""
     if source == AbortSource.USER:
         return Abort()
     known = _ABORT_REASONS.get(reason, AbortReason.NOT_SPECIFIED)
@@ -100,8 +119,8 @@ def _abort(source: int, reason: int) -> Abort:
 def _pdvs(body: memoryview) -> Iterator[PDV]:
     fields = Fields(body, "P-DATA-TF")
     while not fields.exhausted:
-        pdv = Fields(fields.take(fields.number(4)), "presentation data value")
-        context_id, control = pdv.take(2)
+        pdv = Fields(fields.read(fields.number(4)), "presentation data value")  # Table 9-23, bytes 1-4
+        context_id, control = pdv.read(2)  # bytes 5 and 6
         yield PDV(
             context_id=context_id,
             is_command=bool(control & 1),
@@ -111,7 +130,7 @@ def _pdvs(body: memoryview) -> Iterator[PDV]:
 
 
 def _request(body: memoryview) -> AssociateRQ:
-    """PS3.8 Table 9-11."""
+    """Decode PS3.8 Table 9-11."""
     version, called, calling, items = _fixed_part(body, "A-ASSOCIATE-RQ")
     if not version & 1:
         return AssociateRQ(
@@ -123,7 +142,7 @@ def _request(body: memoryview) -> AssociateRQ:
             protocol_version=version,
         )
     parts = Parts(items, "A-ASSOCIATE-RQ")
-    contexts = tuple(map(_proposed_context, parts.all(0x20)))
+    contexts = tuple(map(_proposed_context, parts.all(ItemType.PRESENTATION_CONTEXT)))
     if not contexts:
         raise UnexpectedParameter("A-ASSOCIATE-RQ proposes no presentation context")
     _check_ids(contexts)
@@ -132,37 +151,37 @@ def _request(body: memoryview) -> AssociateRQ:
         calling_ae_title=calling,
         presentation_contexts=contexts,
         user_information=_user_information(parts),
-        application_context=uid(parts.one(0x10) or b""),
+        application_context=uid(parts.one(ItemType.APPLICATION_CONTEXT) or b""),
         protocol_version=version,
         unknown=parts.unknown(),
     )
 
 
 def _accept(body: memoryview) -> AssociateAC:
-    """PS3.8 Table 9-17."""
+    """Decode PS3.8 Table 9-17."""
     version, called, calling, items = _fixed_part(body, "A-ASSOCIATE-AC")
     parts = Parts(items, "A-ASSOCIATE-AC")
-    contexts = tuple(map(_judged_context, parts.all(0x21)))
+    contexts = tuple(map(_context_result, parts.all(ItemType.PRESENTATION_CONTEXT_RESULT)))
     _check_ids(contexts)
     return AssociateAC(
         called_ae_title=called,
         calling_ae_title=calling,
         presentation_contexts=contexts,
         user_information=_user_information(parts),
-        application_context=uid(parts.one(0x10) or b""),
+        application_context=uid(parts.one(ItemType.APPLICATION_CONTEXT) or b""),
         protocol_version=version,
         unknown=parts.unknown(),
     )
 
 
 def _fixed_part(body: memoryview, pdu: str) -> tuple[int, str, str, memoryview]:
-    """Bytes 7-74: protocol version, called and calling AE title, 32 bytes that are reserved; then the items."""
+    """Decode bytes 7-74 and return (protocol version, called and calling AE title, the items from byte 75 on)."""
     fields = Fields(body, pdu)
-    version = fields.number(2)
-    fields.take(2)
-    called = uid(fields.take(16))
-    calling = uid(fields.take(16))
-    fields.take(32)
+    version = fields.number(2)  # 7-8: protocol version
+    fields.read(2)  # 9-10: reserved
+    called = uid(fields.read(16))  # 11-26: Called-AE-title
+    calling = uid(fields.read(16))  # 27-42: Calling-AE-title
+    fields.read(32)  # 43-74: reserved
     return version, called, calling, fields.rest()
 
 
@@ -173,35 +192,35 @@ def _check_ids(contexts: Iterable[PresentationContext | PresentationContextResul
 
 
 def _user_information(parts: Parts) -> UserInformation:
-    data = parts.one(0x50)
+    data = parts.one(ItemType.USER_INFORMATION)
     if data is None:
         raise UnexpectedParameter("the user information item is missing")
     return decode_user_information(data)
 
 
 def _proposed_context(data: memoryview) -> PresentationContext:
-    """PS3.8 Table 9-13. A context without transfer syntaxes can be answered, one without a subject cannot."""
+    """Decode PS3.8 Table 9-13. A context without transfer syntaxes can be refused; the abstract syntax is required."""
     fields = Fields(data, "presentation context item")
-    context_id = fields.take(4)[0]
+    context_id = fields.read(4)[0]  # 5: context ID; 6-8: reserved
     parts = Parts(fields.rest(), f"presentation context {context_id}")
-    abstract_syntax = parts.one(0x30)
+    abstract_syntax = parts.one(ItemType.ABSTRACT_SYNTAX)
     if abstract_syntax is None:
         raise UnexpectedParameter(f"presentation context {context_id} has no abstract syntax")
     return PresentationContext(
         id=context_id,
         abstract_syntax=uid(abstract_syntax),
-        transfer_syntaxes=tuple(map(uid, parts.all(0x40))),
+        transfer_syntaxes=tuple(map(uid, parts.all(ItemType.TRANSFER_SYNTAX))),
         unknown=parts.unknown(),
     )
 
 
-def _judged_context(data: memoryview) -> PresentationContextResult:
-    """PS3.8 Table 9-18. A result that is not in the table is no acceptance."""
+def _context_result(data: memoryview) -> PresentationContextResult:
+    """Decode PS3.8 Table 9-18. A result that is not in the table counts as a refusal."""
     fields = Fields(data, "presentation context item")
-    context_id, _, result, _ = fields.take(4)
+    context_id, _, result, _ = fields.read(4)  # 5: context ID; 6: reserved; 7: result; 8: reserved
     parts = Parts(fields.rest(), f"presentation context {context_id}")
     known = _CONTEXT_RESULTS.get(result, ContextResult.NO_REASON)
-    transfer_syntax = uid(parts.one(0x40) or b"")
+    transfer_syntax = uid(parts.one(ItemType.TRANSFER_SYNTAX) or b"")
     if known is ContextResult.ACCEPTANCE and not transfer_syntax:
         raise UnexpectedParameter(f"presentation context {context_id} is accepted without a transfer syntax")
     return PresentationContextResult(

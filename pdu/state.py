@@ -1,14 +1,14 @@
-"""PS3.8 9.2: the state machine, as one total table.
+"""PS3.8 9.2: the state machine as one total table.
 
-An association passes through thirteen states. On the way in: Sta1 idle; Sta2 connected, waiting for the request;
-Sta3 the request is with the service user; Sta4 connecting; Sta5 the request is out, waiting for the answer. Sta6 is
-data transfer. On the way out: Sta7 our release is out; Sta8 the peer's release is with the service user; Sta9 to
-Sta12 both asked at once, where the association's requestor goes 9, 11 (respond, then wait for the peer's response)
-and its acceptor 10, 12 (wait, then respond); Sta13 all is said, waiting for the connection to close.
+An association passes through thirteen states. Establishment: Sta1 idle; Sta2 connected, waiting for the request; Sta3
+the service user has the request; Sta4 connecting; Sta5 request sent, waiting for the answer. Sta6 is data transfer.
+Release: Sta7 our release sent; Sta8 the service user has the peer's release; Sta9 to Sta12 both sides requested it at
+the same time: the requestor of the association goes 9, 11 (respond, then wait for the response), its acceptor 10, 12
+(wait, then respond); Sta13 waiting for the connection to close.
 
 Nineteen events move it: primitives of the service user, PDUs, the transport, the timer. A cell names an action; an
-action names the state it ends in. A dash is a cell that cannot happen: the caller who makes it happen gets a
-`LocalError`. Not here: what the actions do (`upper_layer`), what makes a PDU invalid (`framing`, `reader`), time.
+action names the state it ends in. A dash marks an event that cannot occur in that state: a caller that causes it gets
+a `LocalError`. Not here: the effects of actions (`actions`), invalid PDUs (`framing`, `reader`), time.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from types import MappingProxyType
 
 
 class Role(Enum):
-    """Who asked for the association. It matters in a release collision only, and in who may ask."""
+    """The side of the association. It matters for `associate` and in a release collision only."""
 
     REQUESTOR = "requestor"
     ACCEPTOR = "acceptor"
@@ -66,7 +66,7 @@ class Event(IntEnum):
 
 
 class Action(Enum):
-    """PS3.8 Tables 9-6 to 9-9: the state each action ends in. AE-6 and AR-8 have two ends: `ends_in` chooses."""
+    """PS3.8 Tables 9-6 to 9-9: the state that each action ends in. AE-6 and AR-8 have two: see `ends_in`."""
 
     AE_1 = "AE-1", State.STA4
     AE_2 = "AE-2", State.STA5
@@ -102,7 +102,7 @@ class Action(Enum):
         self._end = end
 
     def ends_in(self, role: Role, *, acceptable: bool = True) -> State:
-        """The next state. `acceptable`: whether the engine itself has nothing against the request (AE-6)."""
+        """Return the next state. `acceptable`: the engine itself accepts the request (AE-6)."""
         if self is Action.AE_6 and not acceptable:
             return State.STA13
         if self is Action.AR_8 and role is Role.ACCEPTOR:
@@ -144,4 +144,4 @@ def _parsed(table: str) -> Mapping[tuple[State, Event], Action | None]:
 
 
 TABLE: Mapping[tuple[State, Event], Action | None] = _parsed(_TABLE_9_10)
-"""All 247 cells: the action, or None where the standard leaves the cell blank."""
+"""The action of each of the 247 cells; None for a cell that the standard leaves blank."""

@@ -1,15 +1,15 @@
 """The engine of one connection (PS3.8 9.2): bytes and primitives in, effects and indications out.
 
-Sans-I/O: `UpperLayer` reads no socket and no clock. What it returns is ONE list, to be gone through in order. The
-state table decides (`state`), `framing` walks the bytes, `reader` and `writer` know the PDUs, `actions` says what is
-answered; here they are held together.
+Sans-I/O: `UpperLayer` reads no socket and no clock. It returns ONE list, to be carried out in order. `state` has the
+table, `framing` parses the stream, `reader` and `writer` know the PDUs, `actions` the effects; this module connects
+them. All events go through `_happen`.
 
 How a transport drives it:
 - the acceptor calls `transport_connected()` first; the requestor `associate(rq)`, connects, `transport_connected()`;
 - then it receives into `writable()` and calls `received(count)`, with 0 at the end of the stream;
-- `Fragment`s are views into that buffer and are gone with the next `writable()`;
-- it may `lend()` a buffer of its own for a while, and must `give_back()` it before it lends the buffer to another;
-- a primitive in a state that has no place for it is a `LocalError`, and changes nothing.
+- a `Fragment` is a view into that buffer and is valid until the next `writable()`;
+- it may `lend()` a buffer of its own, and must `give_back()` before it lends the buffer to another `UpperLayer`;
+- a primitive that the state does not allow is a `LocalError` and changes nothing.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ from pdu.errors import (
 )
 from pdu.framing import Body, Framing, Header
 from pdu.items import fault_in_ids
-from pdu.negotiation import AcceptedContext, accepted_contexts, judge_accept, judge_request
+from pdu.negotiation import AcceptedContext, accepted_contexts, check_accept, check_request
 from pdu.pdus import (
     Abort,
     AbortReason,
@@ -52,18 +52,20 @@ _PDU_EVENTS = {
 }
 _ASSOCIATES = (PDUType.A_ASSOCIATE_RQ, PDUType.A_ASSOCIATE_AC)
 _UNREAD = (Action.AA_1, Action.AA_6, Action.AA_7, Action.AA_8)
-"""What these do with a PDU needs no look into it: it is skipped."""
+"""Actions that do not depend on the body of the PDU: it is skipped."""
 _UNCONNECTED = (State.STA1, State.STA4)
 _RECEIVING = tuple(s for s in State if TABLE[s, Event.P_DATA_TF_PDU] in (Action.DT_2, Action.AR_6))
 _SENDING = tuple(s for s in State if TABLE[s, Event.P_DATA_REQUEST])
 
 
 class UpperLayer:
-    """One association over one connection, from one side of it.
+    """One association over one connection, seen from one side.
 
-    `maximum_length` is what we announce, and hold the peer to: bytes of a P-DATA-TF's variable field, 0 for no
-    limit. `buffer_size` bytes are there to receive into, where the transport lends none. `associate_cap` bounds an
-    A-ASSOCIATE PDU.
+    Args, all in bytes:
+        maximum_length: announced to the peer and enforced: the variable field of a P-DATA-TF; 0 means no limit.
+        buffer_size: the receive buffer, if the transport lends none.
+        associate_cap: the longest A-ASSOCIATE PDU. 256 KiB hold all 128 contexts that PS3.8 allows, with 20 transfer
+            syntaxes of 64 characters each, and a role for each of them: 189 KiB.
     """
 
     def __init__(
@@ -91,35 +93,35 @@ class UpperLayer:
 
     @property
     def role(self) -> Role:
-        """Which side this is."""
+        """Requestor or acceptor."""
         return self._role
 
     @property
     def contexts(self) -> Mapping[int, AcceptedContext]:
-        """The accepted presentation contexts by ID; empty until the association stands."""
+        """The accepted presentation contexts by ID; empty until the association is established."""
         return self._contexts
 
     @property
     def peer_maximum_length(self) -> int:
-        """Bytes the peer takes in a P-DATA-TF's variable field, as its RQ or AC says; 0 means no limit."""
+        """Bytes that the peer accepts in the variable field of a P-DATA-TF; 0 means no limit."""
         return self._peer_maximum_length
 
     # -- the transport -------------------------------------------------------------------------------------------
 
     def writable(self) -> memoryview:
-        """Where to receive into; never empty. What earlier fragments showed is gone from here on."""
+        """Return the space to receive into, never empty. Invalidates every earlier `Fragment`."""
         return self._framing.writable()
 
     def lend(self, buffer: memoryview) -> None:
-        """Have `writable()` hand out this buffer, of at least 64 bytes. What earlier fragments showed is gone."""
+        """Make `writable()` return this buffer, of at least 64 bytes. Invalidates every earlier `Fragment`."""
         self._framing.lend(buffer)
 
     def give_back(self) -> None:
-        """End the use of the lent buffer. What earlier fragments showed is gone."""
+        """Stop using the lent buffer. Invalidates every earlier `Fragment`."""
         self._framing.give_back()
 
     def received(self, count: int) -> Answer:
-        """`count` bytes are in the buffer; 0 is the end of the stream (Evt17)."""
+        """Parse `count` bytes that were received; 0 means the end of the stream (Evt17)."""
         if self._state in _UNCONNECTED:
             raise self._misuse("received()")
         if count == 0:
@@ -129,28 +131,32 @@ class UpperLayer:
         try:
             self._read(answer)
         except ProtocolError as error:
-            self._framing.deafen()
+            self._framing.discard_input()
             answer += self._happen(Event.INVALID_PDU, error)
         return answer
 
     def transport_connected(self) -> Answer:
-        """The connection stands: to the acceptor Evt5, to the requestor, who has called `associate`, Evt2."""
+        """Start on an open connection: Evt5 for the acceptor, Evt2 for a requestor that has called `associate`."""
         if self._role is Role.REQUESTOR:
             return self._happen(Event.TRANSPORT_CONNECT_CONFIRM)
         return self._happen(Event.TRANSPORT_CONNECT_INDICATION)
 
     def transport_closed(self) -> Answer:
-        """The connection is gone, or could not be had (Evt17)."""
+        """Note that the connection closed or could not be opened (Evt17)."""
         return self._happen(Event.TRANSPORT_CLOSED)
 
     def artim_expired(self) -> Answer:
-        """The timer that `StartArtim` started is over (Evt18)."""
+        """Note that the timer of `StartArtim` ran out (Evt18)."""
         return self._happen(Event.ARTIM_EXPIRED)
 
     # -- the service user ----------------------------------------------------------------------------------------
 
     def associate(self, rq: AssociateRQ) -> Answer:
-        """A-ASSOCIATE request (Evt1): remember `rq`, to be sent once the transport is connected."""
+        """Request an association (Evt1); `rq` is sent when the transport is connected.
+
+        Raises:
+            LocalError: this side is the acceptor, or `rq` proposes nothing or has a fault in its context IDs.
+        """
         self._expect(Event.ASSOCIATE_REQUEST)
         if self._role is not Role.REQUESTOR:
             raise LocalError("only a requestor associates")
@@ -162,27 +168,31 @@ class UpperLayer:
         return self._happen(Event.ASSOCIATE_REQUEST, rq)
 
     def accept(self, ac: AssociateAC) -> Answer:
-        """A-ASSOCIATE response, accept (Evt7). `ac` answers what was proposed, and nothing else."""
+        """Accept the association (Evt7).
+
+        Raises:
+            LocalError: `ac` answers a context or accepts a transfer syntax that was not proposed.
+        """
         self._expect(Event.ASSOCIATE_RESPONSE_ACCEPT)
         self._check_announced(ac)
         try:
-            judged = judge_accept(self._proposed(), ac)
+            checked = check_accept(self._proposed(), ac)
         except ProtocolError as error:
             raise LocalError(str(error)) from error
-        if judged != ac:
+        if checked != ac:
             raise LocalError("a presentation context is accepted in a transfer syntax that was not proposed")
         return self._happen(Event.ASSOCIATE_RESPONSE_ACCEPT, ac)
 
     def reject(self, rj: AssociateRJ) -> Answer:
-        """A-ASSOCIATE response, reject (Evt8)."""
+        """Reject the association (Evt8)."""
         return self._happen(Event.ASSOCIATE_RESPONSE_REJECT, rj)
 
     def release(self) -> Answer:
-        """A-RELEASE request (Evt11). Fragments may still come until the `ReleaseConfirm`."""
+        """Request the release of the association (Evt11). Fragments may follow until the `ReleaseConfirm`."""
         return self._happen(Event.RELEASE_REQUEST)
 
     def respond_release(self) -> Answer:
-        """A-RELEASE response (Evt14)."""
+        """Confirm the release that the peer requested (Evt14)."""
         return self._happen(Event.RELEASE_RESPONSE)
 
     def abort(
@@ -190,13 +200,17 @@ class UpperLayer:
         source: AbortSource = AbortSource.USER,
         reason: AbortReason = AbortReason.NOT_SPECIFIED,
     ) -> Answer:
-        """A-ABORT request (Evt15)."""
+        """Abort the association (Evt15)."""
         return self._happen(Event.ABORT_REQUEST, Abort(source=source, reason=reason))
 
     def send_data(self, context_id: int, data: Buffer, *, command: bool, last: bool) -> list[Buffer]:
-        """P-DATA request (Evt9): what to write, headers and slices of `data` in turn, cut to the peer's maximum.
+        """Frame `data` (Evt9): return headers and slices of `data` in turn, cut to the peer's maximum length.
 
-        `last` ends the command or data set. The buffers must be written whole and in order, nothing between them.
+        `last` ends the command or data set. Write the buffers whole, in order, with nothing between them.
+
+        Raises:
+            Overtaken: the association has ended.
+            LocalError: the state does not allow data, or the context is not accepted.
         """
         if self._state not in _SENDING:
             raise self._misuse("send_data()")
@@ -212,17 +226,17 @@ class UpperLayer:
                 case None:
                     return
                 case Header() as header:
-                    answer += self._judge(header)
+                    answer += self._begin_pdu(header)
                 case Body() as body:
                     pdu = decode_body(body.pdu_type, body.data)
                     if isinstance(pdu, AssociateAC) and self._state is State.STA5:
-                        pdu = judge_accept(self._proposed(), pdu)
+                        pdu = check_accept(self._proposed(), pdu)
                     answer += self._happen(_PDU_EVENTS[body.pdu_type], pdu)
                 case never:
                     assert_never(never)
 
-    def _judge(self, header: Header) -> Answer:
-        """A PDU begins. One that the state has no place for is refused here, before its body is read."""
+    def _begin_pdu(self, header: Header) -> Answer:
+        """Gather or skip the body of a PDU by its header; one that the state does not allow ends the association."""
         pdu_type = known_type(header.pdu_type)
         if pdu_type in _ASSOCIATES and header.length > self._associate_cap:
             raise PDUTooLong(f"{pdu_type} of {header.length} bytes, where {self._associate_cap} are allowed")
@@ -250,7 +264,10 @@ class UpperLayer:
         return LocalError(words)
 
     def _happen(self, event: Event, cause: Cause = None) -> Answer:
-        """One step of the table: the action is carried out, what it teaches is remembered, the state is entered."""
+        """Make one step of the table: remember what the cause tells, carry out the action, enter the next state.
+
+        All events go through here.
+        """
         action = self._expect(event)
         refusal = None
         match action, cause:
@@ -261,14 +278,14 @@ class UpperLayer:
             case Action.AE_6, AssociateRQ():
                 self._request = cause
                 self._peer_maximum_length = cause.user_information.maximum_length
-                refusal = judge_request(cause)
+                refusal = check_request(cause)
             case Action.AE_3, AssociateAC():
                 self._peer_maximum_length = cause.user_information.maximum_length
                 self._contexts = accepted_contexts(self._proposed(), cause)
             case Action.AE_7, AssociateAC():
                 self._contexts = accepted_contexts(self._proposed(), cause)
             case Action.AA_7, _:
-                self._framing.deafen()
+                self._framing.discard_input()
         answer = carry_out(action, cause, refusal)
         self._enter(action.ends_in(self._role, acceptable=refusal is None))
         return answer

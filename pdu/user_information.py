@@ -1,7 +1,7 @@
 """The user information item (PS3.8 Table 9-16): its sub-items, to bytes and back.
 
-Each is laid out in PS3.8 D.1 (maximum length) or PS3.7 D.3.3 (the others). Order does not matter, a sub-item that
-may be there once is refused the second time, unknown ones are kept (PS3.8 D.2).
+PS3.8 D.1 has the layout of the maximum length, PS3.7 D.3.3 that of the others. Their order does not matter, a repeated
+sub-item that may occur once is refused, unknown ones are kept (PS3.8 D.2).
 """
 
 import struct
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pdu.fields import Fields, Parts, counted, item, text, uid, unknown_items
 from pdu.items import (
     AsynchronousOperationsWindow,
+    ItemType,
     RoleSelection,
     SOPClassCommonExtendedNegotiation,
     SOPClassExtendedNegotiation,
@@ -18,75 +19,69 @@ from pdu.items import (
     UserInformation,
 )
 
-MAXIMUM_LENGTH = 0x51
-IMPLEMENTATION_CLASS_UID = 0x52
-ASYNCHRONOUS_OPERATIONS_WINDOW = 0x53
-ROLE_SELECTION = 0x54
-IMPLEMENTATION_VERSION_NAME = 0x55
-EXTENDED_NEGOTIATION = 0x56
-COMMON_EXTENDED_NEGOTIATION = 0x57
-USER_IDENTITY = 0x58
-USER_IDENTITY_RESPONSE = 0x59
-
 
 def encode_user_information(information: UserInformation) -> bytes:
-    """The content of the item: its sub-items by ascending type, then the unknown ones."""
+    """Encode the content of the item: its sub-items by ascending type, then the unknown ones."""
     return b"".join(_sub_items(information))
 
 
 def _sub_items(information: UserInformation) -> Iterator[bytes]:
-    yield item(MAXIMUM_LENGTH, struct.pack(">L", information.maximum_length))
+    yield item(ItemType.MAXIMUM_LENGTH, struct.pack(">L", information.maximum_length))
     if information.implementation_class_uid:
-        yield item(IMPLEMENTATION_CLASS_UID, text(information.implementation_class_uid))
+        yield item(ItemType.IMPLEMENTATION_CLASS_UID, text(information.implementation_class_uid))
     if window := information.asynchronous_operations_window:
-        yield item(ASYNCHRONOUS_OPERATIONS_WINDOW, struct.pack(">HH", window.invoked, window.performed))
+        yield item(ItemType.ASYNCHRONOUS_OPERATIONS_WINDOW, struct.pack(">HH", window.invoked, window.performed))
     for role in information.roles:
         roles = bytes((role.scu_role, role.scp_role))
-        yield item(ROLE_SELECTION, counted(text(role.sop_class_uid)) + roles)
+        yield item(ItemType.ROLE_SELECTION, counted(text(role.sop_class_uid)) + roles)
     if information.implementation_version_name is not None:
-        yield item(IMPLEMENTATION_VERSION_NAME, text(information.implementation_version_name))
+        yield item(ItemType.IMPLEMENTATION_VERSION_NAME, text(information.implementation_version_name))
     for extended in information.extended:
-        yield item(EXTENDED_NEGOTIATION, counted(text(extended.sop_class_uid)) + extended.information)
+        yield item(ItemType.EXTENDED_NEGOTIATION, counted(text(extended.sop_class_uid)) + extended.information)
     for common in information.common_extended:
         yield _common_extended_bytes(common)
     if information.user_identity:
         yield _user_identity_bytes(information.user_identity)
     if information.user_identity_response:
-        yield item(USER_IDENTITY_RESPONSE, counted(information.user_identity_response.server_response))
+        yield item(ItemType.USER_IDENTITY_RESPONSE, counted(information.user_identity_response.server_response))
     yield unknown_items(information.unknown)
 
 
 def _common_extended_bytes(common: SOPClassCommonExtendedNegotiation) -> bytes:
     names = counted(text(common.sop_class_uid)) + counted(text(common.service_class_uid))
     related = b"".join(counted(text(name)) for name in common.related)
-    return item(COMMON_EXTENDED_NEGOTIATION, names + counted(related))
+    return item(ItemType.COMMON_EXTENDED_NEGOTIATION, names + counted(related))
 
 
 def _user_identity_bytes(identity: UserIdentity) -> bytes:
     kind = struct.pack(">BB", identity.identity_type, identity.positive_response_requested)
-    return item(USER_IDENTITY, kind + counted(identity.primary_field) + counted(identity.secondary_field))
+    return item(ItemType.USER_IDENTITY, kind + counted(identity.primary_field) + counted(identity.secondary_field))
 
 
 def decode_user_information(data: memoryview) -> UserInformation:
-    """The item from its content; `ProtocolError` where a sub-item is not laid out as its table says."""
+    """Decode the content of the item.
+
+    Raises:
+        ProtocolError: a sub-item does not have the layout of its table.
+    """
     parts = Parts(data, "user information")
-    version_name = parts.one(IMPLEMENTATION_VERSION_NAME)
+    version_name = parts.one(ItemType.IMPLEMENTATION_VERSION_NAME)
     return UserInformation(
-        maximum_length=_maximum_length(parts.one(MAXIMUM_LENGTH)),
-        implementation_class_uid=uid(parts.one(IMPLEMENTATION_CLASS_UID) or b""),
+        maximum_length=_maximum_length(parts.one(ItemType.MAXIMUM_LENGTH)),
+        implementation_class_uid=uid(parts.one(ItemType.IMPLEMENTATION_CLASS_UID) or b""),
         implementation_version_name=None if version_name is None else uid(version_name),
-        asynchronous_operations_window=_window(parts.one(ASYNCHRONOUS_OPERATIONS_WINDOW)),
-        roles=tuple(map(_role, parts.all(ROLE_SELECTION))),
-        extended=tuple(map(_extended, parts.all(EXTENDED_NEGOTIATION))),
-        common_extended=tuple(map(_common_extended, parts.all(COMMON_EXTENDED_NEGOTIATION))),
-        user_identity=_user_identity(parts.one(USER_IDENTITY)),
-        user_identity_response=_user_identity_response(parts.one(USER_IDENTITY_RESPONSE)),
+        asynchronous_operations_window=_window(parts.one(ItemType.ASYNCHRONOUS_OPERATIONS_WINDOW)),
+        roles=tuple(map(_role, parts.all(ItemType.ROLE_SELECTION))),
+        extended=tuple(map(_extended, parts.all(ItemType.EXTENDED_NEGOTIATION))),
+        common_extended=tuple(map(_common_extended, parts.all(ItemType.COMMON_EXTENDED_NEGOTIATION))),
+        user_identity=_user_identity(parts.one(ItemType.USER_IDENTITY)),
+        user_identity_response=_user_identity_response(parts.one(ItemType.USER_IDENTITY_RESPONSE)),
         unknown=parts.unknown(),
     )
 
 
 def _maximum_length(data: memoryview | None) -> int:
-    """PS3.8 Table D.1-1."""
+    """Decode PS3.8 Table D.1-1."""
     if data is None:
         return 0
     fields = Fields(data, "maximum length sub-item")
@@ -96,7 +91,7 @@ def _maximum_length(data: memoryview | None) -> int:
 
 
 def _window(data: memoryview | None) -> AsynchronousOperationsWindow | None:
-    """PS3.7 Table D.3-7."""
+    """Decode PS3.7 Table D.3-7."""
     if data is None:
         return None
     fields = Fields(data, "asynchronous operations window sub-item")
@@ -106,7 +101,7 @@ def _window(data: memoryview | None) -> AsynchronousOperationsWindow | None:
 
 
 def _role(data: memoryview) -> RoleSelection:
-    """PS3.7 Table D.3-9. Any number but 0 means that the role is there."""
+    """Decode PS3.7 Table D.3-9. Any number but 0 supports the role."""
     fields = Fields(data, "role selection sub-item")
     name = uid(fields.counted())
     role = RoleSelection(sop_class_uid=name, scu_role=bool(fields.number(1)), scp_role=bool(fields.number(1)))
@@ -115,13 +110,13 @@ def _role(data: memoryview) -> RoleSelection:
 
 
 def _extended(data: memoryview) -> SOPClassExtendedNegotiation:
-    """PS3.7 Table D.3-11."""
+    """Decode PS3.7 Table D.3-11."""
     fields = Fields(data, "SOP class extended negotiation sub-item")
     return SOPClassExtendedNegotiation(sop_class_uid=uid(fields.counted()), information=bytes(fields.rest()))
 
 
 def _common_extended(data: memoryview) -> SOPClassCommonExtendedNegotiation:
-    """PS3.7 Table D.3-12; what follows the related SOP classes is reserved."""
+    """Decode PS3.7 Table D.3-12; the bytes after the related SOP classes are reserved."""
     fields = Fields(data, "SOP class common extended negotiation sub-item")
     name, service = uid(fields.counted()), uid(fields.counted())
     related = Fields(fields.counted(), "list of related general SOP classes")
@@ -132,7 +127,7 @@ def _common_extended(data: memoryview) -> SOPClassCommonExtendedNegotiation:
 
 
 def _user_identity(data: memoryview | None) -> UserIdentity | None:
-    """PS3.7 Table D.3-14."""
+    """Decode PS3.7 Table D.3-14."""
     if data is None:
         return None
     fields = Fields(data, "user identity sub-item")
@@ -147,7 +142,7 @@ def _user_identity(data: memoryview | None) -> UserIdentity | None:
 
 
 def _user_identity_response(data: memoryview | None) -> UserIdentityResponse | None:
-    """PS3.7 Table D.3-15."""
+    """Decode PS3.7 Table D.3-15."""
     if data is None:
         return None
     fields = Fields(data, "user identity response sub-item")

@@ -1,8 +1,7 @@
-"""PDUs to bytes.
+"""Encode PDUs.
 
-`encode` writes any PDU whole; `frame_data` frames P-DATA-TF for the way out without touching the data. A value that
-does not fit its field is a `LocalError`: it came from us. Reserved bytes are zero. Items go in the order in which
-PS3.8 lists them, unknown ones last.
+`encode` writes any PDU whole; `frame_data` frames data as P-DATA-TF without copying it. A value that does not fit its
+field is a `LocalError`. Reserved bytes are zero. Items are in the order of PS3.8, unknown ones last.
 """
 
 import struct
@@ -11,7 +10,7 @@ from typing import assert_never
 
 from pdu.errors import LocalError
 from pdu.fields import item, text, unknown_items
-from pdu.items import PresentationContext, PresentationContextResult
+from pdu.items import ItemType, PresentationContext, PresentationContextResult
 from pdu.pdus import (
     PDU,
     Abort,
@@ -27,10 +26,10 @@ from pdu.pdus import (
 from pdu.user_information import encode_user_information
 
 UNLIMITED_PDU_LENGTH = 1 << 20
-"""Bytes of a P-DATA-TF's variable field that we send to a peer that names no limit."""
+"""Bytes that we send in the variable field of a P-DATA-TF to a peer that announces no limit."""
 
 SMALLEST_MAXIMUM_LENGTH = 8
-"""A PDV's overhead of six bytes (PS3.8 Table 9-23) and two bytes of data: below that nothing can be sent."""
+"""Bytes of a PDV header (6, PS3.8 Table 9-23) and of two bytes of data: nothing can be sent below that."""
 
 _ASSOCIATE = struct.Struct(">H2x16s16s32x")
 _P_DATA = struct.Struct(">BxLLBB")
@@ -39,7 +38,11 @@ _P_DATA_TF = int(PDUType.P_DATA_TF)
 
 
 def encode(pdu: PDU) -> bytes:
-    """The PDU as bytes, header included."""
+    """Encode a PDU, header included.
+
+    Raises:
+        LocalError: a value does not fit its field.
+    """
     try:
         return _encoded(pdu)
     except (struct.error, ValueError) as error:
@@ -52,7 +55,7 @@ def _encoded(pdu: PDU) -> bytes:
             contexts = b"".join(map(_proposed_context, pdu.presentation_contexts))
             return _framed(PDUType.A_ASSOCIATE_RQ, _associate(pdu, contexts))
         case AssociateAC():
-            contexts = b"".join(map(_judged_context, pdu.presentation_contexts))
+            contexts = b"".join(map(_context_result, pdu.presentation_contexts))
             return _framed(PDUType.A_ASSOCIATE_AC, _associate(pdu, contexts))
         case AssociateRJ():
             return _framed(PDUType.A_ASSOCIATE_RJ, bytes((0, pdu.result, pdu.source, pdu.reason)))
@@ -73,10 +76,10 @@ def _framed(pdu_type: PDUType, body: bytes) -> bytes:
 
 
 def _associate(pdu: AssociateRQ | AssociateAC, contexts: bytes) -> bytes:
-    """PS3.8 Tables 9-11 and 9-17, bytes 7 on: version, both AE titles, then the items."""
+    """Encode PS3.8 Tables 9-11 and 9-17 from byte 7 on: version (7-8), AE titles (11-26, 27-42), items (75 on)."""
     fixed = _ASSOCIATE.pack(pdu.protocol_version, _ae_title(pdu.called_ae_title), _ae_title(pdu.calling_ae_title))
-    application_context = item(0x10, text(pdu.application_context))
-    user_information = item(0x50, encode_user_information(pdu.user_information))
+    application_context = item(ItemType.APPLICATION_CONTEXT, text(pdu.application_context))
+    user_information = item(ItemType.USER_INFORMATION, encode_user_information(pdu.user_information))
     return fixed + application_context + contexts + user_information + unknown_items(pdu.unknown)
 
 
@@ -88,18 +91,20 @@ def _ae_title(title: str) -> bytes:
 
 
 def _proposed_context(context: PresentationContext) -> bytes:
-    """PS3.8 Table 9-13."""
-    abstract_syntax = item(0x30, text(context.abstract_syntax))
-    transfer_syntaxes = b"".join(item(0x40, text(uid)) for uid in context.transfer_syntaxes)
+    """Encode PS3.8 Table 9-13: context ID (byte 5), then the items (9 on)."""
+    abstract_syntax = item(ItemType.ABSTRACT_SYNTAX, text(context.abstract_syntax))
+    transfer_syntaxes = b"".join(item(ItemType.TRANSFER_SYNTAX, text(uid)) for uid in context.transfer_syntaxes)
     fixed = struct.pack(">B3x", context.id)
-    return item(0x20, fixed + abstract_syntax + transfer_syntaxes + unknown_items(context.unknown))
+    return item(
+        ItemType.PRESENTATION_CONTEXT, fixed + abstract_syntax + transfer_syntaxes + unknown_items(context.unknown)
+    )
 
 
-def _judged_context(context: PresentationContextResult) -> bytes:
-    """PS3.8 Table 9-18."""
-    transfer_syntax = item(0x40, text(context.transfer_syntax))
+def _context_result(context: PresentationContextResult) -> bytes:
+    """Encode PS3.8 Table 9-18: context ID (byte 5), result (7), then the item (9 on)."""
+    transfer_syntax = item(ItemType.TRANSFER_SYNTAX, text(context.transfer_syntax))
     fixed = struct.pack(">BxBx", context.id, context.result)
-    return item(0x21, fixed + transfer_syntax + unknown_items(context.unknown))
+    return item(ItemType.PRESENTATION_CONTEXT_RESULT, fixed + transfer_syntax + unknown_items(context.unknown))
 
 
 def _pdvs(pdu: PDataTF) -> Iterator[bytes]:
@@ -111,8 +116,8 @@ def _pdvs(pdu: PDataTF) -> Iterator[bytes]:
 def frame_data(context_id: int, data: Buffer, *, command: bool, last: bool, maximum_length: int) -> list[Buffer]:
     """Cut `data` into P-DATA-TF PDUs of one PDV each: [header, slice, header, slice, ...], slices of `data` itself.
 
-    `maximum_length`: bytes the peer takes in a PDU's variable field; 0 means no limit of its own. Slices are of even
-    length but for the very last one. Empty data gives one empty PDV.
+    `maximum_length`: bytes that the peer accepts in the variable field of a PDU; 0 means no limit. All slices but the
+    last have an even length. Empty data gives one empty PDV.
     """
     view = memoryview(data).cast("B")
     size = len(view)

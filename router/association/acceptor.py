@@ -204,7 +204,7 @@ class Acceptor:
                 await self._on_request(request)
             case RequestRefused(request=request, rejection=rejection, why=why):
                 self._name_sender(request)
-                self._end_association(f"{rejection.words}: {why}")
+                self._end_association(f"{rejection.message}: {why}")
             case ReleaseIndication():
                 self._end_association("released")
                 await self._transport.tell(self._upper_layer.respond_release)
@@ -241,7 +241,7 @@ class Acceptor:
         self._name_sender(request)
         rejection = self._rejection(request)
         if rejection is not None:
-            self._end_association(rejection.words)
+            self._end_association(rejection.message)
             await self._transport.tell(self._upper_layer.reject, rejection)
             return
         self._refusals = self._config.statuses.towards(request.calling_ae_title)

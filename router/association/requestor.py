@@ -149,7 +149,7 @@ class Requestor:
             case AssociateConfirm(accept=accept):
                 self._use(Negotiated.of(request, accept))
             case RejectIndication(rejection=rejection):
-                raise Rejected(rejection.words, rejection)
+                raise Rejected(rejection.message, rejection)
             case _:
                 raise Aborted(f"{describe_end(answer)} instead of an answer to A-ASSOCIATE-RQ")
 

@@ -300,13 +300,13 @@ def test_a_value_that_fits_no_field_is_our_error(pdu: PDU) -> None:
 
 def test_a_rejection_says_itself_in_words() -> None:
     limit = AssociateRJ.because(Rejection.LOCAL_LIMIT_EXCEEDED)
-    assert (limit.words, limit.transient) == ("rejected for now: local limit exceeded (2,3,2)", True)
+    assert (limit.message, limit.transient) == ("rejected for now: local limit exceeded (2,3,2)", True)
     unknown = AssociateRJ.because(Rejection.CALLED_AE_TITLE_NOT_RECOGNIZED)
-    assert (unknown.words, unknown.transient) == (
+    assert (unknown.message, unknown.transient) == (
         "rejected: called AE title not recognized (1,1,7)",
         False,
     )
-    assert AssociateRJ(result=1, source=3, reason=9).words == "rejected: reserved reason (1,3,9)"
+    assert AssociateRJ(result=1, source=3, reason=9).message == "rejected: reserved reason (1,3,9)"
 
 
 def test_a_password_never_shows() -> None:

@@ -16,9 +16,9 @@ from pdu import (
     accept_roles,
     accept_window,
     accepted_contexts,
+    check_accept,
+    check_request,
     fault_in_ae_title,
-    judge_accept,
-    judge_request,
     negotiate,
     prefer,
 )
@@ -148,20 +148,20 @@ def test_a_title_that_is_blank_or_does_harm_is_none(title: str) -> None:
 
 
 def test_a_usual_request_is_let_through() -> None:
-    assert judge_request(request()) is None
-    assert judge_request(evolve(request(), protocol_version=0xFFFF)) is None
+    assert check_request(request()) is None
+    assert check_request(evolve(request(), protocol_version=0xFFFF)) is None
 
 
 @given(requests)
 def test_any_request_is_judged_in_printable_words(rq: AssociateRQ) -> None:
-    refusal = judge_request(rq)
+    refusal = check_request(rq)
     assert refusal is None or (refusal.why.isascii() and refusal.why.isprintable())
 
 
 def test_a_usual_answer_is_trusted_as_it_is() -> None:
     rq = request()
     ac = answer_to(rq)
-    assert judge_accept(rq, ac) == ac
+    assert check_accept(rq, ac) == ac
     assert {each.id: each.transfer_syntax for each in accepted_contexts(rq, ac).values()} == {
         1: IMPLICIT,
         3: JPEG_2000,
@@ -174,7 +174,7 @@ def test_only_what_was_proposed_can_come_out_as_accepted(
 ) -> None:
     rq = request(contexts=proposed)
     try:
-        judged = judge_accept(rq, ac)
+        judged = check_accept(rq, ac)
     except InvalidParameterValue:
         return
     offers = {each.id: each.transfer_syntaxes for each in proposed}

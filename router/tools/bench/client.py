@@ -111,7 +111,7 @@ class Client:
                 }
                 granted = accept.user_information.asynchronous_operations_window
             case RejectIndication(rejection=rejection):
-                raise Rejected(rejection.words, rejection)
+                raise Rejected(rejection.message, rejection)
             case other:
                 raise Aborted(describe_end(other))
         if granted is not None and target.window > 1:
