@@ -24,7 +24,7 @@ from router.config import Config, ConfigError, Listener
 from router.delivery import Dispatcher, restarts
 from router.dimse import Response
 from router.model import Purpose
-from router.services import MPPSHub, PeerRequest, ServiceContext, load_config, services_of
+from router.services import MPPSRelay, PeerRequest, ServiceContext, load_config, services_of
 from router.spool import Spool, SpoolClosed, SpoolFailure, Totals
 from router.state_store import StateStore
 from router.web.admin import AdminServer, Controls, Policy, application, guarded, new_token, write_token
@@ -47,7 +47,7 @@ class Router:
         self._state = StateStore.open(config.router.spool, spool)
         self._state.keep_room(config.spool.reserve if spool.accepting else 0, spool.relieve)
         services = services_of(ServiceContext(config=config, spool=spool, state=self._state, ask=self._ask))
-        (self._mpps,) = (service for service in services if isinstance(service, MPPSHub))
+        (self._mpps,) = (service for service in services if isinstance(service, MPPSRelay))
         self._dispatcher = Dispatcher(config, spool, services)
         self._reception = AcceptorContext(
             config=config,

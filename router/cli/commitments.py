@@ -12,7 +12,7 @@ from router.cli.configuration import config_option
 from router.cli.output import count, json_option, moment, say, say_json, say_table
 from router.cli.sources import reading
 from router.config import Endpoint
-from router.services.commitment.views import COLUMNS, summary
+from router.services.commitment.views import COLUMNS, totals_by_archive
 from router.web.admin.requests import LIMIT, LIMIT_MAX
 
 _EVENTS: Final = {None: "", 1: "all committed", 2: "failures"}
@@ -120,7 +120,7 @@ def report(study: str | None, day: str | None, form: str, config_path: Path, adm
         rows += page["rows"]
         after = page["next"]
     if form == "json":
-        say_json({"archives": summary(rows), "rows": rows})
+        say_json({"archives": totals_by_archive(rows), "rows": rows})
     elif form == "csv":
         _write_csv(rows)
     else:
@@ -136,7 +136,7 @@ def _write_csv(rows: list[dict[str, Any]]) -> None:
 
 
 def _show_sums(rows: list[dict[str, Any]]) -> None:
-    sums = summary(rows)
+    sums = totals_by_archive(rows)
     if not sums:
         say("nothing was received")
         return

@@ -26,7 +26,7 @@ from router.services.commitment.scp import StorageCommitment
 from router.services.mpps.instance_availability import InstanceAvailability
 from router.services.mpps.notification import MPPSNotification
 from router.services.mpps.retrieve import MPPSRetrieve
-from router.services.mpps.scp import MPPSHub
+from router.services.mpps.scp import MPPSRelay
 from router.services.storage import Storage
 from router.services.verification import VERIFICATION, Verification
 
@@ -41,7 +41,7 @@ __all__ = [
     "Change",
     "ConversationEnded",
     "DeliveryPolicy",
-    "MPPSHub",
+    "MPPSRelay",
     "NegotiatedTerms",
     "PeerRequest",
     "PeerUnanswered",
@@ -61,7 +61,7 @@ __all__ = [
 # SOP class that the dictionary does not know.
 SERVICES: Final[tuple[type[Service], ...]] = (
     Verification,
-    MPPSHub,
+    MPPSRelay,
     MPPSRetrieve,
     MPPSNotification,
     InstanceAvailability,

@@ -8,8 +8,8 @@ from typing import Any
 import trio
 
 from router.services.commitment.attributes import CommitmentRequest
-from router.services.commitment.store import StoredTransaction, TransactionStage
 from router.services.commitment.transaction import Reference
+from router.services.commitment.transaction_store import StoredTransaction, TransactionStage
 from tests.support.commitment_peers import CommittingArchive
 from tests.support.commitment_peers import Modality as ReportedModality
 from tests.support.harness import (
@@ -113,7 +113,7 @@ def stored_transaction(number: int, stage: TransactionStage) -> StoredTransactio
         reply_to="modality",
         transfer_syntax=IMPLICIT,
         received=0.0,
-        born=0.0,
+        accepted_at=0.0,
         grace=0.0,
         deadline=86400.0,
         count=1,

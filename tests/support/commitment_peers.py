@@ -19,7 +19,13 @@ from router.services.commitment.attributes import (
     write_report,
     write_request,
 )
-from router.services.commitment.transaction import COMMITTED, InstanceResult, Reference, TransactionOutcome, Word
+from router.services.commitment.transaction import (
+    COMMITTED,
+    ArchiveResult,
+    InstanceResult,
+    Reference,
+    TransactionOutcome,
+)
 from tests.support.harness import CT, IMPLICIT, Archive, Stored, eventually
 
 UID = "2.25.4711"
@@ -90,7 +96,7 @@ class Heard:
 
     event_type: int
     transaction_uid: str
-    words: dict[str, Word]
+    words: dict[str, ArchiveResult]
     data_set: bytes
     calling_ae: str = ""
 
@@ -132,7 +138,7 @@ class Modality(Archive):
         status = self.statuses.pop(0) if self.statuses else 0
         report = read_report(data, IMPLICIT, command.event_type_id or 0)
         if not status:
-            words = dict(report.words)
+            words = dict(report.results)
             self.heard.append(Heard(command.event_type_id or 0, report.transaction_uid, words, data))
         await self._respond(transport, begin.context_id, response_to(command, status))
 

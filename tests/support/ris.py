@@ -9,14 +9,14 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom import AE, evt
 
-from router.services.mpps import attributes as content
+from router.services.mpps import attributes
 from router.services.mpps.instance_availability import INSTANCE_AVAILABILITY
 from tests.support.archive import UNCOMPRESSED, NotAssociated, park_reactor, unpark_reactor
 from tests.support.ports import HOST, free_port
 
-MPPS = UID(content.MPPS)
-RETRIEVE = UID(content.MPPS_RETRIEVE)
-NOTIFICATION = UID(content.MPPS_NOTIFICATION)
+MPPS = UID(attributes.MPPS)
+RETRIEVE = UID(attributes.MPPS_RETRIEVE)
+NOTIFICATION = UID(attributes.MPPS_NOTIFICATION)
 AVAILABILITY = UID(INSTANCE_AVAILABILITY)
 LAST = ("COMPLETED", "DISCONTINUED")
 

@@ -15,7 +15,7 @@ import trio
 from attrs import define
 
 from router.model import DeliveryState, Purpose
-from router.services.commitment import store as records
+from router.services.commitment import transaction_store
 from router.services.commitment.attributes import CommitmentRequest
 from router.spool import QueueAction, Selection
 from router.spool.decisions import needed_in
@@ -201,16 +201,16 @@ async def test_what_is_retained_is_freed_by_a_report_of_its_archive_and_not_sent
 
 def own_transactions(connection: StateTransaction) -> list[str]:
     """Those that the router itself began."""
-    return [one.uid for one in records.unfinished(connection) if not one.reply_to]
+    return [one.uid for one in transaction_store.load_unfinished(connection) if not one.reply_to]
 
 
 async def asked_under(house: House, uid: str) -> str:
     """The Transaction UID under which the archive was asked by the earlier revision."""
 
     def read(connection: StateTransaction) -> str:
-        commitment = records.load(connection, uid=uid)
+        commitment = transaction_store.load(connection, uid=uid)
         assert commitment is not None
-        (inquiry,) = records.inquiries(connection, commitment.id)
+        (inquiry,) = transaction_store.load_archive_requests(connection, commitment.id)
         return inquiry.uid
 
     return await house.running.router._state.read(read)

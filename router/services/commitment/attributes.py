@@ -14,11 +14,11 @@ from router.dicom.uids import is_uid
 from router.dimse import Status
 from router.services.commitment.transaction import (
     COMMITTED,
+    ArchiveResult,
     FailureReason,
     InstanceResult,
     Reference,
     TransactionOutcome,
-    Word,
 )
 
 STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"
@@ -39,13 +39,13 @@ REFERENCED_SOP_SEQUENCE: Final = 0x00081199
 REFERENCED_STEP_SEQUENCE: Final = 0x00081111
 
 
-class Unacceptable(Exception):
+class RefusedRequest(Exception):
     """The data set cannot be acted upon; the status that says so, in words why, and the element."""
 
     def __init__(self, status: Status, words: str, *elements: int) -> None:
         super().__init__(words)
         self.status = status
-        self.words = words
+        self.reason = words
         self.elements = elements
 
 
@@ -61,28 +61,28 @@ class CommitmentRequest:
 
 
 @frozen(kw_only=True)
-class ArchiveReport:
+class EventReport:
     """An N-EVENT-REPORT's data set."""
 
     transaction_uid: str
-    words: Mapping[str, Word] = field(factory=dict)
+    results: Mapping[str, ArchiveResult] = field(factory=dict)
 
 
 def read_request(data: bytes, transfer_syntax: str) -> CommitmentRequest:
-    """Raises Unacceptable: 0121H where a type 1 attribute is missing or empty, 0115H where its value cannot be, 0119H
+    """Raises RefusedRequest: 0121H where a type 1 attribute is missing or empty, 0115H where its value cannot be, 0119H
     where an instance is listed with two SOP classes, 0110H where the bytes make no data set."""
     tree = _tree(data, transfer_syntax)
     items = _items(tree, REFERENCED_SOP_SEQUENCE)
     if not items:
         words = "Referenced SOP Sequence is missing or empty"
-        raise Unacceptable(Status.MISSING_ATTRIBUTE_VALUE, words, REFERENCED_SOP_SEQUENCE)
+        raise RefusedRequest(Status.MISSING_ATTRIBUTE_VALUE, words, REFERENCED_SOP_SEQUENCE)
     classes: dict[str, str] = {}
     for item in items:
         sop_class = _uid_of(item, REFERENCED_SOP_CLASS_UID, "Referenced SOP Class UID")
         uid = _uid_of(item, REFERENCED_SOP_INSTANCE_UID, "Referenced SOP Instance UID")
         if classes.setdefault(uid, sop_class) != sop_class:
             words = "an instance is listed with two SOP classes"
-            raise Unacceptable(Status.CLASS_INSTANCE_CONFLICT, words, REFERENCED_SOP_SEQUENCE)
+            raise RefusedRequest(Status.CLASS_INSTANCE_CONFLICT, words, REFERENCED_SOP_SEQUENCE)
     return CommitmentRequest(
         transaction_uid=_uid_of(tree, TRANSACTION_UID, "Transaction UID"),
         references=tuple(Reference(sop_class, uid) for uid, sop_class in classes.items()),
@@ -111,24 +111,24 @@ def write_request(request: CommitmentRequest, transfer_syntax: str) -> bytes:
     return write(tree, transfer_syntax)
 
 
-def read_report(data: bytes, transfer_syntax: str, event_type: int) -> ArchiveReport:
+def read_report(data: bytes, transfer_syntax: str, event_type: int) -> EventReport:
     """An archive's word on each instance that it names. One that stands in both sequences has failed.
 
-    Raises Unacceptable: 0113H for an event type that is none, otherwise as `read_request`; items without a SOP
+    Raises RefusedRequest: 0113H for an event type that is none, otherwise as `read_request`; items without a SOP
     Instance UID are passed over, for they say nothing of anything.
     """
     if event_type not in (EVERYTHING_COMMITTED, SOMETHING_FAILED):
-        raise Unacceptable(Status.NO_SUCH_EVENT_TYPE, f"there is no event type {event_type}")
+        raise RefusedRequest(Status.NO_SUCH_EVENT_TYPE, f"there is no event type {event_type}")
     tree = _tree(data, transfer_syntax)
     everywhere = _text(tree, RETRIEVE_AE_TITLE)
-    words: dict[str, Word] = {}
+    words: dict[str, ArchiveResult] = {}
     for item in _items(tree, REFERENCED_SOP_SEQUENCE):
         if uid := _text(item, REFERENCED_SOP_INSTANCE_UID):
-            words[uid] = Word(COMMITTED, _text(item, RETRIEVE_AE_TITLE) or everywhere)
+            words[uid] = ArchiveResult(COMMITTED, _text(item, RETRIEVE_AE_TITLE) or everywhere)
     for item in _items(tree, FAILED_SOP_SEQUENCE):
         if uid := _text(item, REFERENCED_SOP_INSTANCE_UID):
-            words[uid] = Word(_reason(item))
-    return ArchiveReport(transaction_uid=_uid_of(tree, TRANSACTION_UID, "Transaction UID"), words=words)
+            words[uid] = ArchiveResult(_reason(item))
+    return EventReport(transaction_uid=_uid_of(tree, TRANSACTION_UID, "Transaction UID"), results=words)
 
 
 def write_report(transaction_uid: str, outcome: TransactionOutcome, transfer_syntax: str) -> bytes:
@@ -166,7 +166,7 @@ def _tree(data: bytes, transfer_syntax: str) -> DataSet:
     try:
         return read(data, transfer_syntax)
     except MalformedDataSet as error:
-        raise Unacceptable(Status.PROCESSING_FAILURE, str(error)) from error
+        raise RefusedRequest(Status.PROCESSING_FAILURE, str(error)) from error
 
 
 def _items(tree: DataSet, tag: int) -> tuple[DataSet, ...]:
@@ -182,9 +182,9 @@ def _text(tree: DataSet, tag: int) -> str:
 def _uid_of(tree: DataSet, tag: int, name: str) -> str:
     value = _text(tree, tag)
     if not value:
-        raise Unacceptable(Status.MISSING_ATTRIBUTE_VALUE, f"{name} is missing or empty", tag)
+        raise RefusedRequest(Status.MISSING_ATTRIBUTE_VALUE, f"{name} is missing or empty", tag)
     if not is_uid(value):
-        raise Unacceptable(Status.INVALID_ARGUMENT_VALUE, f"{name} is no UID", tag)
+        raise RefusedRequest(Status.INVALID_ARGUMENT_VALUE, f"{name} is no UID", tag)
     return value
 
 

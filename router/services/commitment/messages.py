@@ -14,8 +14,8 @@ from router.dimse import DATA_SET, Command, CommandField, Response, Status, Stat
 from router.model import Cause, DeliveryState, Envelope, PendingDelivery, Recipient, Result
 from router.services.commitment.attributes import REQUEST_ACTION, STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE
 from router.services.commitment.options import SERVICE
-from router.services.commitment.store import StoredTransaction
 from router.services.commitment.transaction import FailureReason
+from router.services.commitment.transaction_store import StoredTransaction
 from router.spool import Selection, Spool
 
 REQUEST: Final = "N-ACTION-RQ"
@@ -104,7 +104,7 @@ def outcome(delivery: PendingDelivery, response: Response) -> Result:
     return Result.RETRY if response.status in passes else Result.HELD
 
 
-def refusal(cause: Cause, status: int | None) -> FailureReason:
+def failure_reason(cause: Cause, status: int | None) -> FailureReason:
     """Return what a request that is held means for the instances, by how its last attempt ended.
 
     0122H where the archive accepts no presentation context of storage commitment.

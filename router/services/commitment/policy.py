@@ -11,12 +11,12 @@ from router.config import Route
 from router.model import DeliveryState
 from router.routing import Facts, RoutingTable
 from router.services.commitment.options import SERVICE, CommitmentRouteOptions, CommitmentSettings
-from router.services.commitment.transaction import Clause, Policy, Reference
+from router.services.commitment.transaction import Policy, Quorum, Reference
 from router.spool import InstanceDelivery
 
 
 @frozen(kw_only=True)
-class PolicyTerms:
+class RequestPolicy:
     """What the configuration says of a request."""
 
     policy: Policy
@@ -26,7 +26,7 @@ class PolicyTerms:
     grace: float
 
 
-class PolicyPlanner:
+class CommitmentRoutes:
     """The routes of a configuration, as far as they are about storage commitment."""
 
     def __init__(self, routes: Iterable[Route], defaults: CommitmentSettings) -> None:
@@ -34,13 +34,13 @@ class PolicyPlanner:
         self._table = RoutingTable(self._routes.values())
         self._defaults = defaults
 
-    def terms(self, facts: Facts) -> PolicyTerms:
+    def policy_for(self, facts: Facts) -> RequestPolicy:
         """Every route that matches has its policy met, with the latest deadline and the longest grace of them."""
         match = self._table.match(facts)
         routes = [self._routes[name] for name in match.routes]
         options = [route.options[CommitmentRouteOptions] for route in routes]
-        return PolicyTerms(
-            policy=tuple(Clause(*one.require.of(route.to)) for one, route in zip(options, routes, strict=True)),
+        return RequestPolicy(
+            policy=tuple(Quorum(*one.require.of(route.to)) for one, route in zip(options, routes, strict=True)),
             archives=match.destinations,
             deadline=max((one.deadline for one in options), default=self._defaults.deadline),
             grace=max((one.grace for one in options), default=self._defaults.grace),
@@ -48,7 +48,7 @@ class PolicyPlanner:
 
 
 @frozen
-class CommitmentPolicy:
+class InstancePolicies:
     """For each reference the number of its policy; and who is asked."""
 
     policies: tuple[Policy, ...]
@@ -56,9 +56,9 @@ class CommitmentPolicy:
     archives: tuple[str, ...]
 
 
-def plan_by_deliveries(
+def policies_by_deliveries(
     references: Sequence[Reference], found: Mapping[str, Sequence[InstanceDelivery]]
-) -> CommitmentPolicy:
+) -> InstancePolicies:
     """Without a route: an instance is to be promised by every archive that it was addressed to; one that the router
     never saw, by all archives of the others. Of nothing but such, nobody can promise anything."""
     going = {uid: _archives(deliveries) for uid, deliveries in found.items()}
@@ -68,8 +68,8 @@ def plan_by_deliveries(
     for reference in references:
         names = going.get(reference.sop_instance_uid) or archives
         policy_of.append(numbers.setdefault(names, len(numbers)))
-    policies = tuple((Clause(names, len(names)),) if names else () for names in numbers)
-    return CommitmentPolicy(policies, tuple(policy_of), archives)
+    policies = tuple((Quorum(names, len(names)),) if names else () for names in numbers)
+    return InstancePolicies(policies, tuple(policy_of), archives)
 
 
 def _archives(deliveries: Iterable[InstanceDelivery]) -> tuple[str, ...]:

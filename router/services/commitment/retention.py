@@ -22,11 +22,11 @@ from router.config import Config, Peer
 from router.dicom.dataset import IMPLICIT_LE
 from router.dimse import describe
 from router.model import AttemptResult, DeliveryState, PendingDelivery, Purpose, Recipient, Result
-from router.services.commitment import store as records
+from router.services.commitment import transaction_store
 from router.services.commitment.options import commitment_of
-from router.services.commitment.store import StoredTransaction, TransactionStage
-from router.services.commitment.transaction import COMMITTED, Clause, FailureReason, Reference, TransactionOutcome
+from router.services.commitment.transaction import COMMITTED, FailureReason, Quorum, Reference, TransactionOutcome
 from router.services.commitment.transaction import InstanceResult as Said
+from router.services.commitment.transaction_store import StoredTransaction, TransactionStage
 from router.spool import OutOfSpace, QueueAction, QueueRow, Selection, Spool, SpoolError
 from router.state_store import StateStore
 
@@ -75,7 +75,7 @@ class Retention:
         self._news.set()
 
     async def run(self) -> None:
-        self._busy = set(await self._state.read(records.own_archives))
+        self._busy = set(await self._state.read(transaction_store.archives_of_own_transactions))
         self._due = {name: _Due(0.0) for name in self._peers}
         while True:
             self._news = trio.Event()
@@ -108,15 +108,15 @@ class Retention:
             reply_to="",
             transfer_syntax=IMPLICIT_LE,
             received=time.time(),
-            born=self._spool.clock(),
+            accepted_at=self._spool.clock(),
             grace=0.0,
             deadline=commitment_of(peer).within,
-            policies=((Clause((peer.name,), 1),),),
+            policies=((Quorum((peer.name,), 1),),),
             count=len(asked),
         )
         self._busy.add(peer.name)
         take = partial(
-            records.take, commitment=commitment, references=list(asked), archives=(peer.name,), messages=asked
+            transaction_store.add, commitment=commitment, references=list(asked), archives=(peer.name,), messages=asked
         )
         try:
             taken, _ = await self._state.change(take)
@@ -142,11 +142,13 @@ class Retention:
             asked.setdefault(Reference(one.sop_class_uid, one.sop_instance_uid), []).append(one.message_id)
         return asked
 
-    async def conclude(self, commitment: StoredTransaction, outcome: TransactionOutcome) -> None:
+    async def apply_outcome(self, commitment: StoredTransaction, outcome: TransactionOutcome) -> None:
         """What the peer's word means for the objects that it was asked about. Doing it twice does no harm."""
-        (inquiry,) = await self._state.read(partial(records.inquiries, number=commitment.id))
+        (inquiry,) = await self._state.read(partial(transaction_store.load_archive_requests, number=commitment.id))
         peer = self._peers.get(inquiry.archive)
-        for position, message_id in await self._state.read(partial(records.messages, number=commitment.id)):
+        for position, message_id in await self._state.read(
+            partial(transaction_store.load_message_ids, number=commitment.id)
+        ):
             await self._settle(message_id, outcome.results[position], inquiry.archive, peer)
         self._busy.discard(inquiry.archive)
         if peer is not None:

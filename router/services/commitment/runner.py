@@ -11,10 +11,10 @@ import structlog
 import trio
 
 from router.model import AttemptResult, PendingDelivery, Result
-from router.services.commitment import store as records
+from router.services.commitment import transaction_store
 from router.services.commitment.options import SERVICE
-from router.services.commitment.store import StoredTransaction, TransactionStage
-from router.services.commitment.transaction_actor import Conclude, TransactionActor, TransactionContext, Watch
+from router.services.commitment.transaction_actor import Conclude, Subscriptions, TransactionActor, TransactionContext
+from router.services.commitment.transaction_store import StoredTransaction, TransactionStage
 from router.spool import OutOfSpace, Spool, SpoolClosed, SpoolFailure
 from router.state_store import StateStore
 
@@ -33,15 +33,15 @@ class TransactionRunner:
         self, spool: Spool, state: StateStore, destination_of: Callable[[str], str], conclude: Conclude
     ) -> None:
         self._state = state
-        self._watch = Watch()
+        self._watch = Subscriptions()
         turns = trio.CapacityLimiter(_TURNS)
         self._around = TransactionContext(
             spool=spool,
             state=state,
-            watch=self._watch,
-            turns=turns,
+            subscriptions=self._watch,
+            loading=turns,
             destination_of=destination_of,
-            conclude=conclude,
+            apply_outcome=conclude,
         )
         self._actors: dict[int, TransactionActor] = {}
         self._nursery: trio.Nursery | None = None
@@ -51,7 +51,7 @@ class TransactionRunner:
         """Until cancelled."""
         async with trio.open_nursery() as self._nursery:
             try:
-                for commitment in await self._state.read(records.unfinished):
+                for commitment in await self._state.read(transaction_store.load_unfinished):
                     self.start(commitment)
                 await trio.sleep_forever()
             finally:
@@ -77,7 +77,7 @@ class TransactionRunner:
             except Exception:
                 log.exception("commitment crashed", transaction_uid=commitment.uid, restart_seconds=_RESTART)
             await trio.sleep(_RESTART)
-            fresh = await self._state.read(partial(records.load_by_id, number=commitment.id))
+            fresh = await self._state.read(partial(transaction_store.load_by_id, number=commitment.id))
             assert fresh is not None, "a transaction that is not finished is not forgotten"
             commitment = fresh
             self._actors[commitment.id] = TransactionActor(commitment, self._around)
@@ -88,19 +88,19 @@ class TransactionRunner:
     def _arrived(self, destination: str, deliveries: Sequence[PendingDelivery]) -> None:
         for delivery in deliveries:
             if delivery.service != SERVICE:
-                self._watch.arrived(delivery.sop_instance_uid)
+                self._watch.instance_arrived(delivery.sop_instance_uid)
 
-    def settled(self, delivery: PendingDelivery, result: Result) -> None:
+    def instance_settled(self, delivery: PendingDelivery, result: Result) -> None:
         """A delivery of an instance."""
         if result is not Result.RETRY:
-            self._watch.settled(delivery.destination, delivery.sop_instance_uid)
+            self._watch.instance_settled(delivery.destination, delivery.sop_instance_uid)
 
-    def carried(self, delivery: PendingDelivery, result: AttemptResult) -> None:
+    def request_settled(self, delivery: PendingDelivery, result: AttemptResult) -> None:
         """A delivery of an N-ACTION of ours."""
         if result.result is not Result.RETRY:
-            self._watch.carried(delivery.sop_instance_uid, result)
+            self._watch.request_settled(delivery.sop_instance_uid, result)
 
-    def heard(self, number: int) -> None:
+    def report_stored(self, number: int) -> None:
         """An archive has spoken."""
         if (actor := self._actors.get(number)) is not None:
-            actor.heard()
+            actor.report_stored()

@@ -23,16 +23,14 @@ from router.dimse import Command, CommandField, Response, Status, response_to
 from router.model import AttemptResult, PendingDelivery, Result
 from router.routing import Facts
 from router.services.base import SCP, Allowance, Change, DeliveryPolicy, Proposal, Replies, Request, ServiceContext
-from router.services.commitment import attributes as content
-from router.services.commitment import messages
-from router.services.commitment import store as records
-from router.services.commitment.attributes import ArchiveReport, CommitmentRequest, Unacceptable
+from router.services.commitment import attributes, messages, transaction_store
+from router.services.commitment.attributes import CommitmentRequest, EventReport, RefusedRequest
 from router.services.commitment.options import OPTIONS, SERVICE, CommitmentSettings, commitment_ae, commitment_of
-from router.services.commitment.policy import PolicyPlanner
+from router.services.commitment.policy import CommitmentRoutes
 from router.services.commitment.retention import Retention
 from router.services.commitment.runner import TransactionRunner
-from router.services.commitment.store import StoredTransaction, TransactionStage
-from router.services.commitment.transaction import COMMITTED, Report, Word
+from router.services.commitment.transaction import COMMITTED, ArchiveReport, ArchiveResult
+from router.services.commitment.transaction_store import StoredTransaction, TransactionStage
 from router.services.encoding import UncompressedDeliveries
 from router.services.refusal import refuse, refuse_for_space
 from router.spool import Incoming, OutOfSpace
@@ -55,42 +53,44 @@ class StorageCommitment(SCP, UncompressedDeliveries, DeliveryPolicy):
 
     def __init__(self, house: ServiceContext) -> None:
         self._spool, self._state = house.spool, house.state
-        self._state.define(records.SCHEMA, records.migrate)
-        self._proactive = Retention(house.config, house.spool, house.state, self._begin)
-        self._actors = TransactionRunner(house.spool, house.state, self._destination_of, self._proactive.conclude)
+        self._state.define(transaction_store.SCHEMA, transaction_store.migrate)
+        self._retention = Retention(house.config, house.spool, house.state, self._begin)
+        self._transactions = TransactionRunner(
+            house.spool, house.state, self._destination_of, self._retention.apply_outcome
+        )
         self.prepare(house.config)()
 
     def prepare(self, config: Config) -> Change:
-        return partial(self._adopt, config, PolicyPlanner(config.routes, config.options[CommitmentSettings]))
+        return partial(self._adopt, config, CommitmentRoutes(config.routes, config.options[CommitmentSettings]))
 
-    def _adopt(self, config: Config, planner: PolicyPlanner) -> None:
+    def _adopt(self, config: Config, planner: CommitmentRoutes) -> None:
         self._settings = config.options[CommitmentSettings]
         self._largest = min(LARGEST, config.limits.object_size or LARGEST)
         self._peers = config.peers
         self._planner = planner
-        self._proactive.reload(config)
+        self._retention.reload(config)
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._actors.run)
-            nursery.start_soon(self._proactive.run)
+            nursery.start_soon(self._transactions.run)
+            nursery.start_soon(self._retention.run)
             while True:
                 await self._forget()
                 await trio.sleep(_SWEEP)
 
     async def _forget(self) -> None:
         """Delete the transactions that are old enough."""
-        work = partial(records.forget, before=self._spool.clock() - self._settings.keep)
-        while await self._state.change(work) == records.FORGOTTEN_AT_ONCE:
+        work = partial(transaction_store.remove_expired, before=self._spool.clock() - self._settings.keep)
+        while await self._state.change(work) == transaction_store.FORGOTTEN_AT_ONCE:
             pass
 
     def _begin(self, commitment: StoredTransaction) -> None:
-        self._actors.start(commitment)
+        self._transactions.start(commitment)
 
     # Presentation contexts
 
     def negotiate(self, proposal: Proposal) -> str | ContextResult | None:
-        if proposal.abstract_syntax != content.STORAGE_COMMITMENT:
+        if proposal.abstract_syntax != attributes.STORAGE_COMMITMENT:
             return None
         chosen = prefer(proposal.transfer_syntaxes, TRANSFER_SYNTAXES.__contains__, TRANSFER_SYNTAXES)
         return chosen or ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
@@ -100,7 +100,7 @@ class StorageCommitment(SCP, UncompressedDeliveries, DeliveryPolicy):
         return True, True
 
     def proposes(self, abstract_syntax: str) -> RoleSelection | None:
-        if abstract_syntax != content.STORAGE_COMMITMENT:
+        if abstract_syntax != attributes.STORAGE_COMMITMENT:
             return None
         return RoleSelection(sop_class_uid=abstract_syntax, scu_role=True, scp_role=True)
 
@@ -108,14 +108,14 @@ class StorageCommitment(SCP, UncompressedDeliveries, DeliveryPolicy):
 
     def admit(self, request: Request) -> Command | Allowance:
         command = request.command
-        if command.sop_class_uid != content.STORAGE_COMMITMENT:
+        if command.sop_class_uid != attributes.STORAGE_COMMITMENT:
             return refuse(request, Status.NO_SUCH_SOP_CLASS, "this is not Storage StoredTransaction Push Model")
-        if command.sop_instance_uid != content.WELL_KNOWN_INSTANCE:
+        if command.sop_instance_uid != attributes.WELL_KNOWN_INSTANCE:
             other = command.sop_instance_uid.startswith(_STANDARD)
             status = Status.CLASS_INSTANCE_CONFLICT if other else Status.NO_SUCH_SOP_INSTANCE
             return refuse(request, status, "this is not the well-known instance of Storage StoredTransaction")
         if command.field == CommandField.N_ACTION_RQ:
-            if command.action_type_id != content.REQUEST_ACTION:
+            if command.action_type_id != attributes.REQUEST_ACTION:
                 return refuse(request, Status.NO_SUCH_ACTION, "Request Storage StoredTransaction is action type 1")
             if not self._settings.calling_ae.matches(request.sender.calling_ae):
                 return refuse(request, Status.NOT_AUTHORIZED, "you may not ask for storage commitment here")
@@ -149,19 +149,19 @@ class StorageCommitment(SCP, UncompressedDeliveries, DeliveryPolicy):
         perform = self._asked if request.command.field == CommandField.N_ACTION_RQ else self._reported
         try:
             return Response(await perform(request, encoded))
-        except Unacceptable as error:
+        except RefusedRequest as error:
             elements: dict[str, Any] = {"offending_element": error.elements} if error.elements else {}
-            return Response(refuse(request, error.status, error.words, **elements))
+            return Response(refuse(request, error.status, error.reason, **elements))
         except OutOfSpace:
             return Response(refuse_for_space(request))
 
     async def _asked(self, request: Request, encoded: bytes) -> Command:
         """An N-ACTION of a modality."""
         fresh, archives, asked = await compute(len(encoded), partial(self._commitment, request, encoded))
-        take = partial(records.take, commitment=fresh, references=asked.references, archives=archives)
+        take = partial(transaction_store.add, commitment=fresh, references=asked.references, archives=archives)
         known, is_new = await self._state.change(take)
         if is_new:
-            self._actors.start(known)
+            self._transactions.start(known)
             log.info(
                 "commitment asked for",
                 calling_ae=known.calling_ae,
@@ -171,17 +171,19 @@ class StorageCommitment(SCP, UncompressedDeliveries, DeliveryPolicy):
                 reply_to=known.reply_to,
             )
         elif known.fingerprint != fresh.fingerprint or known.calling_ae != fresh.calling_ae:
-            raise Unacceptable(
+            raise RefusedRequest(
                 Status.DUPLICATE_TRANSACTION_UID,
                 "the Transaction UID is that of another request",
-                content.TRANSACTION_UID,
+                attributes.TRANSACTION_UID,
             )
         elif (
             known.stage is TransactionStage.FINISHED
         ):  # whoever asks again has not understood: the same answer once more
-            await self._state.change(partial(records.advance, number=known.id, stage=TransactionStage.DECIDED))
-            self._actors.start(evolve(known, stage=TransactionStage.DECIDED))
-        return response_to(request.command, Status.SUCCESS, action_type_id=content.REQUEST_ACTION)
+            await self._state.change(
+                partial(transaction_store.set_stage, number=known.id, stage=TransactionStage.DECIDED)
+            )
+            self._transactions.start(evolve(known, stage=TransactionStage.DECIDED))
+        return response_to(request.command, Status.SUCCESS, action_type_id=attributes.REQUEST_ACTION)
 
     def _commitment(
         self, request: Request, encoded: bytes
@@ -189,18 +191,18 @@ class StorageCommitment(SCP, UncompressedDeliveries, DeliveryPolicy):
         """Read a request: as it is to be written down, and the archives, where a route names them.
 
         Raises:
-            Unacceptable: as `content.read_request`.
+            RefusedRequest: as `attributes.read_request`.
         """
-        asked = content.read_request(encoded, request.transfer_syntax)
+        asked = attributes.read_request(encoded, request.transfer_syntax)
         sender = request.sender
         peer = self._peer_of(sender.calling_ae)
-        terms = self._planner.terms(
+        terms = self._planner.policy_for(
             Facts(
                 service=self.name,
                 calling_ae=sender.calling_ae,
                 called_ae=sender.called_ae,
                 peer=sender.peer,
-                sop_class=content.STORAGE_COMMITMENT,
+                sop_class=attributes.STORAGE_COMMITMENT,
                 transfer_syntax=request.transfer_syntax,
             )
         )
@@ -214,9 +216,9 @@ class StorageCommitment(SCP, UncompressedDeliveries, DeliveryPolicy):
             address=sender.peer,
             reply_to=peer.name,
             transfer_syntax=IMPLICIT_LE if elsewhere else request.transfer_syntax,
-            steps=content.write_steps(asked),
+            steps=attributes.write_steps(asked),
             received=time.time(),
-            born=self._spool.clock(),
+            accepted_at=self._spool.clock(),
             grace=terms.grace,
             deadline=terms.deadline,
             policies=(terms.policy,) if terms.archives else (),
@@ -228,26 +230,26 @@ class StorageCommitment(SCP, UncompressedDeliveries, DeliveryPolicy):
         """An N-EVENT-REPORT of an archive: on whatever association, but that archive's own."""
         command, title = request.command, request.sender.calling_ae
         event_type = command.event_type_id or 0
-        work = partial(content.read_report, encoded, request.transfer_syntax, event_type)
+        work = partial(attributes.read_report, encoded, request.transfer_syntax, event_type)
         report = await compute(len(encoded), work)
-        whose = await self._state.read(partial(records.inquiry, uid=report.transaction_uid))
+        whose = await self._state.read(partial(transaction_store.find_archive_request, uid=report.transaction_uid))
         if whose is None:
             words = "this router has no such transaction with you"
-            raise Unacceptable(Status.INVALID_ARGUMENT_VALUE, words, content.TRANSACTION_UID)
+            raise RefusedRequest(Status.INVALID_ARGUMENT_VALUE, words, attributes.TRANSACTION_UID)
         number, archive = whose
         peer = self._peers.get(archive)
         if peer is None or commitment_ae(peer).ae_title != title:
-            raise Unacceptable(Status.NOT_AUTHORIZED, f"{title} was not asked in this transaction")
+            raise RefusedRequest(Status.NOT_AUTHORIZED, f"{title} was not asked in this transaction")
         heard, failed = await compute(len(encoded), partial(_heard, report, archive, peer.retrieve_title))
-        await self._state.change(partial(records.hear, number=number, report=heard))
+        await self._state.change(partial(transaction_store.add_report, number=number, report=heard))
         log.info(
             "archive has reported",
             archive=archive,
             commitment=number,
-            committed=len(heard.words) - failed,
+            committed=len(heard.results) - failed,
             failed=failed,
         )
-        self._actors.heard(number)
+        self._transactions.report_stored(number)
         return response_to(command, Status.SUCCESS, event_type_id=event_type)
 
     # As SCU of requests, and as SCP that reports
@@ -259,21 +261,21 @@ class StorageCommitment(SCP, UncompressedDeliveries, DeliveryPolicy):
         if result.result is Result.RETRY:
             return
         if delivery.service != self.name:
-            self._actors.settled(delivery, result.result)
-            self._proactive.settled(delivery, result.result)
+            self._transactions.instance_settled(delivery, result.result)
+            self._retention.settled(delivery, result.result)
         elif delivery.kind == messages.REQUEST:
-            self._actors.carried(delivery, result)
+            self._transactions.request_settled(delivery, result)
 
 
-def _heard(report: ArchiveReport, archive: str, retrieve_title: str) -> tuple[Report, int]:
+def _heard(report: EventReport, archive: str, retrieve_title: str) -> tuple[ArchiveReport, int]:
     """What an archive says, with its Retrieve AE Title where it gave none, and of how many instances that they have
     failed."""
     words = {
-        uid: word if word.reason != COMMITTED or word.retrieve_ae else Word(COMMITTED, retrieve_title)
-        for uid, word in report.words.items()
+        uid: word if word.reason != COMMITTED or word.retrieve_ae else ArchiveResult(COMMITTED, retrieve_title)
+        for uid, word in report.results.items()
     }
     failed = sum(word.reason != COMMITTED for word in words.values())
-    return Report(archive=archive, words=words), failed
+    return ArchiveReport(archive=archive, results=words), failed
 
 
 def _fingerprint(asked: CommitmentRequest) -> bytes:

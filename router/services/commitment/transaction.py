@@ -1,9 +1,9 @@
 """One commitment transaction as a value, and the merge of what archives say about it (PS3.4 Annex J). Pure.
 
-An archive's word counts for the instances that it names, and nothing else does: not that it answered a C-STORE, not
-that it answered the N-ACTION. Its last word on an instance is the one that counts, so that reports may come in any
-order, more than once, early or late. `fold` takes a report in; `decide` says whether the modality can be told. Not
-here: time, which is the caller's to judge; data sets (`content`); what is on the disk (`records`).
+An archive's report counts for the instances that it names. Nothing else counts: neither its response to a C-STORE nor
+its response to the N-ACTION. The last result of an archive for an instance is the valid one, so that reports may come
+in any order, more than once, early or late. `add_report` merges a report; `decide` returns the outcome once it is
+known. Not here: time, which the caller compares; data sets (attributes.py); the database (transaction_store.py).
 """
 
 from collections.abc import Mapping
@@ -35,19 +35,19 @@ class Reference:
 
 
 @frozen
-class Clause:
+class Quorum:
     """At least so many of these archives, by their peer names, must have committed."""
 
     archives: tuple[str, ...]
     at_least: int
 
 
-Policy = tuple[Clause, ...]
+Policy = tuple[Quorum, ...]
 """All clauses must be met. An instance that has none was promised by nobody, and is never committed."""
 
 
 @frozen
-class Word:
+class ArchiveResult:
     """What one archive said of one instance."""
 
     reason: int
@@ -56,27 +56,27 @@ class Word:
 
 
 @frozen(kw_only=True)
-class Report:
+class ArchiveReport:
     """One N-EVENT-REPORT of an archive, or what stands for it where it will not give one."""
 
     archive: str
-    words: Mapping[str, Word] = field(factory=dict)
+    results: Mapping[str, ArchiveResult] = field(factory=dict)
     """By SOP Instance UID."""
     refusal: int | None = None
     """It takes no part: the Failure Reason of whatever it has not spoken of."""
 
 
 @frozen(kw_only=True)
-class Account:
+class ArchiveReports:
     """All that one archive has said."""
 
-    words: Mapping[str, Word] = field(factory=dict)
+    results: Mapping[str, ArchiveResult] = field(factory=dict)
     refusal: int | None = None
 
-    def on(self, uid: str) -> Word | None:
+    def result_of(self, uid: str) -> ArchiveResult | None:
         """None: not heard yet."""
-        word = self.words.get(uid)
-        return Word(self.refusal) if word is None and self.refusal is not None else word
+        word = self.results.get(uid)
+        return ArchiveResult(self.refusal) if word is None and self.refusal is not None else word
 
 
 @frozen(kw_only=True)
@@ -86,7 +86,7 @@ class Transaction:
     references: tuple[Reference, ...]
     policies: tuple[Policy, ...]
     """For each reference, in the same order."""
-    accounts: Mapping[str, Account]
+    reports: Mapping[str, ArchiveReports]
     """By archive, those that have said nothing too."""
 
 
@@ -120,17 +120,17 @@ class TransactionOutcome:
         return 2 if self.failed else 1
 
 
-def fold(transaction: Transaction, report: Report) -> Transaction:
+def add_report(transaction: Transaction, report: ArchiveReport) -> Transaction:
     """The transaction with a report taken in. Words on instances that were not asked about are passed over, and so is
     an archive that was not asked."""
-    account = transaction.accounts.get(report.archive)
+    account = transaction.reports.get(report.archive)
     if account is None:
         return transaction
     asked = {reference.sop_instance_uid for reference in transaction.references}
-    heard = {uid: word for uid, word in report.words.items() if uid in asked}
+    heard = {uid: word for uid, word in report.results.items() if uid in asked}
     refusal = account.refusal if report.refusal is None else report.refusal
-    merged = Account(words={**account.words, **heard}, refusal=refusal)
-    return evolve(transaction, accounts={**transaction.accounts, report.archive: merged})
+    merged = ArchiveReports(results={**account.results, **heard}, refusal=refusal)
+    return evolve(transaction, reports={**transaction.reports, report.archive: merged})
 
 
 def decide(transaction: Transaction, *, expired: bool) -> TransactionOutcome | None:
@@ -141,7 +141,7 @@ def decide(transaction: Transaction, *, expired: bool) -> TransactionOutcome | N
     """
     results = []
     for reference, policy in zip(transaction.references, transaction.policies, strict=True):
-        result = _judge(transaction.accounts, reference, policy, expired)
+        result = _judge(transaction.reports, reference, policy, expired)
         if result is None:
             return None
         results.append(result)
@@ -149,11 +149,11 @@ def decide(transaction: Transaction, *, expired: bool) -> TransactionOutcome | N
 
 
 def _judge(
-    accounts: Mapping[str, Account], reference: Reference, policy: Policy, expired: bool
+    accounts: Mapping[str, ArchiveReports], reference: Reference, policy: Policy, expired: bool
 ) -> InstanceResult | None:
     uid = reference.sop_instance_uid
     named = dict.fromkeys(name for clause in policy for name in clause.archives)
-    words = {name: accounts[name].on(uid) for name in named}
+    words = {name: accounts[name].result_of(uid) for name in named}
     if policy and all(_votes(clause, words, COMMITTED) >= clause.at_least for clause in policy):
         promising = (word for word in words.values() if word is not None and word.reason == COMMITTED)
         return InstanceResult(
@@ -167,7 +167,7 @@ def _judge(
     return InstanceResult(reference, next(failures, default))
 
 
-def _votes(clause: Clause, words: Mapping[str, Word | None], *kinds: int | None) -> int:
+def _votes(clause: Quorum, words: Mapping[str, ArchiveResult | None], *kinds: int | None) -> int:
     """How many archives of the clause have said, or not said, one of these."""
     said = (words[name] for name in clause.archives)
     return sum((None if word is None else word.reason) in kinds for word in said)

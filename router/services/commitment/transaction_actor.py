@@ -16,12 +16,11 @@ from attrs import frozen
 from router.concurrency import compute
 from router.dicom.dataset import IMPLICIT_LE
 from router.model import AttemptResult, DeliveryState, Result
-from router.services.commitment import messages
-from router.services.commitment import store as records
+from router.services.commitment import messages, transaction_store
 from router.services.commitment.attributes import CommitmentRequest, read_steps, write_report, write_request
-from router.services.commitment.policy import owed, plan_by_deliveries
-from router.services.commitment.store import ArchiveRequest, StoredTransaction, TransactionStage
-from router.services.commitment.transaction import FailureReason, Reference, Report, TransactionOutcome, decide
+from router.services.commitment.policy import owed, policies_by_deliveries
+from router.services.commitment.transaction import ArchiveReport, FailureReason, Reference, TransactionOutcome, decide
+from router.services.commitment.transaction_store import ArchiveRequest, StoredTransaction, TransactionStage
 from router.spool import InstanceDelivery, Spool
 from router.state_store import StateStore
 
@@ -36,7 +35,7 @@ Found = Mapping[str, Sequence[InstanceDelivery]]
 Conclude = Callable[[StoredTransaction, TransactionOutcome], Awaitable[None]]
 
 
-class Watch:
+class Subscriptions:
     """Which actors wait for which instances."""
 
     def __init__(self) -> None:
@@ -44,7 +43,7 @@ class Watch:
         self._uids: dict[TransactionActor, set[str]] = {}
         self._asking: dict[str, tuple[TransactionActor, str]] = {}
 
-    async def enter(self, actor: "TransactionActor", uids: Collection[str]) -> None:
+    async def add(self, actor: "TransactionActor", uids: Collection[str]) -> None:
         """Have the actor told of these, beside what it waits for already."""
         known = self._uids.setdefault(actor, set())
         for number, uid in enumerate(uids):
@@ -52,24 +51,24 @@ class Watch:
             self._actors.setdefault(uid, set()).add(actor)
             await _give_way(number)
 
-    async def narrow(self, actor: "TransactionActor", uids: Collection[str]) -> None:
+    async def limit(self, actor: "TransactionActor", uids: Collection[str]) -> None:
         """Have the actor told of these only, of what it waits for."""
         for number, uid in enumerate(self._uids.get(actor, set()).difference(uids)):
             self._forget(actor, uid)
             self._uids[actor].discard(uid)
             await _give_way(number)
 
-    def ask(self, actor: "TransactionActor", archive: str, uid: str) -> None:
+    def add_request(self, actor: "TransactionActor", archive: str, uid: str) -> None:
         """It has asked an archive under this Transaction UID, or is about to."""
         self._asking[uid] = actor, archive
 
-    def end(self, actor: "TransactionActor") -> None:
+    def remove(self, actor: "TransactionActor") -> None:
         """It waits for nothing any more."""
-        self.leave(actor)
+        self.remove_instances(actor)
         for uid in [uid for uid, (asking, _) in self._asking.items() if asking is actor]:
             del self._asking[uid]
 
-    def leave(self, actor: "TransactionActor") -> None:
+    def remove_instances(self, actor: "TransactionActor") -> None:
         """It waits for no instance any more."""
         for uid in self._uids.pop(actor, ()):
             self._forget(actor, uid)
@@ -79,19 +78,19 @@ class Watch:
         if not self._actors[uid]:
             del self._actors[uid]
 
-    def arrived(self, uid: str) -> None:
+    def instance_arrived(self, uid: str) -> None:
         for actor in self._actors.get(uid, ()):
-            actor.arrived(uid)
+            actor.instance_arrived(uid)
 
-    def carried(self, uid: str, result: AttemptResult) -> None:
+    def request_settled(self, uid: str, result: AttemptResult) -> None:
         """An N-ACTION under this Transaction UID has come to this."""
         if uid in self._asking:
             actor, archive = self._asking[uid]
-            actor.carried(archive, result)
+            actor.request_settled(archive, result)
 
-    def settled(self, archive: str, uid: str) -> None:
+    def instance_settled(self, archive: str, uid: str) -> None:
         for actor in self._actors.get(uid, ()):
-            actor.settled(archive, uid)
+            actor.instance_settled(archive, uid)
 
 
 async def _give_way(number: int) -> None:
@@ -106,12 +105,12 @@ class TransactionContext:
 
     spool: Spool
     state: StateStore
-    watch: Watch
-    turns: trio.CapacityLimiter
+    subscriptions: Subscriptions
+    loading: trio.CapacityLimiter
     """So many actors at a time have their instances in memory."""
     destination_of: Callable[[str], str]
     """The destination of an archive's N-ACTIONs: the archive, or the AE of its system that does storage commitment."""
-    conclude: Conclude
+    apply_outcome: Conclude
     """What becomes of a transaction of the router's own."""
 
 
@@ -127,7 +126,7 @@ class TransactionActor:
         """N-ACTIONs that are held, by archive: what that means for the instances, and why, in words for operators."""
         self._answered: list[str] = []
         """Archives that have answered theirs."""
-        self._watch, self._turns = around.watch, around.turns
+        self._watch, self._turns = around.subscriptions, around.loading
         self._owed: dict[str, set[str]] = {}
         """By archive, what it must have before it can be asked."""
         self._unknown: set[str] = set()
@@ -138,29 +137,29 @@ class TransactionActor:
 
     # What it is told
 
-    def settled(self, archive: str, uid: str) -> None:
+    def instance_settled(self, archive: str, uid: str) -> None:
         """An instance needs no more waiting for: it is delivered, or held."""
         owed_there = self._owed.get(archive, set())
         owed_there.discard(uid)
         if not owed_there:
             self._news.set()
 
-    def arrived(self, uid: str) -> None:
+    def instance_arrived(self, uid: str) -> None:
         """An instance has come in."""
         self._unknown.discard(uid)
         self._missed.add(uid)
         if not self._unknown:
             self._news.set()
 
-    def carried(self, archive: str, result: AttemptResult) -> None:
+    def request_settled(self, archive: str, result: AttemptResult) -> None:
         """What became of an N-ACTION of this transaction."""
         if result.result is Result.DELIVERED:
             self._answered.append(archive)
         else:
-            self._held[archive] = messages.refusal(result.cause, result.status), result.reason
+            self._held[archive] = messages.failure_reason(result.cause, result.status), result.reason
         self._news.set()
 
-    def heard(self) -> None:
+    def report_stored(self) -> None:
         """An archive's report is in the records."""
         self._news.set()
 
@@ -181,7 +180,7 @@ class TransactionActor:
             async with self._turns:
                 await self._finish()
         finally:
-            self._watch.end(self)
+            self._watch.remove(self)
 
     @property
     def _is_decided(self) -> bool:
@@ -194,7 +193,7 @@ class TransactionActor:
 
     @property
     def _age(self) -> float:
-        return self._spool.clock() - self._commitment.born
+        return self._spool.clock() - self._commitment.accepted_at
 
     @property
     def _in_grace(self) -> bool:
@@ -211,20 +210,22 @@ class TransactionActor:
 
     async def _recall(self) -> None:
         """After a restart: what became of N-ACTIONs meanwhile, the queue knows."""
-        for inquiry in await self._state.read(partial(records.inquiries, number=self._commitment.id)):
+        for inquiry in await self._state.read(
+            partial(transaction_store.load_archive_requests, number=self._commitment.id)
+        ):
             if inquiry.asked is None or inquiry.reported or inquiry.refused:
                 continue
-            self._watch.ask(self, inquiry.archive, inquiry.uid)
+            self._watch.add_request(self, inquiry.archive, inquiry.uid)
             rows = await self._spool.queue(messages.selection(inquiry.uid), limit=1)
             if rows and rows[0].state is DeliveryState.HELD:
-                self._held[inquiry.archive] = messages.refusal(rows[0].cause, rows[0].status), rows[0].reason
+                self._held[inquiry.archive] = messages.failure_reason(rows[0].cause, rows[0].status), rows[0].reason
 
     async def _step(self) -> None:
         await self._take_in_answers()
-        inquiries = await self._state.read(partial(records.inquiries, number=self._commitment.id))
+        inquiries = await self._state.read(partial(transaction_store.load_archive_requests, number=self._commitment.id))
         if self._commitment.stage is TransactionStage.TAKEN or any(inquiry.asked is None for inquiry in inquiries):
             await self._ask(inquiries)
-        await self._watch.narrow(self, self._unknown.union(*self._owed.values()))
+        await self._watch.limit(self, self._unknown.union(*self._owed.values()))
         if self._commitment.stage is TransactionStage.OPEN or self._age >= self._commitment.deadline:
             await self._decide()
 
@@ -233,15 +234,15 @@ class TransactionActor:
         held, self._held = self._held, {}
         number = self._commitment.id
         for archive in answered:
-            await self._state.change(partial(records.mark, number=number, archive=archive, moment="answered"))
+            await self._state.change(partial(transaction_store.mark, number=number, archive=archive, moment="answered"))
         for archive, (reason, words) in held.items():
-            report = Report(archive=archive, refusal=reason)
-            await self._state.change(partial(records.hear, number=number, report=report, why=words))
+            report = ArchiveReport(archive=archive, refusal=reason)
+            await self._state.change(partial(transaction_store.add_report, number=number, report=report, why=words))
             self._log.warning("archive takes no part in a commitment", archive=archive, why=words)
 
     async def _ask(self, inquiries: Sequence[ArchiveRequest]) -> None:
         """Ask every archive that has what we owe it."""
-        references = await self._state.read(partial(records.references, number=self._commitment.id))
+        references = await self._state.read(partial(transaction_store.load_references, number=self._commitment.id))
         found = await self._look(references, [one.archive for one in inquiries if one.asked is None])
         if self._in_grace:
             return
@@ -260,7 +261,7 @@ class TransactionActor:
         while True:
             self._owed = {archive: set(uids) for archive in archives}
             self._unknown, self._missed = set(uids), set()
-            await self._watch.enter(self, uids)
+            await self._watch.add(self, uids)
             found = await self._spool.instances(uids)
             still = [await compute(self._size, partial(owed, references, name, found)) for name in archives]
             if not self._missed - found.keys():
@@ -273,10 +274,10 @@ class TransactionActor:
     async def _plan(self, references: Sequence[Reference], found: Found) -> Sequence[ArchiveRequest]:
         """No route said who has to promise: those who got the instances."""
         number = self._commitment.id
-        plan = await compute(self._size, partial(plan_by_deliveries, references, found))
+        plan = await compute(self._size, partial(policies_by_deliveries, references, found))
         await self._state.change(
             partial(
-                records.plan,
+                transaction_store.set_policies,
                 number=number,
                 policies=plan.policies,
                 policy_of=plan.policy_of,
@@ -284,28 +285,32 @@ class TransactionActor:
             )
         )
         await self._reload()
-        return await self._state.read(partial(records.inquiries, number=number))
+        return await self._state.read(partial(transaction_store.load_archive_requests, number=number))
 
     async def _ask_one(self, inquiry: ArchiveRequest, references: Sequence[Reference]) -> None:
         """What it is asked for is what its policy is about; all of it where a route names the archive."""
-        asked = await self._state.read(partial(records.asked_of, commitment=self._commitment, archive=inquiry.archive))
+        asked = await self._state.read(
+            partial(transaction_store.positions_to_request, commitment=self._commitment, archive=inquiry.archive)
+        )
         work = partial(_request, inquiry.uid, references, asked, self._commitment.steps)
         data_set = await compute(self._size, work)
         destination = self._around.destination_of(inquiry.archive)
-        self._watch.ask(self, inquiry.archive, inquiry.uid)
+        self._watch.add_request(self, inquiry.archive, inquiry.uid)
         await messages.send_request(self._spool, self._commitment, destination, inquiry.uid, data_set)
         number = self._commitment.id
-        await self._state.change(partial(records.mark, number=number, archive=inquiry.archive, moment="asked"))
+        await self._state.change(
+            partial(transaction_store.mark, number=number, archive=inquiry.archive, moment="asked")
+        )
         self._log.info("archive asked to commit", archive=inquiry.archive, instances=len(asked))
 
     async def _decide(self) -> None:
-        transaction = await self._state.read(partial(records.transaction, commitment=self._commitment))
+        transaction = await self._state.read(partial(transaction_store.load_transaction, commitment=self._commitment))
         expired = self._age >= self._commitment.deadline
         outcome = await compute(self._size, partial(decide, transaction, expired=expired))
         if outcome is None:
             return
         number, clock = self._commitment.id, self._spool.clock()
-        await self._state.change(partial(records.conclude, number=number, outcome=outcome, clock=clock))
+        await self._state.change(partial(transaction_store.save_outcome, number=number, outcome=outcome, clock=clock))
         await self._reload()
         self._log.info(
             "commitment decided",
@@ -319,17 +324,19 @@ class TransactionActor:
     async def _finish(self) -> None:
         """Hand what was decided to the spool."""
         commitment = self._commitment
-        outcome = await self._state.read(partial(records.conclusion, number=commitment.id))
+        outcome = await self._state.read(partial(transaction_store.load_outcome, number=commitment.id))
         if commitment.reply_to:
             work = partial(write_report, commitment.uid, outcome, commitment.transfer_syntax)
             data_set = await compute(self._size, work)
             await messages.send_report(self._spool, commitment, outcome.event_type, data_set)
         else:
-            await self._around.conclude(commitment, outcome)
-        await self._state.change(partial(records.advance, number=commitment.id, stage=TransactionStage.FINISHED))
+            await self._around.apply_outcome(commitment, outcome)
+        await self._state.change(
+            partial(transaction_store.set_stage, number=commitment.id, stage=TransactionStage.FINISHED)
+        )
 
     async def _reload(self) -> None:
-        commitment = await self._state.read(partial(records.load_by_id, number=self._commitment.id))
+        commitment = await self._state.read(partial(transaction_store.load_by_id, number=self._commitment.id))
         assert commitment is not None, "a transaction that is not finished is not forgotten"
         self._commitment = commitment
 

@@ -11,10 +11,10 @@ from attrs import asdict
 
 from router.dimse import describe
 from router.model import DeliveryState, Purpose
-from router.services.commitment import store as records
-from router.services.commitment.store import ArchiveRequest, StoredTransaction
+from router.services.commitment import transaction_store
 from router.services.commitment.transaction import COMMITTED
-from router.services.mpps import store as steps
+from router.services.commitment.transaction_store import ArchiveRequest, StoredTransaction
+from router.services.mpps import step_store
 from router.spool import InstanceDelivery, QueueRow
 from router.state_store import StateTransaction
 
@@ -33,26 +33,26 @@ COLUMNS: Final = (
 """The keys of a row of the report. Times are seconds since the epoch, or None."""
 
 
-def listed(connection: StateTransaction, limit: int, before: int) -> dict[str, Any]:
+def list_transactions(connection: StateTransaction, limit: int, before: int) -> dict[str, Any]:
     """A page, the newest first."""
-    found = records.newest(connection, limit, before=before)
-    rows = [_summary(one, records.inquiries(connection, one.id)) for one in found]
+    found = transaction_store.load_page(connection, limit, before=before)
+    rows = [_summary(one, transaction_store.load_archive_requests(connection, one.id)) for one in found]
     return {"commitments": rows, "next": found[-1].id if len(found) == limit else None}
 
 
-def shown(connection: StateTransaction, uid: str) -> dict[str, Any] | None:
+def show_transaction(connection: StateTransaction, uid: str) -> dict[str, Any] | None:
     """One transaction whole, by the modality's Transaction UID, by the number, or by one that we asked under."""
-    commitment = records.load(connection, uid=uid)
-    if commitment is None and (whose := records.inquiry(connection, uid)):
-        commitment = records.load_by_id(connection, whose[0])
+    commitment = transaction_store.load(connection, uid=uid)
+    if commitment is None and (whose := transaction_store.find_archive_request(connection, uid)):
+        commitment = transaction_store.load_by_id(connection, whose[0])
     if commitment is None and uid.isascii() and uid.isdigit() and len(uid) < 19:
-        commitment = records.load_by_id(connection, int(uid))
+        commitment = transaction_store.load_by_id(connection, int(uid))
     if commitment is None:
         return None
     said = _said(connection, commitment.id)
     results = _results(connection, commitment.id)
     return {
-        **_summary(commitment, records.inquiries(connection, commitment.id)),
+        **_summary(commitment, transaction_store.load_archive_requests(connection, commitment.id)),
         "policies": [[asdict(clause) for clause in policy] for policy in commitment.policies],
         "references": [
             {
@@ -106,13 +106,13 @@ def _word(reason: int) -> str:
     return "committed" if reason == COMMITTED else describe(reason)
 
 
-def of_study(connection: StateTransaction, study: str) -> list[str]:
+def instances_of_study(connection: StateTransaction, study: str) -> list[str]:
     """The instances of a study, as far as the procedure steps of modalities have named them."""
-    named = (one.sop_instance_uid for step in steps.of_study(connection, study) for one in step.references())
+    named = (one.sop_instance_uid for step in step_store.load_by_study(connection, study) for one in step.references())
     return list(dict.fromkeys(named))
 
 
-def promises(connection: StateTransaction, uids: Iterable[str]) -> dict[tuple[str, str], tuple[int, float]]:
+def last_results(connection: StateTransaction, uids: Iterable[str]) -> dict[tuple[str, str], tuple[int, float]]:
     """By SOP Instance UID and archive: its last word, and when it was said."""
     found: dict[tuple[str, str], tuple[int, float]] = {}
     for uid in uids:
@@ -148,7 +148,7 @@ def as_delivery(row: QueueRow) -> InstanceDelivery:
     )
 
 
-def by_instance(rows: Iterable[QueueRow]) -> dict[str, list[InstanceDelivery]]:
+def group_by_instance(rows: Iterable[QueueRow]) -> dict[str, list[InstanceDelivery]]:
     """A page of the queue, without what is only retained."""
     found: dict[str, list[InstanceDelivery]] = {}
     for row in rows:
@@ -175,7 +175,7 @@ def _row(uid: str, one: InstanceDelivery, promised: tuple[int, float] | None) ->
     }
 
 
-def summary(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def totals_by_archive(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """By archive: how many instances, and how far they are. The gap is what is acknowledged and not committed."""
     found: dict[str, dict[str, Any]] = {}
     for row in rows:

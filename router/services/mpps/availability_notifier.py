@@ -18,14 +18,13 @@ from router.concurrency import compute
 from router.config import Config
 from router.model import DeliveryState, PendingDelivery, Result
 from router.services.base import ServiceContext
-from router.services.mpps import availability_store as owed
-from router.services.mpps import store as records
+from router.services.mpps import availability_store, step_store
 from router.services.mpps.attributes import InstanceReference
-from router.services.mpps.availability_store import AvailabilityNotice
-from router.services.mpps.instance_availability import Notification, envelope_of
+from router.services.mpps.availability_store import PendingNotification
+from router.services.mpps.instance_availability import AvailabilityNotification, notification_envelope
 from router.services.mpps.options import AvailabilityRouteOptions
-from router.services.mpps.plan import INFORM
-from router.services.mpps.store import Step
+from router.services.mpps.policy import INFORM
+from router.services.mpps.step_store import Step
 from router.spool import InstanceDelivery
 from router.state_store import StateTransaction
 
@@ -47,7 +46,7 @@ class AvailabilityNotifier:
 
     def __init__(self, house: ServiceContext) -> None:
         self._house: Final = house
-        house.state.define(owed.SCHEMA)
+        house.state.define(availability_store.SCHEMA)
         self._delivered: set[str] = set()
         self._steps: set[str] = set()
         self._everything = True
@@ -61,7 +60,7 @@ class AvailabilityNotifier:
 
     # What it is told
 
-    def owe(self, connection: StateTransaction, step: Step, named: Sequence[InstanceReference]) -> None:
+    def add_pending(self, connection: StateTransaction, step: Step, named: Sequence[InstanceReference]) -> None:
         """The step has ended, and has produced what it has `named`; part of the transaction that says so."""
         if not named or not step.inform:
             return
@@ -74,16 +73,18 @@ class AvailabilityNotifier:
             options = self._options_for(name)
             due = now + options.patience
             notices.append(
-                AvailabilityNotice(uid=step.uid, destination=name, due=due, missing=options.missing, told=False)
+                PendingNotification(
+                    uid=step.uid, destination=name, due=due, missing=options.missing, partial_sent=False
+                )
             )
-        owed.add(connection, step.uid, notices, [reference.sop_instance_uid for reference in named])
+        availability_store.add(connection, step.uid, notices, [reference.sop_instance_uid for reference in named])
 
     def _options_for(self, name: str) -> AvailabilityRouteOptions:
         """Return the options of the first route to a peer; the defaults if a reload has removed it."""
         routes = (route.options[AvailabilityRouteOptions] for route in self._routes if name in route.to)
         return next(routes, AvailabilityRouteOptions())
 
-    def look_at(self, uid: str) -> None:
+    def check_step(self, uid: str) -> None:
         """Something about this step may be owed now."""
         self._steps.add(uid)
         self._owing = True
@@ -118,55 +119,57 @@ class AvailabilityNotifier:
         self._delivered, self._steps, self._everything = set(), set(), False
         state = self._house.state
         if everything:
-            missing = await state.read(owed.all_missing)
-            steps = steps | await state.read(owed.steps)
+            missing = await state.read(availability_store.load_missing)
+            steps = steps | await state.read(availability_store.steps_with_notifications)
         else:
-            missing = await state.read(partial(owed.missing_of, delivered=delivered, steps=steps))
+            missing = await state.read(partial(availability_store.load_missing_of, delivered=delivered, steps=steps))
         there: list[str] = []
         uids = sorted({instance for instance, _ in missing})
         for start in range(0, len(uids), _AT_ONCE):
             found = await self._house.spool.instances(uids[start : start + _AT_ONCE])
             there += [uid for uid, deliveries in found.items() if is_there(deliveries)]
         if there:
-            await state.change(partial(owed.mark_there, instances=there))
+            await state.change(partial(availability_store.remove_instances, instances=there))
         for uid in sorted(steps | {uid for _, uid in missing}):
-            if not await state.read(partial(owed.is_missing_any, uid=uid)):
-                await self._notify(uid, await state.read(partial(owed.notices_of, uid=uid)), complete=True)
+            if not await state.read(partial(availability_store.has_missing, uid=uid)):
+                await self._notify(
+                    uid, await state.read(partial(availability_store.load_pending, uid=uid)), complete=True
+                )
 
     async def _notify_the_impatient(self) -> float:
         """Tell those whose patience has ended; when the next one's will."""
         now = self._house.spool.clock()
-        due = await self._house.state.read(partial(owed.due_by, now=now))
+        due = await self._house.state.read(partial(availability_store.load_overdue, now=now))
         for uid, notices in groupby(due, key=lambda notice: notice.uid):
             await self._notify(uid, list(notices), complete=False)
-        waiting, soonest = await self._house.state.read(owed.next_due)
+        waiting, soonest = await self._house.state.read(availability_store.count_and_next_due)
         self._owing = waiting > 0 or self._news.is_set()
         return soonest
 
-    async def _notify(self, uid: str, notices: Sequence[AvailabilityNotice], *, complete: bool) -> None:
+    async def _notify(self, uid: str, notices: Sequence[PendingNotification], *, complete: bool) -> None:
         """One notification for each group of peers that hear the same."""
-        step = await self._house.state.read(partial(records.load, uid=uid))
+        step = await self._house.state.read(partial(step_store.load, uid=uid))
         if step is not None and notices:
             named = await compute(step.size, step.references)
             archives = await self._archives(named)
             for missing, group in groupby(sorted(notices, key=_by_missing), key=_by_missing):
                 names = [notice.destination for notice in group]
                 await self._commit(
-                    Notification(
+                    AvailabilityNotification(
                         step_uid=uid,
                         study_uid=step.study_uid,
                         references=tuple(named),
                         archives=archives,
                         complete=complete,
-                        tells_of_missing=missing == "unavailable",
+                        includes_missing=missing == "unavailable",
                     ),
                     step,
                     names,
                 )
         work = (
-            owed.settle
+            availability_store.remove_step
             if complete
-            else partial(owed.mark_told, destinations=[notice.destination for notice in notices])
+            else partial(availability_store.mark_partial_sent, destinations=[notice.destination for notice in notices])
         )
         await self._house.state.change(partial(work, uid=uid))
 
@@ -186,7 +189,7 @@ class AvailabilityNotifier:
                 peer = self._peers.get(delivery.destination)
                 yield peer.retrieve_title if peer is not None else delivery.destination[:16]
 
-    async def _commit(self, notification: Notification, step: Step, to: Sequence[str]) -> None:
+    async def _commit(self, notification: AvailabilityNotification, step: Step, to: Sequence[str]) -> None:
         absent = sum(one.sop_instance_uid not in notification.archives for one in notification.references)
         said = log.warning if absent else log.info
         facts = {"sop_instance_uid": step.uid, "destinations": to, "instances": step.instances, "missing": absent}
@@ -195,7 +198,9 @@ class AvailabilityNotifier:
             said("no availability told of: nothing is there", **facts)
             return
         said("instance availability", **facts)
-        await self._house.spool.commit_bytes(content, envelope_of(notification, step.calling_ae, step.peer, to))
+        await self._house.spool.commit_bytes(
+            content, notification_envelope(notification, step.calling_ae, step.peer, to)
+        )
 
 
 def is_there(deliveries: Sequence[InstanceDelivery]) -> bool:
@@ -204,5 +209,5 @@ def is_there(deliveries: Sequence[InstanceDelivery]) -> bool:
     return DeliveryState.DELIVERED in states and all(state in _DONE for state in states)
 
 
-def _by_missing(notice: AvailabilityNotice) -> str:
+def _by_missing(notice: PendingNotification) -> str:
     return notice.missing

@@ -14,9 +14,9 @@ from attrs import frozen
 from router.dimse import Command, Response, Status, StatusClass, status_class
 from router.model import DeliveryState
 from router.services.base import PeerRequest, PeerUnanswered, ServiceContext
-from router.services.mpps import store as records
+from router.services.mpps import step_store
 from router.services.mpps.attributes import MPPS, StepStatus
-from router.services.mpps.plan import RELAY
+from router.services.mpps.policy import RELAY
 from router.spool import Selection
 
 log = structlog.get_logger()
@@ -34,11 +34,11 @@ class DelegatedRequest:
     transfer_syntax: str
     data: bytes
     fingerprint: bytes
-    stage: StepStatus
+    step_status: StepStatus
     """The step's, once the message is carried out."""
 
 
-async def answer_of(inquiry: DelegatedRequest, house: ServiceContext, deadline: float) -> Response | None:
+async def ask_destination(inquiry: DelegatedRequest, house: ServiceContext, deadline: float) -> Response | None:
     """What the destination answers, with 0000H where it had carried out the same already; None where the router
     has to answer itself."""
     selection = Selection(destination=inquiry.peer, service=RELAY, sop_instance_uid=inquiry.uid, states=_OWED)
@@ -46,7 +46,9 @@ async def answer_of(inquiry: DelegatedRequest, house: ServiceContext, deadline: 
         _fall_back(inquiry, "an earlier message of the step waits for it")
         return None
     fingerprint, now = inquiry.fingerprint, house.spool.clock()
-    again = await house.state.change(partial(records.ask, uid=inquiry.uid, fingerprint=fingerprint, now=now))
+    again = await house.state.change(
+        partial(step_store.add_delegated_request, uid=inquiry.uid, fingerprint=fingerprint, now=now)
+    )
     question = PeerRequest(
         peer=inquiry.peer,
         abstract_syntax=MPPS,
@@ -66,13 +68,13 @@ async def answer_of(inquiry: DelegatedRequest, house: ServiceContext, deadline: 
         _fall_back(inquiry, "it has forgotten the step")
         return None
     if status_class(response.status) is StatusClass.FAILURE:
-        await house.state.change(partial(records.forget_question, uid=inquiry.uid, fingerprint=fingerprint))
+        await house.state.change(partial(step_store.remove_delegated_request, uid=inquiry.uid, fingerprint=fingerprint))
     return response
 
 
 def _done_already(inquiry: DelegatedRequest) -> Status | None:
     """The failure that a repeated message meets."""
-    if inquiry.stage.is_final:
+    if inquiry.step_status.is_final:
         return Status.PROCESSING_FAILURE
     return Status.DUPLICATE_SOP_INSTANCE if inquiry.command.name == "N-CREATE-RQ" else None
 

@@ -38,7 +38,7 @@ from router.services.mpps.attributes import (
     InstanceReference,
 )
 from router.services.mpps.options import AVAILABILITY_OPTIONS
-from router.services.mpps.plan import INFORM
+from router.services.mpps.policy import INFORM
 
 INSTANCE_AVAILABILITY: Final = "1.2.840.10008.5.1.4.33"
 REFERENCED_STEP_SEQUENCE: Final = 0x00081111
@@ -65,7 +65,7 @@ class InstanceAvailability(UncompressedDeliveries, DeliveryPolicy):
 
 
 @frozen(kw_only=True)
-class Notification:
+class AvailabilityNotification:
     """What is said about one step."""
 
     step_uid: str
@@ -74,18 +74,18 @@ class Notification:
     archives: Mapping[str, tuple[str, ...]]
     """By SOP Instance UID, the AE titles of where it is; of what is nowhere, there is no key."""
     complete: bool
-    tells_of_missing: bool
+    includes_missing: bool
 
     @property
     def uid(self) -> str:
         """Its own SOP Instance UID: the same whenever the same is said."""
-        name = f"{self.step_uid} {'complete' if self.complete else 'partial'} {self.tells_of_missing}"
+        name = f"{self.step_uid} {'complete' if self.complete else 'partial'} {self.includes_missing}"
         return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, name).int}"
 
     def data_set(self) -> bytes:
         """PS3.4 table R.3.2-1, in Implicit VR Little Endian; b"" where nothing is there to tell of."""
         everywhere = tuple(dict.fromkeys(title for titles in self.archives.values() for title in titles))
-        told = [one for one in self.references if self.tells_of_missing or one.sop_instance_uid in self.archives]
+        told = [one for one in self.references if self.includes_missing or one.sop_instance_uid in self.archives]
         if not everywhere or not told:
             return b""
         series = groupby(sorted(told, key=_series_uid), key=_series_uid)
@@ -118,7 +118,9 @@ class Notification:
         }
 
 
-def envelope_of(notification: Notification, calling_ae: str, peer: str, to: Sequence[str]) -> Envelope:
+def notification_envelope(
+    notification: AvailabilityNotification, calling_ae: str, peer: str, to: Sequence[str]
+) -> Envelope:
     """The message to peers. `calling_ae` and `peer` are those of the modality, for people."""
     command = Command(
         field=CommandField.N_CREATE_RQ,

@@ -33,26 +33,24 @@ from router.keyed_lock import KeyedLock
 from router.logs import escaped
 from router.routing import Facts
 from router.services.base import Change, Request, ServiceContext
-from router.services.mpps import attributes as content
-from router.services.mpps import availability_store as owed
-from router.services.mpps import store as records
+from router.services.mpps import attributes, availability_store, step_store
 from router.services.mpps.attributes import MPPS, StepStatus, of_schedule, references
 from router.services.mpps.availability_notifier import AvailabilityNotifier
-from router.services.mpps.delegate import DelegatedRequest, answer_of
+from router.services.mpps.delegate import DelegatedRequest, ask_destination
 from router.services.mpps.messages import answer, envelope, of_step, passed_on, relayed, report
 from router.services.mpps.notification import EVENTS, UPDATED, event_report
 from router.services.mpps.options import MPPSSettings
-from router.services.mpps.plan import RELAY, StepPlan, StepPlanner
+from router.services.mpps.policy import RELAY, StepPolicy, StepRoutes
 from router.services.mpps.state_machine import (
     Accepted,
     Refused,
     Repeated,
-    StepRules,
-    Verdict,
-    judge_create,
-    judge_set,
+    StepDecision,
+    ValidationRules,
+    decide_create,
+    decide_set,
 )
-from router.services.mpps.store import Step, StepMessage
+from router.services.mpps.step_store import Step, StepMessage
 from router.services.refusal import refuse
 from router.spool import Incoming
 from router.state_store import StateTransaction
@@ -65,7 +63,7 @@ class NotDiscarded(Exception):
 
 
 @frozen(kw_only=True)
-class Message:
+class StepRequest:
     """A whole N-CREATE or N-SET."""
 
     request: Request
@@ -94,9 +92,9 @@ class StepIntake:
 
     def prepare(self, config: Config) -> Change:
         """Build what `config` means for steps to come; the returned function puts it in force."""
-        return partial(self._adopt, config, StepPlanner(config.routes))
+        return partial(self._adopt, config, StepRoutes(config.routes))
 
-    def _adopt(self, config: Config, planner: StepPlanner) -> None:
+    def _adopt(self, config: Config, planner: StepRoutes) -> None:
         self._settings, self._most = config.options[MPPSSettings], config.limits.steps
         self._holds_unrouted = config.router.unrouted == "hold"
         self._planner = planner
@@ -105,7 +103,7 @@ class StepIntake:
         """The step as it is going to be, while that is written to the disk. Its message may be on its way already."""
         return self._coming.get(uid)
 
-    async def take(self, message: Message) -> Response:
+    async def accept(self, message: StepRequest) -> Response:
         """The answer to a message. Raises OutOfSpace: nothing has changed."""
         uid = message.request.command.sop_instance_uid
         async with self._turns.of(uid or message.fingerprint.hex()):
@@ -122,19 +120,22 @@ class StepIntake:
         async with self._turns.of(uid):
             return await self._house.state.change(partial(_discard, uid=uid))
 
-    async def _create(self, message: Message, uid: str) -> Response:
+    async def _create(self, message: StepRequest, uid: str) -> Response:
         state, calling_ae = self._house.state, message.request.sender.calling_ae
         found = state.read_now(
-            partial(records.load, uid=uid)
+            partial(step_store.load, uid=uid)
             if uid
-            else partial(records.load_assigned, created_by=message.fingerprint, calling_ae=calling_ae)
+            else partial(step_store.load_assigned, created_by=message.fingerprint, calling_ae=calling_ae)
         )
         fresh = uid or self._assigned_uid(message)
         work = partial(self._begun, message, found, uid=fresh, assigned=not uid)
         verdict, step = await compute(len(message.encoded), work)
-        if isinstance(verdict, Accepted) and state.read_now(records.count_in_progress) + self._beginning >= self._most:
+        if (
+            isinstance(verdict, Accepted)
+            and state.read_now(step_store.count_in_progress) + self._beginning >= self._most
+        ):
             words = f"{self._most} steps are in progress, the router's limit"
-            verdict = Refused(status=Status.RESOURCE_LIMITATION, words=words)
+            verdict = Refused(status=Status.RESOURCE_LIMITATION, reason=words)
         if not isinstance(verdict, Accepted):
             return self._not_taken(message, verdict, found.uid if found else uid)
         assert step is not None, "what is accepted begins a step"
@@ -144,18 +145,20 @@ class StepIntake:
         finally:
             self._beginning -= 1
 
-    def _begun(self, message: Message, found: Step | None, *, uid: str, assigned: bool) -> tuple[Verdict, Step | None]:
+    def _begun(
+        self, message: StepRequest, found: Step | None, *, uid: str, assigned: bool
+    ) -> tuple[StepDecision, Step | None]:
         """What the machine says of an N-CREATE, and the step as it is then."""
-        plan = self._planner.plan(self._facts(message))
-        rules = StepRules(strict=plan.strict, retransmissions=self._settings.retransmissions)
-        verdict = judge_create(found.held() if found else None, message.data_set, rules)
+        plan = self._planner.policy_for(self._facts(message))
+        rules = ValidationRules(strict=plan.strict, retransmissions=self._settings.retransmissions)
+        verdict = decide_create(found.state() if found else None, message.data_set, rules)
         if isinstance(verdict, Accepted) and plan.is_empty and not self._holds_unrouted:
-            verdict = Refused(status=Status.PROCESSING_FAILURE, words="no route of this router takes the step")
+            verdict = Refused(status=Status.PROCESSING_FAILURE, reason="no route of this router takes the step")
         if not isinstance(verdict, Accepted):
             return verdict, None
         return verdict, self._new_step(message, uid, plan, assigned=assigned)
 
-    def _assigned_uid(self, message: Message) -> str:
+    def _assigned_uid(self, message: StepRequest) -> str:
         """Choose the UID of a step whose N-CREATE brings none: a UUID that follows from its content and its sender
         (PS3.5 B.2).
 
@@ -165,13 +168,15 @@ class StepIntake:
         for number in count():
             name = f"{message.request.sender.calling_ae} {message.fingerprint.hex()} {number}"
             uid = f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, name).int}"
-            if not self._house.state.read_now(partial(records.is_known, uid=uid)):
+            if not self._house.state.read_now(partial(step_store.is_known, uid=uid)):
                 return uid
         raise AssertionError("count() does not end")
 
-    async def _set(self, message: Message, uid: str) -> Response:
-        found = self._house.state.read_now(partial(records.load, uid=uid))
-        rules = StepRules(strict=found is not None and found.strict, retransmissions=self._settings.retransmissions)
+    async def _set(self, message: StepRequest, uid: str) -> Response:
+        found = self._house.state.read_now(partial(step_store.load, uid=uid))
+        rules = ValidationRules(
+            strict=found is not None and found.strict, retransmissions=self._settings.retransmissions
+        )
         work = partial(_changed, found, message, rules, self._house.spool.clock())
         verdict, step = await compute(len(message.encoded) + (found.size if found else 0), work)
         if not isinstance(verdict, Accepted):
@@ -179,7 +184,7 @@ class StepIntake:
         assert step is not None, "the machine lets no N-SET of an unknown step through"
         return await self._carry_out(message, step, verdict)
 
-    def _facts(self, message: Message) -> Facts:
+    def _facts(self, message: StepRequest) -> Facts:
         request = message.request
         return Facts(
             service=RELAY,
@@ -191,12 +196,12 @@ class StepIntake:
             elements=scan(message.encoded, request.transfer_syntax, self._planner.elements),
         )
 
-    def _new_step(self, message: Message, uid: str, plan: StepPlan, *, assigned: bool) -> Step:
+    def _new_step(self, message: StepRequest, uid: str, plan: StepPolicy, *, assigned: bool) -> Step:
         sender, now = message.request.sender, time.time()
         return Step(
             uid=uid,
-            stage=StepStatus.IN_PROGRESS,
-            born=self._house.spool.clock(),
+            status=StepStatus.IN_PROGRESS,
+            accepted_at=self._house.spool.clock(),
             created=now,
             changed=now,
             changed_clock=self._house.spool.clock(),
@@ -204,9 +209,9 @@ class StepIntake:
             called_ae=sender.called_ae,
             peer=sender.peer,
             assigned=assigned,
-            modality=text(message.data_set, content.MODALITY),
-            study_uid=of_schedule(message.data_set, content.STUDY_INSTANCE_UID),
-            series=len(items(message.data_set, content.PERFORMED_SERIES)),
+            modality=text(message.data_set, attributes.MODALITY),
+            study_uid=of_schedule(message.data_set, attributes.STUDY_INSTANCE_UID),
+            series=len(items(message.data_set, attributes.PERFORMED_SERIES)),
             instances=len(references(message.data_set)),
             relay=plan.relay,
             notify=plan.notify,
@@ -218,7 +223,7 @@ class StepIntake:
             create_data=message.encoded,
         )
 
-    async def _carry_out(self, message: Message, step: Step, verdict: Accepted) -> Response:
+    async def _carry_out(self, message: StepRequest, step: Step, verdict: Accepted) -> Response:
         """What was accepted, in the order that survives a crash anywhere."""
         command = relayed(message.request.command, step.uid)
         response = Response(answer(message.request.command, step.uid, Status.SUCCESS))
@@ -241,7 +246,7 @@ class StepIntake:
             "procedure step",
             sop_instance_uid=escaped(step.uid),
             command=command.name,
-            stage=step.stage.value,
+            stage=step.status.value,
             calling_ae=escaped(step.calling_ae),
             destinations=relay,
             answered_by=step.answer if relay != step.relay else "router",
@@ -249,7 +254,7 @@ class StepIntake:
         )
         return response
 
-    async def _ask(self, message: Message, step: Step, command: Command) -> Response | None:
+    async def _ask(self, message: StepRequest, step: Step, command: Command) -> Response | None:
         inquiry = DelegatedRequest(
             uid=step.uid,
             peer=step.answer,
@@ -257,12 +262,12 @@ class StepIntake:
             transfer_syntax=message.request.transfer_syntax,
             data=message.encoded,
             fingerprint=message.fingerprint,
-            stage=step.stage,
+            step_status=step.status,
         )
-        return await answer_of(inquiry, self._house, self._settings.answer_within)
+        return await ask_destination(inquiry, self._house, self._settings.answer_within)
 
     async def _remember(
-        self, message: Message, step: Step, command: Command, relay: Sequence[str], verdict: Accepted
+        self, message: StepRequest, step: Step, command: Command, relay: Sequence[str], verdict: Accepted
     ) -> None:
         spool, message_id = self._house.spool, 0
         unrouted = not (step.relay or step.notify or step.inform)
@@ -270,26 +275,26 @@ class StepIntake:
             outgoing = envelope(message.request, command, step.uid, relay)
             message_id = (await spool.commit(message.incoming, outgoing)).message_id
         if step.notify:
-            event = UPDATED if step.updates and not step.stage.is_final else EVENTS[step.stage]
+            event = UPDATED if step.updates and not step.status.is_final else EVENTS[step.status]
             event_message = event_report(step.uid, event, step.calling_ae, step.peer, step.notify)
             await spool.commit_bytes(b"", event_message)
-        told = step.stage.is_final and step.inform
+        told = step.status.is_final and step.inform
         named = await compute(step.size, partial(references, verdict.data_set)) if told else ()
-        kept = StepMessage(message_id=message_id, uid=step.uid, kind=command.name, stage=step.stage)
+        kept = StepMessage(message_id=message_id, uid=step.uid, kind=command.name, step_status=step.status)
 
         def work(connection: StateTransaction) -> None:
-            records.save(connection, step)
-            records.forget_question(connection, step.uid, message.fingerprint)
+            step_store.save(connection, step)
+            step_store.remove_delegated_request(connection, step.uid, message.fingerprint)
             if message_id:
-                records.add_message(connection, kept)
+                step_store.add_message(connection, kept)
             if told:
-                self._notices.owe(connection, step, named)
+                self._notices.add_pending(connection, step, named)
 
         await self._house.state.change(work)
         if told:
-            self._notices.look_at(step.uid)
+            self._notices.check_step(step.uid)
 
-    def _not_taken(self, message: Message, verdict: Verdict, uid: str) -> Response:
+    def _not_taken(self, message: StepRequest, verdict: StepDecision, uid: str) -> Response:
         command, syntax = message.request.command, message.request.transfer_syntax
         match verdict:
             case Repeated():
@@ -301,7 +306,7 @@ class StepIntake:
                     "attribute_identifier_list": verdict.elements or None,
                 }
                 attributes = write(verdict.attributes, syntax) if verdict.attributes else b""
-                refusal = refuse(message.request, verdict.status, verdict.words, **of_step(uid), **details)
+                refusal = refuse(message.request, verdict.status, verdict.reason, **of_step(uid), **details)
                 return Response(refusal, attributes)
             case Accepted():
                 raise AssertionError("what was accepted is carried out")
@@ -310,30 +315,32 @@ class StepIntake:
 
 
 def _discard(connection: StateTransaction, uid: str) -> Step:
-    step = records.load(connection, uid)
+    step = step_store.load(connection, uid)
     if step is None:
         raise NotDiscarded("there is no such step")
-    if step.stage.is_final:
-        raise NotDiscarded(f"the step is {step.stage.value}: it is forgotten after mpps.keep")
-    records.remove(connection, [uid])
-    owed.remove(connection, [uid])
+    if step.status.is_final:
+        raise NotDiscarded(f"the step is {step.status.value}: it is forgotten after mpps.keep")
+    step_store.remove(connection, [uid])
+    availability_store.remove(connection, [uid])
     return step
 
 
-def _changed(found: Step | None, message: Message, rules: StepRules, clock: float) -> tuple[Verdict, Step | None]:
+def _changed(
+    found: Step | None, message: StepRequest, rules: ValidationRules, clock: float
+) -> tuple[StepDecision, Step | None]:
     """What the machine says of an N-SET, and the step as it is then."""
-    verdict = judge_set(found.held() if found else None, message.data_set, rules)
+    verdict = decide_set(found.state() if found else None, message.data_set, rules)
     if found is None or not isinstance(verdict, Accepted):
         return verdict, None
     step = evolve(
         found,
-        stage=verdict.stage,
+        status=verdict.step_status,
         changed=time.time(),
         changed_clock=clock,
         updated_by=message.fingerprint,
         update_data=write(overlaid(found.update(), verdict.update), EXPLICIT_LE),
         updates=found.updates + 1,
-        series=len(items(verdict.data_set, content.PERFORMED_SERIES)),
+        series=len(items(verdict.data_set, attributes.PERFORMED_SERIES)),
         instances=len(references(verdict.data_set)),
     )
     return verdict, step

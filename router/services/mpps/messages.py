@@ -13,7 +13,7 @@ from router.logs import escaped
 from router.model import Envelope, Recipient
 from router.services.base import Request
 from router.services.mpps.attributes import MPPS
-from router.services.mpps.plan import RELAY
+from router.services.mpps.policy import RELAY
 
 log = structlog.get_logger()
 

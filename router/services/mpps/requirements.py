@@ -11,7 +11,7 @@ from attrs import frozen
 
 from router.dicom.dataset import DataSet, Element, items
 from router.dicom.tags import tag_name
-from router.services.mpps import attributes as content
+from router.services.mpps import attributes
 
 
 @frozen
@@ -20,40 +20,40 @@ class MissingAttribute:
 
     tag: int
     """Of the element at the top level that it is about."""
-    words: str
-    value: bool
+    reason: str
+    is_empty: bool
     """It is there but has no value; otherwise it is not there at all."""
 
 
 CREATE_1: Final = (
-    content.MODALITY,
-    content.STATION_AE_TITLE,
-    content.START_DATE,
-    content.START_TIME,
-    content.STATUS,
+    attributes.MODALITY,
+    attributes.STATION_AE_TITLE,
+    attributes.START_DATE,
+    attributes.START_TIME,
+    attributes.STATUS,
     0x00400253,  # Performed Procedure Step ID
-    content.SCHEDULED_STEP_ATTRIBUTES,
+    attributes.SCHEDULED_STEP_ATTRIBUTES,
 )
 CREATE_2: Final = (
     0x00081032,  # Procedure Code Sequence
     0x00081120,  # Referenced Patient Sequence
-    content.PATIENT_NAME,
-    content.PATIENT_ID,
+    attributes.PATIENT_NAME,
+    attributes.PATIENT_ID,
     0x00100030,  # Patient's Birth Date
     0x00100040,  # Patient's Sex
     0x00200010,  # Study ID
     0x00400242,  # Performed Station Name
     0x00400243,  # Performed Location
-    content.END_DATE,
-    content.END_TIME,
+    attributes.END_DATE,
+    attributes.END_TIME,
     0x00400254,  # Performed Procedure Step Description
     0x00400255,  # Performed Procedure Type Description
     0x00400260,  # Performed Protocol Code Sequence
-    content.PERFORMED_SERIES,
+    attributes.PERFORMED_SERIES,
 )
-SCHEDULE_1: Final = (content.STUDY_INSTANCE_UID,)
+SCHEDULE_1: Final = (attributes.STUDY_INSTANCE_UID,)
 SCHEDULE_2: Final = (
-    content.ACCESSION_NUMBER,
+    attributes.ACCESSION_NUMBER,
     0x00081110,  # Referenced Study Sequence
     0x00321060,  # Requested Procedure Description
     0x00400007,  # Scheduled Procedure Step Description
@@ -61,24 +61,24 @@ SCHEDULE_2: Final = (
     0x00400009,  # Scheduled Procedure Step ID
     0x00401001,  # Requested Procedure ID
 )
-SERIES_1: Final = (0x00181030, content.SERIES_INSTANCE_UID)  # the first is Protocol Name
+SERIES_1: Final = (0x00181030, attributes.SERIES_INSTANCE_UID)  # the first is Protocol Name
 SERIES_2: Final = (
-    content.RETRIEVE_AE_TITLE,
+    attributes.RETRIEVE_AE_TITLE,
     0x0008103E,  # Series Description
     0x00081050,  # Performing Physician's Name
     0x00081070,  # Operators' Name
-    content.REFERENCED_IMAGE_SEQUENCE,
-    content.REFERENCED_NON_IMAGE_SEQUENCE,
+    attributes.REFERENCED_IMAGE_SEQUENCE,
+    attributes.REFERENCED_NON_IMAGE_SEQUENCE,
 )
-FINAL_1: Final = (content.END_DATE, content.END_TIME, content.PERFORMED_SERIES)
+FINAL_1: Final = (attributes.END_DATE, attributes.END_TIME, attributes.PERFORMED_SERIES)
 
 NOT_SET: Final = frozenset(
     {
-        content.MODALITY,
-        content.STATION_AE_TITLE,
-        content.START_DATE,
-        content.START_TIME,
-        content.SCHEDULED_STEP_ATTRIBUTES,
+        attributes.MODALITY,
+        attributes.STATION_AE_TITLE,
+        attributes.START_DATE,
+        attributes.START_TIME,
+        attributes.SCHEDULED_STEP_ATTRIBUTES,
         0x00081120,
         0x00200010,
         0x00400242,
@@ -89,19 +89,19 @@ NOT_SET: Final = frozenset(
 """What only the N-CREATE says; with all of the patient (group 0010)."""
 
 
-def lacks_of_create(data_set: DataSet) -> list[MissingAttribute]:
+def missing_for_create(data_set: DataSet) -> list[MissingAttribute]:
     """What an N-CREATE should have and has not."""
     found = list(_lacks(data_set, CREATE_1, CREATE_2))
-    for item in items(data_set, content.SCHEDULED_STEP_ATTRIBUTES):
-        found += _lacks(item, SCHEDULE_1, SCHEDULE_2, content.SCHEDULED_STEP_ATTRIBUTES)
+    for item in items(data_set, attributes.SCHEDULED_STEP_ATTRIBUTES):
+        found += _lacks(item, SCHEDULE_1, SCHEDULE_2, attributes.SCHEDULED_STEP_ATTRIBUTES)
     return found
 
 
-def lacks_of_final(data_set: DataSet) -> list[MissingAttribute]:
+def missing_for_final(data_set: DataSet) -> list[MissingAttribute]:
     """What a step should have when it ends and has not: all of it, N-CREATE and N-SETs together."""
     found = list(_lacks(data_set, FINAL_1, ()))
-    for item in items(data_set, content.PERFORMED_SERIES):
-        found += _lacks(item, SERIES_1, SERIES_2, content.PERFORMED_SERIES)
+    for item in items(data_set, attributes.PERFORMED_SERIES):
+        found += _lacks(item, SERIES_1, SERIES_2, attributes.PERFORMED_SERIES)
     return found
 
 
@@ -116,12 +116,12 @@ def _lacks(
     of = f" of an item of {tag_name(within)}" if within else ""
     for tag in type_1:
         if tag not in data_set:
-            yield MissingAttribute(within or tag, f"{tag_name(tag)}{of} is missing", value=False)
+            yield MissingAttribute(within or tag, f"{tag_name(tag)}{of} is missing", is_empty=False)
         elif not _has_value(data_set[tag]):
-            yield MissingAttribute(within or tag, f"{tag_name(tag)}{of} is empty", value=True)
+            yield MissingAttribute(within or tag, f"{tag_name(tag)}{of} is empty", is_empty=True)
     for tag in type_2:
         if tag not in data_set:
-            yield MissingAttribute(within or tag, f"{tag_name(tag)}{of} is missing", value=False)
+            yield MissingAttribute(within or tag, f"{tag_name(tag)}{of} is missing", is_empty=False)
 
 
 def _has_value(element: Element) -> bool:

@@ -12,10 +12,10 @@ from router.config import Config
 from router.dicom.dataset import SPECIFIC_CHARACTER_SET, TRANSFER_SYNTAXES, write
 from router.dimse import Command, CommandField, Response, Status, response_to
 from router.services.base import NO_DATA_SET, SCP, Allowance, Proposal, Replies, Request, ServiceContext
-from router.services.mpps import store as records
+from router.services.mpps import step_store
 from router.services.mpps.attributes import MPPS_RETRIEVE
 from router.services.mpps.options import MPPSSettings
-from router.services.mpps.store import Step
+from router.services.mpps.step_store import Step
 from router.services.refusal import refuse
 from router.spool import Incoming
 
@@ -33,7 +33,7 @@ class MPPSRetrieve(SCP):
 
     def __init__(self, house: ServiceContext) -> None:
         self._state = house.state
-        self._state.define(records.SCHEMA, records.migrate)
+        self._state.define(step_store.SCHEMA, step_store.migrate)
         self.reload(house.config)
 
     def reload(self, config: Config) -> None:
@@ -55,7 +55,7 @@ class MPPSRetrieve(SCP):
 
     async def perform(self, request: Request, data: Incoming | None, replies: Replies) -> Response:
         uid = request.command.requested_sop_instance_uid or ""
-        step = await self._state.read(partial(records.load, uid=uid))
+        step = await self._state.read(partial(step_store.load, uid=uid))
         if step is None:
             return Response(refuse(request, Status.NO_SUCH_SOP_INSTANCE, "there is no such step"))
         return await compute(step.size, partial(_answer, request, step))

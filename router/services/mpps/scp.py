@@ -45,15 +45,14 @@ from router.services.base import (
     ServiceContext,
 )
 from router.services.encoding import UncompressedDeliveries
-from router.services.mpps import availability_store as owed
-from router.services.mpps import store as records
+from router.services.mpps import availability_store, step_store
 from router.services.mpps.attributes import MPPS
 from router.services.mpps.availability_notifier import AvailabilityNotifier
-from router.services.mpps.intake import Message, StepIntake
+from router.services.mpps.intake import StepIntake, StepRequest
 from router.services.mpps.options import MPPS_OPTIONS, MPPSSettings
-from router.services.mpps.plan import RELAY
+from router.services.mpps.policy import RELAY
 from router.services.mpps.state_machine import MAY_NOT_BE_UPDATED, MAY_NOT_BE_UPDATED_WORDS, fingerprint
-from router.services.mpps.store import Step
+from router.services.mpps.step_store import Step
 from router.services.refusal import refuse, refuse_for_space
 from router.spool import Incoming, OutOfSpace
 from router.state_store import StateTransaction
@@ -67,7 +66,7 @@ _CREATE: Final = "N-CREATE-RQ"
 log = structlog.get_logger()
 
 
-class MPPSHub(SCP, UncompressedDeliveries, DeliveryPolicy):
+class MPPSRelay(SCP, UncompressedDeliveries, DeliveryPolicy):
     """N-CREATE and N-SET, both roles."""
 
     name: ClassVar[str] = RELAY
@@ -76,7 +75,7 @@ class MPPSHub(SCP, UncompressedDeliveries, DeliveryPolicy):
 
     def __init__(self, house: ServiceContext) -> None:
         self._spool, self._state = house.spool, house.state
-        self._state.define(records.SCHEMA, records.migrate)
+        self._state.define(step_store.SCHEMA, step_store.migrate)
         self._notices = AvailabilityNotifier(house)
         self._intake = StepIntake(house, self._notices)
         self._started = self._spool.clock()
@@ -102,11 +101,11 @@ class MPPSHub(SCP, UncompressedDeliveries, DeliveryPolicy):
         before = self._spool.clock() - self._settings.keep
 
         def work(connection: StateTransaction) -> int:
-            uids = records.forget(connection, before)
-            owed.remove(connection, uids)
+            uids = step_store.remove_expired(connection, before)
+            availability_store.remove(connection, uids)
             return len(uids)
 
-        while await self._state.change(work) == records.FORGOTTEN_AT_ONCE:
+        while await self._state.change(work) == step_store.REMOVED_AT_ONCE:
             pass
 
     # For operators
@@ -132,8 +131,8 @@ class MPPSHub(SCP, UncompressedDeliveries, DeliveryPolicy):
         """Count the steps IN PROGRESS, and those of them that have not changed for `mpps.keep`."""
         before = time.time() - self._settings.keep
         return {
-            "in_progress": await self._state.read(records.count_in_progress),
-            "stale": await self._state.read(partial(records.count_in_progress, before=before)),
+            "in_progress": await self._state.read(step_store.count_in_progress),
+            "stale": await self._state.read(partial(step_store.count_in_progress, before=before)),
         }
 
     # As SCP
@@ -165,7 +164,7 @@ class MPPSHub(SCP, UncompressedDeliveries, DeliveryPolicy):
         except MalformedDataSet as error:
             return Response(refuse(request, Status.PROCESSING_FAILURE, str(error)))
         try:
-            return await self._intake.take(message)
+            return await self._intake.accept(message)
         except OutOfSpace:
             return Response(refuse_for_space(request))
 
@@ -201,14 +200,15 @@ class MPPSHub(SCP, UncompressedDeliveries, DeliveryPolicy):
         """Whether 0110H says that the step has ended there, by this very N-SET or one after it. The standard's Error
         ID or words say so; where a destination gives neither, an earlier attempt of the last N-SET, or a restart
         since, lets us assume it. One that is not the last is sent again after it only where the ledger was lost."""
-        message = self._state.read_now(partial(records.load_message, message_id=delivery.message_id))
-        known = message or self._intake.coming(delivery.sop_instance_uid)
+        message = self._state.read_now(partial(step_store.load_message, message_id=delivery.message_id))
+        coming = self._intake.coming(delivery.sop_instance_uid)
+        known = message.step_status if message is not None else coming.status if coming is not None else None
         said = MAY_NOT_BE_UPDATED_WORDS.lower() in (answer.error_comment or "").lower()
         said |= answer.error_id == MAY_NOT_BE_UPDATED
-        step = self._state.read_now(partial(records.load, uid=delivery.sop_instance_uid))
-        restarted = known is None or step is None or step.born <= self._started
-        if known is not None and not known.stage.is_final:
-            return said and restarted and step is not None and step.stage.is_final
+        step = self._state.read_now(partial(step_store.load, uid=delivery.sop_instance_uid))
+        restarted = known is None or step is None or step.accepted_at <= self._started
+        if known is not None and not known.is_final:
+            return said and restarted and step is not None and step.status.is_final
         return said or delivery.attempts > 0 or restarted
 
     async def prelude(self, delivery: PendingDelivery, response: Response) -> Sequence[Prelude]:
@@ -216,7 +216,7 @@ class MPPSHub(SCP, UncompressedDeliveries, DeliveryPolicy):
         if delivery.kind == _CREATE or response.status != Status.NO_SUCH_SOP_INSTANCE:
             return ()
         uid = delivery.sop_instance_uid
-        step, earlier = await self._state.read(partial(records.load_until, uid=uid, message_id=delivery.message_id))
+        step, earlier = await self._state.read(partial(step_store.load_until, uid=uid, message_id=delivery.message_id))
         if step is None:
             return ()
         log.warning("replayed", destination=delivery.destination, sop_instance_uid=step.uid, command=_CREATE)
@@ -253,13 +253,15 @@ def _allowance(config: Config) -> Allowance:
     return Allowance(largest=min(LARGEST, config.limits.object_size or LARGEST))
 
 
-async def _whole(request: Request, data: Incoming) -> Message:
+async def _whole(request: Request, data: Incoming) -> StepRequest:
     """The message with its data set read. Raises MalformedDataSet."""
     with data.view() as view:
         encoded = bytes(view)
 
-    def work() -> Message:
+    def work() -> StepRequest:
         tree = read(encoded, request.transfer_syntax)
-        return Message(request=request, incoming=data, encoded=encoded, data_set=tree, fingerprint=fingerprint(tree))
+        return StepRequest(
+            request=request, incoming=data, encoded=encoded, data_set=tree, fingerprint=fingerprint(tree)
+        )
 
     return await compute(len(encoded), work)

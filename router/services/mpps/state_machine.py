@@ -15,9 +15,9 @@ from attrs import field, frozen
 from router.dicom.dataset import EXPLICIT_LE, DataSet, Element, overlaid, text, write
 from router.dicom.tags import tag_name
 from router.dimse import Status
-from router.services.mpps import attributes as content
+from router.services.mpps import attributes
 from router.services.mpps.attributes import StepStatus
-from router.services.mpps.requirements import MissingAttribute, lacks_of_create, lacks_of_final, not_settable
+from router.services.mpps.requirements import MissingAttribute, missing_for_create, missing_for_final, not_settable
 
 MAY_NOT_BE_UPDATED: Final = 0xA710
 """Error ID of an N-SET after the end (PS3.4 F.7.2.2.4)."""
@@ -25,7 +25,7 @@ MAY_NOT_BE_UPDATED_WORDS: Final = "Performed Procedure Step Object may no longer
 
 
 @frozen(kw_only=True)
-class StepRules:
+class ValidationRules:
     """How a message is judged."""
 
     strict: bool = False
@@ -35,10 +35,10 @@ class StepRules:
 
 
 @frozen(kw_only=True)
-class StoredStep:
+class StepState:
     """A step as far as the machine cares."""
 
-    stage: StepStatus
+    status: StepStatus
     created_by: bytes
     """`fingerprint` of its N-CREATE."""
     updated_by: bytes
@@ -51,7 +51,7 @@ class StoredStep:
 class Accepted:
     """It is in order, more or less."""
 
-    stage: StepStatus
+    step_status: StepStatus
     data_set: DataSet
     """What the step is now."""
     update: DataSet
@@ -70,7 +70,7 @@ class Refused:
     """The answer is a failure."""
 
     status: Status
-    words: str
+    reason: str
     error_id: int | None = None
     elements: tuple[int, ...] = ()
     """The tags that it is about."""
@@ -78,7 +78,7 @@ class Refused:
     """The Attribute List that goes with it."""
 
 
-Verdict = Accepted | Repeated | Refused
+StepDecision = Accepted | Repeated | Refused
 
 
 def fingerprint(data_set: DataSet) -> bytes:
@@ -86,54 +86,54 @@ def fingerprint(data_set: DataSet) -> bytes:
     return hashlib.sha256(write(data_set, EXPLICIT_LE)).digest()
 
 
-def judge_create(held: StoredStep | None, data_set: DataSet, rules: StepRules) -> Verdict:
+def decide_create(held: StepState | None, data_set: DataSet, rules: ValidationRules) -> StepDecision:
     """PS3.4 F.7.2.1.3."""
     if held is not None:
-        untouched = not held.updated_by and held.stage is StepStatus.IN_PROGRESS
+        untouched = not held.updated_by and held.status is StepStatus.IN_PROGRESS
         if rules.retransmissions and untouched and held.created_by == fingerprint(data_set):
             return Repeated()
-        return Refused(status=Status.DUPLICATE_SOP_INSTANCE, words="there is a step with this SOP Instance UID")
+        return Refused(status=Status.DUPLICATE_SOP_INSTANCE, reason="there is a step with this SOP Instance UID")
     if refused := _judge_status(data_set, (StepStatus.IN_PROGRESS,)):
         return refused
-    lacks = lacks_of_create(data_set)
+    lacks = missing_for_create(data_set)
     if lacks and rules.strict:
-        missing = [lack for lack in lacks if not lack.value]
+        missing = [lack for lack in lacks if not lack.is_empty]
         return _refused_for(lacks, Status.MISSING_ATTRIBUTE if missing else Status.MISSING_ATTRIBUTE_VALUE)
-    return Accepted(stage=StepStatus.IN_PROGRESS, data_set=data_set, update={}, complaints=_words(lacks))
+    return Accepted(step_status=StepStatus.IN_PROGRESS, data_set=data_set, update={}, complaints=_words(lacks))
 
 
-def judge_set(held: StoredStep | None, data_set: DataSet, rules: StepRules) -> Verdict:
+def decide_set(held: StepState | None, data_set: DataSet, rules: ValidationRules) -> StepDecision:
     """PS3.4 F.7.2.2.3 and F.7.2.2.4."""
     if held is None:
-        return Refused(status=Status.NO_SUCH_SOP_INSTANCE, words="no N-CREATE of this step has been here")
+        return Refused(status=Status.NO_SUCH_SOP_INSTANCE, reason="no N-CREATE of this step has been here")
     if rules.retransmissions and held.updated_by == fingerprint(data_set):
         return Repeated()
-    if held.stage.is_final:
-        return Refused(status=Status.PROCESSING_FAILURE, words=MAY_NOT_BE_UPDATED_WORDS, error_id=MAY_NOT_BE_UPDATED)
-    if content.STATUS in data_set and (refused := _judge_status(data_set, tuple(StepStatus))):
+    if held.status.is_final:
+        return Refused(status=Status.PROCESSING_FAILURE, reason=MAY_NOT_BE_UPDATED_WORDS, error_id=MAY_NOT_BE_UPDATED)
+    if attributes.STATUS in data_set and (refused := _judge_status(data_set, tuple(StepStatus))):
         return refused
-    stage = StepStatus(text(data_set, content.STATUS)) if content.STATUS in data_set else held.stage
+    stage = StepStatus(text(data_set, attributes.STATUS)) if attributes.STATUS in data_set else held.status
     strangers = not_settable(data_set)
     if strangers and rules.strict:
         words = "only an N-CREATE may say " + _names(strangers)
-        return Refused(status=Status.NO_SUCH_ATTRIBUTE, words=words, elements=tuple(strangers))
-    update = {tag: element for tag, element in data_set.items() if tag not in strangers and tag != content.STATUS}
-    whole = overlaid(held.data_set(), update) | {content.STATUS: _status_element(stage)}
-    lacks = lacks_of_final(whole) if stage.is_final else []
+        return Refused(status=Status.NO_SUCH_ATTRIBUTE, reason=words, elements=tuple(strangers))
+    update = {tag: element for tag, element in data_set.items() if tag not in strangers and tag != attributes.STATUS}
+    whole = overlaid(held.data_set(), update) | {attributes.STATUS: _status_element(stage)}
+    lacks = missing_for_final(whole) if stage.is_final else []
     if lacks and rules.strict:
         return _refused_for(lacks, Status.MISSING_ATTRIBUTE_VALUE)
     complaints = _words(lacks) + tuple(f"{_names([tag])} is not for an N-SET: passed on, not kept" for tag in strangers)
-    return Accepted(stage=stage, data_set=whole, update=update, complaints=complaints)
+    return Accepted(step_status=stage, data_set=whole, update=update, complaints=complaints)
 
 
 def _judge_status(data_set: DataSet, allowed: Sequence[StepStatus]) -> Refused | None:
-    if text(data_set, content.STATUS) in {stage.value for stage in allowed}:
+    if text(data_set, attributes.STATUS) in {stage.value for stage in allowed}:
         return None
     return Refused(
         status=Status.INVALID_ATTRIBUTE_VALUE,
-        words=f"Performed Procedure Step Status must be {' or '.join(stage.value for stage in allowed)}",
-        elements=(content.STATUS,),
-        attributes={content.STATUS: data_set.get(content.STATUS, Element("CS", b""))},
+        reason=f"Performed Procedure Step Status must be {' or '.join(stage.value for stage in allowed)}",
+        elements=(attributes.STATUS,),
+        attributes={attributes.STATUS: data_set.get(attributes.STATUS, Element("CS", b""))},
     )
 
 
@@ -144,11 +144,11 @@ def _status_element(stage: StepStatus) -> Element:
 
 def _refused_for(lacks: Sequence[MissingAttribute], status: Status) -> Refused:
     tags = tuple(dict.fromkeys(lack.tag for lack in lacks))
-    return Refused(status=status, words="; ".join(_words(lacks)), elements=tags)
+    return Refused(status=status, reason="; ".join(_words(lacks)), elements=tags)
 
 
 def _words(lacks: Sequence[MissingAttribute]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(lack.words for lack in lacks))
+    return tuple(dict.fromkeys(lack.reason for lack in lacks))
 
 
 def _names(tags: Sequence[int]) -> str:

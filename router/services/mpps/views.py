@@ -1,46 +1,59 @@
-"""Steps for people, as JSON objects: what the admin API answers and the command line prints. Pure.
+"""Steps as JSON objects, for the admin API and the command line. Pure.
 
-UIDs, states, counts and AE titles. The patient's name and ID and the accession number are there only where they are
-asked for (`phi`).
+They have UIDs, statuses, counts and AE titles. The patient's name and ID and the accession number are added only if
+they are asked for (`phi`). Not here: reading the steps (router/web/admin/mpps.py).
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from router.dicom.dataset import text
 from router.model import DeliveryState
-from router.services.mpps import attributes as content
+from router.services.mpps import attributes
 from router.services.mpps.attributes import of_schedule
-from router.services.mpps.availability_store import AvailabilityNotice
-from router.services.mpps.store import Step, StepMessage
+from router.services.mpps.availability_store import PendingNotification
+from router.services.mpps.step_store import Step, StepMessage
 from router.spool import InstanceDelivery, QueueRow
 
-OWED = frozenset({DeliveryState.WAITING, DeliveryState.HELD})
+UNFINISHED: Final = frozenset({DeliveryState.WAITING, DeliveryState.HELD})
+"""States of the deliveries that a step's summary counts."""
 
 
-def listed(steps: Iterable[Step], owed: Sequence[QueueRow], *, phi: bool) -> dict[str, Any]:
-    """An answer to /api/steps; `phi` means that each step is read. `owed` are the deliveries of steps that wait or are
-    held."""
+def list_steps(
+    steps: Iterable[Step], rows: Sequence[QueueRow], patients: Mapping[str, Mapping[str, str]]
+) -> dict[str, Any]:
+    """Return the answer to /api/steps.
+
+    `rows` are the unfinished deliveries of steps. `patients` has what `patients_of` found, empty without `phi`.
+    """
     by_step: dict[str, Counter[str]] = {}
-    for row in owed:
+    for row in rows:
         by_step.setdefault(row.sop_instance_uid, Counter())[row.state.value] += 1
-    return {"steps": [_summary(step, by_step.get(step.uid, Counter()), phi) for step in steps]}
+    return {
+        "steps": [{**_summary(step, by_step.get(step.uid, Counter())), **patients.get(step.uid, {})} for step in steps]
+    }
 
 
-def shown(
+def patients_of(steps: Iterable[Step]) -> dict[str, dict[str, str]]:
+    """Read the patient and the accession number of each step, by its UID; from its data sets, so it may be long."""
+    return {step.uid: _patient(step) for step in steps}
+
+
+def show_step(
     step: Step,
     messages: Sequence[StepMessage],
     deliveries: Sequence[QueueRow],
     instances: Mapping[str, Sequence[InstanceDelivery]],
-    notices: Sequence[AvailabilityNotice],
+    pending: Sequence[PendingNotification],
     *,
     phi: bool,
 ) -> dict[str, Any]:
-    """An answer to /api/steps/UID."""
-    owed = Counter(row.state.value for row in deliveries if row.state in OWED)
+    """Return the answer to /api/steps/UID. `instances` are the deliveries of what the step names, by UID."""
+    unfinished = Counter(row.state.value for row in deliveries if row.state in UNFINISHED)
     return {
-        **_summary(step, owed, phi),
+        **_summary(step, unfinished),
+        **(_patient(step) if phi else {}),
         "study_instance_uid": step.study_uid,
         "called_ae": step.called_ae,
         "peer": step.peer,
@@ -53,7 +66,7 @@ def shown(
             {
                 "message_id": message.message_id,
                 "kind": message.kind,
-                "stage": message.stage.value,
+                "stage": message.step_status.value,
                 "deliveries": [_delivery(row) for row in deliveries if row.message_id == message.message_id],
             }
             for message in messages
@@ -71,29 +84,32 @@ def shown(
             }
             for one in step.references()
         ],
-        "availability_owed": [{"destination": notice.destination, "told_in_part": notice.told} for notice in notices],
+        "availability_owed": [{"destination": one.destination, "told_in_part": one.partial_sent} for one in pending],
     }
 
 
-def _summary(step: Step, owed: Mapping[str, int], phi: bool) -> dict[str, Any]:
-    summary = {
+def _summary(step: Step, unfinished: Mapping[str, int]) -> dict[str, Any]:
+    return {
         "uid": step.uid,
-        "stage": step.stage.value,
+        "stage": step.status.value,
         "modality": step.modality,
         "calling_ae": step.calling_ae,
         "created": step.created,
         "changed": step.changed,
         "series": step.series,
         "instances": step.instances,
-        "waiting": owed.get("waiting", 0),
-        "held": owed.get("held", 0),
+        "waiting": unfinished.get("waiting", 0),
+        "held": unfinished.get("held", 0),
     }
-    if phi:
-        said = step.data_set()
-        summary["accession_number"] = of_schedule(said, content.ACCESSION_NUMBER)
-        summary["patient_name"] = text(said, content.PATIENT_NAME)
-        summary["patient_id"] = text(said, content.PATIENT_ID)
-    return summary
+
+
+def _patient(step: Step) -> dict[str, str]:
+    data_set = step.data_set()
+    return {
+        "accession_number": of_schedule(data_set, attributes.ACCESSION_NUMBER),
+        "patient_name": text(data_set, attributes.PATIENT_NAME),
+        "patient_id": text(data_set, attributes.PATIENT_ID),
+    }
 
 
 def _delivery(row: QueueRow) -> dict[str, Any]:

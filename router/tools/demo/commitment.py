@@ -83,7 +83,7 @@ class _Asked(DemoRIS):
             self.note(f"is asked to promise {len(self.asked[-1].references)} images")
         else:
             event_type = command.event_type_id or 0
-            words = read_report(content, request.transfer_syntax, event_type).words
+            words = read_report(content, request.transfer_syntax, event_type).results
             failed = [uid for uid, word in words.items() if word.reason != COMMITTED]
             self.note(f"hears event {event_type}: {len(words) - len(failed)} committed, {len(failed)} failed (0112H)")
         self.heard.set()

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from router.services.commitment import views as looking
+from router.services.commitment import views
 from router.spool import QueueRow, ReadOnlySpool, Selection, Spool
 from router.state_file import look_into
 from router.state_store import StateStore
@@ -39,22 +39,22 @@ class Commitments:
 
     async def show(self, uid: str) -> dict[str, Any]:
         """Raises NoSuchCommitment."""
-        found = await self._state.read(partial(looking.shown, uid=uid))
+        found = await self._state.read(partial(views.show_transaction, uid=uid))
         if found is None:
             raise NoSuchCommitment(uid)
         return found
 
     async def report(self, query: Mapping[str, str]) -> dict[str, Any]:
         if study := query.get("study"):
-            uids = await self._state.read(partial(looking.of_study, study=study))
+            uids = await self._state.read(partial(views.instances_of_study, study=study))
             found = await self._spool.instances(uids)
             rows: list[QueueRow] = []
         else:
             after, limit = _after(query), _limit(query)
             rows = await self._spool.queue(_of_day(query), after=after, limit=limit)
-            found = looking.by_instance(rows)
-        promised = await self._state.read(partial(looking.promises, uids=list(found)))
-        return {"rows": looking.report_rows(found, promised), "next": _next(rows, query)}
+            found = views.group_by_instance(rows)
+        promised = await self._state.read(partial(views.last_results, uids=list(found)))
+        return {"rows": views.report_rows(found, promised), "next": _next(rows, query)}
 
 
 class StoppedCommitments:
@@ -71,7 +71,7 @@ class StoppedCommitments:
     def show(self, uid: str) -> dict[str, Any]:
         """Raises NoSuchCommitment."""
         with look_into(self._folder) as connection:
-            found = looking.shown(connection, uid)
+            found = views.show_transaction(connection, uid)
         if found is None:
             raise NoSuchCommitment(uid)
         return found
@@ -80,17 +80,17 @@ class StoppedCommitments:
         with look_into(self._folder) as connection:
             rows: list[QueueRow] = []
             if study := query.get("study"):
-                found = self._spool.instances(looking.of_study(connection, study))
+                found = self._spool.instances(views.instances_of_study(connection, study))
             else:
                 rows = self._spool.queue(_of_day(query), _after(query), _limit(query))
-                found = dict(looking.by_instance(rows))
-            promised = looking.promises(connection, found)
-        return {"rows": looking.report_rows(found, promised), "next": _next(rows, query)}
+                found = dict(views.group_by_instance(rows))
+            promised = views.last_results(connection, found)
+        return {"rows": views.report_rows(found, promised), "next": _next(rows, query)}
 
 
 def _page(query: Mapping[str, str]) -> "partial[dict[str, Any]]":
     before = number(query, "before", ID_MAX, 0, ID_MAX)
-    return partial(looking.listed, limit=_limit(query), before=before)
+    return partial(views.list_transactions, limit=_limit(query), before=before)
 
 
 def _limit(query: Mapping[str, str]) -> int:

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from router.concurrency import compute
 from router.config.quantities import duration
-from router.services.mpps import store as records
+from router.services.mpps import step_store
 from router.services.mpps.attributes import StepStatus
-from router.services.mpps.availability_store import notices_of
+from router.services.mpps.availability_store import load_pending
 from router.services.mpps.intake import NotDiscarded
-from router.services.mpps.plan import RELAY
-from router.services.mpps.views import OWED, listed, shown
+from router.services.mpps.policy import RELAY
+from router.services.mpps.views import UNFINISHED, list_steps, patients_of, show_step
 from router.spool import ReadOnlySpool, Selection
 from router.state_file import look_into
 from router.web.admin.backend import Controls
@@ -26,7 +26,7 @@ _MOST: Final = 10_000
 """Deliveries that are looked at for one answer."""
 _LONGEST: Final = 1000
 """Characters of a reason that are kept."""
-_OWED: Final = Selection(service=RELAY, states=OWED)
+_UNFINISHED: Final = Selection(service=RELAY, states=UNFINISHED)
 
 
 class NoSuchStep(Exception):
@@ -58,22 +58,26 @@ class Steps:
 
     async def list(self, query: Mapping[str, str]) -> dict[str, Any]:
         steps = await self._state.read(_page(query))
-        owed, phi = await self._spool.queue(_OWED, limit=_MOST), shows_phi(query)
-        size = sum(step.size for step in steps)  # without phi, they come without their data sets
-        return await compute(size, partial(listed, steps, owed, phi=phi))
+        rows = await self._spool.queue(_UNFINISHED, limit=_MOST)
+        patients: dict[str, dict[str, str]] = {}
+        left: Sequence[str] = [step.uid for step in steps] if shows_phi(query) else ()
+        while left:
+            batch, left = await self._state.read(partial(step_store.load_batch, uids=left))
+            patients |= await compute(sum(step.size for step in batch), partial(patients_of, batch))
+        return list_steps(steps, rows, patients)
 
     async def show(self, uid: str, query: Mapping[str, str]) -> dict[str, Any]:
         """Raises NoSuchStep."""
-        step = await self._state.read(partial(records.load, uid=uid))
+        step = await self._state.read(partial(step_store.load, uid=uid))
         if step is None:
             raise NoSuchStep(uid)
-        messages = await self._state.read(partial(records.load_messages, uid=uid))
+        messages = await self._state.read(partial(step_store.load_messages, uid=uid))
         ids = tuple(message.message_id for message in messages)
         rows = await self._spool.queue(Selection(message_ids=ids), limit=_MOST) if ids else []
         named = await compute(step.size, step.references)
         instances = await self._spool.instances([one.sop_instance_uid for one in named])
-        notices = await self._state.read(partial(notices_of, uid=uid))
-        work = partial(shown, step, messages, rows, instances, notices, phi=shows_phi(query))
+        notices = await self._state.read(partial(load_pending, uid=uid))
+        work = partial(show_step, step, messages, rows, instances, notices, phi=shows_phi(query))
         return await compute(step.size, work)
 
 
@@ -88,25 +92,31 @@ class StoppedSteps:
         """The same counts that a running router gives."""
         with look_into(self._folder) as connection:
             return {
-                "in_progress": records.count_in_progress(connection),
-                "stale": records.count_in_progress(connection, time.time() - keep),
+                "in_progress": step_store.count_in_progress(connection),
+                "stale": step_store.count_in_progress(connection, time.time() - keep),
             }
 
     def list(self, query: Mapping[str, str]) -> dict[str, Any]:
         with look_into(self._folder) as connection:
-            return listed(_page(query)(connection), self._spool.queue(_OWED, limit=_MOST), phi=shows_phi(query))
+            steps = _page(query)(connection)
+            patients: dict[str, dict[str, str]] = {}
+            left: Sequence[str] = [step.uid for step in steps] if shows_phi(query) else ()
+            while left:
+                batch, left = step_store.load_batch(connection, left)
+                patients |= patients_of(batch)
+            return list_steps(steps, self._spool.queue(_UNFINISHED, limit=_MOST), patients)
 
     def show(self, uid: str, query: Mapping[str, str]) -> dict[str, Any]:
         """Raises NoSuchStep."""
         with look_into(self._folder) as connection:
-            step = records.load(connection, uid)
+            step = step_store.load(connection, uid)
             if step is None:
                 raise NoSuchStep(uid)
-            messages = records.load_messages(connection, uid)
+            messages = step_store.load_messages(connection, uid)
             ids = tuple(message.message_id for message in messages)
             rows = self._spool.queue(Selection(message_ids=ids), limit=_MOST) if ids else []
             instances = self._spool.instances([one.sop_instance_uid for one in step.references()])
-            return shown(step, messages, rows, instances, notices_of(connection, uid), phi=shows_phi(query))
+            return show_step(step, messages, rows, instances, load_pending(connection, uid), phi=shows_phi(query))
 
 
 def to_be_discarded(body: Any) -> tuple[list[str], str]:
@@ -121,7 +131,7 @@ def to_be_discarded(body: Any) -> tuple[list[str], str]:
     return list(dict.fromkeys(uids)), reason.strip()[:_LONGEST]
 
 
-def _page(query: Mapping[str, str]) -> "partial[list[records.Step]]":
+def _page(query: Mapping[str, str]) -> "partial[list[step_store.Step]]":
     limit = number(query, "limit", LIMIT, 1, LIMIT_MAX)
     if "stale" in query:
         try:
@@ -130,9 +140,9 @@ def _page(query: Mapping[str, str]) -> "partial[list[records.Step]]":
             raise BadRequest(f"stale {error}") from None
         if query.get("stage", StepStatus.IN_PROGRESS.value) != StepStatus.IN_PROGRESS.value:
             raise BadRequest(f"a stale step is {StepStatus.IN_PROGRESS.value}, not {query['stage']}")
-        return partial(records.stale, before=before, limit=limit, whole=shows_phi(query))
+        return partial(step_store.load_stale, before=before, limit=limit)
     try:
-        stages = [StepStatus(query["stage"])] if "stage" in query else []
+        statuses = [StepStatus(query["stage"])] if "stage" in query else []
     except ValueError:
-        raise BadRequest(f"stage must be one of {', '.join(stage.value for stage in StepStatus)}") from None
-    return partial(records.page, stages=stages, limit=limit, whole=shows_phi(query))
+        raise BadRequest(f"stage must be one of {', '.join(status.value for status in StepStatus)}") from None
+    return partial(step_store.load_page, statuses=statuses, limit=limit)

@@ -85,7 +85,7 @@ async def test_an_error_while_a_step_is_taken_is_answered_0110h(
     async with RIS().serving() as ris, running_router(hub(tmp_path, ris=ris.port)) as router:
         async with Scanner.connected(router.port) as scanner:
             with monkeypatch.context() as patch:
-                patch.setattr(StepIntake, "take", raising)
+                patch.setattr(StepIntake, "accept", raising)
                 assert (await scanner.create(UID, in_progress())).status == Status.PROCESSING_FAILURE
             assert (await scanner.create(UID, in_progress())).status == Status.SUCCESS
 

@@ -28,7 +28,7 @@ from router.services.commitment.scp import StorageCommitment
 from router.services.encoding import UncompressedDeliveries
 from router.services.mpps.instance_availability import InstanceAvailability
 from router.services.mpps.notification import MPPSNotification
-from router.services.mpps.scp import MPPSHub
+from router.services.mpps.scp import MPPSRelay
 from router.services.storage import Storage
 from tests.support.mpps_messages import completed, encoded
 
@@ -123,7 +123,7 @@ def test_a_value_too_long_for_its_vr_keeps_its_bytes(wanted: str) -> None:
 
 def test_services_offer_the_three_uncompressed_syntaxes_and_storage_the_stored_one(pending: PendingDelivery) -> None:
     in_implicit = evolve(pending, transfer_syntax=IMPLICIT_LE)
-    policies: set[type] = {MPPSHub, MPPSNotification, InstanceAvailability, StorageCommitment}
+    policies: set[type] = {MPPSRelay, MPPSNotification, InstanceAvailability, StorageCommitment}
     assert {service for service in SERVICES if issubclass(service, UncompressedDeliveries)} == policies
     assert UncompressedDeliveries().syntaxes(in_implicit) == (IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE)
     assert Storage.syntaxes(Storage.__new__(Storage), in_implicit) == (IMPLICIT_LE,)

@@ -11,7 +11,7 @@ from pydicom.filewriter import write_dataset
 from router.dimse import Status
 from router.services.commitment.attributes import (
     CommitmentRequest,
-    Unacceptable,
+    RefusedRequest,
     read_report,
     read_request,
     read_steps,
@@ -19,7 +19,13 @@ from router.services.commitment.attributes import (
     write_request,
     write_steps,
 )
-from router.services.commitment.transaction import COMMITTED, InstanceResult, Reference, TransactionOutcome, Word
+from router.services.commitment.transaction import (
+    COMMITTED,
+    ArchiveResult,
+    InstanceResult,
+    Reference,
+    TransactionOutcome,
+)
 from tests.support.commitment_peers import UID, instances
 from tests.support.harness import CT, IMPLICIT
 
@@ -97,20 +103,20 @@ def test_the_steps_of_a_request_are_passed_on() -> None:
     ],
 )
 def test_a_request_that_lacks_something_is_refused(changes: dict[str, object], status: Status) -> None:
-    with pytest.raises(Unacceptable) as refused:
+    with pytest.raises(RefusedRequest) as refused:
         read_request(encoded(request(**changes)), IMPLICIT)
     assert refused.value.status == status
 
 
 def test_a_uid_that_is_none_is_an_invalid_argument() -> None:
     data = encoded(request()).replace(UID.encode(), b"X" * len(UID))
-    with pytest.raises(Unacceptable) as refused:
+    with pytest.raises(RefusedRequest) as refused:
         read_request(data, IMPLICIT)
     assert refused.value.status == Status.INVALID_ARGUMENT_VALUE
 
 
 def test_bytes_that_make_no_data_set_are_a_processing_failure() -> None:
-    with pytest.raises(Unacceptable) as refused:
+    with pytest.raises(RefusedRequest) as refused:
         read_request(b"\x08\x00\x99\x11\xff\x00\x00\x00oops", IMPLICIT)
     assert refused.value.status == Status.PROCESSING_FAILURE
 
@@ -130,19 +136,19 @@ def test_a_report_says_who_has_what_and_who_has_not() -> None:
         FailedSOPSequence=[item(TWO, FailureReason=0x0112)],
     )
     read = read_report(encoded(data), IMPLICIT, 2)
-    assert read.words == {
-        ONE.sop_instance_uid: Word(COMMITTED, "ARCHIVE"),
-        TWO.sop_instance_uid: Word(0x0112),
+    assert read.results == {
+        ONE.sop_instance_uid: ArchiveResult(COMMITTED, "ARCHIVE"),
+        TWO.sop_instance_uid: ArchiveResult(0x0112),
     }
 
 
 def test_an_instance_that_has_both_failed_and_not_has_failed() -> None:
     data = report(ReferencedSOPSequence=[item(ONE)], FailedSOPSequence=[item(ONE)])
-    assert read_report(encoded(data), IMPLICIT, 2).words == {ONE.sop_instance_uid: Word(0x0110)}
+    assert read_report(encoded(data), IMPLICIT, 2).results == {ONE.sop_instance_uid: ArchiveResult(0x0110)}
 
 
 def test_an_event_type_that_is_none_is_refused() -> None:
-    with pytest.raises(Unacceptable) as refused:
+    with pytest.raises(RefusedRequest) as refused:
         read_report(encoded(report()), IMPLICIT, 3)
     assert refused.value.status == Status.NO_SUCH_EVENT_TYPE
 

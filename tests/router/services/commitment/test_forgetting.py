@@ -3,14 +3,13 @@
 from functools import partial
 from pathlib import Path
 
-from router.services.commitment import store as records
-from router.services.commitment.store import TransactionStage
+from router.services.commitment import transaction_store
 from router.services.commitment.transaction import InstanceResult, Reference, TransactionOutcome
-from router.services.mpps import availability_store as owed
-from router.services.mpps import store as steps
+from router.services.commitment.transaction_store import TransactionStage
+from router.services.mpps import availability_store, step_store
 from router.services.mpps.attributes import StepStatus as StepStage
-from router.services.mpps.availability_store import AvailabilityNotice
-from router.services.mpps.store import Step, StepMessage
+from router.services.mpps.availability_store import PendingNotification
+from router.services.mpps.step_store import Step, StepMessage
 from router.state_store import StateTransaction
 from tests.support.commitment import stored_transaction
 from tests.support.commitment_peers import instances
@@ -23,9 +22,11 @@ KEEP = '[commitment]\nkeep = "1ms"\n[mpps]\nkeep = "1ms"\n'
 
 def finish(connection: StateTransaction, reference: Reference) -> None:
     for number in range(MANY):
-        taken, _ = records.take(connection, stored_transaction(number, TransactionStage.OPEN), [reference], ["pacs"])
-        records.conclude(connection, taken.id, TransactionOutcome((InstanceResult(reference, 0),)), 0.0)
-        records.advance(connection, taken.id, TransactionStage.FINISHED)
+        taken, _ = transaction_store.add(
+            connection, stored_transaction(number, TransactionStage.OPEN), [reference], ["pacs"]
+        )
+        transaction_store.save_outcome(connection, taken.id, TransactionOutcome((InstanceResult(reference, 0),)), 0.0)
+        transaction_store.set_stage(connection, taken.id, TransactionStage.FINISHED)
 
 
 def end_steps(connection: StateTransaction) -> None:
@@ -33,8 +34,8 @@ def end_steps(connection: StateTransaction) -> None:
         uid = f"2.25.{number}"
         step = Step(
             uid=uid,
-            stage=StepStage.COMPLETED,
-            born=0.0,
+            status=StepStage.COMPLETED,
+            accepted_at=0.0,
             created=0.0,
             changed=0.0,
             changed_clock=0.0,
@@ -50,13 +51,13 @@ def end_steps(connection: StateTransaction) -> None:
             created_by=b"",
             create_data=b"",
         )
-        steps.save(connection, step)
-        steps.add_message(
-            connection, StepMessage(message_id=number, uid=uid, kind="N-CREATE-RQ", stage=StepStage.COMPLETED)
+        step_store.save(connection, step)
+        step_store.add_message(
+            connection, StepMessage(message_id=number, uid=uid, kind="N-CREATE-RQ", step_status=StepStage.COMPLETED)
         )
-        steps.ask(connection, uid, b"", 0.0)
-        notice = AvailabilityNotice(uid=uid, destination="ris", due=1e9, missing="omit", told=True)
-        owed.add(connection, uid, [notice], [f"1.2.3.{number}"])
+        step_store.add_delegated_request(connection, uid, b"", 0.0)
+        notice = PendingNotification(uid=uid, destination="ris", due=1e9, missing="omit", partial_sent=True)
+        availability_store.add(connection, uid, [notice], [f"1.2.3.{number}"])
 
 
 async def nothing_left(running: RunningRouter, *tables: str) -> None:

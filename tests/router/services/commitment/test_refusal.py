@@ -4,7 +4,7 @@ import pytest
 
 from router.dimse import Status
 from router.model import Cause
-from router.services.commitment.messages import refusal
+from router.services.commitment.messages import failure_reason
 from router.services.commitment.transaction import FailureReason
 
 
@@ -22,4 +22,4 @@ from router.services.commitment.transaction import FailureReason
     ],
 )
 def test_the_reason_on_the_wire_is_chosen_from_values(cause: Cause, status: int | None, reason: FailureReason) -> None:
-    assert refusal(cause, status) is reason
+    assert failure_reason(cause, status) is reason

@@ -51,7 +51,7 @@ async def hear_report(scanner: Scanner) -> dict[str, int]:
     await scanner.tell(response_to(report.command, 0))
     said = read_report(report.data_set, IMPLICIT, report.command.event_type_id or 0)
     assert said.transaction_uid == UID
-    return {uid: word.reason for uid, word in said.words.items()}
+    return {uid: word.reason for uid, word in said.results.items()}
 
 
 async def test_who_has_no_entry_hears_on_the_association_on_which_it_asked(tmp_path: Path) -> None:

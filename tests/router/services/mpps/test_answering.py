@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from router.dimse import Status
-from router.services.mpps import store as records
+from router.services.mpps import step_store
 from router.services.mpps.state_machine import fingerprint
 from tests.support.harness import running_router
 from tests.support.mpps import WHOLE, perform
@@ -83,7 +83,9 @@ async def test_what_the_ris_got_before_a_crash_is_no_duplicate_when_it_is_repeat
         config = hub(tmp_path, ROUTE, ris=ris.port, other=other.port)
         async with running_router(config) as router, Scanner.connected(router.port) as scanner:
             ris.steps[UID] = "IN PROGRESS"  # what a crash leaves: it was asked, nobody heard the answer
-            question = partial(records.ask, uid=UID, fingerprint=fingerprint(tree(in_progress())), now=time.time())
+            question = partial(
+                step_store.add_delegated_request, uid=UID, fingerprint=fingerprint(tree(in_progress())), now=time.time()
+            )
             await router.router._state.change(question)
             assert (await scanner.create(UID, in_progress())).status == Status.SUCCESS
             await other.until(UID, "IN PROGRESS")

@@ -7,7 +7,7 @@ from attrs import evolve
 
 from router.dicom.dataset import DataSet, items, read, text
 from router.dimse import Status
-from router.services.mpps import attributes as content
+from router.services.mpps import attributes
 from router.services.mpps.instance_availability import (
     INSTANCE_AVAILABILITY_TAG,
     REFERENCED_SERIES_SEQUENCE,
@@ -28,9 +28,9 @@ def told(one: Heard) -> dict[str, tuple[str, str]]:
     """Availability and where, by SOP Instance UID."""
     tree = read(one.data, one.transfer_syntax)
     return {
-        text(item, content.REFERENCED_SOP_INSTANCE_UID): (
+        text(item, attributes.REFERENCED_SOP_INSTANCE_UID): (
             text(item, INSTANCE_AVAILABILITY_TAG),
-            _values(item, content.RETRIEVE_AE_TITLE),
+            _values(item, attributes.RETRIEVE_AE_TITLE),
         )
         for series in items(tree, REFERENCED_SERIES_SEQUENCE)
         for item in items(series, REFERENCED_SOP_SEQUENCE)
@@ -58,10 +58,12 @@ async def test_a_step_whose_images_came_first_is_told_of_when_it_ends(tmp_path: 
         await router.until("ris", delivered=3)
     tree = read(notice.data, notice.transfer_syntax)
     assert told(notice) == {"1.2.3.1": ("ONLINE", "PACS"), "1.2.3.2": ("ONLINE", "PACS")}
-    assert text(tree, content.STUDY_INSTANCE_UID) == STUDY
-    assert [text(series, content.SERIES_INSTANCE_UID) for series in items(tree, REFERENCED_SERIES_SEQUENCE)] == [SERIES]
+    assert text(tree, attributes.STUDY_INSTANCE_UID) == STUDY
+    assert [text(series, attributes.SERIES_INSTANCE_UID) for series in items(tree, REFERENCED_SERIES_SEQUENCE)] == [
+        SERIES
+    ]
     (step,) = items(tree, REFERENCED_STEP_SEQUENCE)
-    assert text(step, content.REFERENCED_SOP_INSTANCE_UID) == UID
+    assert text(step, attributes.REFERENCED_SOP_INSTANCE_UID) == UID
     assert not {tag for tag in tree if tag >> 16 == 0x0010}
 
 

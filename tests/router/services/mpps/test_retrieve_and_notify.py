@@ -7,7 +7,7 @@ import pytest
 from pdu import AssociateRJ, AssociateRQ
 from router.dicom.dataset import EXPLICIT_LE, IMPLICIT_LE, TRANSFER_SYNTAXES, read, text
 from router.dimse import Status
-from router.services.mpps import attributes as content
+from router.services.mpps import attributes
 from router.services.mpps.attributes import MPPS_NOTIFICATION, MPPS_RETRIEVE, references
 from tests.support.harness import running_router
 from tests.support.mpps import get, perform
@@ -24,19 +24,19 @@ async def test_a_step_is_given_as_it_is_now(tmp_path: Path, transfer_syntax: str
             router.port, transfer_syntax=transfer_syntax, sop_class=MPPS_RETRIEVE
         ) as workstation:
             whole = await get(workstation, UID)
-            some = await get(workstation, UID, content.STATUS, content.MODALITY)
+            some = await get(workstation, UID, attributes.STATUS, attributes.MODALITY)
             unknown = await get(workstation, "1.2.3")
-            beyond = await get(workstation, UID, content.STATUS, 0x00420010)
+            beyond = await get(workstation, UID, attributes.STATUS, 0x00420010)
     step = read(whole.data_set, transfer_syntax)
     assert whole.status == Status.SUCCESS
-    assert text(step, content.STATUS) == "COMPLETED"
-    assert text(step, content.PATIENT_NAME) == "Doe^Jane"
+    assert text(step, attributes.STATUS) == "COMPLETED"
+    assert text(step, attributes.PATIENT_NAME) == "Doe^Jane"
     assert text(step, 0x00400254) == "on the way"
     assert references(step) == references(tree(completed()))
-    assert set(read(some.data_set, transfer_syntax)) == {content.STATUS, content.MODALITY}
+    assert set(read(some.data_set, transfer_syntax)) == {attributes.STATUS, attributes.MODALITY}
     assert unknown.status == Status.NO_SUCH_SOP_INSTANCE
     assert beyond.status == 0x0001
-    assert set(read(beyond.data_set, transfer_syntax)) == {content.STATUS}
+    assert set(read(beyond.data_set, transfer_syntax)) == {attributes.STATUS}
 
 
 async def test_only_those_who_may_retrieve_steps_can(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from router.config import Config, ConfigError
 from router.routing import Facts
-from router.services.mpps.plan import StepPlanner
+from router.services.mpps.policy import StepRoutes
 from tests.support.mpps_peers import hub
 
 
@@ -47,7 +47,7 @@ def facts(**changes: str) -> Facts:
 
 
 def test_all_routes_of_a_step_make_its_plan() -> None:
-    planner = StepPlanner(
+    planner = StepRoutes(
         config(
             'service = "mpps"\nto = ["ris"]',
             'service = "mpps"\nto = ["other", "ris"]\nanswer = "other"\nwhen = { calling_ae = "CT*" }',
@@ -56,7 +56,7 @@ def test_all_routes_of_a_step_make_its_plan() -> None:
             'service = "instance-availability"\nto = ["ris"]\nwhen = { calling_ae = "CT*" }',
         ).routes
     )
-    of_ct, of_mr = planner.plan(facts()), planner.plan(facts(calling_ae="MR1"))
+    of_ct, of_mr = planner.policy_for(facts()), planner.policy_for(facts(calling_ae="MR1"))
     assert (of_ct.relay, of_ct.notify, of_ct.inform) == (("ris", "other"), ("other",), ("ris",))
     assert (of_ct.answer, of_ct.strict) == ("other", False)
     assert (of_mr.relay, of_mr.notify, of_mr.inform) == (("ris",), ("other",), ())
@@ -64,5 +64,5 @@ def test_all_routes_of_a_step_make_its_plan() -> None:
 
 
 def test_a_step_that_no_route_takes_has_an_empty_plan() -> None:
-    planner = StepPlanner(config('service = "mpps"\nto = ["ris"]\nwhen = { calling_ae = "MR*" }').routes)
-    assert planner.plan(facts()).is_empty
+    planner = StepRoutes(config('service = "mpps"\nto = ["ris"]\nwhen = { calling_ae = "MR*" }').routes)
+    assert planner.policy_for(facts()).is_empty

@@ -9,26 +9,26 @@ from pydicom.dataset import Dataset
 
 from router.dicom.dataset import DataSet, text
 from router.dimse import Status
-from router.services.mpps import attributes as content
+from router.services.mpps import attributes
 from router.services.mpps.attributes import InstanceReference, StepStatus, of_schedule, references
 from router.services.mpps.state_machine import (
     Accepted,
     Refused,
     Repeated,
-    StepRules,
-    StoredStep,
+    StepState,
+    ValidationRules,
+    decide_create,
+    decide_set,
     fingerprint,
-    judge_create,
-    judge_set,
 )
 from tests.support.mpps_messages import CT, SERIES, STUDY, completed, in_progress, progress, tree
 
-LENIENT, STRICT = StepRules(), StepRules(strict=True)
+LENIENT, STRICT = ValidationRules(), ValidationRules(strict=True)
 
 
-def held(stage: StepStatus = StepStatus.IN_PROGRESS, *, updated_by: bytes = b"") -> StoredStep:
+def held(stage: StepStatus = StepStatus.IN_PROGRESS, *, updated_by: bytes = b"") -> StepState:
     data_set = tree(in_progress())
-    return StoredStep(stage=stage, created_by=fingerprint(data_set), updated_by=updated_by, data_set=lambda: data_set)
+    return StepState(status=stage, created_by=fingerprint(data_set), updated_by=updated_by, data_set=lambda: data_set)
 
 
 def with_status(status: str) -> DataSet:
@@ -38,10 +38,10 @@ def with_status(status: str) -> DataSet:
 
 
 @pytest.mark.parametrize("rules", [LENIENT, STRICT])
-def test_a_step_begins_in_progress(rules: StepRules) -> None:
-    verdict = judge_create(None, tree(in_progress()), rules)
+def test_a_step_begins_in_progress(rules: ValidationRules) -> None:
+    verdict = decide_create(None, tree(in_progress()), rules)
     assert isinstance(verdict, Accepted)
-    assert verdict.stage is StepStatus.IN_PROGRESS
+    assert verdict.step_status is StepStatus.IN_PROGRESS
     assert verdict.complaints == ()
 
 
@@ -49,47 +49,47 @@ def test_a_step_begins_in_progress(rules: StepRules) -> None:
 def test_a_step_begins_in_no_other_state(status: str) -> None:
     step = in_progress()
     step.PerformedProcedureStepStatus = status
-    verdict = judge_create(None, tree(step), LENIENT)
+    verdict = decide_create(None, tree(step), LENIENT)
     assert isinstance(verdict, Refused)
     assert verdict.status is Status.INVALID_ATTRIBUTE_VALUE
-    assert text(verdict.attributes, content.STATUS) == status
+    assert text(verdict.attributes, attributes.STATUS) == status
 
 
 def test_a_step_without_a_state_is_none() -> None:
     step = in_progress()
     del step.PerformedProcedureStepStatus
-    assert isinstance(judge_create(None, tree(step), LENIENT), Refused)
+    assert isinstance(decide_create(None, tree(step), LENIENT), Refused)
 
 
 @pytest.mark.parametrize("stage", StepStatus)
 @pytest.mark.parametrize("change", ["COMPLETED", "DISCONTINUED", "IN PROGRESS"])
 def test_nothing_changes_after_the_end(stage: StepStatus, change: str) -> None:
-    verdict = judge_set(held(stage), with_status(change), LENIENT)
+    verdict = decide_set(held(stage), with_status(change), LENIENT)
     if stage.is_final:
         assert isinstance(verdict, Refused)
         assert (verdict.status, verdict.error_id) == (Status.PROCESSING_FAILURE, 0xA710)
     else:
         assert isinstance(verdict, Accepted)
-        assert verdict.stage.value == change
+        assert verdict.step_status.value == change
 
 
 def test_an_unknown_step_cannot_change() -> None:
-    verdict = judge_set(None, with_status("COMPLETED"), LENIENT)
+    verdict = decide_set(None, with_status("COMPLETED"), LENIENT)
     assert isinstance(verdict, Refused)
     assert verdict.status is Status.NO_SUCH_SOP_INSTANCE
 
 
 def test_a_change_to_no_state_is_refused() -> None:
-    verdict = judge_set(held(), with_status("DONE"), LENIENT)
+    verdict = decide_set(held(), with_status("DONE"), LENIENT)
     assert isinstance(verdict, Refused)
     assert verdict.status is Status.INVALID_ATTRIBUTE_VALUE
 
 
 def test_the_same_n_create_is_known_until_the_step_goes_on() -> None:
     data_set = tree(in_progress())
-    assert judge_create(held(), data_set, LENIENT) == Repeated()
+    assert decide_create(held(), data_set, LENIENT) == Repeated()
     for later in (held(updated_by=b"x"), held(StepStatus.COMPLETED, updated_by=b"x")):
-        verdict = judge_create(later, data_set, LENIENT)
+        verdict = decide_create(later, data_set, LENIENT)
         assert isinstance(verdict, Refused)
         assert verdict.status is Status.DUPLICATE_SOP_INSTANCE
 
@@ -97,26 +97,26 @@ def test_the_same_n_create_is_known_until_the_step_goes_on() -> None:
 def test_the_same_last_n_set_is_known_after_the_end() -> None:
     data_set = tree(completed())
     step = held(StepStatus.COMPLETED, updated_by=fingerprint(data_set))
-    assert judge_set(step, data_set, LENIENT) == Repeated()
-    assert isinstance(judge_set(step, tree(completed(["1.2.3.9"])), LENIENT), Refused)
-    assert isinstance(judge_set(step, data_set, StepRules(retransmissions=False)), Refused)
+    assert decide_set(step, data_set, LENIENT) == Repeated()
+    assert isinstance(decide_set(step, tree(completed(["1.2.3.9"])), LENIENT), Refused)
+    assert isinstance(decide_set(step, data_set, ValidationRules(retransmissions=False)), Refused)
 
 
 def test_what_an_n_set_says_is_laid_over_what_the_n_create_said() -> None:
-    verdict = judge_set(held(), tree(progress("head")), LENIENT)
+    verdict = decide_set(held(), tree(progress("head")), LENIENT)
     assert isinstance(verdict, Accepted)
     assert text(verdict.data_set, 0x00400254) == "head"
-    assert text(verdict.data_set, content.MODALITY) == "CT"
-    assert text(verdict.data_set, content.STATUS) == "IN PROGRESS"
+    assert text(verdict.data_set, attributes.MODALITY) == "CT"
+    assert text(verdict.data_set, attributes.STATUS) == "IN PROGRESS"
 
 
 def test_what_only_an_n_create_may_say_is_not_kept_from_an_n_set() -> None:
     update = progress("head")
     update.PatientID, update.Modality = "OTHER", "MR"
-    verdict = judge_set(held(), tree(update), LENIENT)
+    verdict = decide_set(held(), tree(update), LENIENT)
     assert isinstance(verdict, Accepted)
-    assert text(verdict.data_set, content.PATIENT_ID) == "P1"
-    assert text(verdict.data_set, content.MODALITY) == "CT"
+    assert text(verdict.data_set, attributes.PATIENT_ID) == "P1"
+    assert text(verdict.data_set, attributes.MODALITY) == "CT"
     assert len(verdict.complaints) == 2
     assert "OTHER" not in "".join(verdict.complaints)
 
@@ -125,16 +125,16 @@ def test_what_only_an_n_create_may_say_is_not_kept_from_an_n_set() -> None:
 def test_a_step_ends_with_its_end_and_its_series(missing: str) -> None:
     last = completed()
     delattr(last, missing)
-    strict, lenient = (judge_set(held(), tree(last), rules) for rules in (STRICT, LENIENT))
+    strict, lenient = (decide_set(held(), tree(last), rules) for rules in (STRICT, LENIENT))
     assert isinstance(strict, Refused)
     assert strict.status is Status.MISSING_ATTRIBUTE_VALUE
-    assert missing in strict.words
+    assert missing in strict.reason
     assert isinstance(lenient, Accepted)
     assert missing in lenient.complaints[0]
 
 
 def test_a_complete_step_ends_strictly() -> None:
-    verdict = judge_set(held(), tree(completed()), STRICT)
+    verdict = decide_set(held(), tree(completed()), STRICT)
     assert isinstance(verdict, Accepted)
     assert verdict.complaints == ()
 
@@ -144,7 +144,7 @@ def test_an_n_create_has_what_the_standard_requires(keyword: str) -> None:
     without, empty = in_progress(), in_progress()
     delattr(without, keyword)
     setattr(empty, keyword, "")
-    verdicts = [judge_create(None, tree(step), STRICT) for step in (without, empty)]
+    verdicts = [decide_create(None, tree(step), STRICT) for step in (without, empty)]
     assert [verdict.status for verdict in verdicts if isinstance(verdict, Refused)] == [
         Status.MISSING_ATTRIBUTE,
         Status.MISSING_ATTRIBUTE_VALUE,
@@ -154,9 +154,9 @@ def test_an_n_create_has_what_the_standard_requires(keyword: str) -> None:
 def test_the_study_of_the_scheduled_step_is_required() -> None:
     step = in_progress()
     del step.ScheduledStepAttributesSequence[0].StudyInstanceUID
-    verdict = judge_create(None, tree(step), STRICT)
+    verdict = decide_create(None, tree(step), STRICT)
     assert isinstance(verdict, Refused)
-    assert verdict.elements == (content.SCHEDULED_STEP_ATTRIBUTES,)
+    assert verdict.elements == (attributes.SCHEDULED_STEP_ATTRIBUTES,)
 
 
 def test_what_a_step_has_produced_is_found_once_each() -> None:
@@ -165,7 +165,7 @@ def test_what_a_step_has_produced_is_found_once_each() -> None:
         InstanceReference(SERIES, CT, "1.2.3.1"),
         InstanceReference(SERIES, CT, "1.2.3.2"),
     ]
-    assert of_schedule(tree(in_progress()), content.STUDY_INSTANCE_UID) == STUDY
+    assert of_schedule(tree(in_progress()), attributes.STUDY_INSTANCE_UID) == STUDY
 
 
 STATUSES = st.sampled_from(["IN PROGRESS", "COMPLETED", "DISCONTINUED", "NONSENSE"])
@@ -173,21 +173,21 @@ STATUSES = st.sampled_from(["IN PROGRESS", "COMPLETED", "DISCONTINUED", "NONSENS
 
 @given(st.lists(st.tuples(st.booleans(), STATUSES)))
 def test_whatever_comes_a_step_ends_once_and_stays_so(messages: list[tuple[bool, str]]) -> None:
-    step: StoredStep | None = None
+    step: StepState | None = None
     ended: StepStatus | None = None
     for number, (creates, status) in enumerate(messages):
         data_set = in_progress(str(number)) if creates else progress(str(number))
         data_set.PerformedProcedureStepStatus = status
         said = tree(data_set)
-        verdict = (judge_create if creates else judge_set)(step, said, StepRules())
+        verdict = (decide_create if creates else decide_set)(step, said, ValidationRules())
         if isinstance(verdict, Accepted):
             assert ended is None
             assert creates == (step is None)
-            step = StoredStep(
-                stage=verdict.stage,
+            step = StepState(
+                status=verdict.step_status,
                 created_by=step.created_by if step else fingerprint(said),
                 updated_by=b"" if creates else fingerprint(said),
                 data_set=partial(dict, verdict.data_set),
             )
-            ended = verdict.stage if verdict.stage.is_final else None
-            assert text(step.data_set(), content.STATUS) == verdict.stage.value
+            ended = verdict.step_status if verdict.step_status.is_final else None
+            assert text(step.data_set(), attributes.STATUS) == verdict.step_status.value

@@ -17,15 +17,15 @@ from attrs import evolve, frozen
 from pydicom.uid import generate_uid
 
 from router.services.commitment.transaction import (
-    Account,
-    Clause,
+    ArchiveReport,
+    ArchiveReports,
+    ArchiveResult,
     InstanceResult,
     Policy,
+    Quorum,
     Reference,
-    Report,
     Transaction,
     TransactionOutcome,
-    Word,
 )
 from router.state_store import Counting, StateTransaction
 
@@ -95,7 +95,7 @@ class StoredTransaction:
     """A data set with the Referenced Performed Procedure Step Sequence; empty without one."""
     received: float
     """Seconds since the epoch, for people."""
-    born: float
+    accepted_at: float
     """On `Spool.clock()`."""
     grace: float
     deadline: float
@@ -145,7 +145,7 @@ def migrate(connection: StateTransaction, counters: Counting) -> bool:
     return True
 
 
-def take(
+def add(
     connection: StateTransaction,
     commitment: StoredTransaction,
     references: Sequence[Reference],
@@ -161,7 +161,18 @@ def take(
         f"INSERT INTO commitments ({_COLUMNS}) VALUES ({', '.join('?' * 19)}) RETURNING id",
         (
             *(None, c.uid, c.fingerprint, c.stage, c.calling_ae, c.called_ae, c.address, c.reply_to, c.transfer_syntax),
-            *(c.steps, c.received, c.born, c.grace, c.deadline, _packed(c.policies), len(references), None, None, None),
+            *(
+                c.steps,
+                c.received,
+                c.accepted_at,
+                c.grace,
+                c.deadline,
+                _packed(c.policies),
+                len(references),
+                None,
+                None,
+                None,
+            ),
         ),
     ).fetchone()
     connection.executemany(
@@ -183,7 +194,7 @@ def _add_archives(connection: StateTransaction, number: int, archives: Sequence[
     )
 
 
-def plan(
+def set_policies(
     connection: StateTransaction,
     number: int,
     policies: Sequence[Policy],
@@ -212,14 +223,14 @@ def load_by_id(connection: StateTransaction, number: int) -> StoredTransaction |
     return _commitment(row) if row else None
 
 
-def unfinished(connection: StateTransaction) -> list[StoredTransaction]:
+def load_unfinished(connection: StateTransaction) -> list[StoredTransaction]:
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM commitments WHERE stage < ? ORDER BY id", (TransactionStage.FINISHED,)
     )
     return [_commitment(row) for row in rows]
 
 
-def own_archives(connection: StateTransaction) -> list[str]:
+def archives_of_own_transactions(connection: StateTransaction) -> list[str]:
     """Those that the router itself has asked, and whose transaction is not finished."""
     rows = connection.execute(
         "SELECT a.archive FROM commitments c JOIN commitment_archives a ON a.commitment = c.id"
@@ -229,7 +240,7 @@ def own_archives(connection: StateTransaction) -> list[str]:
     return [row[0] for row in rows]
 
 
-def newest(connection: StateTransaction, limit: int, *, before: int = 1 << 62) -> list[StoredTransaction]:
+def load_page(connection: StateTransaction, limit: int, *, before: int = 1 << 62) -> list[StoredTransaction]:
     """The last ones first."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM commitments WHERE id < ? ORDER BY id DESC LIMIT ?", (before, limit)
@@ -237,7 +248,7 @@ def newest(connection: StateTransaction, limit: int, *, before: int = 1 << 62) -
     return [_commitment(row) for row in rows]
 
 
-def references(connection: StateTransaction, number: int) -> tuple[Reference, ...]:
+def load_references(connection: StateTransaction, number: int) -> tuple[Reference, ...]:
     rows = connection.execute(
         "SELECT sop_class_uid, sop_instance_uid FROM commitment_references WHERE commitment = ? ORDER BY position",
         (number,),
@@ -245,7 +256,7 @@ def references(connection: StateTransaction, number: int) -> tuple[Reference, ..
     return tuple(Reference(*row) for row in rows)
 
 
-def messages(connection: StateTransaction, number: int) -> list[tuple[int, int]]:
+def load_message_ids(connection: StateTransaction, number: int) -> list[tuple[int, int]]:
     """Positions of references, and the ids of the messages of ours that they are about."""
     return connection.execute(
         "SELECT position, message_id FROM commitment_messages WHERE commitment = ? ORDER BY position, message_id",
@@ -253,7 +264,7 @@ def messages(connection: StateTransaction, number: int) -> list[tuple[int, int]]
     ).fetchall()
 
 
-def inquiries(connection: StateTransaction, number: int) -> list[ArchiveRequest]:
+def load_archive_requests(connection: StateTransaction, number: int) -> list[ArchiveRequest]:
     """In the order in which the archives are named."""
     rows = connection.execute(
         "SELECT archive, uid, asked, answered, reported, refused, refusal, why FROM commitment_archives"
@@ -264,13 +275,13 @@ def inquiries(connection: StateTransaction, number: int) -> list[ArchiveRequest]
     return [ArchiveRequest(**dict(zip(names, row, strict=True))) for row in rows]
 
 
-def inquiry(connection: StateTransaction, uid: str) -> tuple[int, str] | None:
+def find_archive_request(connection: StateTransaction, uid: str) -> tuple[int, str] | None:
     """Whose Transaction UID this is that we asked under: commitment and archive."""
     row = connection.execute("SELECT commitment, archive FROM commitment_archives WHERE uid = ?", (uid,)).fetchone()
     return (row[0], row[1]) if row else None
 
 
-def asked_of(connection: StateTransaction, commitment: StoredTransaction, archive: str) -> list[int]:
+def positions_to_request(connection: StateTransaction, commitment: StoredTransaction, archive: str) -> list[int]:
     """The positions of the references that an archive is asked for: those that some policy wants its word on; all of
     them where its word is wanted on nothing, and heard all the same."""
     wanted = [
@@ -284,7 +295,7 @@ def asked_of(connection: StateTransaction, commitment: StoredTransaction, archiv
     return [position for position, policy in rows if not wanted or policy in wanted]
 
 
-def transaction(connection: StateTransaction, commitment: StoredTransaction) -> Transaction:
+def load_transaction(connection: StateTransaction, commitment: StoredTransaction) -> Transaction:
     """All that was said so far. The commitment is planned."""
     rows = connection.execute(
         "SELECT sop_class_uid, sop_instance_uid, policy FROM commitment_references WHERE commitment = ?"
@@ -292,7 +303,7 @@ def transaction(connection: StateTransaction, commitment: StoredTransaction) -> 
         (commitment.id,),
     ).fetchall()
     words = {
-        archive: {row[1]: Word(row[2], row[3]) for row in said}
+        archive: {row[1]: ArchiveResult(row[2], row[3]) for row in said}
         for archive, said in groupby(
             connection.execute(
                 "SELECT archive, sop_instance_uid, reason, retrieve_ae FROM commitment_words WHERE commitment = ?"
@@ -305,19 +316,19 @@ def transaction(connection: StateTransaction, commitment: StoredTransaction) -> 
     return Transaction(
         references=tuple(Reference(row[0], row[1]) for row in rows),
         policies=tuple(commitment.policies[row[2]] if commitment.policies else () for row in rows),
-        accounts={
-            one.archive: Account(words=words.get(one.archive, {}), refusal=one.refusal)
-            for one in inquiries(connection, commitment.id)
+        reports={
+            one.archive: ArchiveReports(results=words.get(one.archive, {}), refusal=one.refusal)
+            for one in load_archive_requests(connection, commitment.id)
         },
     )
 
 
-def hear(connection: StateTransaction, number: int, report: Report, why: str = "") -> None:
+def add_report(connection: StateTransaction, number: int, report: ArchiveReport, why: str = "") -> None:
     """Write down what an archive says; its last word on an instance replaces the one before."""
     now = time.time()
     connection.executemany(
         "INSERT OR REPLACE INTO commitment_words VALUES (?,?,?,?,?,?)",
-        [(number, report.archive, uid, word.reason, word.retrieve_ae, now) for uid, word in report.words.items()],
+        [(number, report.archive, uid, word.reason, word.retrieve_ae, now) for uid, word in report.results.items()],
     )
     of_archive = "WHERE commitment = ? AND archive = ?"
     if report.refusal is None:
@@ -337,7 +348,7 @@ def mark(connection: StateTransaction, number: int, archive: str, moment: str) -
     )
 
 
-def conclude(connection: StateTransaction, number: int, outcome: TransactionOutcome, clock: float) -> None:
+def save_outcome(connection: StateTransaction, number: int, outcome: TransactionOutcome, clock: float) -> None:
     """What the modality is told, once and for all; decided at a time on `Spool.clock()`."""
     connection.executemany(
         "UPDATE commitment_references SET reason = ?, retrieve_ae = ? WHERE commitment = ? AND position = ?",
@@ -358,7 +369,7 @@ def conclude(connection: StateTransaction, number: int, outcome: TransactionOutc
     )
 
 
-def conclusion(connection: StateTransaction, number: int) -> TransactionOutcome:
+def load_outcome(connection: StateTransaction, number: int) -> TransactionOutcome:
     """What `conclude` wrote down."""
     rows = connection.execute(
         "SELECT sop_class_uid, sop_instance_uid, reason, retrieve_ae FROM commitment_references WHERE commitment = ?"
@@ -368,11 +379,11 @@ def conclusion(connection: StateTransaction, number: int) -> TransactionOutcome:
     return TransactionOutcome(tuple(InstanceResult(Reference(row[0], row[1]), row[2], row[3]) for row in rows))
 
 
-def advance(connection: StateTransaction, number: int, stage: TransactionStage) -> None:
+def set_stage(connection: StateTransaction, number: int, stage: TransactionStage) -> None:
     connection.execute("UPDATE commitments SET stage = ? WHERE id = ?", (stage, number))
 
 
-def forget(connection: StateTransaction, before: float) -> int:
+def remove_expired(connection: StateTransaction, before: float) -> int:
     """Delete up to `FORGOTTEN_AT_ONCE` transactions that are finished and were decided before a time on
     `Spool.clock()`; return how many were."""
     found = connection.execute(
@@ -387,6 +398,7 @@ def forget(connection: StateTransaction, before: float) -> int:
 
 def _commitment(row: tuple[Any, ...]) -> StoredTransaction:
     values = dict(zip(_COLUMNS.split(", "), row, strict=True))
+    values["accepted_at"] = values.pop("born")
     return StoredTransaction(
         **{**values, "stage": TransactionStage(values["stage"]), "policies": _unpacked(values["policies"])}
     )
@@ -397,4 +409,4 @@ def _packed(policies: Sequence[Policy]) -> str:
 
 
 def _unpacked(text: str) -> tuple[Policy, ...]:
-    return tuple(tuple(Clause(tuple(names), at_least) for names, at_least in policy) for policy in json.loads(text))
+    return tuple(tuple(Quorum(tuple(names), at_least) for names, at_least in policy) for policy in json.loads(text))

@@ -15,7 +15,7 @@ INFORM: Final = "instance-availability"
 
 
 @frozen(kw_only=True)
-class StepPlan:
+class StepPolicy:
     """What the routing table says of a step."""
 
     relay: tuple[str, ...]
@@ -30,7 +30,7 @@ class StepPlan:
         return not (self.relay or self.notify or self.inform)
 
 
-class StepPlanner:
+class StepRoutes:
     """The routes of a configuration, as far as they are about steps."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
@@ -39,12 +39,12 @@ class StepPlanner:
         self.elements: Final = self._table.elements
         """What `Facts.elements` must tell of an N-CREATE."""
 
-    def plan(self, facts: Facts) -> StepPlan:
+    def policy_for(self, facts: Facts) -> StepPolicy:
         """`facts` of an N-CREATE; their service does not matter."""
         relay = self._table.match(evolve(facts, service=RELAY))
         matched = [self._routes[name].options[MPPSRouteOptions] for name in relay.routes]
         answers = [options.answer for options in matched if options.answer != ROUTER]
-        return StepPlan(
+        return StepPolicy(
             relay=relay.destinations,
             notify=self._table.match(evolve(facts, service=NOTIFY)).destinations,
             inform=self._table.match(evolve(facts, service=INFORM)).destinations,
