@@ -6,7 +6,7 @@ not acknowledged is not kept, what was not delivered is still in the spool), the
 """
 
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from router.config import Config, ConfigError, Listener
 from router.delivery import Dispatcher, restarts
 from router.dimse import Response
 from router.model import Purpose
-from router.services import MPPSRelay, PeerRequest, ServiceContext, load_config, services_of
+from router.services import SERVICES, MPPSRelay, PeerRequest, Service, ServiceContext, load_config, services_of
 from router.spool import Spool, SpoolClosed, SpoolFailure, Totals
 from router.state_store import StateStore
 from router.web.admin import AdminServer, Controls, Policy, application, guarded, new_token, write_token
@@ -41,17 +41,18 @@ _BACKLOG = 1024
 class Router:
     """One running router. `run` serves; the rest is told to it."""
 
-    def __init__(self, config: Config, spool: Spool) -> None:
+    def __init__(self, config: Config, spool: Spool, services: Sequence[type[Service]] = SERVICES) -> None:
         self._config = config
         self._spool = spool
         self._state = StateStore.open(config.router.spool, spool)
         self._state.keep_room(config.spool.reserve if spool.accepting else 0, spool.relieve)
-        services = services_of(ServiceContext(config=config, spool=spool, state=self._state, ask=self._ask))
-        (self._mpps,) = (service for service in services if isinstance(service, MPPSRelay))
-        self._dispatcher = Dispatcher(config, spool, services)
+        context = ServiceContext(config=config, spool=spool, state=self._state, ask=self._ask)
+        running = services_of(context, services)
+        (self._mpps,) = (service for service in running if isinstance(service, MPPSRelay))
+        self._dispatcher = Dispatcher(config, spool, running)
         self._reception = AcceptorContext(
             config=config,
-            services=services,
+            services=running,
             spool=spool,
             doors=AssociationLimits(config.limits),
             visited=self._dispatcher.visited,

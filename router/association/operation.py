@@ -61,7 +61,7 @@ class _NoReplies:
         raise AssertionError("only a conversational service sends pending responses")
 
 
-class Conversation:
+class OperationReplies:
     """The replies of one operation on one association."""
 
     def __init__(self, transport: Transport, context_id: int) -> None:

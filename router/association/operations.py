@@ -12,7 +12,7 @@ import trio
 from attrs import define
 
 from pdu import Overtaken
-from router.association.operation import Conversation, Operation, send_response
+from router.association.operation import Operation, OperationReplies, send_response
 from router.association.transport import Transport
 from router.dimse import Response
 from router.services import ConversationEnded
@@ -21,7 +21,7 @@ from router.services import ConversationEnded
 @define
 class _InFlight:
     operation: Operation
-    conversation: Conversation | None
+    replies: OperationReplies | None
 
 
 class Operations:
@@ -66,7 +66,7 @@ class Operations:
             await self._send(operation, await operation.perform())
             return
         talks = operation.is_conversational
-        one = _InFlight(operation, Conversation(self._transport, operation.context_id) if talks else None)
+        one = _InFlight(operation, OperationReplies(self._transport, operation.context_id) if talks else None)
         self._in_flight.append(one)
         self._nursery.start_soon(self._run, one)
 
@@ -74,10 +74,10 @@ class Operations:
         try:
             while not self._may_begin(one):
                 await self._changed.park()
-            if one.conversation is None:
+            if one.replies is None:
                 await self._send(one.operation, await one.operation.perform())
             elif not self._ended:
-                await self._converse(one.operation, one.conversation)
+                await self._converse(one.operation, one.replies)
         finally:
             await one.operation.drop()
             self._in_flight.remove(one)
@@ -94,9 +94,9 @@ class Operations:
                 return False
         raise AssertionError("it is in flight")
 
-    async def _converse(self, operation: Operation, conversation: Conversation) -> None:
-        with conversation.scope, suppress(ConversationEnded):
-            response = await operation.perform(conversation)
+    async def _converse(self, operation: Operation, replies: OperationReplies) -> None:
+        with replies.scope, suppress(ConversationEnded):
+            response = await operation.perform(replies)
             await self._send(operation, response)
 
     async def _send(self, operation: Operation, response: Response) -> None:
@@ -107,8 +107,8 @@ class Operations:
     def cancel(self, message_id: int | None) -> bool:
         """Pass on a C-CANCEL-RQ. Return False if no operation with this Message ID can be cancelled."""
         for one in self._in_flight:
-            if one.conversation is not None and one.operation.request.command.message_id == message_id:
-                one.conversation.cancelled.set()
+            if one.replies is not None and one.operation.request.command.message_id == message_id:
+                one.replies.cancelled.set()
                 return True
         return False
 
@@ -116,5 +116,5 @@ class Operations:
         """Tell the operations that the association has ended. They are not waited for."""
         self._ended = True
         for one in self._in_flight:
-            if one.conversation is not None:
-                one.conversation.end()
+            if one.replies is not None:
+                one.replies.end()

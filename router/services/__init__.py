@@ -1,5 +1,6 @@
-"""The service classes. A new one is a file in this folder and a line in `SERVICES`."""
+"""The services. A new one is a file in this package and a line in `SERVICES`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -57,8 +58,8 @@ __all__ = [
     "services_of",
 ]
 
-# In the order in which they are asked whether a presentation context is theirs. Storage stands last: it takes every
-# SOP class that the dictionary does not know.
+# In the order in which they are asked for the transfer syntax of a presentation context and for who performs an
+# operation. Storage stands last: it accepts every SOP class that the dictionary does not know.
 SERVICES: Final[tuple[type[Service], ...]] = (
     Verification,
     MPPSRelay,
@@ -90,6 +91,6 @@ def parse_config(content: str, base: Path) -> Config:
     return parse(content, base, services=OPTIONS)
 
 
-def services_of(house: ServiceContext) -> tuple[Service, ...]:
-    """All service classes of one router."""
-    return tuple(service(house) for service in SERVICES)
+def services_of(house: ServiceContext, services: Sequence[type[Service]] = SERVICES) -> tuple[Service, ...]:
+    """Return the services of one router, in the order of their registration."""
+    return tuple(service(house) for service in services)

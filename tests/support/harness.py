@@ -4,7 +4,7 @@
 any status, any rudeness. `Modality` speaks PDUs by hand, so that a test can say what no decent sender would.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -50,7 +50,7 @@ from router.dimse import (
 from router.dimse import decode as decode_command
 from router.dimse import encode as encode_command
 from router.network.sockets import KernelSocket
-from router.services import parse_config
+from router.services import SERVICES, Service, parse_config
 from router.spool import Spool
 from router.spool.disk.filesystem import REAL, FileSystem
 from router.supervisor import Router
@@ -131,11 +131,13 @@ def configuration(folder: Path, text: str = "", *, router: str = "", **peers: in
 
 
 @asynccontextmanager
-async def running_router(config: Config, files: FileSystem = REAL) -> AsyncIterator[RunningRouter]:
+async def running_router(
+    config: Config, files: FileSystem = REAL, services: Sequence[type[Service]] = SERVICES
+) -> AsyncIterator[RunningRouter]:
     """A router that serves while the block lasts, and is then stopped as SIGTERM would."""
     spool = await trio.to_thread.run_sync(partial(Spool.open, config.router.spool, config.spool, files=files))
     try:
-        router = Router(config, spool)
+        router = Router(config, spool, services)
         async with trio.open_nursery() as nursery:
             addresses = await nursery.start(router.run)
             port = int(addresses["dicom"][0].rpartition(":")[2])

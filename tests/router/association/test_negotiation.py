@@ -15,6 +15,7 @@ from pdu import (
     AssociateIndication,
     AssociateRQ,
     AsynchronousOperationsWindow,
+    ContextResult,
     PresentationContext,
     RequestRefused,
     Role,
@@ -27,9 +28,11 @@ from pdu import (
     encode,
 )
 from router.association.describe import describe_contexts
-from router.association.negotiation import agree
-from router.services import SERVICES, Sender, Service, parse_config
+from router.association.negotiation import Agreement, agree
+from router.dimse import CommandField, Response
+from router.services import SCP, SERVICES, NegotiatedTerms, Proposal, Replies, Request, Sender, Service, parse_config
 from router.services.storage import StorageSettings
+from router.spool import Incoming
 from tests.pdu.strategies import requests
 from tests.support.harness import (
     CT,
@@ -46,6 +49,9 @@ from tests.support.harness import (
 LONGEST_ANSWER = 65_536
 """Bytes: 128 contexts and the roles of their SOP classes, with UIDs of 64 characters, take less than half of it."""
 COMMITMENT = "1.2.840.10008.1.20.1"
+PRESENTATION_LUT = "1.2.840.10008.5.1.1.23"
+EXPLICIT = "1.2.840.10008.1.2.1"
+JPEG = "1.2.840.10008.1.2.4.50"
 
 
 def services() -> tuple[Service, ...]:
@@ -229,3 +235,75 @@ async def test_what_an_acceptor_raises_before_it_runs_ends_no_other(
         assert [line["event"] for line in logs if line["log_level"] == "error"] == ["association crashed"]
         async with Modality.connected(router.port) as modality:
             assert isinstance(await modality.associate((VERIFICATION, (IMPLICIT,))), AssociateAC)
+
+
+class Printing(SCP):
+    """Performs N-CREATE on Presentation LUT, on which Storage performs C-STORE, for one calling AE title."""
+
+    name = "printing"
+    requests = frozenset({CommandField.N_CREATE_RQ})
+
+    def __init__(self) -> None:
+        self.proposals: list[Proposal] = []
+
+    def negotiate(self, proposal: Proposal) -> str | ContextResult | None:
+        self.proposals.append(proposal)
+        if proposal.requestor.calling_ae != "PRINTS" or proposal.abstract_syntax != PRESENTATION_LUT:
+            return None
+        known = [uid for uid in (EXPLICIT, IMPLICIT) if uid in proposal.transfer_syntaxes]
+        return known[0] if known else ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
+
+    def roles(self, proposal: Proposal) -> tuple[bool, bool]:
+        return True, True
+
+    def extended(self, proposal: Proposal) -> bytes | None:
+        return bytes(1000)
+
+    async def perform(self, request: Request, data: Incoming | None, replies: Replies) -> Response:
+        raise NotImplementedError
+
+
+def agreed(printing: Printing, calling: str, *syntaxes: str, **information: Any) -> Agreement:
+    config = parse_config("", Path())
+    request = associate_rq((PRESENTATION_LUT, syntaxes), calling=calling)
+    request = attrs.evolve(request, user_information=attrs.evolve(request.user_information, **information))
+    requestor = Sender(calling_ae=calling, called_ae="ROUTER", peer="10.0.0.9", listener=config.listeners[0])
+    return agree(request, config, requestor, (printing, *services()))
+
+
+@pytest.mark.parametrize(
+    ("calling", "syntaxes", "chosen", "names"),
+    [
+        ("PRINTS", (IMPLICIT, EXPLICIT), EXPLICIT, ["printing", "storage"]),
+        ("PRINTS", (JPEG,), JPEG, ["storage"]),
+        ("STORES", (IMPLICIT, EXPLICIT), IMPLICIT, ["storage"]),
+    ],
+)
+def test_services_share_a_context_if_all_of_them_accept_its_transfer_syntax(
+    calling: str, syntaxes: tuple[str, ...], chosen: str, names: list[str]
+) -> None:
+    agreement = agreed(Printing(), calling, *syntaxes)
+    assert agreement.contexts[1].transfer_syntax == chosen
+    assert [service.name for service in agreement.services[1]] == names
+
+
+def test_a_service_sees_all_that_its_requestor_says_about_a_sop_class() -> None:
+    role = RoleSelection(sop_class_uid=PRESENTATION_LUT, scu_role=True, scp_role=True)
+    extended = SOPClassExtendedNegotiation(sop_class_uid=PRESENTATION_LUT, information=b"\1\2")
+    common = attrs.evolve(COMMON, sop_class_uid=PRESENTATION_LUT)
+    printing = Printing()
+    agreement = agreed(
+        printing, "PRINTS", IMPLICIT, roles=(role,), extended=(extended, EXTENDED), common_extended=(common, COMMON)
+    )
+    proposal = printing.proposals[0]
+    assert (proposal.role, proposal.extended, proposal.common_extended) == (role, b"\1\2", common)
+    assert (proposal.requestor.calling_ae, proposal.requestor.peer) == ("PRINTS", "10.0.0.9")
+    terms = agreement.terms[PRESENTATION_LUT]
+    assert (terms.role, terms.extended, terms.common_extended) == (role, bytes(256), common)
+    assert [item.sop_class_uid for item in agreement.accept.user_information.extended] == [PRESENTATION_LUT]
+
+
+def test_extended_negotiation_that_is_not_proposed_is_not_answered() -> None:
+    agreement = agreed(Printing(), "PRINTS", IMPLICIT)
+    assert agreement.accept.user_information.extended == ()
+    assert agreement.terms[PRESENTATION_LUT] == NegotiatedTerms()

@@ -6,7 +6,8 @@ import attrs
 import trio
 
 from pdu import AssociateAC
-from tests.support.harness import CT, IMPLICIT, Modality, configuration, running_router
+from router.dimse import Command, CommandField, encode
+from tests.support.harness import CT, IMPLICIT, Modality, configuration, p_data, running_router
 from tests.support.reverse import COMMITMENT, MODALITY, answer_report, hear_report, store_report
 
 
@@ -65,5 +66,16 @@ async def test_an_answer_to_something_else_is_not_taken_for_the_reports(tmp_path
         report = await hear_report(modality)
         await answer_report(modality, attrs.evolve(report, message_id=4711))
         assert (await router.totals("modality"))["delivered"] == 0
+        await answer_report(modality, report)
+        await router.until("modality", delivered=1)
+
+
+async def test_a_cancel_is_not_taken_for_the_response_to_the_report(tmp_path: Path) -> None:
+    async with running_router(configuration(tmp_path, MODALITY)) as router, Modality.connected(router.port) as modality:
+        await store_report(router, "modality")
+        await modality.associate((COMMITMENT, (IMPLICIT,)))
+        report = await hear_report(modality)
+        cancel = Command(field=CommandField.C_CANCEL_RQ, message_id_being_responded_to=report.message_id)
+        await modality.say(p_data(1, encode(cancel), command=True))
         await answer_report(modality, report)
         await router.until("modality", delivered=1)
