@@ -27,7 +27,7 @@ from router.model import Purpose
 from router.services import SERVICES, MPPSRelay, PeerRequest, Service, ServiceContext, load_config, services_of
 from router.spool import Spool, SpoolClosed, SpoolFailure, Totals
 from router.state_store import StateStore
-from router.web.admin import AdminServer, Controls, Policy, application, guarded, new_token, write_token
+from router.web.admin import AccessPolicy, AdminServer, RunningBackend, application, guarded, new_token, write_token
 from router.web.admin.queue_views import named, shown_name
 
 log = structlog.get_logger()
@@ -180,7 +180,7 @@ class Router:
         admin = self._config.admin
         self._admin = await AdminServer.bind(admin)
         hosts = frozenset({admin.listen.host.lower(), *admin.hosts})
-        api = guarded(application(self._controls()), Policy(token=self._token, hosts=hosts))
+        api = guarded(application(self._admin_backend()), AccessPolicy(token=self._token, hosts=hosts))
         crashed = partial(log.exception, "admin API crashed")
         nursery.start_soon(_keep_running, partial(self._admin.run, api), crashed)
         return str(self._admin.bound)
@@ -188,11 +188,12 @@ class Router:
     async def _ask(self, question: PeerRequest) -> Response:
         return await ask(question, self._config)
 
-    def _controls(self) -> Controls:
-        return Controls(
+    def _admin_backend(self) -> RunningBackend:
+        return RunningBackend(
             status=self.status,
             spool=self._spool,
             state=self._state,
+            destinations=self._dispatcher.statistics,
             discard_step=self._mpps.discard,
             rescan=self._dispatcher.rescan,
         )

@@ -4,13 +4,14 @@ import csv
 import sys
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import click
 
 from router.cli.admin_client import admin_option
 from router.cli.configuration import config_option
 from router.cli.output import count, json_option, moment, say, say_json, say_table
-from router.cli.sources import reading
+from router.cli.sources import open_source
 from router.config import Endpoint
 from router.services.commitment.views import COLUMNS, totals_by_archive
 from router.web.admin.requests import LIMIT, LIMIT_MAX
@@ -35,8 +36,8 @@ def commitments(ctx: click.Context, config_path: Path) -> None:
 @config_option
 def list_(limit: int, before: int | None, as_json: bool, config_path: Path, admin: Endpoint | None) -> None:
     """List transactions, the newest first."""
-    query = {"limit": str(limit)} | ({"before": str(before)} if before else {})
-    page = reading(config_path, admin).commitments(query)
+    query = [("limit", str(limit))] + ([("before", str(before))] if before else [])
+    page = open_source(config_path, admin).get("/api/commitments", query)
     if as_json:
         say_json(page)
         return
@@ -74,7 +75,7 @@ def _archive_words(archive: dict[str, Any]) -> str:
 @config_option
 def show(uid: str, as_json: bool, config_path: Path, admin: Endpoint | None) -> None:
     """Show one transaction: which archive said what, when."""
-    one = reading(config_path, admin).commitment(uid)
+    one = open_source(config_path, admin).get(f"/api/commitments/{quote(uid, safe='')}")
     if as_json:
         say_json(one)
         return
@@ -111,12 +112,13 @@ def report(study: str | None, day: str | None, form: str, config_path: Path, adm
     """Reconcile: what was sent, acknowledged and committed, for each archive."""
     if study and day:
         raise click.UsageError("give --study or --day, not both")
-    source = reading(config_path, admin)
-    query = {"limit": str(LIMIT_MAX)} | ({"study": study} if study else {"day": day} if day else {})
+    source = open_source(config_path, admin)
+    query = [("limit", str(LIMIT_MAX))]
+    query += [("study", study)] if study else [("day", day)] if day else []
     rows: list[dict[str, Any]] = []
     after: int | None = 0
     while after is not None:
-        page = source.commitment_report({**query, "after": str(after)})
+        page = source.get("/api/commitments/report", [*query, ("after", str(after))])
         rows += page["rows"]
         after = page["next"]
     if form == "json":

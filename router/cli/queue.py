@@ -14,7 +14,7 @@ from router.cli.admin_client import admin_option
 from router.cli.configuration import config_option
 from router.cli.failing import EXIT_FAILED, CommandError
 from router.cli.output import count, json_option, moment, say, say_json, say_table, size
-from router.cli.sources import reading, running
+from router.cli.sources import open_running, open_source
 from router.config import Endpoint
 from router.dicom.uids import name_of
 from router.web.admin.requests import LIMIT, LIMIT_MAX
@@ -69,7 +69,7 @@ def list_(
         query.append(("destination", destination))
     if after is not None:
         query.append(("after", str(after)))
-    page = reading(config_path, admin).page(query + _with(phi))
+    page = open_source(config_path, admin).get("/api/queue", query + _with(phi))
     if as_json:
         say_json(page)
     else:
@@ -116,7 +116,7 @@ def _show_page(page: dict[str, Any]) -> None:
 @config_option
 def show(message_id: int, phi: bool, as_json: bool, config_path: Path, admin: Endpoint | None) -> None:
     """Show one message and each of its deliveries."""
-    message = reading(config_path, admin).message(message_id, _with(phi))
+    message = open_source(config_path, admin).get(f"/api/queue/{message_id}", _with(phi))
     if as_json:
         say_json(message)
         return
@@ -141,7 +141,7 @@ def show(message_id: int, phi: bool, as_json: bool, config_path: Path, admin: En
 @config_option
 def export(message_id: int, output: Path | None, config_path: Path, admin: Endpoint | None) -> None:
     """Write a message's object to a new file, as it was received."""
-    source = reading(config_path, admin)
+    source = open_source(config_path, admin)
     if output == Path("-"):
         source.export(message_id, sys.stdout.buffer)
         return
@@ -189,7 +189,7 @@ def _change(action: str, words: str) -> None:
         admin: Endpoint | None,
     ) -> None:
         selection = _selection(ids, destination, states, everything, to)
-        answer = running(config_path, admin).change(action, selection)
+        answer = open_running(config_path, admin).post(f"/api/queue/{action}", selection)
         if as_json:
             say_json(answer)
         else:

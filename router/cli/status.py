@@ -8,7 +8,7 @@ import click
 from router.cli.admin_client import admin_option
 from router.cli.configuration import config_option
 from router.cli.output import count, json_option, say, say_json, say_table, size
-from router.cli.sources import reading
+from router.cli.sources import open_source
 from router.config import Endpoint
 
 
@@ -18,7 +18,7 @@ from router.config import Endpoint
 @config_option
 def status(config_path: Path, admin: Endpoint | None, as_json: bool) -> None:
     """Show the destinations with their deliveries, the open associations and the spool."""
-    now = reading(config_path, admin).status()
+    now = open_source(config_path, admin).get("/api/status")
     if as_json:
         say_json({"running": True, **now})
         return

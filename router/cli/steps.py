@@ -6,13 +6,14 @@ What could tell who the patient is, is shown only with --phi.
 
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import click
 
 from router.cli.admin_client import admin_option
 from router.cli.configuration import config_option
 from router.cli.output import count, json_option, moment, say, say_json, say_table
-from router.cli.sources import reading, running
+from router.cli.sources import open_running, open_source
 from router.config import Endpoint
 from router.config.quantities import duration
 from router.web.admin.requests import LIMIT, LIMIT_MAX
@@ -62,9 +63,12 @@ def list_(
     admin: Endpoint | None,
 ) -> None:
     """List steps, the one that changed last first."""
-    query = {"limit": str(limit)} | ({"stage": _STAGES[stage]} if stage else {}) | ({"phi": "1"} if phi else {})
-    query |= {"stale": stale} if stale else {}
-    page = reading(config_path, admin).steps(query)
+    query = [("limit", str(limit)), *_with(phi)]
+    if stage:
+        query.append(("stage", _STAGES[stage]))
+    if stale:
+        query.append(("stale", stale))
+    page = open_source(config_path, admin).get("/api/steps", query)
     if as_json:
         say_json(page)
         return
@@ -80,6 +84,10 @@ def list_(
             for row, one in zip(rows, page["steps"], strict=True)
         ]
     say_table(headings, rows, below=[one["uid"] for one in page["steps"]])
+
+
+def _with(phi: bool) -> list[tuple[str, str]]:
+    return [("phi", "1")] if phi else []
 
 
 def _row(step: dict[str, Any]) -> tuple[object, ...]:
@@ -104,7 +112,7 @@ def _row(step: dict[str, Any]) -> tuple[object, ...]:
 @config_option
 def show(uid: str, phi: bool, as_json: bool, config_path: Path, admin: Endpoint | None) -> None:
     """Show one step: its messages, its instances, and where they are."""
-    step = reading(config_path, admin).step(uid, {"phi": "1"} if phi else {})
+    step = open_source(config_path, admin).get(f"/api/steps/{quote(uid, safe='')}", _with(phi))
     if as_json:
         say_json(step)
         return
@@ -134,7 +142,7 @@ def discard(uids: tuple[str, ...], reason: str, as_json: bool, config_path: Path
     """Forget steps in progress whose modality will never end them. Destinations are not told."""
     if not reason.strip():
         raise click.BadParameter("it must say why", param_hint="--reason")
-    answer = running(config_path, admin).discard_steps(uids, reason)
+    answer = open_running(config_path, admin).post("/api/steps/discard", {"uids": uids, "reason": reason})
     if as_json:
         say_json(answer)
     else:

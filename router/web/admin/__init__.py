@@ -1,9 +1,9 @@
-"""The admin API: how an operator, or the command line, looks into a running router and changes its queue.
+"""The admin API: the operator, or the command line, reads a running router and changes its queue.
 
-HTTP with JSON. A request names this machine as its Host, comes from no other origin's page, and shows the token that
-the router writes to admin.token in its spool at each start.
+HTTP with JSON. A request must name this machine as its Host, must not come from a page of another origin, and must send
+the token that the router writes to admin.token in its spool at each start.
 
-    GET  /healthz                      200 {"status": "ok"}, or 503 with why nothing is accepted; needs no token
+    GET  /healthz                      200 {"status": "ok"}, or 503 and the reason; needs no token
     GET  /api/status                   what `dicom-router status` shows
     GET  /api/queue                    deliveries; ?state= ?destination= ?limit= ?after= ?phi=1
     GET  /api/queue/{id}               one message and its deliveries; ?phi=1
@@ -12,24 +12,24 @@ the router writes to admin.token in its spool at each start.
     GET  /api/steps/{uid}              one step, its messages and its instances; ?phi=1
     GET  /api/commitments              storage commitment transactions; ?before= ?limit=
     GET  /api/commitments/{uid}        one transaction
-    GET  /api/commitments/report       what archives have committed to; ?day= ?study= ?after= ?limit=
-    POST /api/steps/discard            forget steps in progress, for a reason
-    POST /api/queue/{action}           retry, hold, release or discard what a JSON selection chooses
+    GET  /api/commitments/report       sent, acknowledged, committed; ?day= ?study= ?after= ?limit=
+    POST /api/steps/discard            forget steps in progress; {"uids": [...], "reason": "..."}
+    POST /api/queue/{action}           retry, hold, release or discard the deliveries of a JSON selection
 
-Errors are {"error": words} with the status code that fits: 401 without the token, 403 from another host or origin.
+Errors are {"error": message} with a status code: 401 without the token, 403 from another host or origin.
 """
 
-from router.web.admin.access import Policy, guarded
+from router.web.admin.access import AccessPolicy, guarded
 from router.web.admin.api import application
-from router.web.admin.backend import Controls
+from router.web.admin.backend import RunningBackend
 from router.web.admin.server import AdminServer
 from router.web.admin.token import TOKEN_FILE, new_token, read_token, write_token
 
 __all__ = [
     "TOKEN_FILE",
+    "AccessPolicy",
     "AdminServer",
-    "Controls",
-    "Policy",
+    "RunningBackend",
     "application",
     "guarded",
     "new_token",

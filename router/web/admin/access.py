@@ -1,7 +1,7 @@
-"""Decide whether a request may reach the admin API (pure, but for the ASGI wrapper).
+"""Decide whether a request may reach the admin API (pure, except for the ASGI wrapper).
 
-Host must name this machine: a page of another site that has its own name resolved to 127.0.0.1 (DNS rebinding) still
-sends that name. An Origin must be the API's own. Everything but `OPEN_PATHS` needs the token.
+The Host must name this machine: a page of another site whose name resolves to 127.0.0.1 (DNS rebinding) still sends
+that name. An Origin must be the API's own. Every path but `OPEN_PATHS` needs the token.
 """
 
 import hmac
@@ -22,33 +22,33 @@ _HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]/@]+))(?::\d{1,5})
 
 @frozen(kw_only=True)
 class Refusal:
-    """Why a request is not answered."""
+    """The status code and the message for a request that may not reach the API."""
 
     status: int
-    words: str
+    message: str
 
 
 @frozen(kw_only=True)
-class Policy:
-    """Who may ask."""
+class AccessPolicy:
+    """What a request must have."""
 
     token: str
     hosts: frozenset[str]
-    """Names and addresses by which this machine may be called besides those of loopback, in lower case."""
+    """Names and addresses of this machine besides those of loopback, in lower case."""
 
-    def judge(self, scope: Scope) -> Refusal | None:
-        """Return None if the request may reach the API."""
+    def check(self, scope: Scope) -> Refusal | None:
+        """Return None if the request may reach the API, else its refusal."""
         hosts, origins, tokens = (_values(scope, name) for name in (b"host", b"origin", b"authorization"))
         if not all(self._is_own(host, scope) for host in hosts):
-            words = "the Host of the request is no name of this router; admin.hosts can allow it"
-            return Refusal(status=HTTPStatus.FORBIDDEN, words=words)
+            message = "the Host of the request is not a name of this router; add it to admin.hosts to allow it"
+            return Refusal(status=HTTPStatus.FORBIDDEN, message=message)
         if any(origin not in {f"{scope['scheme']}://{host}" for host in hosts} for origin in origins):
-            return Refusal(status=HTTPStatus.FORBIDDEN, words="requests of pages of another origin are refused")
+            return Refusal(status=HTTPStatus.FORBIDDEN, message="requests from pages of another origin are refused")
         if scope["path"] not in OPEN_PATHS and not self._is_token(tokens):
-            words = (
+            message = (
                 "the request lacks the router's token: send the text of admin.token, in the spool's folder, as Bearer"
             )
-            return Refusal(status=HTTPStatus.UNAUTHORIZED, words=words)
+            return Refusal(status=HTTPStatus.UNAUTHORIZED, message=message)
         return None
 
     def _is_own(self, host: str, scope: Scope) -> bool:
@@ -77,16 +77,16 @@ def _values(scope: Scope, name: bytes) -> list[str]:
     return [value.decode("latin-1") for key, value in headers if key == name]
 
 
-def guarded(application: ASGIApp, policy: Policy) -> ASGIApp:
-    """Return an application that answers only what `policy` allows."""
+def guarded(application: ASGIApp, policy: AccessPolicy) -> ASGIApp:
+    """Return `application` behind `policy`."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = policy.judge(scope)
+        refusal = policy.check(scope)
         if refusal is None:
             await application(scope, receive, send)
             return
         challenge: Any = {"WWW-Authenticate": "Bearer"} if refusal.status == HTTPStatus.UNAUTHORIZED else None
-        response = JSONResponse({"error": refusal.words}, status_code=refusal.status, headers=challenge)
+        response = JSONResponse({"error": refusal.message}, status_code=refusal.status, headers=challenge)
         await response(scope, receive, send)
 
     return answer

@@ -1,4 +1,4 @@
-"""The admin API's endpoints. Each judges what it was asked, asks the spool, and answers in JSON."""
+"""The endpoints of the admin API: parse the request, ask the router, answer in JSON."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -13,12 +13,19 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from router.spool import DamagedMessage, OutOfSpace, QueueAction, SpoolClosed, SpoolFailure, UnknownMessage
-from router.web.admin import queue_views as shapes
-from router.web.admin.backend import Controls
-from router.web.admin.commitment import Commitments, NoSuchCommitment
+from router.web.admin import mpps
+from router.web.admin.backend import Resource, RunningBackend
 from router.web.admin.export import Export
-from router.web.admin.mpps import NoSuchStep, Steps, to_be_discarded
-from router.web.admin.requests import ID_MAX, LIMIT, LIMIT_MAX, BadRequest, asked, chosen, number, rerouted, shows_phi
+from router.web.admin.requests import (
+    ID_MAX,
+    BadRequest,
+    NotFound,
+    Query,
+    new_destination_of,
+    not_a_destination,
+    selection_of,
+)
+from router.web.admin.resources import RESOURCES
 
 BODY_CAP: Final = 256 * 1024
 """Bytes of the largest selection."""
@@ -26,110 +33,68 @@ BODY_CAP: Final = 256 * 1024
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def application(controls: Controls) -> Starlette:
-    """The API of the router that `controls` reach into."""
-    api = _API(controls)
-    answers = {
+def application(backend: RunningBackend) -> Starlette:
+    """Return the ASGI application of the API of a running router."""
+    api = _API(backend)
+    handlers = {
         HTTPException: _refuse,
-        BadRequest: _words(HTTPStatus.BAD_REQUEST),
-        ClientDisconnect: _words(HTTPStatus.BAD_REQUEST),
-        UnknownMessage: _words(HTTPStatus.NOT_FOUND),
-        NoSuchStep: _words(HTTPStatus.NOT_FOUND),
-        NoSuchCommitment: _words(HTTPStatus.NOT_FOUND),
-        DamagedMessage: _words(HTTPStatus.CONFLICT),
-        OutOfSpace: _words(HTTPStatus.INSUFFICIENT_STORAGE),
-        SpoolClosed: _words(HTTPStatus.SERVICE_UNAVAILABLE),
-        SpoolFailure: _words(HTTPStatus.SERVICE_UNAVAILABLE),
-        Exception: _crashed,
+        BadRequest: _answer_with(HTTPStatus.BAD_REQUEST),
+        ClientDisconnect: _answer_with(HTTPStatus.BAD_REQUEST),
+        UnknownMessage: _answer_with(HTTPStatus.NOT_FOUND),
+        NotFound: _answer_with(HTTPStatus.NOT_FOUND),
+        DamagedMessage: _answer_with(HTTPStatus.CONFLICT),
+        OutOfSpace: _answer_with(HTTPStatus.INSUFFICIENT_STORAGE),
+        SpoolClosed: _answer_with(HTTPStatus.SERVICE_UNAVAILABLE),
+        SpoolFailure: _answer_with(HTTPStatus.SERVICE_UNAVAILABLE),
+        Exception: _answer_failure,
     }
     return Starlette(
         routes=[
             Route("/healthz", api.health),
-            Route("/api/status", api.status),
-            Route("/api/queue", api.queue),
-            Route("/api/queue/{id:int}", api.show),
+            *(Route(resource.path, _endpoint(resource, backend)) for resource in RESOURCES),
             Route("/api/queue/{id:int}/export", api.export),
             Route("/api/queue/{action}", api.change, methods=["POST"]),
-            Route("/api/steps", api.steps),
             Route("/api/steps/discard", api.discard_steps, methods=["POST"]),
-            Route("/api/steps/{uid}", api.step),
-            Route("/api/commitments", api.commitments),
-            Route("/api/commitments/report", api.commitment_report),
-            Route("/api/commitments/{uid}", api.commitment),
         ],
-        exception_handlers=answers,
+        exception_handlers=handlers,
     )
 
 
+def _endpoint(resource: Resource, backend: RunningBackend) -> Endpoint:
+    async def answer(request: Request) -> Response:
+        item = str(request.path_params.get("item", ""))
+        query = Query(item=item, parameters=request.query_params.multi_items())
+        return JSONResponse(await resource.read(backend, query))
+
+    return answer
+
+
 class _API:
-    def __init__(self, controls: Controls) -> None:
-        self._controls = controls
-        self._spool = controls.spool
-        self._steps = Steps(controls)
-        self._commitments = Commitments(controls.state, controls.spool)
+    def __init__(self, backend: RunningBackend) -> None:
+        self._backend = backend
+        self._spool = backend.spool
 
     async def health(self, request: Request) -> Response:
         if self._spool.accepting:
             return JSONResponse({"status": "ok"})
         return _error(HTTPStatus.SERVICE_UNAVAILABLE, "the spool accepts nothing: its disk is full")
 
-    async def status(self, request: Request) -> Response:
-        return JSONResponse(await self._controls.status())
-
-    async def queue(self, request: Request) -> Response:
-        query = request.query_params
-        limit = number(query, "limit", LIMIT, 1, LIMIT_MAX)
-        selection = asked(query, query.getlist("state"))
-        rows = await self._spool.queue(selection, after=number(query, "after", 0, 0, ID_MAX), limit=limit)
-        return JSONResponse(shapes.page(rows, limit, phi=shows_phi(query)))
-
-    async def commitments(self, request: Request) -> Response:
-        return JSONResponse(await self._commitments.list(request.query_params))
-
-    async def commitment(self, request: Request) -> Response:
-        return JSONResponse(await self._commitments.show(request.path_params["uid"]))
-
-    async def commitment_report(self, request: Request) -> Response:
-        return JSONResponse(await self._commitments.report(request.query_params))
-
-    async def show(self, request: Request) -> Response:
-        detail = await self._spool.show(_message_id(request))
-        lane = shapes.lane(detail)
-        together = await self._spool.queue(lane) if lane else ()
-        return JSONResponse(shapes.message(detail, together, phi=shows_phi(request.query_params)))
-
     async def export(self, request: Request) -> Response:
-        return await Export.begin(self._spool, _message_id(request))
+        return await Export.begin(self._spool, min(int(request.path_params["id"]), ID_MAX))
 
     async def change(self, request: Request) -> Response:
         action = _action(request.path_params["action"])
         body = await _body(request)
-        selection, to = chosen(body), rerouted(body)
-        if to is not None:
-            await self._judge_destination(to)
+        selection, to = selection_of(body), new_destination_of(body)
+        if to is not None and to not in self._backend.destinations():
+            raise not_a_destination(to)
         changed = await self._spool.change(selection, action, to)
         if changed:
-            self._controls.rescan()
+            self._backend.rescan()
         return JSONResponse({"changed": changed})
 
-    async def steps(self, request: Request) -> Response:
-        return JSONResponse(await self._steps.list(request.query_params))
-
-    async def step(self, request: Request) -> Response:
-        return JSONResponse(await self._steps.show(request.path_params["uid"], request.query_params))
-
     async def discard_steps(self, request: Request) -> Response:
-        uids, reason = to_be_discarded(await _body(request))
-        return JSONResponse(await self._steps.discard(uids, reason))
-
-    async def _judge_destination(self, name: str) -> None:
-        destinations = (await self._controls.status())["destinations"]
-        if destinations.get(name, {}).get("actor_stage", "not configured") == "not configured":
-            raise BadRequest(f"{name!r} is no peer that deliveries can go to")
-
-
-def _message_id(request: Request) -> int:
-    return min(int(request.path_params["id"]), ID_MAX)
+        return JSONResponse(await mpps.discard(self._backend, await _body(request)))
 
 
 def _action(name: str) -> QueueAction:
@@ -140,18 +105,23 @@ def _action(name: str) -> QueueAction:
 
 
 async def _body(request: Request) -> Any:
-    """The JSON of a request. A page in somebody's browser cannot send this content type here unasked."""
+    """Return the JSON of a request.
+
+    The content type is demanded because a page of another origin cannot send it without asking first (CORS).
+    """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the selection must come as application/json")
+        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "invalid content type: expected application/json")
     body = bytearray()
     async with aclosing(request.stream()) as pieces:
         async for piece in pieces:
             body += piece
             if len(body) > BODY_CAP:
-                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a selection has at most {BODY_CAP} bytes")
+                raise HTTPException(
+                    HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"selection too large: at most {BODY_CAP} bytes"
+                )
     try:
         value = json.loads(body)
-        json.dumps(value, ensure_ascii=False).encode()  # refuses a lone surrogate, which is no text
+        json.dumps(value, ensure_ascii=False).encode()  # refuses a lone surrogate, which is not text
     except (ValueError, RecursionError):
         raise BadRequest("the body is not JSON in UTF-8") from None
     return value
@@ -160,22 +130,22 @@ async def _body(request: Request) -> Any:
 # Errors
 
 
-def _error(status: int, words: str, headers: Any = None) -> Response:
-    return JSONResponse({"error": words}, status_code=status, headers=headers)
+def _error(status: int, message: str, headers: Any = None) -> Response:
+    return JSONResponse({"error": message}, status_code=status, headers=headers)
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    words = f"there is no {request.url.path}" if error.status_code == HTTPStatus.NOT_FOUND else error.detail
-    return _error(error.status_code, words, error.headers)
+    message = f"there is no {request.url.path}" if error.status_code == HTTPStatus.NOT_FOUND else error.detail
+    return _error(error.status_code, message, error.headers)
 
 
-def _words(status: HTTPStatus) -> Callable[[Request, Exception], Awaitable[Response]]:
+def _answer_with(status: HTTPStatus) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def answer(request: Request, error: Exception) -> Response:
         return _error(status, str(error))
 
     return answer
 
 
-async def _crashed(request: Request, error: Exception) -> Response:
+async def _answer_failure(request: Request, error: Exception) -> Response:
     return _error(HTTPStatus.INTERNAL_SERVER_ERROR, "the router failed to answer; its log says more")

@@ -1,6 +1,6 @@
-"""What the admin API answers about the queue, as JSON objects. The command line prints the same ones.
+"""The queue as JSON objects: what the admin API answers and the command line prints (pure).
 
-UIDs, AE titles, states and reasons: no element of a data set but the SOP Class and Instance UID is ever in them.
+They hold UIDs, AE titles, states and reasons; of a data set, nothing but the SOP Class and Instance UID.
 """
 
 from collections.abc import Sequence
@@ -16,19 +16,22 @@ _COMMITMENT: Final = " (commitment)"
 
 
 def shown_name(destination: str, purpose: Purpose) -> str:
-    """A destination as users see it: "pacs", or "pacs (commitment)" for what is retained until pacs has committed."""
+    """Return a destination as users see it.
+
+    "pacs", or "pacs (commitment)" for what is retained until pacs has committed to it.
+    """
     return destination + _COMMITMENT if purpose is Purpose.RETAIN else destination
 
 
 def named(shown: str) -> tuple[str, Purpose]:
-    """The destination and the purpose that a shown name stands for."""
+    """Return the destination and the purpose of a shown name."""
     if shown.endswith(_COMMITMENT):
         return shown.removesuffix(_COMMITMENT), Purpose.RETAIN
     return shown, Purpose.SEND
 
 
-def delivery(row: QueueRow, *, phi: bool = False) -> dict[str, Any]:
-    """One delivery of one message; with `phi`, the Error Comment of the peer's last answer as well."""
+def delivery_view(row: QueueRow, *, phi: bool = False) -> dict[str, Any]:
+    """Return one delivery of one message; with `phi`, with the Error Comment of the peer's last response."""
     values = asdict(row)
     if not phi:
         del values["comment"]
@@ -36,8 +39,8 @@ def delivery(row: QueueRow, *, phi: bool = False) -> dict[str, Any]:
     return {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
 
 
-def lane(detail: MessageDetail) -> Selection | None:
-    """Where messages keep an order: all of them about the same instance that are not finished. None elsewhere."""
+def unfinished_of_instance(detail: MessageDetail) -> Selection | None:
+    """Return the selection of the deliveries that are sent in order with this message's; None without an order."""
     if not any(row.key for row in detail.deliveries):
         return None
     unfinished = frozenset({DeliveryState.WAITING, DeliveryState.HELD})
@@ -45,9 +48,11 @@ def lane(detail: MessageDetail) -> Selection | None:
     return Selection(service=envelope.service, sop_instance_uid=envelope.sop_instance_uid, states=unfinished)
 
 
-def message(detail: MessageDetail, together: Sequence[QueueRow] = (), *, phi: bool = False) -> dict[str, Any]:
-    """One message whole; the command set stays out, for all that is in it stands beside it. `together` are the
-    deliveries that keep an order with its own."""
+def message_view(detail: MessageDetail, ordered: Sequence[QueueRow] = (), *, phi: bool = False) -> dict[str, Any]:
+    """Return one message without its command set, whose elements are in the envelope.
+
+    `ordered` are the deliveries that are sent in order with its own.
+    """
     envelope = asdict(detail.envelope)
     del envelope["command"], envelope["deliveries"]
     return {
@@ -55,12 +60,12 @@ def message(detail: MessageDetail, together: Sequence[QueueRow] = (), *, phi: bo
         **envelope,
         "data_length": detail.data_length,
         "where": detail.where,
-        "deliveries": [delivery(row, phi=phi) for row in detail.deliveries],
-        "together": [delivery(row, phi=phi) for row in together if row.message_id != detail.message_id],
+        "deliveries": [delivery_view(row, phi=phi) for row in detail.deliveries],
+        "together": [delivery_view(row, phi=phi) for row in ordered if row.message_id != detail.message_id],
     }
 
 
-def page(rows: Sequence[QueueRow], limit: int, *, phi: bool = False) -> dict[str, Any]:
-    """One answer to /api/queue; `next` is the `after` of the one that follows, None where there is nothing more."""
+def list_view(rows: Sequence[QueueRow], limit: int, *, phi: bool = False) -> dict[str, Any]:
+    """Return one page of deliveries; `next` is the `after` of the following page, None after the last."""
     more = len(rows) >= limit
-    return {"deliveries": [delivery(row, phi=phi) for row in rows], "next": rows[-1].message_id if more else None}
+    return {"deliveries": [delivery_view(row, phi=phi) for row in rows], "next": rows[-1].message_id if more else None}

@@ -16,13 +16,13 @@ from structlog.testing import capture_logs
 from router import supervisor
 from router.config import TLS, ConfigError
 from router.services import parse_config
-from router.web.admin import Policy, write_token
+from router.web.admin import AccessPolicy, write_token
 from tests.support.harness import RunningRouter, configuration, eventually, running_router
 from tests.support.ports import HOST
 from tests.support.router_process import RouterProcess
 from tests.support.router_process import configuration as content
 
-POLICY = Policy(token="s3cret", hosts=frozenset({"router.hospital.example", "192.0.2.7"}))
+POLICY = AccessPolicy(token="s3cret", hosts=frozenset({"router.hospital.example", "192.0.2.7"}))
 BEARER = ("authorization", "Bearer s3cret")
 
 
@@ -33,7 +33,7 @@ def status_of(*headers: tuple[str, str], path: str = "/api/status", scheme: str 
         "server": ("10.1.2.3", 8080),
         "headers": [(name.encode(), value.encode("latin-1")) for name, value in headers],
     }
-    refusal = POLICY.judge(scope)
+    refusal = POLICY.check(scope)
     return 200 if refusal is None else refusal.status
 
 

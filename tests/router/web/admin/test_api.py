@@ -20,7 +20,7 @@ from router.model import Envelope, Recipient, SpoolSettings
 from router.services.mpps.intake import NotDiscarded
 from router.spool import QueueAction, Selection, Spool, StoredMessage
 from router.state_store import StateStore
-from router.web.admin import AdminServer, Controls, application
+from router.web.admin import AdminServer, RunningBackend, application
 from router.web.admin.api import BODY_CAP
 from router.web.admin.export import CHUNK
 from tests.support.harness import eventually
@@ -102,17 +102,18 @@ async def serving(folder: Path, settings: SpoolSettings | None = None) -> AsyncI
     try:
         api = API(spool)
         state = StateStore.open(folder / "spool", spool)
-        controls = Controls(
+        backend = RunningBackend(
             status=api.status,
             spool=spool,
             state=state,
+            destinations=lambda: {"pacs"},
             discard_step=api.discard_step,
             rescan=lambda: api.rescans.append(None),
         )
         async with trio.open_nursery() as nursery:
             await nursery.start(spool.run)
             server = await AdminServer.bind(AdminSettings(listen=ANY_PORT))
-            nursery.start_soon(server.run, application(controls))
+            nursery.start_soon(server.run, application(backend))
             api.address = str(server.bound)
             yield api
             nursery.cancel_scope.cancel()
