@@ -1,4 +1,4 @@
-"""One at a time by key: what concerns the same thing waits for its turn, everything else goes on."""
+"""Locks by key: one task at a time for each key, tasks with other keys go on."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -7,26 +7,26 @@ import trio
 
 
 class KeyedLock:
-    """Remembers nothing of keys that nobody is concerned with."""
+    """A fair lock for each key. Keys that no task holds or waits for use no memory."""
 
     def __init__(self) -> None:
-        self._turns: dict[str, _Holder] = {}
+        self._locks: dict[str, _CountedLock] = {}
 
     @asynccontextmanager
     async def of(self, key: str) -> AsyncIterator[None]:
-        """In the order in which they asked."""
-        turn = self._turns.setdefault(key, _Holder())
-        turn.wanted += 1
+        """Hold the lock of `key` while the block runs. Tasks get it in the order in which they asked."""
+        entry = self._locks.setdefault(key, _CountedLock())
+        entry.users += 1
         try:
-            async with turn.lock:
+            async with entry.lock:
                 yield
         finally:
-            turn.wanted -= 1
-            if not turn.wanted:
-                del self._turns[key]
+            entry.users -= 1
+            if not entry.users:
+                del self._locks[key]
 
 
-class _Holder:
+class _CountedLock:
     def __init__(self) -> None:
         self.lock = trio.Lock()
-        self.wanted = 0
+        self.users = 0

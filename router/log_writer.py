@@ -2,7 +2,7 @@
 
 `put` never waits for the stream and never raises because of it. Lines wait in a queue of `CAPACITY` characters; while
 the queue is full, or when a write fails, lines are dropped and counted, and the next write that works begins with a
-line that tells how many. Not here: how a line is rendered (`logs`).
+line that says how many. Not here: how a line is rendered (`logs`).
 """
 
 import os
@@ -33,7 +33,7 @@ class LogWriter:
         self._lines: list[str] = []
         self._characters = 0
         self._untold = 0
-        """Dropped lines that no written line has told of."""
+        """Dropped lines that no written line has reported."""
         self._works = True
         """Whether the last write succeeded."""
         self._torn = False
@@ -52,7 +52,7 @@ class LogWriter:
             self._changed.notify()
 
     def close(self, patience: float = EXIT_PATIENCE) -> None:
-        """Write what is queued, for `patience` seconds at the most, once. Later lines are dropped."""
+        """Write what is queued for at most `patience` seconds, and stop. Later lines are dropped."""
         with self._changed:
             if self._closing.is_set():
                 return
@@ -111,7 +111,7 @@ class LogWriter:
 
 
 def _whole(encoded: list[bytes], sent: int) -> int:
-    """How many of the lines are within the first `sent` bytes."""
+    """Return how many lines lie within the first `sent` bytes."""
     count = end = 0
     for line in encoded:
         end += len(line)

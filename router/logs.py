@@ -4,8 +4,8 @@ No data-set content is ever logged: UIDs, AE titles, statuses and counts are all
 sent is `escaped` where it is logged: no control character of an AE title reaches a terminal. What may hold a patient's
 name stands under a key of `PHI_KEYS`, and only `configure(phi=True)` shows it.
 
-A line is rendered where it is logged and written by the thread of `LogWriter`: a stream that fails, or that nobody
-reads, costs lines and nothing else.
+A line is rendered by the caller and written by the thread of `LogWriter`: a stream that fails, or that nobody reads,
+loses lines, and does not slow the router down.
 """
 
 import atexit
@@ -83,7 +83,7 @@ def dropped() -> int:
 
 
 def adopt_standard_error() -> None:
-    """Log what Python itself writes to standard error: warnings, and exceptions that nobody can catch."""
+    """Log what Python writes to standard error itself: warnings, and exceptions that cannot be caught."""
 
     def log_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
         error = unraisable.exc_value
@@ -94,9 +94,9 @@ def adopt_standard_error() -> None:
 
 
 def _standard_error() -> TextIO:
-    """Return standard error, or a stream to nowhere where the process was started without one.
+    """Return standard error, or a stream to the null device if the process was started without one.
 
-    Descriptors 0 to 2 are then taken: what Python writes to number 2 must not end up in a file of the spool.
+    Descriptors 0 to 2 are then in use: what Python writes to number 2 must not end up in a file of the spool.
     """
     if sys.stderr is not None:
         return sys.stderr
@@ -113,7 +113,7 @@ class _Lines:
 
 
 class _StandardLibrary(logging.Handler):
-    """Log what a library says as an event of the router's log."""
+    """Turn a record of a library's logger into an event of the router's log."""
 
     def emit(self, record: logging.LogRecord) -> None:
         log = structlog.get_logger().bind(logger=record.name)
@@ -126,7 +126,7 @@ class _StandardLibrary(logging.Handler):
 
 
 def _notice(processors: list[structlog.typing.Processor], count: int) -> str:
-    """Render the line that tells of dropped lines."""
+    """Render the line that reports dropped lines."""
     event: Any = {"event": "log lines dropped", "count": count}
     for process in processors:
         event = process(None, "warning", event)
@@ -144,5 +144,5 @@ def _encode(event: Any, **_: Any) -> str:
 
 
 def escaped(text: str) -> str:
-    """Printable ASCII only, everything else as a Python escape; at most 128 characters of it."""
+    """Return the text in printable ASCII, with Python escapes for everything else, cut to 128 characters."""
     return text.encode("unicode_escape").decode("ascii")[:128]

@@ -1,8 +1,7 @@
-"""The values that pass between the rooms of the house.
+"""Values that pass between services, spool and delivery.
 
-An `Envelope` is what the spool keeps beside a data set; a `PendingDelivery` is one of its deliveries as a destination's
-actor sees it; an `AttemptResult` is what became of an attempt. None of them holds data-set bytes, none knows a socket
-or a file.
+An `Envelope` is stored with each data set; a `PendingDelivery` is one of its deliveries, for the actor of a
+destination; an `AttemptResult` is the end of an attempt. None of them holds bytes of a data set, a socket or a file.
 """
 
 from enum import Enum, IntEnum
@@ -12,8 +11,11 @@ from attrs import frozen
 
 
 class DeliveryState(Enum):
-    """Where one delivery of one message stands. `IN_FLIGHT` is known to the destination's actor alone: on disk it
-    is `WAITING`, so that a crash repeats it."""
+    """State of one delivery of one message.
+
+    `IN_FLIGHT` is known to the actor of the destination only: the ledger has `WAITING`, so that a crash repeats the
+    delivery.
+    """
 
     WAITING = "waiting"
     IN_FLIGHT = "in flight"
@@ -23,13 +25,15 @@ class DeliveryState(Enum):
 
 
 class Purpose(IntEnum):
-    """What a delivery is for; the numbers are those of the ledger and of the records."""
+    """Why a delivery exists; ledger and records hold these numbers."""
 
     SEND = 0
     """To send the message to its destination."""
     RETAIN = 1
-    """To retain the message in the spool until its destination has committed to the instance (PS3.4 Annex J).
-    Nothing is sent for it."""
+    """To retain the message in the spool until its destination has committed to the instance (PS3.4 annex J).
+
+    Nothing is sent for it.
+    """
 
 
 @frozen(kw_only=True)
@@ -50,9 +54,9 @@ AS_STORED: Final = SentAs()
 
 @frozen(kw_only=True)
 class Recipient:
-    """One destination of a message, by its peer name, and the lane it travels in there.
+    """One destination of a message, by the peer's name, and the ordering key of the delivery.
 
-    Deliveries with the same non-empty `key` at the same destination keep their order; an empty key has none.
+    Deliveries with the same non-empty `key` reach a destination in the order in which they were accepted.
     """
 
     destination: str
@@ -63,7 +67,7 @@ class Recipient:
 
 @frozen(kw_only=True)
 class Envelope:
-    """Everything about a received message but its data set. Frozen before the acknowledgement."""
+    """Everything that the spool keeps of a message beside its data set. Frozen before the acknowledgement."""
 
     kind: str
     """The command field's name, such as "C-STORE-RQ"."""
@@ -80,12 +84,12 @@ class Envelope:
     peer: str
     """The sender's IP address."""
     received: float
-    """Seconds since the epoch, for people; no deadline is computed from it."""
+    """Seconds since the epoch, to show to operators; no deadline is computed from it."""
     deliveries: tuple[Recipient, ...] = ()
 
 
 class Result(Enum):
-    """What became of one attempt."""
+    """The result of one attempt."""
 
     DELIVERED = "delivered"
     RETRY = "retry"
@@ -96,7 +100,7 @@ class Cause(Enum):
     """How an attempt ended. The ledger keeps the value."""
 
     NONE = ""
-    """There was no attempt yet, or an older version of the router made it."""
+    """No attempt has been made yet, or an older version of the router made it."""
     ANSWERED = "answered"
     """The peer has responded; the status says what."""
     NO_CONTEXT = "no presentation context"
@@ -120,77 +124,76 @@ class Cause(Enum):
 
 
 class Fault(Enum):
-    """Whose fault the end of an attempt was. Only the site's makes everything for it wait."""
+    """Whose failure an attempt was. Only a fault of the site makes all of its deliveries wait."""
 
     NONE = "none"
     DELIVERY = "delivery"
-    """Of this message at this destination: the others are not concerned."""
+    """This message failed at this destination; other deliveries are not affected."""
     SITE = "site"
-    """Of the destination, as far as one attempt can tell."""
+    """The destination failed, as far as one attempt can tell."""
 
 
 @frozen(kw_only=True)
 class AttemptResult:
-    """What became of an attempt: decided from its end, kept in the ledger, told to the services."""
+    """The end of an attempt, as the ledger keeps it and services are notified of it."""
 
     result: Result
     reason: str
-    """In words, for people: nothing is decided from it. No content of a data set, no words of the peer's."""
+    """A text for operators, without content of a data set or text of the peer; nothing is decided from it."""
     status: int | None = None
-    """The DIMSE status of the response; None where there was none."""
+    """The DIMSE status of the response; None if there was no response."""
     cause: Cause = Cause.ANSWERED
     fault: Fault = Fault.NONE
     comment: str = ""
-    """The Error Comment of the response (PS3.7 C.1). Archives put names of patients there: keep it out of the log."""
+    """The Error Comment of the response (PS3.7 C.1). It may hold a patient's name: keep it out of the log."""
     unanswered: bool = False
-    """The request was sent to its end, and no response came: the peer may have done what was asked."""
+    """Whether the whole request was sent without a response: the peer may have performed the operation."""
     due: float = 0.0
-    """When to try again, on `Spool.clock()`; 0 at once."""
+    """When to try again, in seconds on the run clock; 0 for at once."""
 
 
 @frozen(kw_only=True)
 class PendingDelivery:
-    """One delivery that has not been made yet, as the ledger hands it to the destination's actor."""
+    """One delivery that is waiting, as the ledger returns it to the actor of its destination."""
 
     message_id: int
     destination: str
     key: str
     attempts: int
     born: float
-    """When the spool took it in, in seconds on `Spool.clock()`: the time that the router has been running with this
-    spool, a monotonic clock that is summed up across restarts. `give_up` is judged by it, never by the time of day."""
+    """When the message was committed, in seconds on the run clock (`Spool.clock()`). `give_up` counts from here."""
     service: str
     kind: str
-    """As in its envelope: the command field's name."""
+    """The name of the command field, as in the envelope."""
     abstract_syntax: str
     transfer_syntax: str
     """Of the stored data set."""
     sop_instance_uid: str
     calling_ae: str
-    """Of the AE that sent the message to the router."""
+    """AE title of the sender of the message."""
     data_length: int
     """Bytes of the data set."""
     due: float = 0.0
-    """When it may be tried again, on `Spool.clock()`; 0 where it has not failed, or is to be tried at once."""
+    """When it may be tried, in seconds on the run clock; 0 for at once."""
     cause: Cause = Cause.NONE
-    """How its last attempt ended."""
+    """How the last attempt ended."""
     crashes: int = 0
-    """Attempts that ended in an exception of our own."""
+    """Number of attempts that ended in an exception of the router's own code."""
     unanswered: int = 0
-    """Attempts after which the peer may have done what was asked, although no response came."""
+    """Number of attempts that were sent without a response: the peer may have performed the operation."""
     sent_as: SentAs = AS_STORED
 
 
 @frozen(kw_only=True)
 class SpoolSettings:
-    """What `[spool]` and `[storage]` of router.toml say about keeping messages. Sizes are bytes."""
+    """Settings of the spool, from [spool] and [storage] of router.toml. Sizes are bytes."""
 
     segment_size: int = 64 << 20
-    """Length of one preallocated segment; a longer record gets a segment of its own length."""
+    """Length of a preallocated segment; a longer record gets a segment of its own length."""
     large_object: int = 1 << 20
     """A data set longer than this is streamed to a file of its own."""
     memory: int = 32 << 20
-    """What all data sets being received may hold in memory together; past it they go to files."""
+    """Memory for all data sets being received together; above it they go to files."""
     free_space_floor: int = 1 << 30
     """Free space on the spool's file system below which nothing new is accepted."""
     reserve: int = 64 << 20
@@ -198,5 +201,4 @@ class SpoolSettings:
     history: float = 86400.0
     """Seconds for which the ledger remembers a finished message after its bytes are gone."""
     duplicates: str = "forward"
-    """What happens to other bytes under a SOP Instance UID that is still unfinished: "forward", "hold" or
-    "refuse"."""
+    """What to do with other bytes under a SOP Instance UID that is unfinished: "forward", "hold" or "refuse"."""

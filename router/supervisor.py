@@ -228,7 +228,7 @@ class Router:
         except OSError:  # gone before we looked
             stream.socket.close()
             return
-        with self._reception.doors.socket(peer) as admitted:
+        with self._reception.doors.count_socket(peer) as admitted:
             if not admitted:
                 stream.socket.close()
                 return

@@ -1,1 +1,1 @@
-"""Who may connect, and how many at once: policy (pure) and limits."""
+"""Access: whether a requestor may open an association (`policy`), and how many at once (`limits`)."""

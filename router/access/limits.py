@@ -12,12 +12,17 @@ from attrs import frozen
 from router.config import Limits
 
 _SOCKETS_PER_ASSOCIATION = 2
-"""Sockets that may be open for each association that may: those over the limit are told so with an A-ASSOCIATE-RJ,
-those over this are just closed."""
+"""Sockets allowed for each allowed association.
+
+Above the limit of associations a requestor gets an A-ASSOCIATE-RJ; above this limit the socket is closed without a
+reply, so that a flood costs no PDU.
+"""
 
 
 @frozen(kw_only=True)
 class AssociationCounts:
+    """Open sockets and associations, and how many were closed or rejected for a limit since the start."""
+
     sockets: int
     associations: int
     turned_away: int
@@ -38,14 +43,14 @@ class AssociationLimits:
         )
 
     @contextmanager
-    def socket(self, peer: str) -> Iterator[bool]:
-        """Count a connection while it lasts. False: there are too many, close it."""
+    def count_socket(self, peer: str) -> Iterator[bool]:
+        """Count a socket while the block runs. Yield False if a limit is reached; the caller closes the socket."""
         with self._counted(self._sockets, peer, _SOCKETS_PER_ASSOCIATION) as admitted:
             yield admitted
 
     @contextmanager
-    def association(self, peer: str) -> Iterator[bool]:
-        """Count an association while it lasts. False: it is one too many, reject it."""
+    def count_association(self, peer: str) -> Iterator[bool]:
+        """Count an association while the block runs. Yield False if a limit is reached; the caller rejects it."""
         with self._counted(self._associations, peer, 1) as admitted:
             yield admitted
 

@@ -5,8 +5,10 @@ from router.config import AccessSettings
 
 
 def check_access(request: AssociateRQ, peer: str, access: AccessSettings, own_title: str) -> AssociateRJ | None:
-    """The rejection that the configuration demands, or None (PS3.8 9.3.4). `own_title`, the listener's, may always be
-    called."""
+    """Return the rejection that the configuration demands, or None (PS3.8 9.3.4).
+
+    `own_title`, the AE title of the listener, may always be called.
+    """
     if not access.peer.matches(peer):
         return AssociateRJ.because(Rejection.NO_REASON_GIVEN)
     if not access.calling_ae.matches(request.calling_ae_title):

@@ -244,7 +244,7 @@ class Acceptor:
             self._end_association(rejection.message)
             await self._transport.tell(self._upper_layer.reject, rejection)
             return
-        self._refusals = self._config.statuses.towards(request.calling_ae_title)
+        self._refusals = self._config.statuses.for_calling_ae(request.calling_ae_title)
         self._sender = Sender(
             calling_ae=request.calling_ae_title,
             called_ae=request.called_ae_title,
@@ -280,7 +280,7 @@ class Acceptor:
     def _rejection(self, request: AssociateRQ) -> AssociateRJ | None:
         if rejection := check_access(request, self._peer, self._config.access, self._listener.ae_title):
             return rejection
-        if not self._place.enter_context(self._reception.doors.association(self._peer)):
+        if not self._place.enter_context(self._reception.doors.count_association(self._peer)):
             return AssociateRJ.because(Rejection.LOCAL_LIMIT_EXCEEDED)
         if self._draining:
             return AssociateRJ.because(Rejection.TEMPORARY_CONGESTION)

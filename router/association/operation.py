@@ -127,7 +127,7 @@ class OperationContext:
             and not service.conversational
             and service.negotiate(proposal) == context.transfer_syntax
         ]
-        statuses = self.statuses.towards(sender.calling_ae)
+        statuses = self.statuses.for_calling_ae(sender.calling_ae)
         return Operation.begin(begin, sender, 0, context, scps, self.spool, statuses=statuses)
 
 

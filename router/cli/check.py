@@ -59,7 +59,7 @@ def _faults(config: Config) -> Iterator[Fault]:
     spool = config.router.spool
     parent = next(folder for folder in (spool, *spool.absolute().parents) if folder.exists())
     if not parent.is_dir():
-        yield Fault("router.spool", f"{parent} is no folder")
+        yield Fault("router.spool", f"{parent} is not a folder")
     elif not os.access(parent, os.W_OK | os.X_OK):
         yield Fault("router.spool", f"{parent} is not writable for the user who runs this")
 

@@ -1,4 +1,7 @@
-"""router.toml as frozen values: `load` gives a `Config` without a fault, or raises all its faults at once."""
+"""router.toml as frozen values: `load` returns a `Config` without faults, or raises all of its faults at once.
+
+Services register the keys that they add (`ServiceOptions`). Not here: what a service does with its keys.
+"""
 
 from router.config.conditions import Condition
 from router.config.identifiers import Endpoint
@@ -23,7 +26,7 @@ from router.config.values import (
     Route,
     RouterSettings,
     Timeouts,
-    visitor,
+    unconfigured_peer,
 )
 
 __all__ = [
@@ -56,5 +59,5 @@ __all__ = [
     "load",
     "parse",
     "parse_address",
-    "visitor",
+    "unconfigured_peer",
 ]

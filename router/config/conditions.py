@@ -1,7 +1,7 @@
 """The conditions of a route: `when = { calling_ae = ["CT*"], Modality = "CT", "(0009,1010)" = "x" }`.
 
-A condition is a key and the values of which any may be met. Reading one finds out what its key names, and refuses
-what could never be met. Not here: meeting it (`router.routing`).
+A condition is a key and a list of values, one of which must match. A condition that can never be met is refused when
+it is read. Not here: matching (`router.routing`).
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ ASSOCIATION_KEYS: dict[str, Callable[[object], object]] = {
     "sop_class": sop_class,
     "transfer_syntax": transfer_syntax,
 }
-"""What a route may ask about a message without a look into its data set, and how a value of each is judged."""
+"""Keys that are decided without the data set, each with the reader of its values."""
 
 FIRST_GROUP = 0x0008
 PIXEL_GROUP = 0x7FE0
@@ -30,31 +30,32 @@ WITHOUT_TEXT = frozenset({"SQ", "OB", "OD", "OF", "OL", "OV", "OW"})
 
 @frozen(kw_only=True)
 class Condition:
-    """Met by a message whose `key` has any of the `values`."""
+    """One condition: the message must have any of the `values` under `key`."""
 
     key: str
     """As in the file: one of `ASSOCIATION_KEYS`, a keyword of PS3.6, or a tag as "(gggg,eeee)"."""
     tag: int | None
-    """(group << 16) + element where the key names an element, otherwise None."""
+    """(group << 16) + element if the key names an element, otherwise None."""
     values: tuple[str | int | float, ...]
 
 
 def condition(key: str, tag: int | None, values: tuple[str | int | float, ...]) -> Condition:
-    """A condition from what `condition_key` and `condition_value` made of its parts."""
+    """Return a condition made of the results of `condition_key` and `condition_value`."""
     return Condition(key=key, tag=tag, values=values)
 
 
 def condition_key(key: object) -> int | None:
-    """What a key of `when` names: the tag of an element, or None for one of `ASSOCIATION_KEYS`.
+    """Return the tag of the element that a key of `when` names, or None for one of `ASSOCIATION_KEYS`.
 
-    Raises `ValueError` in words for a key that names nothing, or an element that no condition can be about.
+    Raises:
+        ValueError: the key names nothing, or an element that cannot be compared; the message says which.
     """
     if (key := str(key)) in ASSOCIATION_KEYS:
         return None
     tag = element_tag(key)
     if tag is None:
         known = [*ASSOCIATION_KEYS, *keyword_dict]
-        raise ValueError(f"is no key of `when`, no DICOM keyword and no (gggg,eeee){suggestion(key, known)}")
+        raise ValueError(f"is not a key of `when`, a DICOM keyword or a (gggg,eeee){suggestion(key, known)}")
     if tag >> 16 < FIRST_GROUP:
         raise ValueError(f"groups below {FIRST_GROUP:04X} do not stand in a data set")
     if tag >> 16 >= PIXEL_GROUP:
@@ -65,9 +66,10 @@ def condition_key(key: object) -> int | None:
 
 
 def required_element(value: object) -> int:
-    """The tag of an element whose value has to be there, from its keyword or tag: one that a condition can be about.
+    """Return the tag of an element that objects must have, from its keyword or tag.
 
-    Raises `ValueError` in words.
+    Raises:
+        ValueError: the text names nothing, or an element that the router does not read.
     """
     tag = condition_key(text(value))
     if tag is None:
@@ -76,9 +78,13 @@ def required_element(value: object) -> int:
 
 
 def condition_value(key: str, value: object) -> str | int | float:
-    """One value of a condition. Raises `ValueError` in words for one that the key can never have."""
-    if (judge := ASSOCIATION_KEYS.get(key)) is not None:
-        judge(value)
+    """Return one value of a condition.
+
+    Raises:
+        ValueError: the key can never have this value.
+    """
+    if (read := ASSOCIATION_KEYS.get(key)) is not None:
+        read(value)
         return str(value).strip(" ")
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"must be text in quotation marks or a number, not {shown(value)}")

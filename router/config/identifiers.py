@@ -1,7 +1,7 @@
-"""Texts with a form of their own: AE titles, UIDs, names, addresses and paths.
+"""Readers of texts with a fixed form: AE titles, UIDs, names, addresses and paths.
 
-Each reader takes what TOML gave and returns the value, or raises `ValueError` with words for the person who wrote
-the file. Not here: numbers (`quantities`) and patterns that are matched against what arrives (`patterns`).
+Each returns the value of what TOML gave, or raises `ValueError` with a message for the author of the
+file. Not here: numbers (`quantities`) and patterns (`patterns`).
 """
 
 import re
@@ -21,18 +21,18 @@ _ENDPOINT = re.compile(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\s:\[\]/]+)):(\d{1,5})", 
 
 @frozen(kw_only=True)
 class Endpoint:
-    """Where to listen or to connect: a host name or IP address, and a TCP port."""
+    """An address to listen on or to connect to: a host name or IP address, and a TCP port."""
 
     host: str
     port: int
-    """0 is any free port, for listening only."""
+    """0 for any free port; only to listen on."""
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can reach it: an address of the loopback networks, or the name localhost."""
+        """Whether it is an address of a loopback network, or the name localhost."""
         try:
             return ip_address(self.host).is_loopback
         except ValueError:
@@ -40,21 +40,21 @@ class Endpoint:
 
 
 def text(value: object) -> str:
-    """Text, whatever it says."""
+    """Read any text."""
     if not isinstance(value, str):
         raise ValueError(f"must be text in quotation marks, not {shown(value)}")
     return value
 
 
 def line(value: object) -> str:
-    """One line of text for people: not blank, nothing unprintable, at most 200 characters."""
+    """Read one line of text: not blank, printable, at most 200 characters."""
     if not text(value).strip() or not text(value).isprintable() or len(text(value)) > 200:
         raise ValueError(f"must be one line of 1 to 200 characters, not {shown(value)}")
     return text(value)
 
 
 def one_of(*choices: str) -> Callable[[object], str]:
-    """A reader of one word out of a few."""
+    """Return a reader of one word out of `choices`."""
 
     def read(value: object) -> str:
         if value not in choices:
@@ -65,29 +65,29 @@ def one_of(*choices: str) -> Callable[[object], str]:
 
 
 def flag(value: object) -> bool:
-    """true or false, as TOML writes them."""
+    """Read true or false."""
     if not isinstance(value, bool):
         raise ValueError(f"must be true or false, without quotation marks, not {shown(value)}")
     return value
 
 
 def ae_title(value: object) -> str:
-    """An AE title (PS3.5 6.2, AE): 1 to 16 characters of printable ASCII without backslash, outer spaces ignored."""
+    """Read an AE title: 1 to 16 characters of printable ASCII without backslash, without outer spaces (PS3.5 6.2)."""
     title = text(value).strip(" ")
     if not 1 <= len(title) <= 16:
-        raise ValueError(f"{shown(value)} is no AE title: it must have 1 to 16 characters besides outer spaces")
+        raise ValueError(f"{shown(value)} is not an AE title: it must have 1 to 16 characters besides outer spaces")
     if not title.isascii() or not title.isprintable() or "\\" in title:
-        raise ValueError(f"{shown(value)} is no AE title: it must be printable ASCII without a backslash")
+        raise ValueError(f"{shown(value)} is not an AE title: it must be printable ASCII without a backslash")
     return title
 
 
 def optional_ae_title(value: object) -> str:
-    """An AE title, or "" for none."""
+    """Read an AE title, or "" for none."""
     return ae_title(value) if value != "" else ""
 
 
 def version_name(value: object) -> str:
-    """An implementation version name (PS3.7 D.3.3.2.4): 1 to 16 characters of printable ASCII."""
+    """Read an implementation version name: 1 to 16 characters of printable ASCII (PS3.7 D.3.3.2.4)."""
     name = text(value)
     if not 1 <= len(name) <= 16 or not name.isascii() or not name.isprintable():
         raise ValueError(f"must be 1 to 16 characters of printable ASCII, not {shown(value)}")
@@ -95,16 +95,17 @@ def version_name(value: object) -> str:
 
 
 def uid(value: object) -> str:
-    """A UID (PS3.5 9.1): at most 64 characters, numbers without leading zeros joined by dots."""
+    """Read a UID: numbers without leading zeros joined by dots, at most 64 characters (PS3.5 9.1)."""
     if len(text(value)) > 64 or _UID.fullmatch(text(value)) is None:
         raise ValueError(
-            f"{shown(value)} is no UID: it must be numbers without leading zeros joined by dots, at most 64 characters"
+            f"{shown(value)} is not a UID: it must be numbers without leading zeros joined by dots, "
+            "at most 64 characters"
         )
     return text(value)
 
 
 def peer_name(value: object) -> str:
-    """A peer's name: it stands in commands and logs, so letters, digits, dots, hyphens and underscores only."""
+    """Read a peer's name, which stands in commands and logs: letters, digits, dots, hyphens and underscores."""
     if _NAME.fullmatch(text(value)) is None:
         raise ValueError(
             f"{shown(value)} cannot name a peer: use 1 to 64 letters, digits, '.', '-' and '_', "
@@ -114,19 +115,23 @@ def peer_name(value: object) -> str:
 
 
 def listening(value: object) -> Endpoint:
-    """An address to listen on; port 0 takes any free port."""
+    """Read an address to listen on."""
     found = _ENDPOINT.fullmatch(text(value).strip())
     if found is None:
         raise ValueError(f'must be written "host:port", or "[host]:port" for an IPv6 address, not {shown(value)}')
     if int(found[3]) > 65535:
         raise ValueError(f"{shown(value)} has a port over 65535")
     if found[1] is None:
-        _judge_host_name(found[2])
+        _check_host_name(found[2])
     return Endpoint(host=found[1] or found[2], port=int(found[3]))
 
 
-def _judge_host_name(name: str) -> None:
-    """Raises ValueError where no name server can know it (RFC 1123 2.1, RFC 5890)."""
+def _check_host_name(name: str) -> None:
+    """Check that a name server can know the name.
+
+    Raises:
+        ValueError: a part is too long or empty, or the whole is too long (RFC 1123 2.1, RFC 5890).
+    """
     try:
         encoded = name.encode("idna")
     except UnicodeError as error:
@@ -138,7 +143,7 @@ def _judge_host_name(name: str) -> None:
 
 
 def connecting(value: object) -> Endpoint:
-    """An address to connect to."""
+    """Read an address to connect to."""
     endpoint = listening(value)
     if endpoint.port == 0:
         raise ValueError(f"{shown(value)} has port 0, to which nobody can connect")
@@ -146,24 +151,24 @@ def connecting(value: object) -> Endpoint:
 
 
 def optional_connecting(value: object) -> Endpoint | None:
-    """An address to connect to, or "" for none."""
+    """Read an address to connect to, or "" for none."""
     return connecting(value) if value != "" else None
 
 
 def host_name(value: object) -> str:
-    """A host name or IP address, without a port; in lower case."""
+    """Read a host name or IP address without a port. Return it in lower case."""
     if _HOST_NAME.fullmatch(text(value)) is None:
         raise ValueError(f"{shown(value)} is not the name or address of a host; a port does not belong here")
     return text(value).lower()
 
 
 def optional_file(value: object) -> Path | None:
-    """A path as in `folder`, or "" for none."""
+    """Read a path, or "" for none."""
     return folder(value) if value != "" else None
 
 
 def folder(value: object) -> Path:
-    """A path; a relative one is meant from the folder of the configuration file."""
+    """Read a path. `load` resolves a relative one from the folder of the configuration file."""
     if not text(value) or "\0" in text(value):
         raise ValueError(f"must be a path, not {shown(value)}")
     return Path(text(value))

@@ -1,8 +1,8 @@
-"""From router.toml to a `Config`, or to every fault in it at once.
+"""Read router.toml into a `Config`, or raise all of its faults at once.
 
-The walk goes on after a fault, and what is judged where tables meet (routes and peers, listeners among themselves,
-sizes and pauses) is judged too, so that one run names all there is to mend. Not here: what a value may look like
-(`quantities`, `identifiers`, `patterns`, `conditions`) and how a table is walked (`reading`).
+Reading goes on after a fault, and faults between tables (routes and peers, two listeners, sizes, pauses) are found in
+the same run. Not here: single values (`quantities`, `identifiers`, `patterns`, `conditions`), single tables
+(`reading`), and the keys of services (`registration`).
 """
 
 import tomllib
@@ -17,7 +17,7 @@ from router.config.identifiers import peer_name
 from router.config.options import Options
 from router.config.patterns import Globs, glob, suggestion
 from router.config.quantities import shown
-from router.config.reading import ConfigError, Fault, Reading, T, Table, readable
+from router.config.reading import ConfigError, Fault, T, Table, TableReader, readable
 from router.config.registration import RouteOptions, ServiceOptions
 from router.config.statuses import Statuses
 from router.config.values import (
@@ -54,7 +54,7 @@ Services = Mapping[str, ServiceOptions]
 
 
 def load(path: Path, *, services: Services) -> Config:
-    """Read a configuration file. Relative paths in it are meant from its folder.
+    """Read a configuration file. Its folder is the base of relative paths in it.
 
     Raises:
         ConfigError: the file has faults; it names them all.
@@ -69,91 +69,91 @@ def load(path: Path, *, services: Services) -> Config:
 
 
 def parse(content: str, base: Path, *, services: Services) -> Config:
-    """As `load`, from text; `base` is the folder that relative paths are meant from."""
+    """As `load`, from text; `base` is the base of relative paths."""
     try:
         document = tomllib.loads(content)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([Fault("", f"this is not TOML: {error}")]) from error
-    reading = Reading()
+    reader = TableReader()
     tables = {name: cls for service in services.values() for name, cls in service.tables.items()}
-    reading.unknown(document, "", known=[*TABLES, *tables])
-    router = _section(reading, RouterSettings, document, "router")
+    reader.unknown(document, "", known=[*TABLES, *tables])
+    router = _section(reader, RouterSettings, document, "router")
     config = Config(
         router=attrs.evolve(router, spool=base / router.spool),
-        listeners=_listeners(reading, document, router),
-        timeouts=_section(reading, Timeouts, document, "timeouts"),
-        limits=_section(reading, Limits, document, "limits"),
-        access=_section(reading, AccessSettings, document, "access"),
-        statuses=_statuses(reading, document),
-        spool=_spool(reading, document),
-        admin=_admin(reading, document, base),
-        options=Options(tuple(_section(reading, cls, document, name) for name, cls in tables.items())),
-        peers=_peers(reading, document, router, services),
+        listeners=_listeners(reader, document, router),
+        timeouts=_section(reader, Timeouts, document, "timeouts"),
+        limits=_section(reader, Limits, document, "limits"),
+        access=_section(reader, AccessSettings, document, "access"),
+        statuses=_statuses(reader, document),
+        spool=_spool(reader, document),
+        admin=_admin(reader, document, base),
+        options=Options(tuple(_section(reader, cls, document, name) for name, cls in tables.items())),
+        peers=_peers(reader, document, router, services),
     )
-    config = attrs.evolve(config, routes=_routes(reading, document, config, services))
-    if reading.faults:
-        raise ConfigError(reading.faults)
+    config = attrs.evolve(config, routes=_routes(reader, document, config, services))
+    if reader.faults:
+        raise ConfigError(reader.faults)
     for service in services.values():
         config = service.complete(config)
     return config
 
 
-def _section(reading: Reading, cls: type[T], document: Table, key: str) -> T:
-    """A table of which every key has a default."""
-    for section in reading.table(cls, document.get(key, {}), key):
+def _section(reader: TableReader, cls: type[T], document: Table, key: str) -> T:
+    """Read a table in which every key has a default."""
+    for section in reader.table(cls, document.get(key, {}), key):
         return section
     return cls()
 
 
-def _tables(reading: Reading, document: Table, key: str) -> list[Any]:
-    """The tables of a [[key]]."""
+def _tables(reader: TableReader, document: Table, key: str) -> list[Any]:
+    """Return the tables under [[key]]."""
     tables = document.get(key, [])
     if isinstance(tables, list):
         return tables
-    reading.fault(key, f"must be written with double brackets: [[{key}]]")
+    reader.fault(key, f"must be written with double brackets: [[{key}]]")
     return []
 
 
-def _listeners(reading: Reading, document: Table, router: RouterSettings) -> tuple[Listener, ...]:
-    tables = _tables(reading, document, "listeners")
+def _listeners(reader: TableReader, document: Table, router: RouterSettings) -> tuple[Listener, ...]:
+    tables = _tables(reader, document, "listeners")
     known: dict[str, Any] = {"ae_title": router.ae_title, "maximum_pdu_length": router.maximum_pdu_length}
     implied = tables and "listen" not in document.get("router", {})
     listeners = [] if implied else [Listener(address=address, **known) for address in router.listen]
     for index, table in enumerate(tables):
-        listeners += reading.table(Listener, table, f"listeners[{index}]", **known)
+        listeners += reader.table(Listener, table, f"listeners[{index}]", **known)
     if not tables and not listeners:
-        reading.fault("router.listen", "is empty and there are no [[listeners]]: nobody could connect")
+        reader.fault("router.listen", "is empty and there are no [[listeners]]: nobody could connect")
     for address, times in Counter(listener.address for listener in listeners).items():
         if times > 1 and address.port:
-            reading.fault("router.listen", f"{shown(str(address))} is listened on {times} times")
+            reader.fault("router.listen", f"{shown(str(address))} is listened on {times} times")
     return tuple(listeners)
 
 
-def _statuses(reading: Reading, document: Table) -> Statuses:
-    """[statuses]; the table of a calling AE title needs to say only what differs from it."""
+def _statuses(reader: TableReader, document: Table) -> Statuses:
+    """Read [statuses]. The table of a calling AE title defaults to it."""
     given = document.get("statuses", {})
     if not isinstance(given, dict):
-        return _section(reading, Statuses, document, "statuses")
+        return _section(reader, Statuses, document, "statuses")
     tables = given.get("by_calling_ae", {})
     common = {key: value for key, value in given.items() if key != "by_calling_ae"}
-    statuses = _section(reading, Statuses, {"statuses": common}, "statuses")
+    statuses = _section(reader, Statuses, {"statuses": common}, "statuses")
     if not isinstance(tables, dict):
-        reading.fault("statuses.by_calling_ae", 'must be tables, such as [statuses.by_calling_ae."CT*"]')
+        reader.fault("statuses.by_calling_ae", 'must be tables, such as [statuses.by_calling_ae."CT*"]')
         return statuses
     by_calling_ae = []
     for pattern, table in tables.items():
         path = f"statuses.by_calling_ae.{shown(pattern)}"
         known = attrs.asdict(statuses, filter=lambda key, _: key.name != "by_calling_ae")
-        for title in reading.one(glob, pattern, path):
-            by_calling_ae += [(Globs((title,)), special) for special in reading.table(Statuses, table, path, **known)]
+        for title in reader.one(glob, pattern, path):
+            by_calling_ae += [(Globs((title,)), special) for special in reader.table(Statuses, table, path, **known)]
     return attrs.evolve(statuses, by_calling_ae=tuple(by_calling_ae))
 
 
-def _admin(reading: Reading, document: Table, base: Path) -> AdminSettings:
-    admin = _section(reading, AdminSettings, document, "admin")
-    tls = _tls(reading, admin.tls, base, "admin.tls")
+def _admin(reader: TableReader, document: Table, base: Path) -> AdminSettings:
+    admin = _section(reader, AdminSettings, document, "admin")
+    tls = _tls(reader, admin.tls, base, "admin.tls")
     if not (admin.listen.is_loopback or admin.plaintext or tls.certificate):
-        reading.fault(
+        reader.fault(
             "admin.listen",
             f"{admin.listen} can be reached from other machines, and the token would cross the network in the clear: "
             "set admin.tls, or admin.plaintext = true",
@@ -161,24 +161,24 @@ def _admin(reading: Reading, document: Table, base: Path) -> AdminSettings:
     return attrs.evolve(admin, tls=tls)
 
 
-def _tls(reading: Reading, tls: TLS, base: Path, path: str) -> TLS:
-    """The table with absolute paths; what it names has to be there."""
+def _tls(reader: TableReader, tls: TLS, base: Path, path: str) -> TLS:
+    """Return the table with absolute paths, and check that the files are there."""
     files = {name: getattr(tls, name) for name in ("certificate", "key", "ca")}
     found = {name: base / file for name, file in files.items() if file is not None}
     for name, file in found.items():
         if not file.is_file():
-            reading.fault(f"{path}.{name}", f"there is no file {file}")
+            reader.fault(f"{path}.{name}", f"there is no file {file}")
     if ("certificate" in found) != ("key" in found):
-        reading.fault(path, "has only one of certificate and key, and needs both or neither")
+        reader.fault(path, "has only one of certificate and key, and needs both or neither")
     if tls.client != "off" and not {"certificate", "ca"} <= found.keys():
-        reading.fault(f"{path}.client", "asks for certificates of clients, which needs certificate, key and ca")
+        reader.fault(f"{path}.client", "asks for certificates of clients, which needs certificate, key and ca")
     return attrs.evolve(tls, **found)
 
 
-def _spool(reading: Reading, document: Table) -> SpoolSettings:
-    spool = _section(reading, SpoolTable, document, "spool")
+def _spool(reader: TableReader, document: Table) -> SpoolSettings:
+    spool = _section(reader, SpoolTable, document, "spool")
     if spool.large_object > spool.memory:
-        reading.fault(
+        reader.fault(
             "spool.large_object", "is more than spool.memory, so that the largest small object would never fit"
         )
     return SpoolSettings(
@@ -191,64 +191,64 @@ def _spool(reading: Reading, document: Table) -> SpoolSettings:
     )
 
 
-def _peers(reading: Reading, document: Table, router: RouterSettings, services: Services) -> dict[str, Peer]:
+def _peers(reader: TableReader, document: Table, router: RouterSettings, services: Services) -> dict[str, Peer]:
     tables = document.get("peers", {})
     if not isinstance(tables, dict):
-        reading.fault("peers", "must be tables with a name each, such as [peers.pacs]")
+        reader.fault("peers", "must be tables with a name each, such as [peers.pacs]")
         return {}
     peers = {}
     known = {"calling_ae": router.ae_title, "maximum_pdu_length": router.maximum_pdu_length}
     classes = [service.peer for service in services.values() if service.peer is not None]
     for name, table in tables.items():
         path = f"peers.{name}"
-        reading.one(peer_name, name, path)
-        if not reading.is_table(table, path):
+        reader.one(peer_name, name, path)
+        if not reader.is_table(table, path):
             continue
-        reading.unknown(table, path, Peer, *classes)
-        options = Options(tuple(value for cls in classes for value in reading.value(cls, table, path)))
-        for peer in reading.value(Peer, table, path, name=name, options=options, **known):
+        reader.unknown(table, path, Peer, *classes)
+        options = Options(tuple(value for cls in classes for value in reader.value(cls, table, path)))
+        for peer in reader.value(Peer, table, path, name=name, options=options, **known):
             peers[name] = peer
             if peer.retry.max < peer.retry.first:
-                reading.fault(f"{path}.retry.max", "is less than the first pause")
+                reader.fault(f"{path}.retry.max", "is less than the first pause")
             if peer.retry.give_up < peer.retry.first:
-                reading.fault(f"{path}.retry.give_up", "is less than the first pause")
+                reader.fault(f"{path}.retry.give_up", "is less than the first pause")
     return peers
 
 
-def _routes(reading: Reading, document: Table, config: Config, services: Services) -> tuple[Route, ...]:
+def _routes(reader: TableReader, document: Table, config: Config, services: Services) -> tuple[Route, ...]:
     routes: list[Route] = []
     names: set[str] = set()
     classes = {name: service.route for name, service in services.items() if service.route is not None}
-    for index, table in enumerate(_tables(reading, document, "routes")):
+    for index, table in enumerate(_tables(reader, document, "routes")):
         name = table.get("name") if isinstance(table, dict) else None
         path = f"routes[{shown(name) if isinstance(name, str) else index}]"
-        if reading.is_table(table, path):
-            reading.unknown(table, path, Route, *classes.values())
-            options = _route_options(reading, table, config, classes, path)
-            routes += reading.value(Route, table, path, options=Options(options))
-            _check_service(reading, table.get("service"), classes, f"{path}.service")
-            _check_destinations(reading, table.get("to"), document, f"{path}.to")
+        if reader.is_table(table, path):
+            reader.unknown(table, path, Route, *classes.values())
+            options = _route_options(reader, table, config, classes, path)
+            routes += reader.value(Route, table, path, options=Options(options))
+            _check_service(reader, table.get("service"), classes, f"{path}.service")
+            _check_destinations(reader, table.get("to"), document, f"{path}.to")
         if isinstance(name, str) and name in names:
-            reading.fault(f"{path}.name", "is the name of an earlier route too")
+            reader.fault(f"{path}.name", "is the name of an earlier route too")
         names.add(str(name))
     return tuple(routes)
 
 
 def _route_options(
-    reading: Reading, table: Table, config: Config, classes: Mapping[str, type[RouteOptions]], path: str
+    reader: TableReader, table: Table, config: Config, classes: Mapping[str, type[RouteOptions]], path: str
 ) -> tuple[RouteOptions, ...]:
-    """Read the keys of the route's service. Those of others are faults, and are read for further faults in them."""
+    """Read the keys of the route's service. A key of another service is a fault, and is read to find further faults."""
     own = classes.get(str(table.get("service")), RouteOptions)
     for key in table:
         services = [name for name, cls in classes.items() if key in readable(cls)]
         if services and key not in readable(own):
-            reading.fault(f"{path}.{key}", f"is a key of routes for {' and '.join(services)} only")
-            reading.key(readable(classes[services[0]])[key], table[key], f"{path}.{key}")
-    options = reading.value(own, table, path)
+            reader.fault(f"{path}.{key}", f"is a key of routes for {' and '.join(services)} only")
+            reader.key(readable(classes[services[0]])[key], table[key], f"{path}.{key}")
+    options = reader.value(own, table, path)
     to = tuple(name for name in _listed(table.get("to")) if isinstance(name, str))
     for value in options:
         for key, message in value.faults(to, config):
-            reading.fault(f"{path}.{key}", message)
+            reader.fault(f"{path}.{key}", message)
     return options
 
 
@@ -257,24 +257,24 @@ def _listed(value: object) -> list[object]:
     return value if isinstance(value, list) else [value]
 
 
-def _check_service(reading: Reading, service: object, services: Collection[str], path: str) -> None:
+def _check_service(reader: TableReader, service: object, services: Collection[str], path: str) -> None:
     if isinstance(service, str) and service not in services:
-        reading.fault(
+        reader.fault(
             path,
             f"there is no service {shown(service)} in this version of the router{suggestion(service, services)}; "
             f"a route can be for: {', '.join(services)}",
         )
 
 
-def _check_destinations(reading: Reading, to: object, document: Table, path: str) -> None:
-    """Against the peers as they were written, so that a fault in a peer is not reported here once more."""
+def _check_destinations(reader: TableReader, to: object, document: Table, path: str) -> None:
+    """Check `to` against the peers as written, so that a fault in a peer is not reported twice."""
     peers = document.get("peers", {})
     if to == []:
-        reading.fault(path, "is empty: a route must lead to at least one peer")
+        reader.fault(path, "is empty: a route must lead to at least one peer")
     for name in _listed(to):
         if not isinstance(name, str) or not isinstance(peers, dict):
             continue
         if name not in peers:
-            reading.fault(path, f"there is no peer {shown(name)}{suggestion(name, peers)}")
+            reader.fault(path, f"there is no peer {shown(name)}{suggestion(name, peers)}")
         elif isinstance(peers[name], dict) and "address" not in peers[name]:
-            reading.fault(path, f"the peer {shown(name)} has no address, so nothing can be sent to it")
+            reader.fault(path, f"the peer {shown(name)} has no address, so nothing can be sent to it")

@@ -1,9 +1,9 @@
 """Patterns that are matched against what arrives: globs, networks, and UIDs by value or by name.
 
-In a glob `*` is any run of characters, `?` is one, `[...]` one of a few; capital and small letters differ, as they
-do in AE titles; spaces around the text never count. Matching never raises, whatever a peer sent, and takes time in
-proportion to the text. The readers at the end turn what stands in the file into one pattern, or raise `ValueError`
-with words. Not here: which facts are matched (`router.routing`).
+In a glob `*` is any run of characters, `?` is one character, `[...]` one of those in brackets; case matters, as in AE
+titles; outer spaces of the text are ignored. Matching never raises and takes time in proportion to the text, whatever a
+peer sends. The readers at the end return one pattern from what TOML gave, or raise `ValueError` with a message for the
+author of the file. Not here: which facts are matched (`router.routing`).
 """
 
 import fnmatch
@@ -20,12 +20,12 @@ from router.config.quantities import shown
 from router.dicom.uids import Kind, _registry
 
 NOTHING = "(?!)"
-"""The regular expression that matches no text."""
+"""A regular expression that matches no text."""
 
 
 @frozen
 class Globs:
-    """A text matches if any of the patterns does."""
+    """Globs, any of which may match."""
 
     patterns: tuple[str, ...]
     _expression: re.Pattern[str] = field(init=False, repr=False, eq=False)
@@ -40,7 +40,7 @@ class Globs:
 
 @frozen
 class Networks:
-    """An IP address matches if it is in any of the networks; an IPv4 address mapped into IPv6 counts as IPv4."""
+    """IP networks, any of which may hold an address. An IPv4 address mapped into IPv6 counts as IPv4."""
 
     networks: tuple[IPv4Network | IPv6Network, ...]
 
@@ -51,7 +51,7 @@ class Networks:
 
 @frozen
 class UIDs:
-    """A UID matches if any of the patterns fits the UID itself, or the keyword or name that PS3.6 gives it."""
+    """Patterns, any of which may match a UID, or the keyword or name that PS3.6 gives it."""
 
     kind: Kind
     patterns: tuple[str, ...]
@@ -76,7 +76,7 @@ class UIDs:
 
 
 def parse_address(address: str) -> IPv4Address | IPv6Address | None:
-    """The IP address that a socket named, without scope or mapping; None if it is none."""
+    """Return the IP address that a socket reported, without scope or mapping; None if it is not an IP address."""
     try:
         parsed = ip_address(address.partition("%")[0])
     except ValueError:
@@ -85,14 +85,14 @@ def parse_address(address: str) -> IPv4Address | IPv6Address | None:
 
 
 def glob(value: object) -> str:
-    """A pattern with `*`, `?` and `[...]`, that can match something."""
+    """Read a glob that can match something."""
     if not text(value).strip(" "):
         raise ValueError('is empty and would match nothing; "*" matches everything')
     return text(value).strip(" ")
 
 
 def network(value: object) -> IPv4Network | IPv6Network:
-    """A network such as "10.1.0.0/16" or "fd00::/8", or a single address."""
+    """Read a network such as "10.1.0.0/16" or "fd00::/8", or a single address."""
     try:
         return ip_network(text(value).strip(), strict=False)
     except ValueError:
@@ -102,31 +102,33 @@ def network(value: object) -> IPv4Network | IPv6Network:
 
 
 def sop_class(value: object) -> str:
-    """A pattern for SOP classes: "1.2.840.10008.5.1.4.1.1.2", "CTImageStorage", "*Storage", "1.2.840.113619.*"."""
+    """Read a pattern for SOP classes: "1.2.840.10008.5.1.4.1.1.2", "CTImageStorage", "*Storage", "1.2.840.113619.*"."""
     return _uid_pattern(value, Kind.SOP_CLASS)
 
 
 def transfer_syntax(value: object) -> str:
-    """A pattern for transfer syntaxes: "1.2.840.10008.1.2.4.*", "JPEG2000Lossless", "JPEG*"."""
+    """Read a pattern for transfer syntaxes: "1.2.840.10008.1.2.4.*", "JPEG2000Lossless", "JPEG*"."""
     return _uid_pattern(value, Kind.TRANSFER_SYNTAX)
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """ "; did you mean ...?", or nothing if no known word is near."""
+    """Return "; did you mean ...?", or an empty text if no known word is similar."""
     near = get_close_matches(word, list(known), n=1, cutoff=0.7)
     return f"; did you mean {shown(near[0])}?" if near else ""
 
 
 def sop_classes(patterns: tuple[str, ...]) -> UIDs:
+    """Return the patterns as one pattern for SOP Class UIDs."""
     return UIDs(Kind.SOP_CLASS, patterns)
 
 
 def transfer_syntaxes(patterns: tuple[str, ...]) -> UIDs:
+    """Return the patterns as one pattern for Transfer Syntax UIDs."""
     return UIDs(Kind.TRANSFER_SYNTAX, patterns)
 
 
 def ranked_transfer_syntaxes(patterns: tuple[str, ...]) -> tuple[UIDs, ...]:
-    """Return what each pattern matches, in the order of the patterns."""
+    """Return one pattern for each of the texts, in their order."""
     return tuple(transfer_syntaxes((pattern,)) for pattern in patterns)
 
 
@@ -136,5 +138,5 @@ def _uid_pattern(value: object, kind: Kind) -> str:
         return pattern
     if not pattern[0].isdigit():
         keywords = (UID_dictionary[known][4] for known in _registry(kind).values())
-        raise ValueError(f"{shown(value)} is no {kind.value} that is known by name{suggestion(pattern, keywords)}")
+        raise ValueError(f"{shown(value)} is not a {kind.value} known by name{suggestion(pattern, keywords)}")
     return uid(pattern)

@@ -1,7 +1,7 @@
-"""Numbers as an integration engineer writes them: durations, sizes and counts.
+"""Readers of durations, sizes and counts, as an integration engineer writes them.
 
-Each reader takes what TOML gave and returns the value, or raises `ValueError` with words for the person who wrote
-the file. Not here: titles, names and addresses (`identifiers`), and which keys exist (`values`).
+Each returns the value of what TOML gave, or raises `ValueError` with a message for the author of the
+file. Not here: titles, names and addresses (`identifiers`), and which keys exist (`values`).
 """
 
 import math
@@ -22,7 +22,7 @@ _QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*([A-Za-z]+)", re.ASCII)
 
 
 def shown(value: object) -> str:
-    """A value as it would stand in the file, on one line and not a long one."""
+    """Return a value as it would stand in the file, in one line of at most 80 characters."""
     match value:
         case bool():
             return str(value).lower()
@@ -38,7 +38,7 @@ def shown(value: object) -> str:
 
 
 def duration(value: object) -> float:
-    """Seconds from "500ms", "30s", "5m", "1.5h" or "7d"."""
+    """Read seconds from "500ms", "30s", "5m", "1.5h" or "7d": up to ten years."""
     seconds = _quantity(value, SECONDS, "30s")
     if seconds > LONGEST_DURATION:
         raise ValueError(f"{shown(value)} is longer than ten years")
@@ -46,7 +46,7 @@ def duration(value: object) -> float:
 
 
 def wait(value: object) -> float:
-    """A duration longer than nothing: a deadline of zero would always have passed."""
+    """Read a duration of more than zero: a deadline of zero would always have passed."""
     seconds = duration(value)
     if seconds == 0:
         raise ValueError(f"{shown(value)} must be more than nothing")
@@ -54,12 +54,12 @@ def wait(value: object) -> float:
 
 
 def size(value: object) -> int:
-    """Bytes from "64KiB", "12MB", "1GiB" or "0": KB, MB, GB, TB are powers of 1000, KiB, MiB, GiB, TiB of 1024."""
+    """Read bytes from "64KiB", "12MB", "1GiB" or "0": KB, MB, GB, TB are powers of 1000, KiB, MiB, GiB, TiB of 1024."""
     return 0 if value == "0" else math.floor(_quantity(value, BYTES, "64MiB"))
 
 
 def size_between(least: str, most: str) -> Callable[[object], int]:
-    """A reader of sizes from `least` to `most`, both included and written as in the file."""
+    """Return a reader of sizes from `least` to `most`, both included and written as in the file."""
 
     def read(value: object) -> int:
         if not size(least) <= (count := size(value)) <= size(most):
@@ -70,7 +70,7 @@ def size_between(least: str, most: str) -> Callable[[object], int]:
 
 
 def between(least: int, most: int) -> Callable[[object], int]:
-    """A reader of whole numbers from `least` to `most`, both included."""
+    """Return a reader of whole numbers from `least` to `most`, both included."""
 
     def read(value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
@@ -81,14 +81,14 @@ def between(least: int, most: int) -> Callable[[object], int]:
 
 
 def factor(value: object) -> float:
-    """What a pause is multiplied by after each failure: from 1 to 100."""
+    """Read the factor by which each pause is longer than the one before: from 1 to 100."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not 1 <= value <= 100:
         raise ValueError(f"must be a number from 1 to 100, not {shown(value)}")
     return float(value)
 
 
 def pdu_length(value: object) -> int:
-    """A maximum length of P-DATA-TF PDUs (PS3.8 D.1): a number of bytes or a size, 4096 to 1 MiB; 0 is no limit."""
+    """Read the maximum length of P-DATA-TF PDUs: bytes or a size, 4096 to 1 MiB; 0 for no limit (PS3.8 D.1)."""
     length = size(value) if isinstance(value, str) else value
     if not isinstance(length, int) or isinstance(length, bool):
         raise ValueError(f"must be a number of bytes, not {shown(value)}")

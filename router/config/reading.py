@@ -1,8 +1,8 @@
-"""Tables of TOML into attrs values, collecting every fault on the way instead of stopping at the first.
+"""Read tables of TOML into attrs values, and collect every fault instead of stopping at the first.
 
-A class is read by its annotations: `One`, `Each` and `Entries` say how a key is read, an attrs class stands for a
-table of its own, and an attribute with none of them is not the file's to set. A key that cannot be read stays at its
-default, so that the walk goes on. Not here: which tables there are, and what they have to do with each other (`load`).
+The annotations of a class say how its keys are read: `One`, `Each` or `Entries` for a key, an attrs class for a table;
+an attribute with none of these is not a key. A key that cannot be read keeps its default, so that reading goes on. Not
+here: which tables there are, and faults between tables (`load`).
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -18,19 +18,19 @@ from router.config.quantities import shown
 T = TypeVar("T", bound=attrs.AttrsInstance)
 Table = Mapping[str, Any]
 Read = Callable[[object], Any]
-"""From what TOML gave to the value; `ValueError` with words for the person who wrote the file."""
+"""Return the value of what TOML gave; raise `ValueError` with a message for the author of the file."""
 
 
 @frozen
 class One:
-    """Marks a key that holds one value."""
+    """Mark of a key that holds one value."""
 
     read: Read
 
 
 @frozen
 class Each:
-    """Marks a key that holds a list of values, or one value that stands for a list of one."""
+    """Mark of a key that holds a list of values, or one value instead of a list of one."""
 
     read: Read
     gather: Callable[[tuple[Any, ...]], Any] = tuple
@@ -38,7 +38,7 @@ class Each:
 
 @frozen
 class Entries:
-    """Marks a table of which the keys are free: each key is read, then its values as in `Each`."""
+    """Mark of a table with free keys: each key is read, then its values as in `Each`."""
 
     read_key: Read
     read_value: Callable[[str, object], Any]
@@ -47,7 +47,7 @@ class Entries:
 
 @frozen
 class Fault:
-    """One thing to mend: where it stands, such as `peers.pacs.address`, and what is wrong, in words."""
+    """One fault: its place, such as `peers.pacs.address`, and a message that says what is wrong."""
 
     path: str
     message: str
@@ -57,7 +57,7 @@ class Fault:
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; `faults` says everything that is wrong with it."""
+    """The configuration cannot be used; `faults` are all of its faults."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)
@@ -77,18 +77,19 @@ def _marks(cls: Any) -> Mapping[str, Any]:
 
 
 @define
-class Reading:
-    """One walk through a document, and the faults it met so far. What could not be read is an empty tuple."""
+class TableReader:
+    """Reads a document and collects its faults. Methods return a tuple, which is empty if nothing could be read."""
 
     faults: list[Fault] = field(factory=list)
 
     def fault(self, path: str, message: str) -> None:
+        """Add a fault."""
         self.faults.append(Fault(path, message))
 
     def table(self, cls: type[T], given: object, path: str, **known: Any) -> tuple[T] | tuple[()]:
-        """A table as a value of `cls`; empty where a key without a default is missing or faulty.
+        """Read a table as a value of `cls`; nothing if a key without a default is missing or faulty.
 
-        `known` are attributes that come from elsewhere; a key of the same name in the table overrules them.
+        `known` are attributes that do not come from the table, unless it has a key of the same name.
         """
         if not self.is_table(given, path):
             return ()
@@ -96,7 +97,7 @@ class Reading:
         return self.value(cls, given, path, **known)
 
     def value(self, cls: type[T], given: Table, path: str, **known: Any) -> tuple[T] | tuple[()]:
-        """As `table`, of a table that other classes read too: what none of them knows is the caller's to find."""
+        """As `table`, for a table that other classes read too: the caller looks for unknown keys."""
         values = known | self.keys(readable(cls), given, path)
         wanting = [f.name for f in attrs.fields(cls) if f.default is attrs.NOTHING and f.name not in values]
         for key in wanting:
@@ -105,7 +106,7 @@ class Reading:
         return () if wanting else (cls(**values),)
 
     def keys(self, marks: Mapping[str, Any], given: Table, path: str) -> dict[str, Any]:
-        """Those of the marked keys that the table has and that can be read."""
+        """Return the values of those marked keys that the table has and that can be read."""
         return {
             key: value
             for key, mark in marks.items()
@@ -114,12 +115,13 @@ class Reading:
         }
 
     def is_table(self, given: object, path: str) -> TypeGuard[Table]:
+        """Return whether TOML gave a table; otherwise add a fault."""
         if not isinstance(given, dict):
             self.fault(path, f"must be a table, not {shown(given)}")
         return isinstance(given, dict)
 
     def key(self, mark: Any, given: object, path: str) -> tuple[Any, ...]:
-        """What a key holds, by its mark."""
+        """Read a key as its mark says."""
         match mark:
             case One(read):
                 return self.one(read, given, path)
@@ -131,7 +133,7 @@ class Reading:
                 return self.table(mark, given, path)
 
     def one(self, read: Read, given: object, path: str) -> tuple[Any, ...]:
-        """One value."""
+        """Read one value."""
         try:
             return (read(given),)
         except ValueError as error:
@@ -139,13 +141,13 @@ class Reading:
             return ()
 
     def each(self, read: Read, given: object, path: str) -> tuple[Any, ...]:
-        """The entries of a list that can be read."""
+        """Read a list. Entries that cannot be read are left out."""
         if not isinstance(given, list):
             return self.one(read, given, path)
         return tuple(value for index, entry in enumerate(given) for value in self.one(read, entry, f"{path}[{index}]"))
 
     def entries(self, mark: Entries, given: object, path: str) -> tuple[Any, ...]:
-        """The entries of a table with free keys, in the order of the file."""
+        """Read a table with free keys, in the order of the file."""
         if not isinstance(given, dict):
             self.fault(path, f"must be a table, not {shown(given)}")
             return ()
@@ -162,7 +164,10 @@ class Reading:
     def unknown(
         self, given: Table, path: str, *classes: type[attrs.AttrsInstance], known: Collection[str] = ()
     ) -> None:
-        """A fault for every key that is neither `known` nor one of the classes'."""
+        """Add a fault for every key that is neither `known` nor a key of one of the classes.
+
+        `RENAMED` of a class maps former keys to the names that they have now.
+        """
         known = [*known, *(key for cls in classes for key in readable(cls))]
         renamed = {old: new for cls in classes for old, new in getattr(cls, "RENAMED", {}).items()}
         for key in given:

@@ -1,8 +1,8 @@
-"""[statuses]: which codes the router's own refusals have on the wire, for all or by calling AE title.
+"""[statuses]: the status codes of the router's own refusals, for all requestors or by calling AE title.
 
-The attributes of `Statuses` are the refusals, by the names of PS3.7 Annex C and PS3.4 where they have one. What an
-archive answers, and the router passes on, is never changed. Not here: what is refused (the services), and the walk
-through the file (`load`).
+The attributes of `Statuses` are named after the refusals in PS3.7 annex C and PS3.4, where they have a name there. A
+status that the router passes on from a peer is never changed. Not here: what is refused (the services), and reading
+the file (`load`).
 """
 
 import re
@@ -19,8 +19,11 @@ _WARNINGS = (0x0001, 0x0107, 0x0116)
 
 
 def failure_status(value: object) -> int:
-    """A failure code such as "A800H". Success, warnings, cancel and pending are none: the sender would take the
-    object for stored, or wait for more (PS3.7 Annex C)."""
+    """Read a failure code such as "A800H" (PS3.7 annex C).
+
+    Success, warnings, cancel and pending are refused: the sender would think that the object is stored, or would wait
+    for more responses.
+    """
     found = _CODE.fullmatch(value.strip()) if isinstance(value, str) else None
     if found is None:
         raise ValueError(f'must be a status of four hexadecimal digits, like "A800H", not {shown(value)}')
@@ -63,16 +66,16 @@ class Statuses:
     cannot_understand: Code = 0xC000
     unable_to_process: Code = 0xC001
     duplicate: Code = 0xC000
-    """Of a C-STORE with other bytes under a SOP Instance UID that still waits (`storage.duplicates = "refuse"`)."""
+    """For a C-STORE with other bytes under a SOP Instance UID that still waits (`storage.duplicates = "refuse"`)."""
     unrouted: Code = 0xC000
-    """Of a C-STORE that no route takes (`router.unrouted = "refuse"`)."""
+    """For a C-STORE that no route matches (`router.unrouted = "refuse"`)."""
     by_calling_ae: tuple[tuple[Globs, "Statuses"], ...] = field(default=(), repr=False)
-    """In the order of the file; each holds what [statuses] says, too."""
+    """Patterns and their codes, in the order of the file. Each entry includes the codes of [statuses]."""
 
-    def towards(self, calling_ae: str) -> "Statuses":
-        """The codes for one calling AE title: of the first pattern that it matches, or else those for all."""
+    def for_calling_ae(self, calling_ae: str) -> "Statuses":
+        """Return the codes for one calling AE title: those of the first pattern that matches it, or those for all."""
         return next((statuses for globs, statuses in self.by_calling_ae if globs.matches(calling_ae)), self)
 
 
 STANDARD: Final = Statuses()
-"""Those of the standard."""
+"""The codes of the standard."""

@@ -30,16 +30,16 @@ IMPLEMENTATION_CLASS_UID = "2.25.38507084909942000972300432763954023573"
 IMPLEMENTATION_VERSION_NAME = f"DICOM_ROUTER_{__version__}"[:16]
 
 ANY_NETWORK = Networks((ip_network("0.0.0.0/0"), ip_network("::/0")))
-EVERYWHERE = Endpoint(host="0.0.0.0", port=11112)
-ADMIN = Endpoint(host="127.0.0.1", port=8080)
+ALL_INTERFACES = Endpoint(host="0.0.0.0", port=11112)
+ADMIN_ADDRESS = Endpoint(host="127.0.0.1", port=8080)
 
 
 @frozen(kw_only=True)
 class RouterSettings:
-    """[router]: who this router is."""
+    """[router]: identity, addresses and spool of this router."""
 
     ae_title: AETitle = "ROUTER"
-    listen: Annotated[tuple[Endpoint, ...], Each(text.listening)] = (EVERYWHERE,)
+    listen: Annotated[tuple[Endpoint, ...], Each(text.listening)] = (ALL_INTERFACES,)
     spool: Annotated[Path, One(text.folder)] = Path("spool")
     unrouted: Annotated[Literal["refuse", "hold"], One(text.one_of("refuse", "hold"))] = "refuse"
     maximum_pdu_length: PDULength = 131072
@@ -52,7 +52,7 @@ class RouterSettings:
 class Listener:
     """[[listeners]], and every entry of `router.listen`: one address to accept associations on.
 
-    In a file, the title and the length are those of [router] where the table does not say otherwise.
+    In a file, AE title and PDU length default to those of [router].
     """
 
     address: Annotated[Endpoint, One(text.listening)]
@@ -62,7 +62,7 @@ class Listener:
 
 @frozen(kw_only=True)
 class Timeouts:
-    """[timeouts]: how long to wait for what, in seconds."""
+    """[timeouts]: deadlines on an association, in seconds."""
 
     artim: Wait = 30.0
     connect: Wait = 10.0
@@ -76,7 +76,7 @@ class Timeouts:
 
 @frozen(kw_only=True)
 class Limits:
-    """[limits]: how much at once."""
+    """[limits]: upper limits of counts, bytes, and bytes per second (`slowest`)."""
 
     associations: Annotated[int, One(number.between(1, 100_000))] = 500
     associations_per_peer: Annotated[int, One(number.between(1, 100_000))] = 100
@@ -89,7 +89,7 @@ class Limits:
 
 @frozen(kw_only=True)
 class AccessSettings:
-    """[access]: who may open an association, and to whom."""
+    """[access]: AE titles and networks that may open an association, and AE titles that may be called."""
 
     calling_ae: Patterns = ANYTHING
     called_ae: Patterns = ANYTHING
@@ -98,7 +98,7 @@ class AccessSettings:
 
 @frozen(kw_only=True)
 class SpoolTable:
-    """[spool]: how the spool keeps what it was given. It makes the `SpoolSettings`."""
+    """[spool]: how the spool keeps messages. `load` makes `SpoolSettings` of it."""
 
     segment_size: Annotated[int, One(number.size_between("1MiB", "4GiB"))] = 64 << 20
     large_object: Annotated[int, One(number.size_between("4KiB", "256MiB"))] = 1 << 20
@@ -110,22 +110,22 @@ class SpoolTable:
 
 @frozen(kw_only=True)
 class TLS:
-    """A table `tls` of something that listens. Without a certificate it does not speak TLS."""
+    """A table `tls` of a listener, which speaks TLS if a certificate is given."""
 
     certificate: Annotated[Path | None, One(text.optional_file)] = None
-    """PEM: the certificate, and those between it and its root."""
+    """PEM file: the certificate, and those between it and its root."""
     key: Annotated[Path | None, One(text.optional_file)] = None
     ca: Annotated[Path | None, One(text.optional_file)] = None
-    """PEM: the roots of clients' certificates."""
+    """PEM file: the roots of clients' certificates."""
     client: Annotated[Literal["off", "optional", "require"], One(text.one_of("off", "optional", "require"))] = "off"
-    """Whether clients are asked for a certificate."""
+    """Whether clients are asked for a certificate, or need one."""
 
 
 @frozen(kw_only=True)
 class AdminSettings:
-    """[admin]: the HTTP API that the command line talks to."""
+    """[admin]: the HTTP API that the command line uses."""
 
-    listen: Annotated[Endpoint, One(text.listening)] = ADMIN
+    listen: Annotated[Endpoint, One(text.listening)] = ADMIN_ADDRESS
     hosts: Annotated[tuple[str, ...], Each(text.host_name)] = ()
     plaintext: Flag = False
     tls: TLS = TLS()
@@ -133,7 +133,7 @@ class AdminSettings:
 
 @frozen(kw_only=True)
 class Retry:
-    """peers.NAME.retry: the pauses between attempts, and when a person must look."""
+    """peers.NAME.retry: the pauses between attempts, and the age at which a delivery is held, in seconds."""
 
     first: Wait = 5.0
     factor: Annotated[float, One(number.factor)] = 2.0
@@ -145,7 +145,7 @@ class Retry:
 class Peer:
     """[peers.NAME]: one remote AE. Without an address it can only send.
 
-    In a file, `calling_ae` and the length are those of [router] where the table does not say otherwise.
+    In a file, `calling_ae` and the PDU length default to AE title and PDU length of [router].
     """
 
     name: str
@@ -159,11 +159,11 @@ class Peer:
     retry: Retry = Retry()
     retrieve_ae: Annotated[str, One(text.optional_ae_title)] = ""
     options: Registered = field(factory=Options)
-    """What services add to the keys of a peer."""
+    """The keys that services add to a peer."""
 
     @property
     def retrieve_title(self) -> str:
-        """The AE title that its instances can be retrieved from: `retrieve_ae`, by default its own."""
+        """The AE title from which its instances can be retrieved: `retrieve_ae`, by default its own."""
         return self.retrieve_ae or self.ae_title
 
     def ae_for(self, table: ServiceAE) -> "Peer":
@@ -173,9 +173,8 @@ class Peer:
             return self
         return evolve(self, name=f"{self.name}:{table.service}", ae_title=ae_title, address=address)
 
-    @property
     def aes(self) -> Iterator["Peer"]:
-        """This peer, and the other AEs of its system that provide single services."""
+        """Yield this peer and the other AEs of its system, each of which provides one service."""
         yield self
         for options in self.options.values:
             for key in attrs.fields_dict(type(options)):
@@ -183,14 +182,14 @@ class Peer:
                     yield self.ae_for(table)
 
 
-def visitor(ae_title: str) -> Peer:
-    """Return the peer that stands for an AE without an entry under [peers], on associations that it opens."""
+def unconfigured_peer(ae_title: str) -> Peer:
+    """Return a peer for an AE without an entry under [peers]; it can be reached on associations that it opens only."""
     return Peer(name=f"AE:{ae_title}", ae_title=ae_title)
 
 
 @frozen(kw_only=True)
 class Route:
-    """[[routes]]: a message of `service` that meets every condition goes to the peers named in `to`."""
+    """[[routes]]: a message of `service` that meets every condition of `when` goes to the peers named in `to`."""
 
     name: Annotated[str, One(text.line)]
     service: Annotated[str, One(text.text)]
@@ -198,16 +197,16 @@ class Route:
     to: Annotated[tuple[str, ...], Each(text.text)]
     final: Flag = False
     options: Registered = field(factory=Options)
-    """The options that its service adds to a route."""
+    """The keys that its service adds."""
 
 
 @frozen(kw_only=True)
 class Config:
-    """All of router.toml, faultless."""
+    """The whole of router.toml, without faults."""
 
     router: RouterSettings = RouterSettings()
     listeners: tuple[Listener, ...] = ()
-    """Those of `router.listen` first, then the [[listeners]]."""
+    """The listeners of `router.listen` first, then [[listeners]]."""
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
     access: AccessSettings = AccessSettings()
@@ -219,9 +218,9 @@ class Config:
     peers: dict[str, Peer] = field(factory=dict)
     routes: tuple[Route, ...] = ()
     path: Path | None = None
-    """The file this came from."""
+    """The file that was read; None for a configuration made in code."""
 
     @property
     def destinations(self) -> dict[str, Peer]:
         """Everything that deliveries go to, by name: the peers, and their AEs for single services."""
-        return {ae.name: ae for peer in self.peers.values() for ae in peer.aes}
+        return {ae.name: ae for peer in self.peers.values() for ae in peer.aes()}

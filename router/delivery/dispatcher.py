@@ -13,7 +13,7 @@ import structlog
 import trio
 
 from router.association import ReverseAssociation
-from router.config import Config, Peer, visitor
+from router.config import Config, Peer, unconfigured_peer
 from router.delivery.destination import Destination, DestinationStatistics
 from router.delivery.retry import restarts
 from router.model import PendingDelivery
@@ -121,7 +121,7 @@ class Dispatcher:
     @asynccontextmanager
     async def _welcome(self, title: str) -> AsyncIterator[None]:
         """Keep an actor for an AE that no peer stands for, as long as it has an association open."""
-        peer = visitor(title)
+        peer = unconfigured_peer(title)
         name = peer.name
         if (
             self._nursery is None

@@ -1,12 +1,15 @@
-"""Which routes a message takes: facts about it, the table that matches them, and the scanner that reads a data set
-just far enough. Pure functions on values: no socket, no file, no task."""
+"""Routing: facts about a message, and the table of routes that is matched with them.
+
+Pure functions on values: no socket, no file, no task. Not here: reading elements of a data set
+(`router.dicom.scanner`).
+"""
 
 from router.routing.facts import Facts
-from router.routing.table import Match, RouteVerdict, RoutingTable
+from router.routing.table import Match, RouteExplanation, RoutingTable
 
 __all__ = [
     "Facts",
     "Match",
-    "RouteVerdict",
+    "RouteExplanation",
     "RoutingTable",
 ]

@@ -1,6 +1,6 @@
-"""What a route may ask about a message: who sent it, what it is, and the elements that the scanner found.
+"""Facts about a message that routes are matched with: sender, kind, and elements of its data set.
 
-Not here: reading a data set (`scanner`) and asking (`rules`).
+Not here: reading a data set (`router.dicom.scanner`) and conditions (`rules`).
 """
 
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ from attrs import Factory, frozen
 
 @frozen(kw_only=True)
 class Facts:
-    """One message, as the routing table sees it."""
+    """Facts about one message."""
 
     service: str
-    """The service class that received it, such as "storage"."""
+    """Name of the service that performs the request, such as "storage"."""
     calling_ae: str
     called_ae: str
     peer: str
@@ -23,5 +23,4 @@ class Facts:
     transfer_syntax: str
     """The UID of the transfer syntax of the data set."""
     elements: Mapping[int, tuple[str, ...]] = Factory(dict)
-    """The values of each element that stands in the data set, as `scan` gives them: at least those of
-    `RoutingTable.elements` that are there."""
+    """Values by tag, as `scan` returns them, of at least those of `RoutingTable.elements` that the data set has."""

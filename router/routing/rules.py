@@ -1,9 +1,9 @@
-"""One condition of a route, met or not.
+"""Compiled conditions of routes.
 
-A `CompiledCondition` is made once from a `Condition` of the configuration and asked about every message. Any value
-that the message has and any that the condition lists will do. Texts are globs and are compared without outer spaces;
-a number in the configuration is compared as a number. An element that is missing or empty meets the pattern "" and no
-other, not even "*". Not here: which rules make a route (`table`).
+A `CompiledCondition` is made once from a `Condition` of the configuration, and evaluated for every message. It is met
+if any value of the message matches any value of the condition. Texts are globs, compared without outer spaces; a number
+in the configuration is compared as a number. A missing or empty element matches the pattern "" and no other, not even
+"*". Not here: routes (`table`).
 """
 
 from collections.abc import Callable
@@ -18,35 +18,37 @@ from router.dicom.tags import tag_name
 from router.dicom.uids import name_of
 from router.routing.facts import Facts
 
-LONGEST_WORDS = 80
-MOST_SHOWN = 4
+LONGEST_SHOWN = 80
+"""Characters of a value in an explanation."""
+MOST_VALUES_SHOWN = 4
+"""Values of an element in an explanation."""
 
 
 @frozen(kw_only=True)
 class CompiledCondition:
-    """A condition, ready to be asked."""
+    """One condition, ready to be evaluated."""
 
-    met: Callable[[Facts], bool]
-    seen: Callable[[Facts], str]
-    """What the message has there, in words."""
+    is_met: Callable[[Facts], bool]
+    describe_value: Callable[[Facts], str]
+    """Return a text for the value that the message has."""
     key: str
     wanted: str
-    """What the condition asks for, in words."""
+    """A text for the values of the condition."""
 
-    def why_not(self, facts: Facts) -> str:
-        """In words, for a message that does not meet it: `Modality is "US", not "CT" or "MR"`."""
-        return f"{self.key} is {self.seen(facts)}, not {self.wanted}"
+    def explain_mismatch(self, facts: Facts) -> str:
+        """Return why a message does not meet the condition: `Modality is "US", not "CT" or "MR"`."""
+        return f"{self.key} is {self.describe_value(facts)}, not {self.wanted}"
 
 
-def rule(condition: Condition) -> CompiledCondition:
-    """The rule that a condition means."""
+def compile_condition(condition: Condition) -> CompiledCondition:
+    """Compile a condition of the configuration."""
     wanted = " or ".join(map(_shown, condition.values))
     if condition.tag is None:
-        return _about_message(condition.key, tuple(map(str, condition.values)), wanted)
-    return _about_element(condition.key, condition.tag, condition.values, wanted)
+        return _compile_association_key(condition.key, tuple(map(str, condition.values)), wanted)
+    return _compile_element(condition.key, condition.tag, condition.values, wanted)
 
 
-def _about_message(key: str, patterns: tuple[str, ...], wanted: str) -> CompiledCondition:
+def _compile_association_key(key: str, patterns: tuple[str, ...], wanted: str) -> CompiledCondition:
     pattern: Globs | Networks | UIDs
     match key:
         case "peer":
@@ -61,37 +63,37 @@ def _about_message(key: str, patterns: tuple[str, ...], wanted: str) -> Compiled
     return CompiledCondition(
         key=key,
         wanted=wanted,
-        met=lambda facts: pattern.matches(value(facts)),
-        seen=lambda facts: _named(value(facts)),
+        is_met=lambda facts: pattern.matches(value(facts)),
+        describe_value=lambda facts: _named(value(facts)),
     )
 
 
-def _about_element(key: str, tag: int, values: tuple[str | int | float, ...], wanted: str) -> CompiledCondition:
+def _compile_element(key: str, tag: int, values: tuple[str | int | float, ...], wanted: str) -> CompiledCondition:
     globs = Globs(tuple(value for value in values if isinstance(value, str) and value))
     numbers = frozenset(value for value in values if not isinstance(value, str))
-    empty_will_do = "" in values
+    matches_empty = "" in values
 
     def met(facts: Facts) -> bool:
         found = facts.elements.get(tag, ())
         if not any(found):
-            return empty_will_do
+            return matches_empty
         return any(globs.matches(value) or (numbers and _number(value) in numbers) for value in found if value)
 
     def seen(facts: Facts) -> str:
         if tag not in facts.elements:
             return "missing"
         found = facts.elements[tag]
-        more = f" and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else ""
-        return " and ".join(map(_shown, found[:MOST_SHOWN])) + more if any(found) else "empty"
+        more = f" and {len(found) - MOST_VALUES_SHOWN} more" if len(found) > MOST_VALUES_SHOWN else ""
+        return " and ".join(map(_shown, found[:MOST_VALUES_SHOWN])) + more if any(found) else "empty"
 
     name = tag_name(tag)
     return CompiledCondition(
-        key=key if name in (key, key.upper()) else f"{key} {name}", wanted=wanted, met=met, seen=seen
+        key=key if name in (key, key.upper()) else f"{key} {name}", wanted=wanted, is_met=met, describe_value=seen
     )
 
 
 def _number(value: str) -> int | float | None:
-    """What a DS, IS or binary value says (PS3.5 6.2); None if it is no number."""
+    """Return the number of a DS, IS or binary value; None if it is not a number (PS3.5 6.2)."""
     for read in (int, float):
         try:
             return None if "_" in value else read(value)
@@ -101,14 +103,14 @@ def _number(value: str) -> int | float | None:
 
 
 def _named(value: str) -> str:
-    """A value, with the name that PS3.6 gives it where it is a UID."""
+    """Return a value in quotation marks, with its name in PS3.6 if it is a UID."""
     name = name_of(value)
     return _shown(value) if name == value else f"{_shown(value)} ({name})"
 
 
 def _shown(value: str | int | float) -> str:
-    """A value in quotation marks, whatever a peer put into it, and not longer than a line."""
+    """Return a value of a peer in quotation marks, escaped and at most `LONGEST_SHOWN` characters long."""
     if not isinstance(value, str):
         return str(value)
-    shown = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in value[: LONGEST_WORDS + 1])
-    return f'"{shown}"' if len(shown) <= LONGEST_WORDS else f'"{shown[:LONGEST_WORDS]}..."'
+    shown = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in value[: LONGEST_SHOWN + 1])
+    return f'"{shown}"' if len(shown) <= LONGEST_SHOWN else f'"{shown[:LONGEST_SHOWN]}..."'

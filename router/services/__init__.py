@@ -87,7 +87,7 @@ def load_config(path: Path) -> Config:
 
 
 def parse_config(content: str, base: Path) -> Config:
-    """As `load_config`, from text; `base` is the folder that relative paths are meant from."""
+    """As `load_config`, from text; `base` is the base of relative paths."""
     return parse(content, base, services=OPTIONS)
 
 

@@ -17,7 +17,7 @@ from attrs import evolve
 
 from pdu import ContextResult, RoleSelection, prefer
 from router.concurrency import compute
-from router.config import Config, Peer, ServiceOptions, visitor
+from router.config import Config, Peer, ServiceOptions, unconfigured_peer
 from router.dicom.dataset import IMPLICIT_LE, TRANSFER_SYNTAXES
 from router.dimse import Command, CommandField, Response, Status, response_to
 from router.model import AttemptResult, PendingDelivery, Result
@@ -136,7 +136,7 @@ class StorageCommitment(SCP, UncompressedDeliveries, DeliveryPolicy):
             if title in (peer.ae_title, commitment_ae(peer).ae_title)
         ]
         found.sort(key=lambda peer: peer.address is None)
-        return found[0] if found else visitor(title)
+        return found[0] if found else unconfigured_peer(title)
 
     def _destination_of(self, archive: str) -> str:
         peer = self._peers.get(archive)

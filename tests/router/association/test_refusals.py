@@ -79,10 +79,10 @@ def test_an_unknown_refusal_is_a_fault() -> None:
 
 def test_a_calling_ae_has_the_first_table_that_it_matches_on_top_of_those_for_all() -> None:
     statuses = parse_config(MAPPED, Path()).statuses
-    assert statuses.towards("CT_1").sop_class_not_supported == 0xC123
-    assert statuses.towards("CT_1").not_authorized == 0xC002
-    assert statuses.towards("MR_1").sop_class_not_supported == 0xA800
-    assert statuses.towards("MR_1").duplicate == STANDARD_STATUSES.duplicate
+    assert statuses.for_calling_ae("CT_1").sop_class_not_supported == 0xC123
+    assert statuses.for_calling_ae("CT_1").not_authorized == 0xC002
+    assert statuses.for_calling_ae("MR_1").sop_class_not_supported == 0xA800
+    assert statuses.for_calling_ae("MR_1").duplicate == STANDARD_STATUSES.duplicate
 
 
 @pytest.mark.parametrize(("calling", "status"), [("MODALITY", 0xA800), ("CT_1", 0xC123)])

@@ -153,10 +153,10 @@ def test_every_fault_is_told_at_once_with_its_place_and_what_was_probably_meant(
         'routes["ct"].service': 'there is no service "worklist" in this version of the router; a route can be for: '
         + ", ".join(ROUTED),
         'routes["ct"].when.Modalty': (
-            'is no key of `when`, no DICOM keyword and no (gggg,eeee); did you mean "Modality"?'
+            'is not a key of `when`, a DICOM keyword or a (gggg,eeee); did you mean "Modality"?'
         ),
         'routes["ct"].when.sop_class[0]': (
-            '"CTImageStorag" is no SOP Class that is known by name; did you mean "CTImageStorage"?'
+            '"CTImageStorag" is not a SOP Class known by name; did you mean "CTImageStorage"?'
         ),
         'routes["ct"].to': 'there is no peer "pac"; did you mean "pacs"?',
         'routes["ct"].final': 'must be true or false, without quotation marks, not "yes"',
@@ -185,7 +185,7 @@ def test_every_fault_is_told_at_once_with_its_place_and_what_was_probably_meant(
         ("[limits]\ncommand_set = '1B'", "limits.command_set", 'must be from 1KiB to 16MiB, not "1B"'),
         ("[access]\ncalling_ae = ''", "access.calling_ae", 'is empty and would match nothing; "*" matches everything'),
         ("[access]\ncalling_ae = [[]]", "access.calling_ae[0]", "must be text in quotation marks, not a list"),
-        ("[storage]\nprefer = '1.02'", "storage.prefer", '"1.02" is no UID: it must be numbers without leading zeros'
+        ("[storage]\nprefer = '1.02'", "storage.prefer", '"1.02" is not a UID: it must be numbers without leading zeros'
          " joined by dots, at most 64 characters"),
         ("[spool]\nlarge_object = '64MiB'", "spool.large_object", "is more than spool.memory, so that the largest small"
          " object would never fit"),
@@ -402,14 +402,14 @@ def test_conditions_keep_the_order_of_the_file_and_know_their_tags() -> None:
         ("when = { StudyDate = 2024-01-01 }", "must be text in quotation marks or a number, not 2024-01-01"),
         ("when = { peer = '10.*' }", "must be a network like"),
         ("when = { calling_ae = 1 }", "must be text in quotation marks, not 1"),
-        ("when = { sop_class = '1.02' }", "is no UID"),
-        ("when = { transfer_syntax = 'CTImageStorage' }", "is no Transfer Syntax that is known by name"),
+        ("when = { sop_class = '1.02' }", "is not a UID"),
+        ("when = { transfer_syntax = 'CTImageStorage' }", "is not a Transfer Syntax known by name"),
         ("when = { '(0002,0010)' = 'x' }", "groups below 0008 do not stand in a data set"),
         ("when = { CommandField = 1 }", "groups below 0008 do not stand in a data set"),
         ("when = { PixelData = 'x' }", "up to the pixel data, not into or beyond it"),
         ("when = { ReferencedStudySequence = 'x' }", "cannot be compared: its value representation is SQ"),
         ("when = { RedPaletteColorLookupTableData = 'x' }", "its value representation is OW"),
-        ("when = { '(0008,00600)' = 'x' }", "no (gggg,eeee)"),
+        ("when = { '(0008,00600)' = 'x' }", "or a (gggg,eeee)"),
     ],
 )
 def test_a_condition_that_could_never_be_met_is_a_fault(when: str, words: str) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.config import Condition, Route
-from router.routing import Facts, RouteVerdict, RoutingTable
+from router.routing import Facts, RouteExplanation, RoutingTable
 from router.services import parse_config
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -63,7 +63,7 @@ def test_a_route_is_for_its_service_only() -> None:
     match = table(route("one", '["a"]')).match(facts(service="mpps"))
     assert match.destinations == ()
     assert match.trace == (
-        RouteVerdict(route="one", matched=False, reasons=('it is for service "storage", not "mpps"',)),
+        RouteExplanation(route="one", matched=False, reasons=('it is for service "storage", not "mpps"',)),
     )
 
 
@@ -186,7 +186,7 @@ def test_the_trace_tells_what_was_seen_and_what_was_asked_for(
     when: str, elements: dict[int, tuple[str, ...]], reason: str
 ) -> None:
     (verdict,) = with_condition(when).match(facts(elements=elements)).trace
-    assert verdict == RouteVerdict(route="only", matched=False, reasons=(reason,))
+    assert verdict == RouteExplanation(route="only", matched=False, reasons=(reason,))
 
 
 def test_the_trace_has_every_route_and_every_reason() -> None:
@@ -196,13 +196,13 @@ def test_the_trace_has_every_route_and_every_reason() -> None:
         + route("late", '["b"]')
     )
     assert routes.match(facts()).trace == (
-        RouteVerdict(
+        RouteExplanation(
             route="no",
             matched=False,
             reasons=('calling_ae is "CT1", not "MR"', 'Modality is "CT", not "MR"'),
         ),
-        RouteVerdict(route="yes", matched=True),
-        RouteVerdict(route="late", matched=False, reasons=('it is not looked at: "yes" before it is final',)),
+        RouteExplanation(route="yes", matched=True),
+        RouteExplanation(route="late", matched=False, reasons=('it is not looked at: "yes" before it is final',)),
     )
 
 
