@@ -14,7 +14,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from benchmarks.measuring import Reading
-from tests.support.router_process import Archive, configuration
+from benchmarks.peers.router_toml import Archive, configuration
 
 SIZES: Final = {"12 kB": "12KB", "525 kB": "525KB", "240 MB": "240MB"}
 """Objects as the tables name them, and as `--size` does."""

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from benchmarks.aims import ACKNOWLEDGED, DELIVERED, NONE_WAITING, ROUTER
 from benchmarks.measuring import Curve, Reading
-from benchmarks.peers.processes import RouterUnderTest, SinkProcess, There, closed_port, own_port
+from benchmarks.peers.ports import HOST, closed_port, own_port
+from benchmarks.peers.processes import RouterUnderTest, SinkProcess, There
 from benchmarks.stage import Stage, route, routing_to, send
-from tests.support.ports import HOST
 
 TINY: Final = "2KB"
 """The objects that wait."""

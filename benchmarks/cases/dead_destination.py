@@ -10,9 +10,9 @@ from typing import Final
 
 from benchmarks.aims import ROUTER
 from benchmarks.measuring import Reading
-from benchmarks.peers.processes import RouterUnderTest, SinkProcess, There, black_hole, closed_port, own_port
+from benchmarks.peers.ports import HOST, black_hole, closed_port, own_port
+from benchmarks.peers.processes import RouterUnderTest, SinkProcess, There
 from benchmarks.stage import Stage, route, routing_to
-from tests.support.ports import HOST
 
 COUNT: Final = 2000
 HASTE: Final = {"association": "2s"}

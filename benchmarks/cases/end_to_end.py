@@ -14,10 +14,10 @@ from typing import Final
 from benchmarks.aims import DCMJS, ORTHANC, PYNETDICOM, ROUTER, TCP
 from benchmarks.measuring import Absent, Curve, Reading
 from benchmarks.peers import dcmjs, orthanc, tcp_relay
-from benchmarks.peers.processes import Launched, RouterUnderTest, There, own_port
+from benchmarks.peers.ports import HOST, own_port
+from benchmarks.peers.processes import Launched, RouterUnderTest, There
+from benchmarks.peers.programs import installed
 from benchmarks.stage import Stage, rates, route, routing_to
-from tests.support.ports import HOST
-from tests.support.programs import installed
 
 ASSOCIATIONS: Final = {"12 kB": 4, "525 kB": 4, "240 MB": 1}
 BYTES: Final = {"12 kB": 12_000, "525 kB": 525_000, "240 MB": 240_000_000}

@@ -6,9 +6,8 @@ from typing import Final
 from benchmarks.aims import PYNETDICOM, ROUTER
 from benchmarks.cases.end_to_end import Way, through_pynetdicom, through_router
 from benchmarks.measuring import Curve, Reading
-from benchmarks.peers.processes import own_port
+from benchmarks.peers.ports import HOST, own_port
 from benchmarks.stage import Stage, route
-from tests.support.ports import HOST
 
 SIZE: Final = "525 kB"
 WORKLOAD: Final = "525 kB at half the top rate"

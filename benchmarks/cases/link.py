@@ -3,15 +3,18 @@ routers that have many requests outstanding on it (asynchronous operations windo
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 from benchmarks.aims import ROUTER, STORESCU
 from benchmarks.measuring import Absent, Reading
 from benchmarks.peers import dcmtk
-from benchmarks.peers.processes import Launched, RouterUnderTest, SinkProcess, There, own_port
+from benchmarks.peers.ports import HOST, own_port
+from benchmarks.peers.processes import Launched, RouterUnderTest, SinkProcess, There
 from benchmarks.stage import Stage, rates, route, routing_to
-from tests.support.objects import ct
-from tests.support.ports import HOST
+from router.config import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from router.dicom.part10 import encode_head
+from router.tools.bench import InstanceUIDs, ct_template
 
 ROUND_TRIP: Final = 0.05
 WINDOW: Final = 32
@@ -37,10 +40,29 @@ def _storescu(stage: Stage, count: int) -> Reading:
         SinkProcess(folder, options=["--objects", count]) as sink,
         Launched.module("distance", sink.port, ROUND_TRIP) as far,
     ):
-        dcmtk.storescu(far.port, [ct(12_000).write(folder) for _ in range(count)])
+        dcmtk.storescu(far.port, _write_objects(folder, count))
         figures = sink.wait()
     rate = (count - 1) / figures["seconds"]  # the sink counts from the first arrival on
     return Reading(workload=WORKLOAD, side=STORESCU, quantity="objects/s", value=rate)
+
+
+def _write_objects(folder: Path, count: int) -> list[Path]:
+    """Write CT images of 12 kB as PS3.10 files."""
+    template, uids, paths = ct_template(12_000), InstanceUIDs(), []
+    data = bytearray(template.content.piece(0, template.length))
+    for number in range(count):
+        uid = uids.uid(number, template.uid_length)
+        data[template.uid_at : template.uid_at + template.uid_length] = uid.encode()
+        head = encode_head(
+            sop_class_uid=template.sop_class_uid,
+            sop_instance_uid=uid,
+            transfer_syntax=template.transfer_syntax,
+            implementation_class_uid=IMPLEMENTATION_CLASS_UID,
+            implementation_version_name=IMPLEMENTATION_VERSION_NAME,
+        )
+        paths.append(folder / f"{uid}.dcm")
+        paths[-1].write_bytes(head + data)
+    return paths
 
 
 def _routers(stage: Stage, count: int) -> Iterator[Reading]:

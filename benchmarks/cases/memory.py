@@ -10,9 +10,9 @@ from attrs import define, field
 
 from benchmarks.aims import ABOVE_IDLE, ROUTER
 from benchmarks.measuring import Curve, Reading
-from benchmarks.peers.processes import RouterUnderTest, There, closed_port, forget_peak, memory_of, own_port
+from benchmarks.peers.ports import HOST, closed_port, own_port
+from benchmarks.peers.processes import RouterUnderTest, There, forget_peak, memory_of
 from benchmarks.stage import Stage, route, routing_to, send
-from tests.support.ports import HOST
 
 SIZES: Final = {"12 kB": 5000, "525 kB": 1000, "240 MB": 4, "2 GiB": 1}
 """How many objects of each."""

@@ -10,9 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from benchmarks.peers.processes import own_port
-from tests.support.ports import HOST, listens
-from tests.support.programs import PATH, environment
+from benchmarks.peers.ports import HOST, listens, own_port
+from benchmarks.peers.programs import PATH, environment
 
 _PATIENCE: Final = 20.0
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import trio
 
-from tests.support.ports import HOST
+from benchmarks.peers.ports import HOST
 
 _CHUNK: Final = 65536
 _ON_THE_WAY: Final = 4096

@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from benchmarks.peers.processes import own_port
-from tests.support.ports import HOST, listens
-from tests.support.programs import installed
+from benchmarks.peers.ports import HOST, listens, own_port
+from benchmarks.peers.programs import installed
 
 _PATIENCE: Final = 30.0
 _LUA: Final = """

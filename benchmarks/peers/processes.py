@@ -2,35 +2,22 @@
 
 import json
 import os
-import random
 import selectors
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
 from attrs import frozen
 
-from tests.support.ports import HOST
-from tests.support.router_process import write_toml
+from benchmarks.peers.ports import HOST
+from benchmarks.peers.router_toml import write_toml
 
 PATIENCE: Final = 30.0
 """Seconds for a process to start, and to end."""
-_PORTS: Final = 20_000, 32_000
-
-
-def own_port() -> int:
-    """A free port of the loopback interface that the kernel gives nobody for a connection that they open: for somebody
-    who is to listen on it later. Below 32768, where those begin."""
-    while True:
-        port = random.randrange(*_PORTS)
-        with suppress(OSError), socket.create_server((HOST, port)):
-            return port
 
 
 @frozen
@@ -158,22 +145,6 @@ class RouterUnderTest:
             if line.endswith(b"}") and (event := json.loads(line)).get("event") == name:
                 return dict(event)
         return None
-
-
-@contextmanager
-def black_hole() -> Iterator[int]:
-    """A port that takes connections and never says a word."""
-    with socket.create_server((HOST, own_port()), backlog=128) as listening:
-        yield listening.getsockname()[1]
-
-
-@contextmanager
-def closed_port(port: int = 0) -> Iterator[int]:
-    """A port that refuses connections, and that nobody is given while the block lasts."""
-    with socket.socket() as reserved:
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reserved.bind((HOST, port or own_port()))
-        yield reserved.getsockname()[1]
 
 
 def memory_of(pid: int) -> dict[str, int]:

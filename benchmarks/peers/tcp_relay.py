@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from tests.support.ports import HOST
+from benchmarks.peers.ports import HOST
 
 _LENGTH: Final = struct.Struct(">Q")
 _CHUNK: Final = 1 << 20

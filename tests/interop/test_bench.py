@@ -13,7 +13,8 @@ from typing import Any
 import pydicom
 import pytest
 
-from benchmarks.peers.processes import There, own_port
+from benchmarks.peers.ports import own_port
+from benchmarks.peers.processes import There
 from tests.support.archive import PynetdicomArchive
 from tests.support.objects import ct
 from tests.support.ports import HOST

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom import AE, build_role, evt
 
-from benchmarks.peers.processes import own_port
+from benchmarks.peers.ports import own_port
 from tests.support.archive import park_reactor, unpark_reactor
 from tests.support.objects import Instance, ct
 from tests.support.peers import Orthanc, PynetdicomArchive, Storescp, store_all

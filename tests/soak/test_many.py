@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from benchmarks.peers.processes import There, closed_port, memory_of
+from benchmarks.peers.ports import closed_port
+from benchmarks.peers.processes import There, memory_of
 from pdu import AssociateRJ, Rejection
 from router.association import Rejected, Requestor, plan_contexts
 from router.config import Timeouts

@@ -5,23 +5,16 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-T = TypeVar("T")
+from benchmarks.peers.ports import HOST as HOST
+from benchmarks.peers.ports import listens as listens
 
-HOST = "127.0.0.1"
+T = TypeVar("T")
 
 
 def free_port() -> int:
     """A port of the loopback interface that nobody listened on a moment ago."""
     with socket.create_server((HOST, 0)) as server:
         return server.getsockname()[1]
-
-
-def listens(port: int) -> bool:
-    try:
-        socket.create_connection((HOST, port), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 def until(ask: Callable[[], T], what: str, seconds: float = 30.0) -> T:

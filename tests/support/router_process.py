@@ -10,62 +10,15 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
-from tests.support.ports import HOST
+from benchmarks.peers.router_toml import Archive as Archive
+from benchmarks.peers.router_toml import configuration as configuration
+from benchmarks.peers.router_toml import write_toml as write_toml
 
 Event = dict[str, Any]
-
-
-class Archive(Protocol):
-    """What a route can lead to."""
-
-    @property
-    def address(self) -> str: ...
-    @property
-    def ae_title(self) -> str: ...
-
-
-def configuration(archives: Mapping[str, Archive], **sections: Any) -> dict[str, Any]:
-    """A router.toml that sends all storage to all the archives, on ports of the router's own choice.
-
-    `sections` are merged into it, key by key for tables: `peers={"pacs": {"associations": 2}}` adds to what stands.
-    """
-    peer: dict[str, Any] = {"linger": "500ms", "retry": {"first": "200ms", "max": "2s"}}
-    base: dict[str, Any] = {
-        "router": {"listen": [f"{HOST}:0"], "spool": "spool", "shutdown_grace": "10s"},
-        "admin": {"listen": f"{HOST}:0"},
-        "peers": {
-            name: {"ae_title": archive.ae_title, "address": archive.address, **peer}
-            for name, archive in archives.items()
-        },
-        "routes": [{"name": "everything", "service": "storage", "to": list(archives)}],
-    }
-    return _merged(base, sections)
-
-
-def _merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in more.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merged(merged[key], value) if both else value
-    return merged
-
-
-def write_toml(path: Path, content: Mapping[str, Any]) -> Path:
-    """Write strings, numbers, booleans, and lists and tables of them, as TOML."""
-    path.write_text("".join(f"{json.dumps(key)} = {_toml(value)}\n" for key, value in content.items()), "utf-8")
-    return path
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(each)}" for key, each in value.items()) + "}"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value)
 
 
 class RouterProcess:
