@@ -13,8 +13,9 @@ from typing import ClassVar, Final, Protocol
 import trio
 from attrs import frozen
 
-from pdu import ContextResult, PresentationContext, RoleSelection, SOPClassCommonExtendedNegotiation
+from pdu import ContextResult, PresentationContext, RoleSelection, SOPClassCommonExtendedNegotiation, prefer
 from router.config import STANDARD_STATUSES, Config, Listener, ServiceOptions, Statuses
+from router.config.patterns import UIDs
 from router.dimse import Command, Response
 from router.model import AttemptResult, PendingDelivery, Result
 from router.spool import Incoming, Spool
@@ -55,6 +56,18 @@ class Proposal:
     def transfer_syntaxes(self) -> tuple[str, ...]:
         """In the order of the requestor."""
         return self.context.transfer_syntaxes
+
+    def choose(
+        self, accepts: Callable[[str], bool], preferred: Sequence[UIDs], order: Sequence[str] = ()
+    ) -> str | ContextResult:
+        """Return the transfer syntax to accept, or the refusal of a context without an acceptable one.
+
+        Among the acceptable ones the first that `preferred` names wins; then the first in `order`; then the first of
+        the requestor's. Of several that one glob of `preferred` matches, the requestor's order decides.
+        """
+        proposed = self.transfer_syntaxes
+        ranked = [uid for uids in preferred for uid in proposed if uids.matches(uid)]
+        return prefer(proposed, accepts, [*ranked, *order]) or ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
 
 
 @frozen(kw_only=True)

@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Final, Literal
 import trio
 from attrs import evolve, frozen
 
-from pdu import ContextResult, prefer
+from pdu import ContextResult
 from router.concurrency import COMPUTING, DISK_OUT
 from router.config import Config, Peer, RouteOptions, ServiceOptions
 from router.config.conditions import required_element
@@ -114,10 +114,7 @@ class Storage(SCP, DeliveryPolicy):
             return None
         if not self._settings.sop_classes.matches(proposal.abstract_syntax):
             return ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED
-        proposed = proposal.transfer_syntaxes
-        preference = [uid for preferred in self._settings.prefer for uid in proposed if preferred.matches(uid)]
-        chosen = prefer(proposed, self._accepts_transfer_syntax, preference)
-        return chosen or ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
+        return proposal.choose(self._accepts_transfer_syntax, self._settings.prefer)
 
     def _accepts_transfer_syntax(self, uid: str) -> bool:
         return is_uid(uid) and self._settings.transfer_syntaxes.matches(uid)

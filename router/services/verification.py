@@ -6,7 +6,7 @@ from attrs import frozen
 
 from pdu import ContextResult
 from router.config import Config, ServiceOptions
-from router.config.keys import ANYTHING, Patterns
+from router.config.keys import ANYTHING, Patterns, RankedTransferSyntaxes
 from router.dimse import Command, CommandField, Response, Status, response_to
 from router.services.base import NO_DATA_SET, SCP, Allowance, Proposal, Replies, Request
 from router.services.refusal import refuse
@@ -22,6 +22,7 @@ class VerificationSettings:
     """[verification]: who may verify the router."""
 
     calling_ae: Patterns = ANYTHING
+    prefer: RankedTransferSyntaxes = ()
 
 
 class Verification(SCP):
@@ -37,10 +38,7 @@ class Verification(SCP):
     def negotiate(self, proposal: Proposal) -> str | ContextResult | None:
         if proposal.abstract_syntax != VERIFICATION:
             return None
-        for transfer_syntax in proposal.transfer_syntaxes:
-            if transfer_syntax in UNCOMPRESSED:
-                return transfer_syntax
-        return ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
+        return proposal.choose(UNCOMPRESSED.__contains__, self._settings.prefer)
 
     def admit(self, request: Request) -> Command | Allowance:
         if self._settings.calling_ae.matches(request.sender.calling_ae):

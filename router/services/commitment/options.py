@@ -7,7 +7,7 @@ from attrs import frozen
 
 from router.config import Config, Peer, RouteOptions, ServiceAE, ServiceOptions
 from router.config.identifiers import one_of
-from router.config.keys import ANYTHING, Duration, Flag, Patterns, Wait
+from router.config.keys import ANYTHING, Duration, Flag, Patterns, RankedTransferSyntaxes, Wait
 from router.config.quantities import between, shown
 from router.config.reading import One
 
@@ -56,6 +56,7 @@ class CommitmentSettings:
     """
 
     calling_ae: Patterns = ANYTHING
+    prefer: RankedTransferSyntaxes = ()
     deadline: Wait = 86400.0
     grace: Duration = 30.0
     keep: Wait = 30 * 86400.0

@@ -15,7 +15,7 @@ import structlog
 import trio
 from attrs import evolve
 
-from pdu import ContextResult, RoleSelection, prefer
+from pdu import ContextResult, RoleSelection
 from router.concurrency import compute
 from router.config import Config, Peer, ServiceOptions, unconfigured_peer
 from router.dicom.dataset import IMPLICIT_LE, TRANSFER_SYNTAXES
@@ -92,8 +92,7 @@ class StorageCommitment(SCP, UncompressedDeliveries, DeliveryPolicy):
     def negotiate(self, proposal: Proposal) -> str | ContextResult | None:
         if proposal.abstract_syntax != attributes.STORAGE_COMMITMENT:
             return None
-        chosen = prefer(proposal.transfer_syntaxes, TRANSFER_SYNTAXES.__contains__, TRANSFER_SYNTAXES)
-        return chosen or ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
+        return proposal.choose(TRANSFER_SYNTAXES.__contains__, self._settings.prefer, TRANSFER_SYNTAXES)
 
     def roles(self, proposal: Proposal) -> tuple[bool, bool]:
         """A modality asks as SCU; an archive that opens an association to report does so as SCP (PS3.4 J.3.3)."""

@@ -7,7 +7,7 @@ from attrs import frozen
 
 from router.config import Config, RouteOptions, ServiceOptions
 from router.config.identifiers import one_of, text
-from router.config.keys import ANYTHING, Flag, Patterns, Wait
+from router.config.keys import ANYTHING, Flag, Patterns, RankedTransferSyntaxes, Wait
 from router.config.quantities import shown
 from router.config.reading import One
 
@@ -21,6 +21,7 @@ class MPPSSettings:
 
     calling_ae: Patterns = ANYTHING
     retrieve_ae: Patterns = ANYTHING
+    prefer: RankedTransferSyntaxes = ()
     retransmissions: Flag = True
     answer_within: Wait = 10.0
     keep: Wait = 30 * 86400.0

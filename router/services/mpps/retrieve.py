@@ -6,7 +6,7 @@ from typing import ClassVar, Final
 
 import structlog
 
-from pdu import ContextResult, prefer
+from pdu import ContextResult
 from router.concurrency import compute
 from router.config import Config
 from router.dicom.dataset import SPECIFIC_CHARACTER_SET, TRANSFER_SYNTAXES, write
@@ -42,8 +42,7 @@ class MPPSRetrieve(SCP):
     def negotiate(self, proposal: Proposal) -> str | ContextResult | None:
         if proposal.abstract_syntax != MPPS_RETRIEVE:
             return None
-        chosen = prefer(proposal.transfer_syntaxes, TRANSFER_SYNTAXES.__contains__, TRANSFER_SYNTAXES)
-        return chosen or ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
+        return proposal.choose(TRANSFER_SYNTAXES.__contains__, self._settings.prefer, TRANSFER_SYNTAXES)
 
     def admit(self, request: Request) -> Command | Allowance:
         command = request.command

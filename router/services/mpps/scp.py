@@ -15,7 +15,7 @@ from typing import ClassVar, Final
 import structlog
 import trio
 
-from pdu import ContextResult, prefer
+from pdu import ContextResult
 from router.concurrency import compute
 from router.config import Config, ServiceOptions
 from router.dicom.dataset import TRANSFER_SYNTAXES, read, write
@@ -140,8 +140,7 @@ class MPPSRelay(SCP, UncompressedDeliveries, DeliveryPolicy):
     def negotiate(self, proposal: Proposal) -> str | ContextResult | None:
         if proposal.abstract_syntax != MPPS:
             return None
-        chosen = prefer(proposal.transfer_syntaxes, TRANSFER_SYNTAXES.__contains__, TRANSFER_SYNTAXES)
-        return chosen or ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
+        return proposal.choose(TRANSFER_SYNTAXES.__contains__, self._settings.prefer, TRANSFER_SYNTAXES)
 
     def admit(self, request: Request) -> Command | Allowance:
         command, creates = request.command, request.command.field == CommandField.N_CREATE_RQ

@@ -69,6 +69,32 @@ async def test_in_one_context_the_proposers_order_wins_unless_a_preference_is_co
             assert accept.presentation_contexts[0].transfer_syntax == expected
 
 
+@pytest.mark.parametrize(
+    ("table", "sop_class", "default"),
+    [
+        ("verification", VERIFICATION, IMPLICIT),
+        ("commitment", "1.2.840.10008.1.20.1", "1.2.840.10008.1.2.1"),
+        ("mpps", "1.2.840.10008.3.1.2.3.3", "1.2.840.10008.1.2.1"),
+        ("mpps", "1.2.840.10008.3.1.2.3.4", "1.2.840.10008.1.2.1"),
+    ],
+)
+async def test_each_service_has_a_preference_of_its_own(
+    tmp_path: Path, table: str, sop_class: str, default: str
+) -> None:
+    proposal = (IMPLICIT, "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1")
+    for preference, expected in (
+        ("[]", default),
+        ("['*BigEndian', 'Implicit*']", "1.2.840.10008.1.2.2"),
+        ("['JPEG*', 'ImplicitVRLittleEndian']", IMPLICIT),
+    ):
+        config = configuration(tmp_path, f"[{table}]\nprefer = {preference}")
+        async with running_router(config) as router, Modality.connected(router.port) as modality:
+            accept = await modality.associate((sop_class, proposal), (sop_class, ("1.2.840.10008.1.2.4.70",)))
+        first, second = accept.presentation_contexts
+        assert (first.result, first.transfer_syntax) == (ContextResult.ACCEPTANCE, expected)
+        assert second.result is ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
+
+
 async def test_none_acceptable_is_an_acceptance_with_refused_contexts(tmp_path: Path) -> None:
     config = configuration(tmp_path, "[storage]\ntransfer_syntaxes = ['ImplicitVRLittleEndian']")
     async with running_router(config) as router, Modality.connected(router.port) as modality:
