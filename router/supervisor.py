@@ -45,7 +45,7 @@ class Router:
         self._config = config
         self._spool = spool
         self._state = StateStore.open(config.router.spool, spool)
-        self._state.keep_room(config.spool.reserve if spool.accepting else 0, spool.relieve)
+        self._state.keep_room(config.spool.reserve if spool.intake.accepting else 0, spool.relieve)
         context = ServiceContext(config=config, spool=spool, state=self._state, ask=self._ask)
         running = services_of(context, services)
         (self._mpps,) = (service for service in running if isinstance(service, MPPSRelay))
@@ -97,7 +97,7 @@ class Router:
 
     async def status(self) -> dict[str, Any]:
         """What `dicom-router status` shows."""
-        sent, retained = [await self._spool.totals(purpose) for purpose in Purpose]
+        sent, retained = [await self._spool.queue.totals(purpose) for purpose in Purpose]
         totals = sent | {shown_name(name, Purpose.RETAIN): numbers for name, numbers in retained.items()}
         actors = self._dispatcher.statistics()
         destinations = {}
@@ -110,7 +110,7 @@ class Router:
             "version": __version__,
             "ae_title": self._config.router.ae_title,
             "seconds": round(trio.current_time() - self._started, 1),
-            "accepting": self._spool.accepting and not self._stopping.is_set(),
+            "accepting": self._spool.intake.accepting and not self._stopping.is_set(),
             "doors": asdict(self._reception.doors.statistics()),
             "associations": [acceptor.statistics() for acceptor in self._acceptors],
             "spool": asdict(self._spool.statistics()),

@@ -147,7 +147,7 @@ class Operation:
             case Command() as refusal:
                 self._refusal = refusal
             case Allowance(largest=largest, from_reserve=own) if request.command.has_data_set and largest != 0:
-                self._data = spool.incoming(largest=largest, from_reserve=own)
+                self._data = spool.intake.incoming(largest=largest, from_reserve=own)
 
     @classmethod
     def begin(
@@ -202,7 +202,7 @@ class Operation:
             verdict = self.service.admit(self.request)
         except Exception:
             return self._failed()
-        if isinstance(verdict, Allowance) and verdict.needs_room and not spool.accepting:
+        if isinstance(verdict, Allowance) and verdict.needs_room and not spool.intake.accepting:
             return refuse_for_space(self.request)
         return verdict
 

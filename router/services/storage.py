@@ -199,7 +199,7 @@ class Storage(SCP, DeliveryPolicy):
             deliveries=self._deliveries(destinations),
         )
         try:
-            await self._spool.commit(data, envelope)
+            await self._spool.intake.store(data, envelope)
         except OutOfSpace:
             return refuse_for_space(request)
         except DuplicateRefused:

@@ -16,7 +16,7 @@ from router.spool.errors import (
     UnknownMessage,
 )
 from router.spool.incoming import Incoming
-from router.spool.offline import ReadOnlySpool, read_only
+from router.spool.offline import ReadOnlySpool
 from router.spool.spool import Spool
 from router.spool.stored_message import StoredMessage
 from router.spool.values import (
@@ -59,5 +59,4 @@ __all__ = [
     "TooLarge",
     "Totals",
     "UnknownMessage",
-    "read_only",
 ]

@@ -14,11 +14,10 @@ from router.spool.disk.directories import Directories
 from router.spool.errors import DamagedMessage, DuplicateRefused
 from router.spool.incoming import Incoming
 from router.spool.jobs import Commit, Unsure
-from router.spool.ledger.ledger import EarlierMessage, Ledger
-from router.spool.values import Place
+from router.spool.ledger.ledger import Ledger
+from router.spool.ledger.rows import EarlierMessage
+from router.spool.values import C_STORE, NO_ROUTE, Place
 
-C_STORE = "C-STORE-RQ"
-NO_ROUTE = "no route matched"
 _COMPARED = 16
 """Messages of the same length and CRC whose bytes are looked at, the newest: so many that nobody waits for long."""
 CONFLICT = "another data set with the same SOP Instance UID is not finished"

@@ -16,7 +16,8 @@ from router.spool.disk.segments import Draft, Segments
 from router.spool.duplicates import Planned, instances_of, judge, with_deliveries
 from router.spool.errors import DuplicateRefused, OutOfSpace
 from router.spool.jobs import Commit, Unsure
-from router.spool.ledger.ledger import EarlierMessage, Ledger, LedgerEntry
+from router.spool.ledger.ledger import Ledger
+from router.spool.ledger.rows import EarlierMessage, LedgerEntry
 from router.spool.values import Place, Receipt
 
 
@@ -73,7 +74,7 @@ class GroupCommit:
                 refuse(planned.commit, OutOfSpace("no room in the spool"))
             elif planned.draft is None:
                 _remove_file(planned.commit)
-                planned.commit.answer.give(Receipt(message_id=0, destinations=(), duplicate=True))
+                planned.commit.reply.give(Receipt(message_id=0, destinations=(), duplicate=True))
             else:
                 entries.append(self._accept(planned, planned.draft))
         return entries
@@ -85,7 +86,7 @@ class GroupCommit:
         verdict = judge(commit, known, self._ledger, self._store, same_uid, self._policy)
         if isinstance(verdict, Unsure):
             commit.unsure = True
-            commit.answer.give(verdict)
+            commit.reply.give(verdict)
             return None
         incoming, hold = commit.incoming, verdict.hold
         if not verdict.deliveries:
@@ -94,8 +95,7 @@ class GroupCommit:
         own_file = incoming.file
         packed = encode_envelope(StoredEnvelope(envelope=envelope, hold=hold, file=own_file))
         data, crc = (b"", 0) if own_file else (incoming.data, incoming.crc)
-        draft = Draft(self._counters.next_id, packed, data, crc, incoming.from_reserve)
-        self._counters.next_id += 1
+        draft = Draft(self._counters.new_id(), packed, data, crc, incoming.from_reserve)
         return _Planned(draft.message_id, envelope, incoming, commit, draft, hold, drafts + 1)
 
     def _accept(self, planned: _Planned, draft: Draft) -> LedgerEntry:
@@ -111,7 +111,7 @@ class GroupCommit:
         )
         incoming.keep_file()
         destinations = tuple(a.destination for a in envelope.deliveries if a.purpose is Purpose.SEND)
-        planned.commit.answer.give(Receipt(message_id=draft.message_id, destinations=destinations, held=planned.hold))
+        planned.commit.reply.give(Receipt(message_id=draft.message_id, destinations=destinations, held=planned.hold))
         return LedgerEntry(
             message_id=draft.message_id,
             place=place,
@@ -124,7 +124,7 @@ class GroupCommit:
 def refuse(commit: Commit, error: Exception) -> None:
     """Nothing of it is kept."""
     _remove_file(commit)
-    commit.answer.refuse(error)
+    commit.reply.refuse(error)
 
 
 def _remove_file(commit: Commit) -> None:

@@ -20,8 +20,8 @@ from router.spool.disk.directories import Directories
 from router.spool.disk.filesystem import is_for_now
 from router.spool.disk.segments import Draft, Segment, Segments, segment_name
 from router.spool.errors import DamagedMessage, OutOfSpace, SpoolFailure
-from router.spool.ledger import maintenance as upkeep
-from router.spool.ledger.ledger import Finished, Ledger
+from router.spool.ledger.ledger import Ledger
+from router.spool.ledger.rows import Finished
 from router.spool.ledger.schema import EARLIER
 from router.spool.values import Damage, Place
 
@@ -60,11 +60,11 @@ class Housekeeping:
         """Segments that are gone from the disk, and of which the ledger does not know it yet."""
         self._lost_finished = False
         """A message that lay nowhere is finished: its rows may go."""
-        self._has_earlier = EARLIER in decisions.segments_with(ledger)
+        self._has_earlier = EARLIER in ledger.decisions.segments()
         """There are decisions that are in no segment."""
         self._history = settings.history
         self._floor = settings.free_space_floor
-        self._gone = deque(upkeep.gone_segments(ledger))
+        self._gone = deque(ledger.maintenance.gone_segments())
         self._last = 0.0
         self._not_before = 0.0
         self._restore_at = 0.0
@@ -159,10 +159,10 @@ class Housekeeping:
             self._store.counters_file.save()
         with self._ledger.transaction(durable=True):
             if self._lost_finished:
-                while not upkeep.forget(self._ledger, 0, _FORGOTTEN):
+                while not self._ledger.maintenance.forget(0, _FORGOTTEN):
                     pass
             for segment in segments:
-                upkeep.drop_segment(self._ledger, segment.number)
+                self._ledger.maintenance.drop_segment(segment.number)
         self._lost_finished = False
         for segment in segments:
             self._segments.retire(segment.number)
@@ -171,7 +171,7 @@ class Housekeeping:
         if self._retired:
             self._files.sync_directory(self._store.segments)
             with self._ledger.transaction():
-                since = [(number, upkeep.segment_is_gone(self._ledger, number)) for number in self._retired]
+                since = [(number, self._ledger.maintenance.segment_is_gone(number)) for number in self._retired]
             self._gone.extend(since)
             self._retired = []
         while self._unneeded:
@@ -185,7 +185,7 @@ class Housekeeping:
 
     def _are_moved(self, number: int) -> bool:
         """Write what operators decided, and is still needed, to the current segment; whether that was all."""
-        needed = decisions.needed_in(self._ledger, number, _MOVED)
+        needed = self._ledger.decisions.needed_in(number, _MOVED)
         if needed:
             try:
                 decisions.move(self._ledger, self._segments, needed)
@@ -197,7 +197,7 @@ class Housekeeping:
     def _forget(self) -> None:
         """A part of the oldest history. Nothing is lost where this itself is lost."""
         with self._ledger.transaction():
-            is_all = upkeep.forget(self._ledger, self._gone[0][0], _FORGOTTEN)
+            is_all = self._ledger.maintenance.forget(self._gone[0][0], _FORGOTTEN)
         if is_all:
             self._gone.popleft()
 
@@ -207,7 +207,7 @@ class Housekeeping:
         size = 0
         segment.not_again = True
         self._touched.discard(segment.number)
-        for message_id, place in upkeep.unfinished_in(self._ledger, segment.number):
+        for message_id, place in self._ledger.maintenance.unfinished_in(segment.number):
             if moving and size + place.length > _COPIED:
                 break
             try:
@@ -229,8 +229,8 @@ class Housekeeping:
         try:
             with self._ledger.transaction():
                 for draft, place in copies:
-                    moved[draft.message_id] = upkeep.move(
-                        self._ledger, draft.message_id, place, draft.segment, draft.offset
+                    moved[draft.message_id] = self._ledger.maintenance.move(
+                        draft.message_id, place, draft.segment, draft.offset
                     )
                 for number in {draft.segment for draft, _ in copies}:
                     self._ledger.know(number, known[number].nonce, known[number].end)
@@ -269,7 +269,7 @@ class Housekeeping:
         if copy is not None:
             reason = f"{reason}; set aside as damaged/{copy.name}"
         with self._ledger.transaction(durable=True):
-            upkeep.lose(self._ledger, message_id, reason, keep_place=stays)
+            self._ledger.maintenance.lose(message_id, reason, keep_place=stays)
         if segment is not None and stays:
             segment.keep = True
         elif segment is not None:

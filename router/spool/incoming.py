@@ -2,7 +2,7 @@
 
 Promises: the memory of all data sets together stays within one budget, whatever their number and size; what is not
 committed leaves no trace. Nobody waits for another's memory, which could be for ever: who finds none left writes to
-the disk, at the disk's pace. Not here: the record and the ledger; only `Spool.commit` makes a data set durable.
+the disk, at the disk's pace. Not here: the record and the ledger; only `Intake.store` makes a data set durable.
 """
 
 from collections.abc import Callable, Sequence
@@ -48,7 +48,7 @@ class MemoryBudget:
 
 
 class Incoming:
-    """One data set being received. Made by `Spool.incoming`; ended by `Spool.commit` or by `discard`.
+    """One data set being received. Made by `Intake.incoming`; ended by `Intake.store` or by `discard`.
 
     May be used as an async context manager, which discards what was not committed. A large one is written to its file
     by threads while more of it comes in: one piece is filled as the one before it is written.
@@ -95,7 +95,7 @@ class Incoming:
 
         Raises:
             TooLarge: these are more bytes than were allowed.
-            OutOfSpace, SpoolFailure: as from `Spool.commit`.
+            OutOfSpace, SpoolFailure: as from `Intake.store`.
 
         After any of them, `discard` is still the caller's to call.
         """
@@ -126,7 +126,7 @@ class Incoming:
         """After the last byte and before `view`: bring what is left of a large data set to its file. Not durable
         yet. Errors as of `write`."""
         self._check_length()
-        await self.settle()
+        await self.wait_for_writes()
         self.check()
         if self._filled:
             await self._spill(b"")
@@ -151,19 +151,19 @@ class Incoming:
         return self._large.files.mapped(self._fd, self.size)
 
     async def discard(self) -> None:
-        """Leave no trace. Does nothing after `Spool.commit` was called: from then on the data set is the spool's."""
+        """Leave no trace. Does nothing after `Intake.store` was called: from then on the data set is the spool's."""
         if self._ended:
             return
         self._ended = True
         try:
             if self._fd is not None:
                 with trio.CancelScope(shield=True):
-                    await self.settle()
+                    await self.wait_for_writes()
                     await trio.to_thread.run_sync(self.remove_file, limiter=DISK_IN)
         finally:
             self.release_memory()
 
-    async def settle(self) -> None:
+    async def wait_for_writes(self) -> None:
         """Until no thread works on the file any more."""
         await _ended(self._writing)
         await _ended(self._syncing)

@@ -1,11 +1,8 @@
-"""Coming in: from a data set that was received to a message that is durable.
+"""Receive data sets, and make messages durable.
 
-Promises: what is committed is the spool's, whatever becomes of its task; what is refused leaves no trace. Waits for
-the disk in worker threads only. A part of `Spool`; runs in the event loop's thread.
+Promises: a message that is stored is the spool's, whatever becomes of its task; one that is refused leaves no trace.
+Waiting for the disk is done in worker threads only. Event loop only.
 """
-
-from collections.abc import Callable
-from functools import partial
 
 import trio
 
@@ -13,32 +10,41 @@ from router.concurrency import DISK_IN, DISK_OUT
 from router.model import Envelope, SpoolSettings
 from router.spool.disk.directories import Directories
 from router.spool.disk.large_files import LargeFiles
+from router.spool.disk.segments import Segments
 from router.spool.duplicates import is_same
-from router.spool.errors import SpoolFailure
 from router.spool.free_space import FreeSpace
 from router.spool.incoming import Incoming, MemoryBudget
-from router.spool.jobs import Ask, Commit, Fail, Unsure
-from router.spool.values import Place, Receipt
-from router.spool.writer import Writer
+from router.spool.jobs import Commit, GiveUpSpare, LookUpPlace, RemoveFile, Unsure
+from router.spool.message_id import MessageId
+from router.spool.values import Receipt
+from router.spool.writer_client import WriterClient
 
 
 class Intake:
-    def __init__(self, store: Directories, settings: SpoolSettings, writer: Writer, check: Callable[[], None]) -> None:
-        """`check` raises what ended the spool, if it has ended."""
+    def __init__(self, store: Directories, settings: SpoolSettings, segments: Segments, writer: WriterClient) -> None:
         self.memory = MemoryBudget(settings.memory)
-        self.large = LargeFiles(store.files, store.large, self._large_file_failed, store.reserve)
+        self.large = LargeFiles(store.files, store.large, writer.fail, store.reserve)
         self.space = FreeSpace(
             look=lambda: store.files.free(store.root),
             floor=settings.free_space_floor,
-            spare=lambda: writer.segments.spare_bytes,
+            spare=lambda: segments.spare_bytes,
             give_up_spare=self._give_up_spare,
         )
         self._store = store
         self._settings = settings
         self._writer = writer
-        self._check = check
+        writer.on_commit = self._replied
 
-    def incoming(self, largest: int | None, from_reserve: bool) -> Incoming:
+    @property
+    def accepting(self) -> bool:
+        """Whether the free space is above the floor. Below it, only what may use the reserve is accepted."""
+        return self.space.is_above_floor
+
+    def incoming(self, *, largest: int | None = None, from_reserve: bool = False) -> Incoming:
+        """Begin to receive a data set of at most `largest` bytes.
+
+        `from_reserve`: it is small and helps to empty the spool, so that it is accepted below the floor too.
+        """
         return Incoming(
             self.memory,
             self.large,
@@ -48,79 +54,72 @@ class Intake:
             from_reserve=from_reserve,
         )
 
-    async def commit(self, incoming: Incoming, envelope: Envelope) -> Receipt:
-        """As `Spool.commit`."""
+    async def store(self, incoming: Incoming, envelope: Envelope) -> Receipt:
+        """Make a message durable: it and its deliveries survive a power cut on return.
+
+        From the call on the data set is the spool's, whatever comes of it. If cancelled, the message is kept whole or
+        not at all.
+
+        Raises:
+            OutOfSpace: nothing is kept. Answer a C-STORE with A700H (PS3.4 B.2.3).
+            DuplicateRefused: nothing is kept.
+            SpoolFailure: the disk failed; the process must stop.
+        """
         incoming.hand_over()
         handed_on = False
         try:
-            self._check()
+            self._writer.check()
             await incoming.finish()
             if not incoming.announce(len(incoming.data)):
                 await incoming.make_room(len(incoming.data))
             self.space.end(len(incoming.data))
             if incoming.file is not None:
                 await trio.to_thread.run_sync(incoming.make_durable, limiter=DISK_IN)
-            compared: dict[int, bool] = {}
+            compared: dict[MessageId, bool] = {}
             while True:
                 await trio.lowlevel.checkpoint_if_cancelled()
-                self._check()
+                self._writer.check()
                 commit = Commit(incoming, envelope, compared=compared)
-                self._writer.jobs.put(commit)
+                self._writer.commit(commit)
                 handed_on = True
-                answer = await commit.answer.wait()
-                if isinstance(answer, Receipt):
-                    return answer
+                reply = await commit.reply.wait()
+                if isinstance(reply, Receipt):
+                    return reply
                 handed_on = False
-                await self._compare(incoming, answer, compared)
+                await self._compare(incoming, reply, compared)
         finally:
             if not handed_on:
-                await self._take_back(incoming)
+                await self._remove(incoming)
 
-    def done(self, commit: Commit) -> None:
-        """The writer has answered. Where it is unsure, the data set goes back to its task, if there still is one."""
+    async def store_bytes(self, data: bytes, envelope: Envelope) -> Receipt:
+        """Make a message of the router's own durable, as `store`; it may use the reserve."""
+        async with self.incoming(from_reserve=True) as incoming:
+            await incoming.write(data)
+            return await self.store(incoming, envelope)
+
+    def _replied(self, commit: Commit) -> None:
+        """Release the memory of a commit, unless its data set goes back to its task, which must compare it."""
         if not commit.unsure:
             commit.incoming.release_memory()
-        elif commit.answer.abandoned:
+        elif commit.reply.abandoned:
             commit.incoming.release_memory()
-            self._writer.jobs.put(Ask(partial(_remove_file, commit.incoming)))
+            self._writer.tell(RemoveFile(commit.incoming))
 
     async def _give_up_spare(self) -> None:
-        self._check()
-        ask = Ask(_give_up_spare)
-        self._writer.jobs.put(ask)
-        await ask.answer.wait()
+        await self._writer.ask(GiveUpSpare())
 
-    async def _compare(self, incoming: Incoming, unsure: Unsure, compared: dict[int, bool]) -> None:
-        """Compare with large ones, while the writer goes on with others."""
+    async def _compare(self, incoming: Incoming, unsure: Unsure, compared: dict[MessageId, bool]) -> None:
+        """Compare with large data sets, while the writer goes on with others."""
         for message_id in unsure.candidates:
-            self._check()
-            ask = Ask(partial(_place, message_id))
-            self._writer.jobs.put(ask)
-            place = await ask.answer.wait()
+            place = await self._writer.ask(LookUpPlace(message_id))
             compared[message_id] = place is not None and await trio.to_thread.run_sync(
                 is_same, self._store, place, incoming, limiter=DISK_OUT
             )
 
-    async def _take_back(self, incoming: Incoming) -> None:
-        """The writer does not have it: leave no trace."""
+    async def _remove(self, incoming: Incoming) -> None:
+        """Leave no trace of a data set that the writer does not have."""
         if incoming.file is not None:
             with trio.CancelScope(shield=True):
-                await incoming.settle()
+                await incoming.wait_for_writes()
                 await trio.to_thread.run_sync(incoming.remove_file, limiter=DISK_IN)
         incoming.release_memory()
-
-    def _large_file_failed(self, failure: SpoolFailure) -> None:
-        """In any thread."""
-        self._writer.jobs.put(Fail(failure))
-
-
-def _give_up_spare(writer: Writer) -> bool:
-    return writer.segments.give_up_spare()
-
-
-def _place(message_id: int, writer: Writer) -> Place | None:
-    return writer.place(message_id)
-
-
-def _remove_file(incoming: Incoming, writer: Writer) -> None:
-    incoming.remove_file()

@@ -1,103 +1,108 @@
-"""What people ask of a running spool, and say to it: list, show, change, count.
+"""List, show, change and count deliveries for operators and services, while the router runs.
 
-A part of `Spool`, in a file of its own. Long lists are read beside the writer, through a connection of their own;
-changes are the writer's, in steps, so that commits go on between them.
+Lists are read through a connection of their own, so that a long one does not hold up commits; changes are the
+writer's, in steps, so that commits go on between them. Event loop only.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Sequence
 
 from attrs import evolve
 
 from router.model import Purpose
 from router.spool.errors import DamagedMessage, UnknownMessage
-from router.spool.jobs import Ask
-from router.spool.ledger import queries
+from router.spool.jobs import BringUpToDate, ChangeDeliveries, CountDeliveries, SendAgain
+from router.spool.ledger.queries import START, Cursor
+from router.spool.message_id import MessageId
 from router.spool.offline import Reader
 from router.spool.stored_message import StoredMessage
 from router.spool.values import InstanceDelivery, MessageDetail, QueueAction, QueueRow, Retained, Selection, Totals
-from router.spool.writer import Changed, Writer
-
-T = TypeVar("T")
+from router.spool.writer_client import WriterClient
 
 _CHANGED_AT_ONCE = 1000
-"""Deliveries changed by hand in one turn of the writer."""
+"""Deliveries changed in one turn of the writer."""
 
 
-class QueueAdmin(ABC):
-    _writer: Writer
-    _reader: Reader
+class QueueAdmin:
+    def __init__(
+        self,
+        writer: WriterClient,
+        reader: Reader,
+        open_message: Callable[[MessageId], Awaitable[StoredMessage]],
+        clock: Callable[[], float],
+    ) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._open_message = open_message
+        self._clock = clock
 
-    @abstractmethod
-    async def open_message(self, message_id: int) -> StoredMessage: ...
+    async def list_deliveries(
+        self, selection: Selection | None = None, *, after: MessageId = 0, limit: int = 100
+    ) -> list[QueueRow]:
+        """List deliveries of messages with ids above `after`, in order of the ids.
 
-    @abstractmethod
-    def clock(self) -> float: ...
+        All deliveries of the last message are in the list, even if they are more than `limit`.
+        """
+        await self._writer.ask(BringUpToDate())
+        return await self._reader.list_deliveries(selection or Selection(), after, limit)
 
-    @abstractmethod
-    def _hand_over(self) -> None:
-        """Give the writer what was settled and it has not heard of yet."""
+    async def show(self, message_id: MessageId) -> MessageDetail:
+        """Return one message with its deliveries and, if it is readable, its envelope.
 
-    @abstractmethod
-    def _check(self) -> None:
-        """Raise what ended the spool, if it has ended."""
-
-    async def queue(self, selection: Selection | None = None, *, after: int = 0, limit: int = 100) -> list[QueueRow]:
-        """Deliveries in order of their message ids, of ids above `after`: `limit`, and what the last message has
-        beyond it."""
-        await self._ask(lambda writer: None)  # what was settled before shall be seen
-        return await self._reader.queue(selection or Selection(), after, limit)
-
-    async def show(self, message_id: int) -> MessageDetail:
-        """UnknownMessage."""
-        await self._ask(lambda writer: None)
+        Raises:
+            UnknownMessage: the ledger has no such id.
+        """
+        await self._writer.ask(BringUpToDate())
         detail = await self._reader.show(message_id)
         try:
-            with await self.open_message(message_id) as message:
+            with await self._open_message(message_id) as message:
                 return evolve(detail, envelope=message.envelope)
         except (DamagedMessage, UnknownMessage):
             return detail
 
     async def instances(self, uids: Sequence[str]) -> dict[str, list[InstanceDelivery]]:
-        """By SOP Instance UID, how the C-STORE deliveries of instances stand, one for each destination: those of the
-        newest message that went there. Of what is finished, for as long as `history` says; of what was never seen,
-        there is no key."""
-        await self._ask(lambda writer: None)
+        """Look up C-STORE deliveries by SOP Instance UID: of each destination, the newest.
+
+        Finished ones are found for as long as `spool.history` says. An instance that is not known has no key.
+        """
+        await self._writer.ask(BringUpToDate())
         return await self._reader.instances(uids)
 
     async def retained(self, destination: str, limit: int) -> list[Retained]:
-        """Of what is retained for a destination, what it may be asked to commit to now, those first that it was
-        never asked about; and what is abandoned."""
-        await self._ask(lambda writer: None)
-        return await self._reader.retained(destination, self.clock(), limit)
+        """Read what a destination may be asked to commit to now, and what is abandoned.
+
+        Those that the destination was never asked about come first.
+        """
+        await self._writer.ask(BringUpToDate())
+        return await self._reader.retained(destination, self._clock(), limit)
 
     async def change(self, selection: Selection, action: QueueAction, destination: str | None = None) -> int:
-        """Do what a person says to the selected deliveries; how many were changed. It is on the disk when this
-        returns. `destination` is where released or retried deliveries go that no route wanted; without it they stay
-        held. Subscribers are not told: whoever keeps a part of `waiting` reads it anew from the beginning."""
+        """Do what an operator asks for to the selected deliveries, and return how many were changed.
+
+        Durable on return. `destination` is for released or retried messages that no route wanted; without it they stay
+        held. Subscribers are not told: those that keep a part of the backlog read it again from the beginning.
+
+        Raises:
+            OutOfSpace: the disk is full, or another program has locked the ledger; earlier steps are done.
+        """
         count = 0
-        cursor: queries.Cursor | None = queries.START
+        cursor: Cursor | None = START
         while cursor is not None:
-            step = await self._ask(partial(_change, selection, action, destination, cursor))
+            step = await self._writer.ask(ChangeDeliveries(selection, action, destination, cursor, _CHANGED_AT_ONCE))
             count += step.count
             cursor = step.cursor
         return count
 
+    async def send_again(self, message_id: MessageId, destination: str, reason: str) -> bool:
+        """Set a delivery that was made back to waiting, while its message is retained for the destination.
+
+        Returns False if there is no such delivery. Durable on return; subscribers are told. It takes no room but
+        that of the decision, which comes from the reserve.
+
+        Raises:
+            OutOfSpace: the disk is full, or another program has locked the ledger; nothing is changed.
+        """
+        return await self._writer.ask(SendAgain(message_id, destination, reason))
+
     async def totals(self, purpose: Purpose = Purpose.SEND) -> dict[str, Totals]:
-        """By destination, of one purpose; "" is what no route wanted."""
-        return await self._ask(lambda writer: queries.totals(writer.ledger.connection, purpose))
-
-    async def _ask(self, question: Callable[[Writer], T]) -> T:
-        self._check()
-        self._hand_over()
-        ask = Ask(question)
-        self._writer.jobs.put(ask)
-        return await ask.answer.wait()
-
-
-def _change(
-    selection: Selection, action: QueueAction, target: str | None, after: queries.Cursor, writer: Writer
-) -> Changed:
-    return writer.change(selection, action, target, after, _CHANGED_AT_ONCE)
+        """Count the deliveries of one purpose by destination; "" is for messages that no route wanted."""
+        return await self._writer.ask(CountDeliveries(purpose))

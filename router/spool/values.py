@@ -2,17 +2,23 @@
 
 from enum import Enum
 from pathlib import Path
+from typing import Final
 
 from attrs import frozen
 
 from router.model import Cause, DeliveryState, Envelope, PendingDelivery, Purpose
+from router.spool.message_id import MessageId
+
+C_STORE: Final = "C-STORE-RQ"
+NO_ROUTE: Final = "no route matched"
+"""Why a message that no route wanted is held."""
 
 
 @frozen(kw_only=True)
 class Receipt:
     """The message is durable; now it may be acknowledged."""
 
-    message_id: int
+    message_id: MessageId
     """0 for a duplicate: nothing was written."""
     destinations: tuple[str, ...]
     """Where it will go, duplicates taken out; ("",) where it is kept without a route."""
@@ -56,7 +62,7 @@ class Damage:
     reason: str
     set_aside: Path | None = None
     """The copy in `damaged/`; None where there is nothing to copy, or no room."""
-    message_id: int | None = None
+    message_id: MessageId | None = None
     """The message, where as much could be read; its deliveries are then held."""
 
 
@@ -107,7 +113,7 @@ class QueueAction(Enum):
 class Decision:
     """What an operator decided about one delivery."""
 
-    message_id: int
+    message_id: MessageId
     destination: str
     """Where it goes from now on; it had none before where no route wanted the message."""
     purpose: Purpose
@@ -119,7 +125,7 @@ class Decision:
 class Selection:
     """Which deliveries: all conditions hold. An empty selection is all of them."""
 
-    message_ids: tuple[int, ...] = ()
+    message_ids: tuple[MessageId, ...] = ()
     destination: str | None = None
     """"" selects what no route wanted."""
     purpose: Purpose | None = None
@@ -138,7 +144,7 @@ class Selection:
 class QueueRow:
     """One delivery, as a person wants to see it."""
 
-    message_id: int
+    message_id: MessageId
     destination: str
     purpose: Purpose
     key: str
@@ -171,7 +177,7 @@ class QueueRow:
 class InstanceDelivery:
     """How one delivery of an instance stands: of the newest message that brought it."""
 
-    message_id: int
+    message_id: MessageId
     destination: str
     state: DeliveryState
     reason: str
@@ -194,7 +200,7 @@ class InstanceDelivery:
 class Retained:
     """A message that is retained until its destination has committed to the instance, and that may be asked for."""
 
-    message_id: int
+    message_id: MessageId
     sop_class_uid: str
     sop_instance_uid: str
     abandoned: bool
@@ -205,7 +211,7 @@ class Retained:
 class MessageDetail:
     """One message whole."""
 
-    message_id: int
+    message_id: MessageId
     envelope: Envelope
     deliveries: tuple[QueueRow, ...]
     data_length: int

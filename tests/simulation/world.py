@@ -106,7 +106,8 @@ class World(ABC):
         router = Router(config, spool)
         self.spool, self.router = spool, router
         router._state.change = self._crashing(router._state.change, "change")  # type: ignore[method-assign,assignment]
-        spool.commit = self._crashing(spool.commit, "commit")  # type: ignore[method-assign,assignment]
+        intake = spool.intake
+        intake.store = self._crashing(intake.store, "commit")  # type: ignore[method-assign,assignment]
         with trio.CancelScope() as self._life:
             try:
                 async with trio.open_nursery() as nursery:

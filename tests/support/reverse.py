@@ -53,9 +53,9 @@ async def store_report(router: RunningRouter, destination: str) -> None:
         received=time.time(),
         deliveries=(Recipient(destination=destination),),
     )
-    incoming = router.spool.incoming()
+    incoming = router.spool.intake.incoming()
     await incoming.write(REPORT)
-    await router.spool.commit(incoming, envelope)
+    await router.spool.intake.store(incoming, envelope)
 
 
 async def hear_report(modality: Modality) -> Command:

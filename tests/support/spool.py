@@ -11,7 +11,7 @@ from router.spool import (
     Spool,
 )
 from router.spool.disk.filesystem import REAL, FileSystem
-from router.spool.ledger.ledger import LedgerEntry
+from router.spool.ledger.rows import LedgerEntry
 from router.spool.values import Place
 from tests.router.spool.driver import envelope
 
@@ -35,10 +35,10 @@ async def running_spool(
 async def store_message(
     spool: Spool, data: bytes, uid: str = "1.2.3", destinations: tuple[str, ...] = ("pacs",)
 ) -> int:
-    async with spool.incoming() as incoming:
+    async with spool.intake.incoming() as incoming:
         for at in range(0, len(data), 16_000):
             await incoming.write(data[at : at + 16_000])
-        return (await spool.commit(incoming, envelope(uid, destinations))).message_id
+        return (await spool.intake.store(incoming, envelope(uid, destinations))).message_id
 
 
 def segment(path: Path, number: int = 1) -> Path:

@@ -82,8 +82,8 @@ async def fill(running: RunningRouter, pacs: CommittingArchive, ris: RIS) -> Non
     await store(port, "LATE", *((f"2.25.4.{n}", data_set(f"2.25.4.{n}", size=200 + n)) for n in range(3)))
     await store(port, "LATE", ("2.25.5", data_set("2.25.5", size=2 << 20)))
     await store(port, "LATE", ("2.25.6", data_set("2.25.6")), ("2.25.7", data_set("2.25.7")))
-    assert await spool.change(Selection(sop_instance_uid="2.25.6"), QueueAction.HOLD) == 1
-    assert await spool.change(Selection(sop_instance_uid="2.25.7"), QueueAction.DISCARD) == 1
+    assert await spool.queue.change(Selection(sop_instance_uid="2.25.6"), QueueAction.HOLD) == 1
+    assert await spool.queue.change(Selection(sop_instance_uid="2.25.7"), QueueAction.DISCARD) == 1
     # what no route wanted
     await store(port, "NOBODY", ("2.25.8", data_set("2.25.8")))
     # a step in progress, of which the RIS has the beginning

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 
 import trio
@@ -18,7 +18,6 @@ from router.model import DeliveryState, Purpose
 from router.services.commitment import transaction_store
 from router.services.commitment.attributes import CommitmentRequest
 from router.spool import QueueAction, Selection
-from router.spool.decisions import needed_in
 from router.spool.ledger.schema import EARLIER
 from router.state_store import StateTransaction
 from tests.support.commitment_peers import CommittingArchive, Modality, instances
@@ -135,7 +134,10 @@ async def test_what_was_discarded_or_held_stays_so_when_the_ledger_is_lost_later
         await house.everything_sent()
 
         async def written() -> bool:
-            return await house.running.spool._ask(lambda writer: not needed_in(writer.ledger, EARLIER, 1))
+            await house.running.spool.queue.totals()  # then the ledger is up to date
+            ledger = sqlite3.connect(house.running.config.router.spool / "ledger.sqlite")
+            with closing(ledger):
+                return not ledger.execute("SELECT 1 FROM deliveries WHERE decided = ?", (EARLIER,)).fetchall()
 
         await eventually(written)
     for file in (tmp_path / "spool").glob("ledger.sqlite*"):
@@ -145,7 +147,7 @@ async def test_what_was_discarded_or_held_stays_so_when_the_ledger_is_lost_later
         await house.everything_sent()
         assert "2.25.6" not in house.sent()["vna"]
         assert "2.25.7" not in house.sent()["vna"]
-        rows = await house.running.spool.queue(Selection(destination="vna"))
+        rows = await house.running.spool.queue.list_deliveries(Selection(destination="vna"))
         states = {row.sop_instance_uid: (row.state, row.reason) for row in rows}
         assert states["2.25.6"] == (DeliveryState.HELD, "held by hand")
         assert states["2.25.7"] == (DeliveryState.DISCARDED, "discarded by hand")
@@ -154,13 +156,13 @@ async def test_what_was_discarded_or_held_stays_so_when_the_ledger_is_lost_later
 async def test_what_was_held_goes_when_it_is_released_and_what_was_discarded_never(tmp_path: Path) -> None:
     async with upgraded(tmp_path) as house:
         await house.everything_sent()
-        rows = await house.running.spool.queue(Selection(states=frozenset({DeliveryState.HELD})))
+        rows = await house.running.spool.queue.list_deliveries(Selection(states=frozenset({DeliveryState.HELD})))
         assert [(row.sop_instance_uid, row.destination, row.reason.partition(" ")[0]) for row in rows] == [
             ("2.25.3", "strict", "C000H"),
             ("2.25.6", "vna", "held"),
             ("2.25.8", "", "no"),
         ]
-        assert await house.running.spool.change(Selection(), QueueAction.RELEASE, "vna") == 3
+        assert await house.running.spool.queue.change(Selection(), QueueAction.RELEASE, "vna") == 3
         house.running.router._dispatcher.rescan()
         await house.running.until("vna", delivered=6, waiting=0, in_flight=0)
         await house.running.until("strict", delivered=1)
@@ -195,7 +197,7 @@ async def test_what_is_retained_is_freed_by_a_report_of_its_archive_and_not_sent
         await house.running.until(RETAINED, delivered=2, waiting=0)
         assert [set(one.references) for one in house.pacs.asked] == [set(instances(2))]
         assert house.pacs.stored == []
-        rows = await house.running.spool.queue(Selection(destination="pacs", purpose=Purpose.RETAIN))
+        rows = await house.running.spool.queue.list_deliveries(Selection(destination="pacs", purpose=Purpose.RETAIN))
         assert {row.state for row in rows} <= {DeliveryState.DELIVERED}
 
 

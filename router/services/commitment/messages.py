@@ -67,7 +67,7 @@ async def _send(
     data_set: bytes,
 ) -> None:
     unfinished = evolve(selection(uid, to), states=frozenset({DeliveryState.WAITING, DeliveryState.HELD}))
-    if await spool.queue(unfinished, limit=1):  # a crash came between the spool and the record of it
+    if await spool.queue.list_deliveries(unfinished, limit=1):  # a crash came between the spool and the record of it
         return
     envelope = Envelope(
         kind=command.name,
@@ -83,7 +83,7 @@ async def _send(
         received=time.time(),
         deliveries=(Recipient(destination=to),),
     )
-    await spool.commit_bytes(data_set, envelope)
+    await spool.intake.store_bytes(data_set, envelope)
 
 
 def selection(uid: str, to: str | None = None) -> Selection:

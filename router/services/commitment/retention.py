@@ -129,12 +129,12 @@ class Retention:
     async def _gather(self, peer: Peer) -> dict[Reference, list[int]]:
         """The next batch: the instances, and the ids of the messages that brought them."""
         batch = commitment_of(peer).batch
-        found = await self._spool.retained(peer.name, batch)
+        found = await self._spool.queue.retained(peer.name, batch)
         while abandoned := tuple(one.message_id for one in found if one.abandoned):
             selection = Selection(message_ids=abandoned, destination=peer.name, purpose=Purpose.RETAIN)
-            await self._spool.change(selection, QueueAction.DISCARD)
-            found = await self._spool.retained(peer.name, batch)
-        totals = (await self._spool.totals(Purpose.RETAIN)).get(peer.name)
+            await self._spool.queue.change(selection, QueueAction.DISCARD)
+            found = await self._spool.queue.retained(peer.name, batch)
+        totals = (await self._spool.queue.totals(Purpose.RETAIN)).get(peer.name)
         if totals is not None and totals.waiting > len(found):
             self._later(peer)
         asked: dict[Reference, list[int]] = {}
@@ -177,7 +177,7 @@ class Retention:
             purpose=Purpose.RETAIN,
             states=frozenset({DeliveryState.WAITING}),
         )
-        rows = await self._spool.queue(selection)
+        rows = await self._spool.queue.list_deliveries(selection)
         if not rows:
             return None
         result, words, attempts = Result.RETRY, f"not committed: {describe(said.reason)}", rows[0].attempts + 1
@@ -199,7 +199,7 @@ class Retention:
         """The object as a message of its own, to the archive alone; what came of it, in words."""
         try:
             with await self._spool.open_message(row.message_id) as message:
-                incoming = self._spool.incoming()
+                incoming = self._spool.intake.incoming()
                 try:
                     buffer = memoryview(bytearray(min(_CHUNK, message.data_length)))
                     offset = 0
@@ -209,7 +209,7 @@ class Retention:
                         offset += size
                     await incoming.finish()
                     envelope = evolve(message.envelope, deliveries=(Recipient(destination=archive),))
-                    await self._spool.commit(incoming, envelope)
+                    await self._spool.intake.store(incoming, envelope)
                 finally:
                     await incoming.discard()
         except SpoolError as error:

@@ -216,7 +216,7 @@ class TransactionActor:
             if inquiry.asked is None or inquiry.reported or inquiry.refused:
                 continue
             self._watch.add_request(self, inquiry.archive, inquiry.uid)
-            rows = await self._spool.queue(messages.selection(inquiry.uid), limit=1)
+            rows = await self._spool.queue.list_deliveries(messages.selection(inquiry.uid), limit=1)
             if rows and rows[0].state is DeliveryState.HELD:
                 self._held[inquiry.archive] = messages.failure_reason(rows[0].cause, rows[0].status), rows[0].reason
 
@@ -262,7 +262,7 @@ class TransactionActor:
             self._owed = {archive: set(uids) for archive in archives}
             self._unknown, self._missed = set(uids), set()
             await self._watch.add(self, uids)
-            found = await self._spool.instances(uids)
+            found = await self._spool.queue.instances(uids)
             still = [await compute(self._size, partial(owed, references, name, found)) for name in archives]
             if not self._missed - found.keys():
                 break

@@ -126,7 +126,7 @@ class AvailabilityNotifier:
         there: list[str] = []
         uids = sorted({instance for instance, _ in missing})
         for start in range(0, len(uids), _AT_ONCE):
-            found = await self._house.spool.instances(uids[start : start + _AT_ONCE])
+            found = await self._house.spool.queue.instances(uids[start : start + _AT_ONCE])
             there += [uid for uid, deliveries in found.items() if is_there(deliveries)]
         if there:
             await state.change(partial(availability_store.remove_instances, instances=there))
@@ -178,7 +178,7 @@ class AvailabilityNotifier:
         found: dict[str, tuple[str, ...]] = {}
         for start in range(0, len(named), _AT_ONCE):
             uids = [reference.sop_instance_uid for reference in named[start : start + _AT_ONCE]]
-            for uid, deliveries in (await self._house.spool.instances(uids)).items():
+            for uid, deliveries in (await self._house.spool.queue.instances(uids)).items():
                 if is_there(deliveries):
                     found[uid] = tuple(dict.fromkeys(self._retrieve_titles(deliveries)))
         return found
@@ -198,7 +198,7 @@ class AvailabilityNotifier:
             said("no availability told of: nothing is there", **facts)
             return
         said("instance availability", **facts)
-        await self._house.spool.commit_bytes(
+        await self._house.spool.intake.store_bytes(
             content, notification_envelope(notification, step.calling_ae, step.peer, to)
         )
 

@@ -42,7 +42,7 @@ async def ask_destination(inquiry: DelegatedRequest, house: ServiceContext, dead
     """What the destination answers, with 0000H where it had carried out the same already; None where the router
     has to answer itself."""
     selection = Selection(destination=inquiry.peer, service=RELAY, sop_instance_uid=inquiry.uid, states=_OWED)
-    if await house.spool.queue(selection, limit=1):
+    if await house.spool.queue.list_deliveries(selection, limit=1):
         _fall_back(inquiry, "an earlier message of the step waits for it")
         return None
     fingerprint, now = inquiry.fingerprint, house.spool.clock()

@@ -273,11 +273,11 @@ class StepIntake:
         unrouted = not (step.relay or step.notify or step.inform)
         if relay or unrouted:
             outgoing = envelope(message.request, command, step.uid, relay)
-            message_id = (await spool.commit(message.incoming, outgoing)).message_id
+            message_id = (await spool.intake.store(message.incoming, outgoing)).message_id
         if step.notify:
             event = UPDATED if step.updates and not step.status.is_final else EVENTS[step.status]
             event_message = event_report(step.uid, event, step.calling_ae, step.peer, step.notify)
-            await spool.commit_bytes(b"", event_message)
+            await spool.intake.store_bytes(b"", event_message)
         told = step.status.is_final and step.inform
         named = await compute(step.size, partial(references, verdict.data_set)) if told else ()
         kept = StepMessage(message_id=message_id, uid=step.uid, kind=command.name, step_status=step.status)

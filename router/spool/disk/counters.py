@@ -21,6 +21,7 @@ import time
 from isal.isal_zlib import crc32
 
 from router.spool.disk.filesystem import FileSystem, is_no_room
+from router.spool.message_id import MessageId, message_id
 
 NAME = "counters"
 
@@ -35,8 +36,13 @@ class Counters:
 
     def __init__(self) -> None:
         self.next_id = 1
-        """Lowest message id that was never given out."""
+        """Lowest sequence number of a message id that was never assigned."""
         self._offset = -time.monotonic()
+
+    def new_id(self) -> MessageId:
+        """Assign a message id. Writer thread only."""
+        sequence, self.next_id = self.next_id, self.next_id + 1
+        return message_id(sequence)
 
     def clock(self) -> float:
         """Seconds that routers have run with this spool."""

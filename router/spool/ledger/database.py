@@ -15,12 +15,13 @@ from router.spool.disk.counters import Counters
 from router.spool.disk.filesystem import FileSystem
 from router.spool.errors import SpoolUnusable
 from router.spool.ledger import schema
+from router.spool.message_id import sequence_of
 
 _COUNT = (
     "INSERT INTO totals VALUES (?,?,?,?)"
     " ON CONFLICT (destination, purpose, state) DO UPDATE SET count = count + excluded.count"
 )
-_COUNTERS = "SELECT clock, max(next_id, (SELECT coalesce(max(id), 0) + 1 FROM messages)) FROM facts"
+_COUNTERS = "SELECT clock, next_id, (SELECT coalesce(max(id), 0) FROM messages) FROM facts"
 WAL_KEPT = 64 << 20
 """Bytes of SQLite's log that stay allocated when it begins again. It cannot while another program reads, and grows."""
 
@@ -39,8 +40,8 @@ class Database:
         self.deltas: Counter[tuple[str, int, int]] = Counter()
         self.clock = counters.clock
         self._counters = counters
-        clock, next_id = connection.execute(_COUNTERS).fetchone()
-        counters.advance(clock=clock, next_id=next_id)
+        clock, next_id, last_id = connection.execute(_COUNTERS).fetchone()
+        counters.advance(clock=clock, next_id=max(next_id, sequence_of(last_id) + 1))
 
     @classmethod
     def open(cls, files: FileSystem, path: Path, counters: Counters) -> Self:

@@ -1,127 +1,126 @@
-"""The ledger's statements for what happens to messages as things on a disk: found, moved, lost, forgotten.
+"""The ledger's statements about messages as records on a disk: found, moved, lost, forgotten.
 
-Used by recovery and housekeeping, inside their transactions.
+Recovery and housekeeping use them, inside their transactions.
 """
 
 import time
 
 from attrs import evolve
 
-from router.spool.ledger.ledger import PLACE, Ledger, place_of
+from router.spool.ledger.database import Database
+from router.spool.ledger.rows import PLACE, place_of
 from router.spool.ledger.schema import HELD, WAITING
+from router.spool.message_id import MessageId
 from router.spool.values import Place
 
 
-def begin_use(ledger: Ledger) -> None:
-    """Note that the spool is in use, and when the use before did not end as it should."""
-    with ledger.transaction(durable=True):
-        ledger.execute("UPDATE facts SET cut_off = iif(is_open, ?, cut_off), is_open = 1", (ledger.clock(),))
+class Maintenance:
+    """Writer thread only, but for recovery, which runs before it."""
 
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._execute = database.execute
 
-def end_use(ledger: Ledger) -> None:
-    """Note that everything that is known has been written down."""
-    with ledger.transaction(durable=True):
-        ledger.execute("UPDATE facts SET is_open = 0")
+    def begin_use(self) -> None:
+        """Note that the spool is in use, and when the use before did not end as it should."""
+        with self._database.transaction(durable=True):
+            self._execute("UPDATE facts SET cut_off = iif(is_open, ?, cut_off), is_open = 1", (self._database.clock(),))
 
+    def end_use(self) -> None:
+        """Note that everything that is known has been written down."""
+        with self._database.transaction(durable=True):
+            self._execute("UPDATE facts SET is_open = 0")
 
-def unfinished_in(ledger: Ledger, segment: int, limit: int = 1000) -> list[tuple[int, Place]]:
-    """Message ids and places, in order of the ids."""
-    rows = ledger.execute(
-        f"SELECT m.id, {PLACE} FROM messages m WHERE m.segment = ? AND m.unfinished > 0 ORDER BY m.id LIMIT ?",
-        (segment, limit),
-    )
-    return [(row[0], place_of(row[1:])) for row in rows]
-
-
-def move(ledger: Ledger, message_id: int, place: Place, segment: int, offset: int) -> Place:
-    """The record has another copy, which is now the one that counts."""
-    ledger.execute("UPDATE messages SET segment = ?, offset = ? WHERE id = ?", (segment, offset, message_id))
-    return evolve(place, segment=segment, offset=offset)
-
-
-def lose(ledger: Ledger, message_id: int, reason: str, *, keep_place: bool = False) -> None:
-    """The message cannot be read any more: hold what is unfinished of it. Unless `keep_place`,
-    nothing in the spool belongs to it from now on."""
-    now = time.time()
-    rows = ledger.execute(
-        f"SELECT destination, purpose, state FROM deliveries WHERE message_id = ? AND state IN ({WAITING}, {HELD})",
-        (message_id,),
-    ).fetchall()
-    for destination, purpose, state in rows:
-        ledger.execute(
-            "UPDATE deliveries SET state = ?, reason = ?, changed = ?"
-            " WHERE message_id = ? AND destination = ? AND purpose = ?",
-            (HELD, reason, now, message_id, destination, purpose),
+    def unfinished_in(self, segment: int, limit: int = 1000) -> list[tuple[int, Place]]:
+        """Message ids and places, in order of the ids."""
+        rows = self._execute(
+            f"SELECT m.id, {PLACE} FROM messages m WHERE m.segment = ? AND m.unfinished > 0 ORDER BY m.id LIMIT ?",
+            (segment, limit),
         )
-        ledger.count(destination, purpose, state, HELD)
-    if not keep_place:
-        ledger.execute("UPDATE messages SET segment = 0, offset = 0, file = '' WHERE id = ?", (message_id,))
+        return [(row[0], place_of(row[1:])) for row in rows]
 
+    def move(self, message_id: MessageId, place: Place, segment: int, offset: int) -> Place:
+        """The record has another copy, which is now the one that counts."""
+        self._execute("UPDATE messages SET segment = ?, offset = ? WHERE id = ?", (segment, offset, message_id))
+        return evolve(place, segment=segment, offset=offset)
 
-def drop_segment(ledger: Ledger, segment: int) -> None:
-    """All of it is finished, and its file is about to go."""
-    ledger.execute("UPDATE segments SET dropped = 1 WHERE number = ?", (segment,))
+    def lose(self, message_id: MessageId, reason: str, *, keep_place: bool = False) -> None:
+        """The message cannot be read any more: hold what is unfinished of it. Unless `keep_place`,
+        nothing in the spool belongs to it from now on."""
+        now = time.time()
+        rows = self._execute(
+            f"SELECT destination, purpose, state FROM deliveries WHERE message_id = ? AND state IN ({WAITING}, {HELD})",
+            (message_id,),
+        ).fetchall()
+        for destination, purpose, state in rows:
+            self._execute(
+                "UPDATE deliveries SET state = ?, reason = ?, changed = ?"
+                " WHERE message_id = ? AND destination = ? AND purpose = ?",
+                (HELD, reason, now, message_id, destination, purpose),
+            )
+            self._database.count(destination, purpose, state, HELD)
+        if not keep_place:
+            self._execute("UPDATE messages SET segment = 0, offset = 0, file = '' WHERE id = ?", (message_id,))
 
+    def drop_segment(self, segment: int) -> None:
+        """All of it is finished, and its file is about to go."""
+        self._execute("UPDATE segments SET dropped = 1 WHERE number = ?", (segment,))
 
-def segment_is_gone(ledger: Ledger, segment: int) -> float:
-    """The file is gone, as of now on the ledger's clock; what was in it is history."""
-    now = ledger.clock()
-    ledger.execute("UPDATE segments SET gone = ? WHERE number = ?", (now, segment))
-    return now
+    def segment_is_gone(self, segment: int) -> float:
+        """The file is gone, as of now on the ledger's clock; what was in it is history."""
+        now = self._database.clock()
+        self._execute("UPDATE segments SET gone = ? WHERE number = ?", (now, segment))
+        return now
 
+    def gone_segments(self) -> list[tuple[int, float]]:
+        """Segments of which only the history is left, and since when, the oldest first."""
+        return self._execute(
+            "SELECT number, gone FROM segments WHERE gone IS NOT NULL ORDER BY gone, number"
+        ).fetchall()
 
-def gone_segments(ledger: Ledger) -> list[tuple[int, float]]:
-    """Segments of which only the history is left, and since when, the oldest first."""
-    return ledger.execute("SELECT number, gone FROM segments WHERE gone IS NOT NULL ORDER BY gone, number").fetchall()
+    def forget(self, segment: int, limit: int) -> bool:
+        """Forget finished messages that lay in a segment that is gone, `limit` of them; whether those were all, and so
+        the segment itself. Segment 0 stands for what was damaged or lost."""
+        found = self._execute(
+            "SELECT id FROM messages WHERE segment = ? AND unfinished <= 0 LIMIT ?", (segment, limit)
+        ).fetchall()
+        self._database.connection.executemany("DELETE FROM deliveries WHERE message_id = ?", found)
+        self._database.connection.executemany("DELETE FROM messages WHERE id = ?", found)
+        if len(found) == limit:
+            return False
+        self._execute("DELETE FROM segments WHERE number = ?", (segment,))
+        return True
 
+    def segments(self) -> dict[int, tuple[bytes, int, bool]]:
+        """Those whose files are there, by number: nonce, how far it is known, whether its file is to go."""
+        rows = self._execute("SELECT number, nonce, known, dropped FROM segments WHERE gone IS NULL")
+        return {number: (nonce, known, bool(dropped)) for number, nonce, known, dropped in rows}
 
-def forget(ledger: Ledger, segment: int, limit: int) -> bool:
-    """Forget finished messages that lay in a segment that is gone, `limit` of them; whether those were all, and so
-    the segment itself. Segment 0 stands for what was damaged or lost."""
-    found = ledger.execute(
-        "SELECT id FROM messages WHERE segment = ? AND unfinished <= 0 LIMIT ?", (segment, limit)
-    ).fetchall()
-    ledger.connection.executemany("DELETE FROM deliveries WHERE message_id = ?", found)
-    ledger.connection.executemany("DELETE FROM messages WHERE id = ?", found)
-    if len(found) == limit:
-        return False
-    ledger.execute("DELETE FROM segments WHERE number = ?", (segment,))
-    return True
+    def live(self) -> dict[int, tuple[int, int]]:
+        """By segment: how many messages are unfinished, and the bytes of their records."""
+        rows = self._execute(
+            "SELECT segment, count(*), sum(length) FROM messages WHERE unfinished > 0 GROUP BY segment"
+        )
+        return {segment: (count, size) for segment, count, size in rows}
 
+    def unfinished_files(self) -> list[tuple[int, str, int]]:
+        """Message id, name and length of every large file that is still needed."""
+        return self._execute(
+            "SELECT id, file, data_length FROM messages WHERE file <> '' AND unfinished > 0 ORDER BY id"
+        ).fetchall()
 
-def segments(ledger: Ledger) -> dict[int, tuple[bytes, int, bool]]:
-    """Those whose files are there, by number: nonce, how far it is known, whether its file is to go."""
-    rows = ledger.execute("SELECT number, nonce, known, dropped FROM segments WHERE gone IS NULL")
-    return {number: (nonce, known, bool(dropped)) for number, nonce, known, dropped in rows}
+    def is_file_known(self, name: str) -> bool:
+        return self._execute("SELECT 1 FROM messages WHERE file = ? LIMIT 1", (name,)).fetchone() is not None
 
+    def recount(self) -> None:
+        """After a rebuild, or whenever in doubt: bring `totals` of what is unfinished in line with the rows."""
+        self._execute(f"DELETE FROM totals WHERE state IN ({WAITING}, {HELD})")
+        self._execute(
+            "INSERT INTO totals SELECT destination, purpose, state, count(*) FROM deliveries"
+            f" WHERE state IN ({WAITING}, {HELD}) GROUP BY destination, purpose, state"
+        )
 
-def live(ledger: Ledger) -> dict[int, tuple[int, int]]:
-    """By segment: how many messages are unfinished, and the bytes of their records."""
-    rows = ledger.execute("SELECT segment, count(*), sum(length) FROM messages WHERE unfinished > 0 GROUP BY segment")
-    return {segment: (count, size) for segment, count, size in rows}
-
-
-def unfinished_files(ledger: Ledger) -> list[tuple[int, str, int]]:
-    """Message id, name and length of every large file that is still needed."""
-    return ledger.execute(
-        "SELECT id, file, data_length FROM messages WHERE file <> '' AND unfinished > 0 ORDER BY id"
-    ).fetchall()
-
-
-def is_file_known(ledger: Ledger, name: str) -> bool:
-    return ledger.execute("SELECT 1 FROM messages WHERE file = ? LIMIT 1", (name,)).fetchone() is not None
-
-
-def recount(ledger: Ledger) -> None:
-    """After a rebuild, or whenever in doubt: bring `totals` of what is unfinished in line with the rows."""
-    ledger.execute(f"DELETE FROM totals WHERE state IN ({WAITING}, {HELD})")
-    ledger.execute(
-        "INSERT INTO totals SELECT destination, purpose, state, count(*) FROM deliveries"
-        f" WHERE state IN ({WAITING}, {HELD}) GROUP BY destination, purpose, state"
-    )
-
-
-def postdate(ledger: Ledger, seconds: float) -> None:
-    """All deliveries came so much later, and are due so much later."""
-    with ledger.transaction():
-        ledger.execute("UPDATE deliveries SET born = born + ?, due = iif(due > 0, due + ?, 0)", (seconds, seconds))
+    def postdate(self, seconds: float) -> None:
+        """All deliveries came so much later, and are due so much later."""
+        with self._database.transaction():
+            self._execute("UPDATE deliveries SET born = born + ?, due = iif(due > 0, due + ?, 0)", (seconds, seconds))

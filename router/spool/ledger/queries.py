@@ -1,21 +1,42 @@
-"""What operators ask of the ledger: select, list, show, count, choose what to change.
+"""Read the ledger for operators and services: list, show, count, and choose the deliveries to change.
 
-Reading goes through any connection, the running router's or one of its own (`Reader`). Not here: changing
-(decisions.py), which is the writer's.
+It reads through any connection: the ledger's own, or one for reading alone (`offline.Reader`). Not here: the changes
+(decisions.py), which are the writer's.
 """
 
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from attrs import frozen
 
-from router.model import DeliveryState, Purpose
-from router.spool.duplicates import C_STORE
-from router.spool.ledger.ledger import LOOKED_AT, cause_of
-from router.spool.ledger.schema import DELIVERED, DISCARDED, HELD, RETAIN, SEND, STATES, WAITING
-from router.spool.values import Decision, InstanceDelivery, QueueAction, QueueRow, Retained, Selection, Totals
+from router.model import DeliveryState, Envelope, Purpose, Recipient
+from router.spool.errors import SpoolUnusable, UnknownMessage
+from router.spool.ledger.rows import LOOKED_AT, cause_of
+from router.spool.ledger.schema import (
+    DELIVERED,
+    DISCARDED,
+    HELD,
+    RETAIN,
+    SCHEMA_VERSION,
+    SEND,
+    STATES,
+    WAITING,
+    refuse_newer,
+)
+from router.spool.message_id import MessageId
+from router.spool.values import (
+    C_STORE,
+    Decision,
+    InstanceDelivery,
+    MessageDetail,
+    QueueAction,
+    QueueRow,
+    Retained,
+    Selection,
+    Totals,
+)
 
 _COLUMNS = (
     "d.message_id, d.destination, d.purpose, d.lane, d.state, d.attempts, d.reason, d.changed, m.kind, m.service,"
@@ -34,34 +55,204 @@ _UNDER_WAY = (
     f" AND c.purpose = {SEND} AND c.state = {WAITING} WHERE n.sop_instance_uid = m.sop_instance_uid"
     " AND n.data_length = m.data_length AND n.data_crc = m.data_crc AND n.id <> m.id"
 )
-"""The same object is on its way to the same destination once more."""
+"""Another message with the same object waits for the same destination."""
 _DECIDED = {
     QueueAction.HOLD: (DeliveryState.HELD, "held by hand"),
     QueueAction.RELEASE: (DeliveryState.WAITING, "released by hand"),
     QueueAction.RETRY: (DeliveryState.WAITING, "to be tried again by hand"),
     QueueAction.DISCARD: (DeliveryState.DISCARDED, "discarded by hand"),
 }
-"""What becomes of a delivery, and why."""
+"""The state of a delivery after an action, and the reason that is shown."""
+_MOST_DELIVERIES = 10_000
+"""Of one message that is shown."""
 
-Cursor = tuple[int, str, int]
-"""(message id, destination, purpose): changes go in this order, each step from behind the last of the one before."""
+Cursor = tuple[MessageId, str, int]
+"""(message id, destination, purpose): a change goes on after it, in this order."""
 START: Cursor = (0, "", 0)
 
 
 @frozen(kw_only=True)
 class Chosen:
-    """The deliveries that a step is about."""
+    """The deliveries that one step of a change is about."""
 
     decided: list[Decision]
-    """What changes the state of a delivery, or its destination."""
+    """Decisions that change the state of a delivery, or its destination."""
     tried: list[Decision]
-    """What waits and goes on waiting, with a fresh account of time."""
+    """Decisions about what waits already and is to be tried at once."""
     cursor: Cursor | None
-    """Where the next step goes on; None at the end."""
+    """The next step goes on after it; None at the end."""
 
 
-def where(selection: Selection) -> tuple[str, list[object]]:
-    """The condition, and its values."""
+class QueueQueries:
+    """The queries on one connection. It is used by one thread at a time."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._execute = connection.execute
+
+    @classmethod
+    def open_read_only(cls, path: Path) -> Self:
+        """Open the ledger at a path through a connection of its own.
+
+        Raises:
+            SpoolUnusable: it cannot be read, or another version of the router wrote it.
+        """
+        uri = path.resolve().as_uri()
+        try:
+            connection = sqlite3.connect(f"{uri}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+        except sqlite3.Error as error:
+            raise SpoolUnusable(f"{path} cannot be read: {error}") from error
+        if version != SCHEMA_VERSION:
+            connection.close()
+            refuse_newer(path, version)
+            raise SpoolUnusable(
+                f"{path} was written by an earlier version of the router (schema number {version}, this version"
+                f" reads {SCHEMA_VERSION}): start the router, which brings it up to date"
+            )
+        return cls(connection)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def list_deliveries(self, selection: Selection, after: MessageId = 0, limit: int = 100) -> list[QueueRow]:
+        """List deliveries of messages with ids above `after`, in order of the ids.
+
+        All deliveries of the last message are in the list, even if they are more than `limit`: the next page can
+        begin with the next message.
+        """
+        condition, values = _where(selection)
+        found = self._execute(
+            f"SELECT {_COLUMNS} {_FROM} WHERE {condition} AND d.message_id > ?"
+            " ORDER BY d.message_id, d.destination, d.purpose LIMIT ?",
+            (*values, after, limit),
+        ).fetchall()
+        if found and len(found) == limit:
+            last = found[-1]
+            found += self._execute(
+                f"SELECT {_COLUMNS} {_FROM} WHERE {condition} AND d.message_id = ?"
+                " AND (d.destination, d.purpose) > (?, ?) ORDER BY d.destination, d.purpose",
+                (*values, *last[:3]),
+            )
+        return [_queue_row(row) for row in found]
+
+    def show(self, message_id: MessageId) -> MessageDetail:
+        """Return one message with its deliveries; the envelope has no command set.
+
+        Raises:
+            UnknownMessage: the ledger has no such id.
+        """
+        row = self._execute(
+            "SELECT kind, service, abstract_syntax, transfer_syntax, sop_class_uid, sop_instance_uid, calling_ae,"
+            " called_ae, peer, received, data_length, segment, offset, file, unfinished FROM messages WHERE id = ?",
+            (message_id,),
+        ).fetchone()
+        if row is None:
+            raise UnknownMessage(f"there is no message {message_id}")
+        deliveries = tuple(self.list_deliveries(Selection(message_ids=(message_id,)), limit=_MOST_DELIVERIES))
+        *names, received, data_length, segment, offset, file, unfinished = row
+        envelope = Envelope(
+            kind=names[0],
+            command=b"",
+            service=names[1],
+            abstract_syntax=names[2],
+            transfer_syntax=names[3],
+            sop_class_uid=names[4],
+            sop_instance_uid=names[5],
+            calling_ae=names[6],
+            called_ae=names[7],
+            peer=names[8],
+            received=received,
+            deliveries=tuple(
+                Recipient(destination=row.destination, key=row.key, purpose=row.purpose) for row in deliveries
+            ),
+        )
+        where = f"large/{file}" if file else f"segments/{segment:08d} at {offset}" if segment else "damaged or gone"
+        if unfinished <= 0 and (file or not self._is_there(segment)):
+            where = "gone: delivered or discarded"
+        return MessageDetail(
+            message_id=message_id, envelope=envelope, deliveries=deliveries, data_length=data_length, where=where
+        )
+
+    def _is_there(self, segment: int) -> bool:
+        found = self._execute("SELECT 1 FROM segments WHERE number = ? AND gone IS NULL", (segment,))
+        return found.fetchone() is not None
+
+    def instances(self, uids: Sequence[str]) -> dict[str, list[InstanceDelivery]]:
+        """Look up C-STORE deliveries by SOP Instance UID: the newest to each destination.
+
+        Only the last messages of an instance are looked at. An instance that is not known has no key.
+        """
+        statement = (
+            "SELECT d.message_id, d.destination, d.state, d.reason, d.changed, m.service, m.kind, m.sop_class_uid,"
+            " m.calling_ae, m.received, d.status, d.cause FROM"
+            f" (SELECT * FROM messages WHERE sop_instance_uid = ? ORDER BY id DESC LIMIT {LOOKED_AT}) m"
+            " JOIN deliveries d ON d.message_id = m.id"
+            f" WHERE m.kind = ? AND d.purpose = {SEND} ORDER BY m.id"
+        )
+        found = {}
+        for uid in uids:
+            newest = {row[1]: _instance_delivery(row) for row in self._execute(statement, (uid, C_STORE))}
+            if newest:
+                found[uid] = list(newest.values())
+        return found
+
+    def retained(self, destination: str, clock: float, limit: int) -> list[Retained]:
+        """Read what is retained for a destination, is due at `clock`, and was delivered to it or discarded.
+
+        Those that the destination was never asked about come first. `clock` is in seconds on the run clock.
+        """
+        rows = self._execute(
+            "SELECT d.message_id, m.sop_class_uid, m.sop_instance_uid, s.state"
+            " FROM deliveries d JOIN messages m ON m.id = d.message_id LEFT JOIN deliveries s"
+            f" ON s.message_id = d.message_id AND s.destination = d.destination AND s.purpose = {SEND}"
+            f" WHERE d.state = {WAITING} AND d.purpose = {RETAIN} AND d.destination = ? AND d.due <= ?"
+            f" AND coalesce(s.state, {DELIVERED}) IN ({DELIVERED}, {DISCARDED}) AND NOT EXISTS ({_UNDER_WAY})"
+            " ORDER BY d.due, d.message_id LIMIT ?",
+            (destination, clock, limit),
+        )
+        return [
+            Retained(message_id=row[0], sop_class_uid=row[1], sop_instance_uid=row[2], abandoned=row[3] == DISCARDED)
+            for row in rows
+        ]
+
+    def totals(self, purpose: Purpose = Purpose.SEND) -> dict[str, Totals]:
+        """Count the deliveries of one purpose, by destination and state."""
+        found: dict[str, dict[str, int]] = {}
+        rows = self._execute("SELECT destination, state, count FROM totals WHERE purpose = ?", (purpose,))
+        for destination, state, count in rows:
+            found.setdefault(destination, {})[STATES[state].value] = count
+        return {destination: Totals(**counts) for destination, counts in found.items()}
+
+    def choose(
+        self, selection: Selection, action: QueueAction, target: str | None, after: Cursor, limit: int
+    ) -> Chosen:
+        """Choose up to `limit` deliveries for one step of a change.
+
+        `target` is the destination for messages that no route wanted; without it they cannot be released.
+        """
+        condition, values = _where(selection)
+        states = ", ".join(map(str, _FROM_STATES[action]))
+        found = self._execute(
+            f"SELECT d.message_id, d.destination, d.purpose, d.state {_FROM} WHERE {condition}"
+            f" AND d.state IN ({states}) AND (d.message_id, d.destination, d.purpose) > (?, ?, ?)"
+            " ORDER BY d.message_id, d.destination, d.purpose LIMIT ?",
+            (*values, *after, limit),
+        ).fetchall()
+        state, reason = _DECIDED[action]
+        decided: list[Decision] = []
+        tried: list[Decision] = []
+        for message_id, destination, purpose, before in found:
+            to = destination or (target if state is DeliveryState.WAITING else "")
+            if to is None:
+                continue
+            one = Decision(message_id=message_id, destination=to, purpose=Purpose(purpose), state=state, reason=reason)
+            (tried if STATES[before] is state and to == destination else decided).append(one)
+        return Chosen(decided=decided, tried=tried, cursor=found[-1][:3] if len(found) == limit else None)
+
+
+def _where(selection: Selection) -> tuple[str, list[object]]:
+    """Return the condition of a selection, and its parameters."""
     terms, values = ["1"], list[object]()
     if selection.message_ids:
         terms.append(f"d.message_id IN ({', '.join('?' * len(selection.message_ids))})")
@@ -84,118 +275,24 @@ def where(selection: Selection) -> tuple[str, list[object]]:
     return " AND ".join(terms), values
 
 
-def list_rows(connection: sqlite3.Connection, selection: Selection, after: int, limit: int) -> list[QueueRow]:
-    """Deliveries of messages with ids above `after`, in order of the ids: `limit`, and what the last message has
-    beyond it, so that the next page can begin with the next message."""
-    condition, values = where(selection)
-    found = connection.execute(
-        f"SELECT {_COLUMNS} {_FROM} WHERE {condition} AND d.message_id > ?"
-        " ORDER BY d.message_id, d.destination, d.purpose LIMIT ?",
-        (*values, after, limit),
-    ).fetchall()
-    if found and len(found) == limit:
-        last = found[-1]
-        found += connection.execute(
-            f"SELECT {_COLUMNS} {_FROM} WHERE {condition} AND d.message_id = ?"
-            " AND (d.destination, d.purpose) > (?, ?) ORDER BY d.destination, d.purpose",
-            (*values, *last[:3]),
-        )
-    return [_queue_row(row) for row in found]
-
-
-def instances(connection: sqlite3.Connection, uids: Sequence[str]) -> dict[str, list[InstanceDelivery]]:
-    """By SOP Instance UID, the newest C-STORE delivery to each destination, of the last messages of the instance."""
-    statement = (
-        "SELECT d.message_id, d.destination, d.state, d.reason, d.changed, m.service, m.kind, m.sop_class_uid,"
-        " m.calling_ae, m.received, d.status, d.cause FROM"
-        f" (SELECT * FROM messages WHERE sop_instance_uid = ? ORDER BY id DESC LIMIT {LOOKED_AT}) m"
-        " JOIN deliveries d ON d.message_id = m.id"
-        f" WHERE m.kind = ? AND d.purpose = {SEND} ORDER BY m.id"
+def _instance_delivery(row: Sequence[Any]) -> InstanceDelivery:
+    return InstanceDelivery(
+        message_id=row[0],
+        destination=row[1],
+        state=STATES[row[2]],
+        reason=row[3],
+        changed=row[4],
+        service=row[5],
+        kind=row[6],
+        sop_class_uid=row[7],
+        calling_ae=row[8],
+        received=row[9],
+        status=row[10],
+        cause=cause_of(row[11]),
     )
-    found = {}
-    for uid in uids:
-        newest = {
-            row[1]: InstanceDelivery(
-                message_id=row[0],
-                destination=row[1],
-                state=STATES[row[2]],
-                reason=row[3],
-                changed=row[4],
-                service=row[5],
-                kind=row[6],
-                sop_class_uid=row[7],
-                calling_ae=row[8],
-                received=row[9],
-                status=row[10],
-                cause=cause_of(row[11]),
-            )
-            for row in connection.execute(statement, (uid, C_STORE))
-        }
-        if newest:
-            found[uid] = list(newest.values())
-    return found
 
 
-def retained(connection: sqlite3.Connection, destination: str, clock: float, limit: int) -> list[Retained]:
-    """Of what is retained for a destination, what may be asked for at a time on the ledger's clock, or let go: what
-    is due, and whose own delivery there is delivered or discarded. Those that were never asked for come first."""
-    rows = connection.execute(
-        "SELECT d.message_id, m.sop_class_uid, m.sop_instance_uid, s.state"
-        " FROM deliveries d JOIN messages m ON m.id = d.message_id LEFT JOIN deliveries s"
-        f" ON s.message_id = d.message_id AND s.destination = d.destination AND s.purpose = {SEND}"
-        f" WHERE d.state = {WAITING} AND d.purpose = {RETAIN} AND d.destination = ? AND d.due <= ?"
-        f" AND coalesce(s.state, {DELIVERED}) IN ({DELIVERED}, {DISCARDED}) AND NOT EXISTS ({_UNDER_WAY})"
-        " ORDER BY d.due, d.message_id LIMIT ?",
-        (destination, clock, limit),
-    )
-    return [
-        Retained(message_id=row[0], sop_class_uid=row[1], sop_instance_uid=row[2], abandoned=row[3] == DISCARDED)
-        for row in rows
-    ]
-
-
-def totals(connection: sqlite3.Connection, purpose: Purpose = Purpose.SEND) -> dict[str, Totals]:
-    """By destination, of one purpose."""
-    found: dict[str, dict[str, int]] = {}
-    rows = connection.execute("SELECT destination, state, count FROM totals WHERE purpose = ?", (purpose,))
-    for destination, state, count in rows:
-        found.setdefault(destination, {})[STATES[state].value] = count
-    return {destination: Totals(**counts) for destination, counts in found.items()}
-
-
-def choose(
-    connection: sqlite3.Connection,
-    selection: Selection,
-    action: QueueAction,
-    target: str | None,
-    after: Cursor,
-    limit: int,
-) -> Chosen:
-    """One step of a change, of at most `limit` deliveries. `target`: where what no route wanted is sent; without it
-    there is nowhere to release it to."""
-    condition, values = where(selection)
-    states = ", ".join(map(str, _FROM_STATES[action]))
-    found = connection.execute(
-        f"SELECT d.message_id, d.destination, d.purpose, d.state {_FROM} WHERE {condition}"
-        f" AND d.state IN ({states}) AND (d.message_id, d.destination, d.purpose) > (?, ?, ?)"
-        " ORDER BY d.message_id, d.destination, d.purpose LIMIT ?",
-        (*values, *after, limit),
-    ).fetchall()
-    state, reason = _DECIDED[action]
-    decided: list[Decision] = []
-    tried: list[Decision] = []
-    for message_id, destination, purpose, before in found:
-        goes = destination or (target if state is DeliveryState.WAITING else "")
-        if goes is None:
-            continue
-        one = Decision(message_id=message_id, destination=goes, purpose=Purpose(purpose), state=state, reason=reason)
-        (tried if STATES[before] is state and goes == destination else decided).append(one)
-    return Chosen(decided=decided, tried=tried, cursor=found[-1][:3] if len(found) == limit else None)
-
-
-def _queue_row(
-    row: Sequence[Any],
-) -> QueueRow:
+def _queue_row(row: Sequence[Any]) -> QueueRow:
     return QueueRow(
         message_id=row[0],
         destination=row[1],
@@ -219,9 +316,3 @@ def _queue_row(
         cause=cause_of(row[19]),
         comment=row[20],
     )
-
-
-def connect_read_only(path: Path) -> sqlite3.Connection:
-    """The ledger at a path, to look only. SpoolUnusable is the caller's to raise."""
-    uri = path.resolve().as_uri()
-    return sqlite3.connect(f"{uri}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)

@@ -6,8 +6,8 @@ from pathlib import Path
 from attrs import define, field
 
 from router.spool.disk.counters import Counters
-from router.spool.ledger import maintenance as upkeep
 from router.spool.ledger.ledger import Ledger
+from router.spool.message_id import MessageId, sequence_of
 from router.spool.values import Damage, Decision
 
 
@@ -30,8 +30,8 @@ class RecoveryFindings:
     in_doubt: bool = False
     """Something that was acknowledged cannot be read: a file that no record names may belong to it."""
 
-    def use_id(self, message_id: int) -> None:
-        self.counters.advance(next_id=message_id + 1)
+    def use_id(self, message_id: MessageId) -> None:
+        self.counters.advance(next_id=sequence_of(message_id) + 1)
 
     def decided(self, decisions: Iterable[Decision], segment: int) -> None:
         """Decisions that the ledger may not know. They are found in the order in which they were made."""
@@ -68,5 +68,5 @@ class RecoveryFindings:
         self.is_changed = self.in_doubt = True
         with self.ledger.transaction():
             for message_id, where, length in messages:
-                upkeep.lose(self.ledger, message_id, f"{where} is gone from the spool")
+                self.ledger.maintenance.lose(message_id, f"{where} is gone from the spool")
                 self.lost.append(Damage(where=where, offset=0, length=length, reason="gone", message_id=message_id))

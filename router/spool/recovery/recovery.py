@@ -10,13 +10,10 @@ import sqlite3
 from collections.abc import Callable
 
 from router.model import Purpose, SpoolSettings
-from router.spool import decisions
 from router.spool.disk import record
 from router.spool.disk.directories import Directories
 from router.spool.disk.segment_reader import SegmentReader
 from router.spool.disk.segments import Segments, segment_name
-from router.spool.ledger import maintenance as upkeep
-from router.spool.ledger import queries
 from router.spool.ledger.file import open_ledger, replace_ledger
 from router.spool.ledger.ledger import Ledger
 from router.spool.recovery.findings import RecoveryFindings
@@ -67,7 +64,7 @@ class Recovery:
         """Bytes of segments read."""
         self.unneeded = []
         self._findings = RecoveryFindings(self.ledger, self._store.counters)
-        known: _Known = upkeep.segments(self.ledger)
+        known: _Known = self.ledger.maintenance.segments()
         for number in [number for number, (_, _, dropped) in known.items() if dropped]:
             self._finish_dropping(number)
             del known[number]
@@ -78,18 +75,18 @@ class Recovery:
             self.segments.add(recover_segment(self._store, self._findings, file, is_last=file is files[-1]))
             scanned += file.size - file.start
             self._progress("reading segments", scanned, total)
-        for number in (*known, *(gone for gone, _ in upkeep.gone_segments(self.ledger))):
+        for number in (*known, *(gone for gone, _ in self.ledger.maintenance.gone_segments())):
             self.segments.skip_number(number)
         self._decide()
         self._check_large_files()
         if self._findings.is_changed:  # else a full disk is no reason not to start
             with self.ledger.transaction(durable=True):
-                upkeep.recount(self.ledger)
-        for number, (count, size) in upkeep.live(self.ledger).items():
+                self.ledger.maintenance.recount()
+        for number, (count, size) in self.ledger.maintenance.live().items():
             if number in self.segments.known:
                 self.segments.known[number].live = count
                 self.segments.known[number].live_bytes = size
-        for number in decisions.segments_with(self.ledger):
+        for number in self.ledger.decisions.segments():
             if number in self.segments.known:
                 self.segments.known[number].has_decisions = True
         return scanned
@@ -102,13 +99,13 @@ class Recovery:
         self._findings.is_changed = True
         with self.ledger.transaction():
             for decision, number in self._findings.decisions.values():
-                decisions.apply(self.ledger, [decision], number)
+                self.ledger.decisions.apply([decision], number)
             for number in self._findings.with_decisions:
                 segment = self.segments.known[number]
                 self.ledger.know(number, segment.nonce, segment.end)
 
     def _reported(self, why: str, scanned: int) -> RecoveryReport:
-        totals = [one for purpose in Purpose for one in queries.totals(self.ledger.connection, purpose).values()]
+        totals = [one for purpose in Purpose for one in self.ledger.queue.totals(purpose).values()]
         return RecoveryReport(
             ledger=why,
             scanned=scanned,
@@ -127,7 +124,7 @@ class Recovery:
             self._files.remove(self._store.segments, segment_name(number))
         self._files.sync_directory(self._store.segments)
         with self.ledger.transaction():
-            upkeep.segment_is_gone(self.ledger, number)
+            self.ledger.maintenance.segment_is_gone(number)
 
     def _segment_files(self, known: _Known) -> list[SegmentFile]:
         """In order of their numbers. What is no segment is reported, and moved or left alone."""
@@ -176,10 +173,10 @@ class Recovery:
             if here.get(number) == nonce:
                 continue
             where = f"segments/{segment_name(number)}"
-            while unfinished := upkeep.unfinished_in(self.ledger, number):
+            while unfinished := self.ledger.maintenance.unfinished_in(number):
                 self._findings.lose([(message_id, where, place.length) for message_id, place in unfinished])
             with self.ledger.transaction():
-                upkeep.segment_is_gone(self.ledger, number)
+                self.ledger.maintenance.segment_is_gone(number)
 
     # Large files.
 
@@ -189,17 +186,17 @@ class Recovery:
         self._findings.lose(
             [
                 (message_id, f"large/{name}", length)
-                for message_id, name, length in upkeep.unfinished_files(self.ledger)
+                for message_id, name, length in self.ledger.maintenance.unfinished_files()
                 if not here.get(name) or self._large_size(name) != length
             ]
         )
-        needed = {name for _, name, _ in upkeep.unfinished_files(self.ledger)}
+        needed = {name for _, name, _ in self.ledger.maintenance.unfinished_files()}
         for name, regular in here.items():
             if not regular:
                 self._findings.report(f"large/{name}", "a symbolic link or no file; left alone")
             elif name in needed:
                 continue
-            elif upkeep.is_file_known(self.ledger, name):
+            elif self.ledger.maintenance.is_file_known(name):
                 self.unneeded.append(name)
             elif self._findings.in_doubt:
                 self._move_aside(self._store.large, f"large/{name}", "no record names it; moved", 0)

@@ -11,11 +11,9 @@ from router.spool.disk import record
 from router.spool.disk.directories import Directories
 from router.spool.disk.segment_reader import BrokenRecord, FoundRecord, SegmentReader
 from router.spool.disk.segments import Segment, segment_name
-from router.spool.duplicates import NO_ROUTE
-from router.spool.ledger import maintenance as upkeep
-from router.spool.ledger.ledger import LedgerEntry
+from router.spool.ledger.rows import LedgerEntry
 from router.spool.recovery.findings import RecoveryFindings
-from router.spool.values import Place
+from router.spool.values import NO_ROUTE, Place
 
 _AT_ONCE = 1000
 """Messages entered in one transaction."""
@@ -109,10 +107,10 @@ def _enter(findings: RecoveryFindings, number: int, found: list[FoundRecord]) ->
             place = _place(number, item, item.stored)
             old = ledger.place(message_id)
             if old is None:
-                ledger.add([_entry(message_id, place, item.stored, ledger.clock())])
+                ledger.enter([_entry(message_id, place, item.stored, ledger.clock())])
                 findings.recovered += 1
             elif not old.segment:
-                upkeep.move(ledger, message_id, place, number, item.offset)
+                ledger.maintenance.move(message_id, place, number, item.offset)
 
 
 def _handle(
@@ -137,7 +135,7 @@ def _handle(
             with ledger.transaction():
                 if ledger.place(message_id) is None:
                     entry = _entry(message_id, place, broken.stored, ledger.clock())
-                    ledger.add([evolve(entry, hold=hold)])
+                    ledger.enter([evolve(entry, hold=hold)])
     findings.report(
         file.where, reason, offset=broken.offset, length=broken.length, set_aside=aside, message_id=message_id
     )

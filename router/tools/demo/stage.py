@@ -170,7 +170,7 @@ async def _look(name: str, spool: Spool, sent: dict[str, Instance]) -> ArchiveCo
     """Compare what an archive has with the files that were sent."""
     syntaxes, objects, identical = set(), 0, 0
     after = 0
-    while rows := await spool.queue(Selection(), after=after, limit=500):
+    while rows := await spool.queue.list_deliveries(Selection(), after=after, limit=500):
         after = rows[-1].message_id
         for row in rows:
             objects += 1

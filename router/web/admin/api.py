@@ -75,7 +75,7 @@ class _API:
         self._spool = backend.spool
 
     async def health(self, request: Request) -> Response:
-        if self._spool.accepting:
+        if self._spool.intake.accepting:
             return JSONResponse({"status": "ok"})
         return _error(HTTPStatus.SERVICE_UNAVAILABLE, "the spool accepts nothing: its disk is full")
 
@@ -88,7 +88,7 @@ class _API:
         selection, to = selection_of(body), new_destination_of(body)
         if to is not None and to not in self._backend.destinations():
             raise not_a_destination(to)
-        changed = await self._spool.change(selection, action, to)
+        changed = await self._spool.queue.change(selection, action, to)
         if changed:
             self._backend.rescan()
         return JSONResponse({"changed": changed})

@@ -17,7 +17,7 @@ from router.config import Config
 from router.model import Purpose
 from router.services.mpps import step_store
 from router.services.mpps.options import MPPSSettings
-from router.spool import InstanceDelivery, MessageDetail, QueueRow, Selection, Spool, read_only
+from router.spool import InstanceDelivery, MessageDetail, QueueRow, ReadOnlySpool, Selection, Spool
 from router.state_file import look_into
 from router.state_store import StateStore, StateTransaction
 from router.web.admin.queue_views import shown_name
@@ -87,13 +87,13 @@ class RunningBackend:
         return await self.state.read(work)
 
     async def queue(self, selection: Selection, *, after: int = 0, limit: int = 100) -> Sequence[QueueRow]:
-        return await self.spool.queue(selection, after=after, limit=limit)
+        return await self.spool.queue.list_deliveries(selection, after=after, limit=limit)
 
     async def message(self, message_id: int) -> MessageDetail:
-        return await self.spool.show(message_id)
+        return await self.spool.queue.show(message_id)
 
     async def instances(self, uids: Sequence[str]) -> Mapping[str, Sequence[InstanceDelivery]]:
-        return await self.spool.instances(uids)
+        return await self.spool.queue.instances(uids)
 
 
 class StoppedBackend:
@@ -106,13 +106,13 @@ class StoppedBackend:
             SpoolUnusable: the ledger cannot be read, or is of another version.
         """
         self._config = config
-        self._spool = read_only(config.router.spool)
+        self._spool = ReadOnlySpool(config.router.spool)
 
     async def status(self) -> dict[str, Any]:
         totals = {
             shown_name(name, purpose): numbers
             for purpose in Purpose
-            for name, numbers in self._spool.totals(purpose).items()
+            for name, numbers in self._spool.queue.totals(purpose).items()
         }
         return {
             "running": False,
@@ -145,10 +145,10 @@ class StoppedBackend:
             return work(connection)
 
     async def queue(self, selection: Selection, *, after: int = 0, limit: int = 100) -> Sequence[QueueRow]:
-        return self._spool.queue(selection, after, limit)
+        return self._spool.queue.list_deliveries(selection, after, limit)
 
     async def message(self, message_id: int) -> MessageDetail:
-        return self._spool.show(message_id)
+        return self._spool.queue.show(message_id)
 
     async def instances(self, uids: Sequence[str]) -> Mapping[str, Sequence[InstanceDelivery]]:
-        return self._spool.instances(uids)
+        return self._spool.queue.instances(uids)

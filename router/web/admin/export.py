@@ -100,7 +100,7 @@ class Export(Response):
 async def _is_finished(spool: Spool, message_id: int) -> bool:
     """Whether no delivery of the message needs its bytes any more, so that their place may have been used again."""
     unfinished = frozenset({DeliveryState.WAITING, DeliveryState.HELD})
-    return not await spool.queue(Selection(message_ids=(message_id,), states=unfinished), limit=1)
+    return not await spool.queue.list_deliveries(Selection(message_ids=(message_id,), states=unfinished), limit=1)
 
 
 async def _chunk(message: StoredMessage, offset: int) -> bytes:

@@ -174,5 +174,5 @@ async def test_the_thousandth_object_that_is_too_large_leaves_no_more_than_the_f
             assert (await modality.store(command, bytes(8000))).status == 0xA700
         assert not large(router)
         assert router.spool.statistics().memory == 0
-        assert not router.spool._admission.large.in_use
+        assert not router.spool.intake.large.in_use
         assert open_descriptors() == descriptors

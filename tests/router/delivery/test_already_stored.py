@@ -40,7 +40,7 @@ async def test_an_object_that_the_router_has_not_sent_before_is_held(status: int
         async with running_router(configuration(tmp_path, one_peer(archive.port, KEYS))) as router:
             await send(router)
             await router.until("pacs", held=1, waiting=0)
-            (row,) = await router.spool.queue()
+            (row,) = await router.spool.queue.list_deliveries()
     assert (row.status, row.cause) == (status, Cause.ANSWERED)
     assert 'peers.pacs.already_stored = "accept"' in row.reason
 
@@ -67,7 +67,7 @@ async def test_it_counts_as_delivered_where_an_earlier_attempt_had_no_response(
         async with running_router(configuration(tmp_path, text)) as router:
             await send(router)
             await router.until("pacs", delivered=1, waiting=0)
-            (row,) = await router.spool.queue()
+            (row,) = await router.spool.queue.list_deliveries()
     assert "an earlier attempt had no response" in row.reason
 
 
@@ -93,7 +93,7 @@ async def test_what_was_delivered_before_counts_only_if_it_was_the_same_bytes(
             await send(router, again)
             await router.until("pacs", waiting=0, in_flight=0)
             await trio.lowlevel.checkpoint()
-            states = [row.state for row in await router.spool.queue(Selection())]
+            states = [row.state for row in await router.spool.queue.list_deliveries(Selection())]
     assert states == [DeliveryState.DELIVERED, DeliveryState(outcome)]
 
 

@@ -15,8 +15,8 @@ from router.model import AttemptResult, Cause, PendingDelivery, Result
 from router.spool import Spool
 from router.spool.disk.counters import Counters
 from router.spool.disk.filesystem import REAL
-from router.spool.ledger import backlog
-from router.spool.ledger.ledger import Ledger, LedgerEntry, SettledDelivery
+from router.spool.ledger.ledger import Ledger
+from router.spool.ledger.rows import LedgerEntry, SettledDelivery
 from router.spool.values import Place
 from tests.router.spool.driver import envelope
 
@@ -27,23 +27,23 @@ class LedgerOfOne:
     def __init__(self, path: Path) -> None:
         self.ledger = Ledger.open(REAL, path, Counters())
         self.now = 1.0
-        self.ledger.clock = self.clock
+        self.ledger.database.clock = self.clock
         self.meanwhile: list[Callable[[], None]] = []
 
     def clock(self) -> float:
         return self.now
 
     async def fresh(self, destination: str, after: int, limit: int) -> Any:
-        return self._late(backlog.fresh(self.ledger, destination, after, limit))
+        return self._late(self.ledger.backlog.fresh(destination, after, limit))
 
     async def newest(self, destination: str, limit: int) -> Any:
-        return self._late(backlog.newest(self.ledger, destination, limit))
+        return self._late(self.ledger.backlog.newest(destination, limit))
 
     async def due(self, destination: str, after: tuple[float, int], limit: int) -> Any:
-        return self._late(backlog.due(self.ledger, destination, after, limit))
+        return self._late(self.ledger.backlog.due(destination, after, limit))
 
     async def first_of_lanes(self, destination: str, lanes: Collection[str]) -> Any:
-        return self._late(backlog.first_of_lanes(self.ledger, destination, lanes))
+        return self._late(self.ledger.backlog.first_of_lanes(destination, lanes))
 
     def _late(self, answer: Any) -> Any:
         meanwhile, self.meanwhile = self.meanwhile, []
@@ -94,7 +94,7 @@ class BacklogMachine(RuleBasedStateMachine):
         self.keys[self.next_id] = key
         self.next_id += 1
         with self.spool.ledger.transaction():
-            self.spool.ledger.add([entry])
+            self.spool.ledger.enter([entry])
         return entry
 
     @rule(keys=st.lists(st.sampled_from(["", "a", "b"]), min_size=1, max_size=4), at_once=st.booleans())
@@ -149,7 +149,7 @@ class BacklogMachine(RuleBasedStateMachine):
             outcome = SettledDelivery(message_id=delivery.message_id, destination="pacs", result=result)
             _, freed = self.spool.ledger.settle([outcome])
         for _, lane in freed:
-            rows = backlog.first_of_lanes(self.spool.ledger, "pacs", [lane])
+            rows = self.spool.ledger.backlog.first_of_lanes("pacs", [lane])
             if rows:
                 self.backlog.arrived([row.waiting for row in rows])
         if how == "delivered":
@@ -164,7 +164,7 @@ class BacklogMachine(RuleBasedStateMachine):
         def interfere() -> None:
             before, after = {"release": ("2", 0), "hold": ("0", 2), "retry": ("0, 2", 0)}[action]
             with self.spool.ledger.transaction():
-                self.spool.ledger.execute(
+                self.spool.ledger.database.execute(
                     f"UPDATE deliveries SET state = {after}, due = 0 WHERE state IN ({before}) AND message_id % 3 = 0"
                 )
             self.backlog.changed()
@@ -190,13 +190,13 @@ class BacklogMachine(RuleBasedStateMachine):
         """Deliver whatever comes: nothing that may travel is forgotten, before or after an operator releases it."""
         self.spool._late(None)
         self.deliver_what_comes()
-        blocked = self.spool.ledger.execute(
+        blocked = self.spool.ledger.database.execute(
             "SELECT count(*) FROM deliveries d WHERE state = 0 AND NOT EXISTS (SELECT 1 FROM deliveries h"
             " WHERE h.state = 2 AND h.lane = d.lane AND h.lane <> '' AND h.message_id < d.message_id)"
         )
         assert blocked.fetchone() == (0,)
         with self.spool.ledger.transaction():
-            self.spool.ledger.execute("UPDATE deliveries SET state = 0, due = 0 WHERE state = 2")
+            self.spool.ledger.database.execute("UPDATE deliveries SET state = 0, due = 0 WHERE state = 2")
         self.backlog.changed()
         self.deliver_what_comes()
         assert sorted(self.finished) == list(range(1, self.next_id))

@@ -48,7 +48,7 @@ def envelope(uid: str) -> Envelope:
 
 
 async def commit(router: RunningRouter, uid: str, **changes: Any) -> None:
-    await router.spool.commit_bytes(data_set(uid, size=5000), attrs.evolve(envelope(uid), **changes))
+    await router.spool.intake.store_bytes(data_set(uid, size=5000), attrs.evolve(envelope(uid), **changes))
 
 
 def open_files() -> int:
@@ -70,7 +70,7 @@ async def test_a_message_that_makes_our_code_raise_is_held_after_three_attempts(
                     await commit(router, f"1.2.3.{number}")
                 await router.until("pacs", delivered=5, held=1, waiting=0, in_flight=0)
                 assert open_files() <= before + 3  # an association that lingers, and its ends
-                (row, *_) = await router.spool.queue()
+                (row, *_) = await router.spool.queue.list_deliveries()
     assert (row.cause, row.attempts) == (Cause.CRASHED, 3)
     assert "the router failed over this message 3 times" in row.reason
     assert not [line for line in logs if "crashed" in line["event"]]
@@ -84,10 +84,10 @@ async def test_crashes_are_counted_across_restarts(tmp_path: Path) -> None:
                 if crashes == 1:
                     await commit(router, "1.2.9", command=b"garbage")
                 else:
-                    router.spool._writer.ledger.execute("UPDATE deliveries SET due = 0.001")
+                    router.spool._writer.ledger.database.execute("UPDATE deliveries SET due = 0.001")
                     router.router._dispatcher.rescan()
                 with trio.fail_after(10):
-                    while (await router.spool.queue())[0].attempts < crashes:  # noqa: ASYNC110 (another actor's state)
+                    while (await router.spool.queue.list_deliveries())[0].attempts < crashes:  # noqa: ASYNC110 (another actor's state)
                         await trio.sleep(0.01)
     with closing(sqlite3.connect(config.router.spool / "ledger.sqlite")) as ledger:
         assert ledger.execute("SELECT state, crashes FROM deliveries").fetchall() == [(2, 3)]

@@ -270,7 +270,7 @@ async def test_a_destination_that_rejects_for_longer_than_give_up_gets_its_deliv
         async with running_router(configuration(tmp_path, text)) as router:
             await send(router, *UIDS[:3])
             await router.until("pacs", held=3, waiting=0)
-            rows = await router.spool.queue()
+            rows = await router.spool.queue.list_deliveries()
     assert {row.cause for row in rows} == {Cause.REJECTED}
 
 

@@ -105,6 +105,6 @@ async def test_due_times_survive_a_restart(tmp_path: Path) -> None:
         async with running_router(config) as router:
             await send(router, POISON, 1, first=4)
             await asked_for(4)
-            (row, *_) = await router.spool.queue()
+            (row, *_) = await router.spool.queue.list_deliveries()
     assert asked == {(1, f"{POISON}1"), (1, f"{POISON}2"), (1, f"{POISON}3"), (2, f"{POISON}4")}
     assert (row.cause, row.status) == (Cause.ANSWERED, 0xA700)

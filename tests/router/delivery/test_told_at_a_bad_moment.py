@@ -79,7 +79,7 @@ async def test_a_second_change_of_the_queue_during_the_reading_of_it_counts(tmp_
         await router.until("pacs", held=1, in_flight=0)
         asked = slow_ledger(router)
         statuses["now"] = 0
-        await router.spool.change(Selection(), QueueAction.RELEASE)
+        await router.spool.queue.change(Selection(), QueueAction.RELEASE)
         router.router._dispatcher.rescan()
         await asked.wait()
         router.router._dispatcher.rescan()
@@ -144,7 +144,7 @@ async def test_what_is_held_by_hand_while_it_is_sent_is_not_sent_again(tmp_path:
         async with running_router(content) as router:
             await send(router, "1.2.3")
             await router.until("pacs", in_flight=1)
-            await router.spool.change(Selection(), QueueAction.HOLD)
+            await router.spool.queue.change(Selection(), QueueAction.HOLD)
             router.router._dispatcher.rescan()
             await router.until("pacs", held=1, in_flight=0)
             tries = len(sent)

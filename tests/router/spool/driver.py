@@ -2,10 +2,10 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from router.model import (
     AttemptResult,
@@ -20,10 +20,10 @@ from router.model import (
 from router.spool import Spool, SpoolError
 from router.spool.disk.filesystem import FileSystem
 from router.spool.incoming import Incoming
-from router.spool.jobs import Ask, Commit, Reply, Settle
-from router.spool.ledger import backlog
-from router.spool.ledger.ledger import Ledger, SettledDelivery
-from router.spool.ledger.queries import START, list_rows
+from router.spool.jobs import Answered, ChangeDeliveries, Commit, Job, Question, Settle
+from router.spool.ledger.ledger import Ledger
+from router.spool.ledger.queries import START
+from router.spool.ledger.rows import SettledDelivery
 from router.spool.values import Place, QueueAction, Receipt, Selection
 from router.spool.writer import Writer
 
@@ -93,9 +93,9 @@ class Driver:
         self.report = self.spool.recovery
         self.files = files
         self.rows: list[PendingDelivery] = []
-        self.writer.on_rows = lambda rows: self.rows.extend(row.waiting for row in rows)
+        self.writer.updates.on_rows = lambda rows: self.rows.extend(row.waiting for row in rows)
         self.writer.housekeeping.ripe = 0.0
-        self.writer.on_answers = self._answered
+        self.writer.on_replies = self._answered
 
     @property
     def writer(self) -> Writer:
@@ -107,14 +107,14 @@ class Driver:
         self.writer.write_down()
         return self.writer.ledger
 
-    def _answered(self, jobs: list[Commit | Ask[object]]) -> None:
+    def _answered(self, jobs: Sequence[Answered]) -> None:
         for job in jobs:
             if isinstance(job, Commit) and not job.unsure:
                 job.incoming.release_memory()
 
     def receive(self, data: bytes, piece: int = 1500) -> Incoming:
         """As an association does, in a moment without others."""
-        incoming = self.spool.incoming()
+        incoming = self.spool.intake.incoming()
         with self._taken_back(incoming):
             for at in range(0, len(data), piece):
                 if not incoming.take(data[at : at + piece]):
@@ -132,7 +132,7 @@ class Driver:
             raise
 
     def put(self, data: bytes, what: Envelope) -> Commit:
-        """A job for `turn`; a large data set is durable by then, as `Spool.commit` sees to."""
+        """A job for `turn`; a large data set is durable by then, as `Intake.store` sees to."""
         incoming = self.receive(data)
         incoming.hand_over()
         if incoming.file is not None:
@@ -144,7 +144,7 @@ class Driver:
         """One message in one turn."""
         job = self.put(data, what)
         self.writer.turn([job])
-        receipt = job.answer.value
+        receipt = job.reply.value
         assert isinstance(receipt, Receipt)
         return receipt
 
@@ -154,19 +154,18 @@ class Driver:
         outcome = SettledDelivery(message_id=message_id, destination=destination, purpose=purpose, result=settlement)
         self.writer.turn([Settle(outcome)])
 
-    def ask(self, question: Callable[[Writer], T]) -> T:
-        ask = Ask(question, Reply[T]())
-        self.writer.turn([ask])
-        return ask.answer.value
+    def ask(self, question: Question[T]) -> T:
+        self.writer.turn([cast("Job", question)])
+        return question.reply.value
 
     def change(self, action: QueueAction, *message_ids: int, target: str | None = None, **conditions: Any) -> int:
         """What an operator says; how many deliveries were changed."""
         selection = Selection(message_ids=message_ids, **conditions)
-        return self.ask(lambda writer: writer.change(selection, action, target, START, 10_000)).count
+        return self.ask(ChangeDeliveries(selection, action, target, START, 10_000)).count
 
     def states(self, purpose: Purpose = Purpose.SEND) -> dict[tuple[int, str], DeliveryState]:
         """By message id and destination."""
-        rows = list_rows(self.ledger.connection, Selection(purpose=purpose), 0, 100_000)
+        rows = self.ledger.queue.list_deliveries(Selection(purpose=purpose), 0, 100_000)
         return {(row.message_id, row.destination): row.state for row in rows}
 
     def tidy(self) -> None:
@@ -176,7 +175,7 @@ class Driver:
             self.writer.turn([])
 
     def waiting(self, destination: str) -> list[PendingDelivery]:
-        return [row.waiting for row in backlog.fresh(self.ledger, destination, 0, 10_000).rows]
+        return [row.waiting for row in self.ledger.backlog.fresh(destination, 0, 10_000).rows]
 
     def place(self, message_id: int) -> Place:
         place = self.ledger.place(message_id)

@@ -29,9 +29,9 @@ async def main(path: Path, first: int) -> None:
     async def send(number: int) -> None:
         while True:
             data = content(number, (number * 7919) % 60_000)
-            incoming = spool.incoming()
+            incoming = spool.intake.incoming()
             await incoming.write(data)
-            receipt = await spool.commit(incoming, envelope(f"1.2.{number}", ("pacs", "vna")))
+            receipt = await spool.intake.store(incoming, envelope(f"1.2.{number}", ("pacs", "vna")))
             digest = hashlib.sha256(data).hexdigest()
             print("acknowledged", receipt.message_id, digest, flush=True)
             number += SENDERS

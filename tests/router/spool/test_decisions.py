@@ -8,7 +8,6 @@ from attrs import evolve
 
 from router.model import AS_STORED, DeliveryState, Purpose, Recipient, SentAs
 from router.spool import OutOfSpace
-from router.spool.decisions import needed_in
 from router.spool.disk.filesystem import REAL
 from router.spool.values import QueueAction
 from tests.router.spool.driver import SETTINGS, Driver, content, delivered, envelope, held
@@ -113,7 +112,7 @@ def test_a_decision_that_the_ledger_lost_is_found_in_the_segment() -> None:
     driver = Driver(files)
     for number in (1, 2):
         driver.commit(content(number, 500), envelope(f"1.2.{number}"))
-    before = driver.ledger.connection.serialize()
+    before = driver.ledger.database.connection.serialize()
     driver.change(QueueAction.DISCARD, 1)
     driver.change(QueueAction.HOLD, 2)
     files.ledger_states = [before]
@@ -181,7 +180,7 @@ def test_a_decision_goes_with_the_record_of_its_message() -> None:
     driver.tidy()
     assert set(files.files_in("/segments")) == {"00000003"}
     assert driver.writer.segments.known[3].end == written
-    assert needed_in(driver.ledger, 3, 10) == []
+    assert driver.ledger.decisions.needed_in(3, 10) == []
 
 
 def test_a_decision_about_a_record_that_was_moved_behind_it_still_counts() -> None:
@@ -208,7 +207,7 @@ def test_many_decisions_are_moved_in_bounded_steps(monkeypatch: pytest.MonkeyPat
         driver.change(QueueAction.HOLD, number)
     while len(driver.writer.segments.known) < 3:
         driver.commit(content(0, 2000), envelope(f"1.3.{len(driver.rows)}"))
-    in_2 = driver.ledger.execute("SELECT id FROM messages WHERE segment = 2").fetchall()
+    in_2 = driver.ledger.database.execute("SELECT id FROM messages WHERE segment = 2").fetchall()
     for (message_id,) in in_2:
         driver.settle(message_id, "pacs", delivered())
     driver.tidy()

@@ -99,7 +99,7 @@ def test_other_bytes_are_forwarded_held_or_refused() -> None:
     with pytest.raises(DuplicateRefused):
         driver.commit(B, envelope())
     assert [driver.data(row.message_id) for row in driver.waiting("pacs")] == [A]
-    assert driver.spool._admission.memory.used == 0
+    assert driver.spool.intake.memory.used == 0
 
 
 def test_what_is_held_for_other_bytes_is_held_after_a_rebuild() -> None:
@@ -121,13 +121,13 @@ def test_duplicates_within_one_batch_are_judged_too(policy: str, states: list[bo
     driver = driver_with(policy)
     jobs = [driver.put(data, envelope()) for data in (A, A, B)]
     driver.writer.turn(list(jobs))
-    first, same = jobs[0].answer.value, jobs[1].answer.value
+    first, same = jobs[0].reply.value, jobs[1].reply.value
     assert isinstance(first, Receipt)
     assert isinstance(same, Receipt)
     assert [first.duplicate, same.duplicate] == [False, True]
-    assert [job.answer.error is None for job in (jobs[0], jobs[2])] == states
+    assert [job.reply.error is None for job in (jobs[0], jobs[2])] == states
     if policy == "refuse":
-        assert isinstance(jobs[2].answer.error, DuplicateRefused)
+        assert isinstance(jobs[2].reply.error, DuplicateRefused)
     assert len(driver.waiting("pacs")) == (2 if policy == "forward" else 1)
 
 
@@ -137,7 +137,7 @@ def test_equal_checksums_are_not_taken_for_equal_bytes() -> None:
     job = driver.put(B, envelope())
     job.incoming.crc = driver.place(1).data_crc
     driver.writer.turn([job])
-    receipt = job.answer.value
+    receipt = job.reply.value
     assert isinstance(receipt, Receipt)
     assert receipt.held
 
@@ -180,14 +180,14 @@ def test_large_ones_are_sent_back_to_be_compared_elsewhere() -> None:
     driver.commit(LARGE, envelope())
     job = driver.put(LARGE, envelope())
     driver.writer.turn([job])
-    unsure = job.answer.value
+    unsure = job.reply.value
     assert isinstance(unsure, Unsure)
     assert unsure.candidates == [1]
     same = is_same(driver.spool._store, driver.place(1), job.incoming)
     assert same
     again = Commit(job.incoming, envelope(), compared={1: same})
     driver.writer.turn([again])
-    receipt = again.answer.value
+    receipt = again.reply.value
     assert isinstance(receipt, Receipt)
     assert receipt.duplicate
     assert len(driver.files.names(driver.spool._store.large)) == 1
@@ -197,8 +197,8 @@ def test_large_ones_within_one_batch_are_compared_in_the_next() -> None:
     driver = driver_with("forward")
     jobs = [driver.put(LARGE, envelope()) for _ in range(2)]
     driver.writer.turn(list(jobs))
-    assert isinstance(jobs[0].answer.value, Receipt)
-    unsure = jobs[1].answer.value
+    assert isinstance(jobs[0].reply.value, Receipt)
+    unsure = jobs[1].reply.value
     assert isinstance(unsure, Unsure)
     assert unsure.candidates == [1]
 

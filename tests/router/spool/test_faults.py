@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from router.spool import OutOfSpace, SpoolFailure
-from router.spool.jobs import Ask, Commit, Fail, Stop
+from router.spool.jobs import BringUpToDate, Commit, Fail, Stop
 from router.spool.writer import Writer
 from tests.router.spool.driver import Driver, content, delivered, envelope
 from tests.router.spool.power_cut import FragileFiles, broken, full, ledger_full
@@ -58,8 +58,8 @@ def test_a_full_disk_at_any_call_leaves_no_residue_and_the_next_commit_works(dat
         files.fails = lambda call: None
         if number >= len(files.calls):
             break
-        assert driver.spool._admission.memory.used == 0
-        assert not driver.spool._admission.large.in_use
+        assert driver.spool.intake.memory.used == 0
+        assert not driver.spool.intake.large.in_use
         again = driver.commit(data, envelope("1.2.2"))
         assert driver.data(again.message_id) == data
         files.power_on(number)
@@ -120,7 +120,7 @@ def test_outcomes_that_the_ledger_had_no_room_for_are_written_later() -> None:
     files = FragileFiles()
     driver = Driver(files)
     driver.commit(SMALL, envelope("1.2.1"))
-    driver.ask(lambda writer: None)
+    driver.ask(BringUpToDate())
     files.fails = lambda call: ledger_full() if call == "commit" else None
     driver.settle(1, "pacs", delivered())
     assert len(driver.waiting("pacs")) == 1
@@ -156,11 +156,11 @@ def test_a_failing_disk_ends_the_writer_and_everybody_is_told() -> None:
     assert isinstance(driver.writer.failure, SpoolFailure)
     for commit in commits:
         with pytest.raises(SpoolFailure, match="Input/output error"):
-            _ = commit.answer.value
+            _ = commit.reply.value
     late = Commit(driver.receive(b"late"), envelope("1.2.9"))
     driver.writer.jobs.put(late)
     driver.writer.refuse_the_rest()
-    assert late.answer.given
+    assert late.reply.given
 
 
 def test_a_large_file_that_fails_ends_the_writer_too() -> None:
@@ -183,7 +183,7 @@ def test_a_bug_in_the_writer_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(Writer, "write_down", bug)
     driver.writer.run()
-    assert commit.answer.given
+    assert commit.reply.given
     assert isinstance(driver.writer.failure, SpoolFailure)
     assert isinstance(driver.writer.failure.__cause__, ZeroDivisionError)
 
@@ -222,7 +222,7 @@ def test_the_writer_waits_between_two_attempts_while_the_ledger_has_no_room_and_
         driver.writer.turn([])
     assert "commit" not in files.calls
     files.fails = lambda call: None
-    driver.writer._due = 0.0  # the pause is over
+    driver.writer.updates.due = 0.0  # the pause is over
     driver.writer.turn([])
     driver.tidy()
     assert not files.files_in("/large")
@@ -274,9 +274,9 @@ def test_deletion_that_a_full_disk_cuts_short_anywhere_is_finished_later(call: s
     assert sorted(files.files_in("/segments")) == [f"{number:08d}" for number in driver.writer.segments.known]
     assert not files.files_in("/large")
     assert len(driver.writer.segments.known) == 1
-    kept = driver.ledger.execute("SELECT number FROM segments WHERE gone IS NULL").fetchall()
+    kept = driver.ledger.database.execute("SELECT number FROM segments WHERE gone IS NULL").fetchall()
     assert [number for (number,) in kept] == list(driver.writer.segments.known)
-    rows = driver.ledger.execute("SELECT DISTINCT segment FROM messages").fetchall()
+    rows = driver.ledger.database.execute("SELECT DISTINCT segment FROM messages").fetchall()
     assert [number for (number,) in rows] == list(driver.writer.segments.known)  # the history of the others is over
     driver.stop()
 
@@ -301,10 +301,10 @@ def test_the_words_of_a_failure_handed_in_from_outside_are_kept() -> None:
 def test_a_failure_handed_in_from_outside_answers_every_job_of_its_turn() -> None:
     driver = Driver(FragileFiles())
     before, behind = driver.put(SMALL, envelope("1.2.1")), driver.put(SMALL, envelope("1.2.2"))
-    ask = Ask(lambda writer: None)
+    ask = BringUpToDate()
     for job in (before, Fail(SpoolFailure("the other disk")), behind, ask):
         driver.writer.jobs.put(job)
     driver.writer.run()
-    for answer in (before.answer, behind.answer, ask.answer):
+    for answer in (before.reply, behind.reply, ask.reply):
         with pytest.raises(SpoolFailure, match="the other disk"):
             _ = answer.value

@@ -108,7 +108,7 @@ async def test_data_sets_that_never_end_stop_at_the_floor_and_leave_nothing_behi
 
         await eventually(is_all_gone)  # and none of the data sets has ended
         assert disk.lowest >= floor - MIB  # the ledger takes some
-        assert not router.spool._admission.large.in_use
+        assert not router.spool.intake.large.in_use
         for number, modality in enumerate(modalities):
             await modality.say(p_data(1 if number else 3, b"end!", command=False))
             answer = await modality.response()
@@ -137,7 +137,7 @@ async def test_a_disk_at_its_floor_with_everything_waiting_for_commitments_empti
             await router.until(PIN, delivered=stored)
 
             async def is_empty() -> bool:
-                return router.spool.statistics().unfinished == 0 and router.spool.accepting
+                return router.spool.statistics().unfinished == 0 and router.spool.intake.accepting
 
             await eventually(is_empty)
             assert not left_behind(router)
@@ -162,7 +162,7 @@ async def below_the_floor(router: RunningRouter) -> None:
     """Only what takes room is refused."""
 
     async def is_known() -> bool:  # the file system is asked once a second
-        return not router.spool.accepting
+        return not router.spool.intake.accepting
 
     await eventually(is_known)
     async with modality_of(router) as modality:
@@ -239,7 +239,7 @@ async def test_a_disk_that_others_keep_at_0_bytes_loses_nothing_and_goes_on_when
             filler.leave()
 
             async def is_accepting() -> bool:
-                return router.spool.accepting
+                return router.spool.intake.accepting
 
             await eventually(is_accepting)
             async with modality_of(router) as modality:

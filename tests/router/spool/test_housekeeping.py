@@ -2,18 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 
 import pytest
 from attrs import evolve
 
 from router.model import DeliveryState, Purpose
 from router.spool import Damage, OutOfSpace, QueueAction, Selection
-from router.spool.jobs import Settle
-from router.spool.ledger.ledger import SettledDelivery
-from router.spool.ledger.maintenance import gone_segments
-from router.spool.ledger.queries import START, instances, list_rows, totals
-from router.spool.queue import _change
+from router.spool.jobs import ChangeDeliveries, Settle
+from router.spool.ledger.queries import START
+from router.spool.ledger.rows import SettledDelivery
 from tests.router.spool.driver import SETTINGS, Driver, content, delivered, envelope, held, retry
 from tests.router.spool.power_cut import FragileFiles, full
 
@@ -28,7 +25,7 @@ def filled(messages: int = 40) -> tuple[FragileFiles, Driver]:
 
 
 def in_segment(driver: Driver, number: int) -> list[int]:
-    rows = driver.ledger.execute("SELECT id FROM messages WHERE segment = ?", (number,))
+    rows = driver.ledger.database.execute("SELECT id FROM messages WHERE segment = ?", (number,))
     return [row[0] for row in rows]
 
 
@@ -54,7 +51,7 @@ def test_a_segment_goes_when_every_delivery_in_it_is_finished() -> None:
     finish(driver, first)
     assert "00000001" not in files.files_in("/segments")
     assert in_segment(driver, 1) == []
-    assert driver.ledger.execute("SELECT count(*) FROM deliveries").fetchone() == (80 - 2 * len(first),)
+    assert driver.ledger.database.execute("SELECT count(*) FROM deliveries").fetchone() == (80 - 2 * len(first),)
 
 
 def test_the_segment_being_written_to_stays() -> None:
@@ -97,7 +94,7 @@ def test_totals_count_on_after_the_bytes_are_gone() -> None:
     _, driver = filled()
     first = in_segment(driver, 1)
     finish(driver, first)
-    counted = totals(driver.ledger.connection)
+    counted = driver.ledger.queue.totals()
     assert counted["pacs"].delivered == len(first)
     assert counted["pacs"].waiting == 40 - len(first)
 
@@ -184,7 +181,7 @@ def test_who_reads_what_is_discarded_meanwhile_reads_it_to_its_end() -> None:
     files, driver = filled()
     first = in_segment(driver, 1)
     with being_read(files, driver, first[0]):
-        driver.ask(partial(_change, Selection(message_ids=(first[0],)), QueueAction.DISCARD, None, START))
+        driver.ask(ChangeDeliveries(Selection(message_ids=(first[0],)), QueueAction.DISCARD, None, START, 1000))
         finish(driver, first[1:])
 
 
@@ -271,7 +268,7 @@ def test_a_record_found_damaged_by_compaction_is_set_aside_and_held() -> None:
     assert [damage.message_id for damage in found] == [first[3]]
     assert "00000001" not in files.files_in("/segments")
     assert len(files.files_in("/damaged")[f"message-{first[3]}"].content) == place.length
-    rows = list_rows(driver.ledger.connection, Selection(message_ids=(first[3],)), 0, 10)
+    rows = driver.ledger.queue.list_deliveries(Selection(message_ids=(first[3],)), 0, 10)
     assert {row.state for row in rows} == {DeliveryState.HELD}
     assert "checksum" in rows[0].reason
 
@@ -294,7 +291,7 @@ def test_bytes_that_cannot_be_set_aside_stay_for_this_run() -> None:
     files.fails = lambda call: None
     finish(driver, first[1:])
     assert "00000001" in files.files_in("/segments")
-    rows = list_rows(driver.ledger.connection, Selection(message_ids=(first[0],)), 0, 10)
+    rows = driver.ledger.queue.list_deliveries(Selection(message_ids=(first[0],)), 0, 10)
     assert {row.state for row in rows} == {DeliveryState.HELD}
 
 
@@ -324,15 +321,15 @@ def test_what_is_finished_is_remembered_for_as_long_as_history_says() -> None:
     driver.stop()
     again = Driver(files, evolve(SETTINGS, history=3600.0))
     assert in_segment(again, 1) == first
-    [(segment, gone)] = gone_segments(again.writer.ledger)
+    [(segment, gone)] = again.writer.ledger.maintenance.gone_segments()
     assert segment == 1
     with again.writer.ledger.transaction():
-        again.writer.ledger.execute("UPDATE segments SET gone = ?", (gone - 3601,))
+        again.writer.ledger.database.execute("UPDATE segments SET gone = ?", (gone - 3601,))
     again.stop()
     last = Driver(files, evolve(SETTINGS, history=3600.0))
     last.tidy()
     assert in_segment(last, 1) == []
-    assert not gone_segments(last.ledger)
+    assert not last.ledger.maintenance.gone_segments()
 
 
 def test_the_number_of_a_segment_that_is_remembered_is_not_given_again() -> None:
@@ -377,7 +374,7 @@ def test_an_instance_is_what_its_newest_message_to_each_destination_is() -> None
     driver.settle(1, "vna", held("C000H"))
     driver.settle(2, "pacs", delivered("B000H"))
     driver.commit(content(4, 900), envelope("1.2.1", ("pacs",)))
-    found = instances(driver.ledger.connection, ["1.2.1", "1.2.2", "1.2.3"])
+    found = driver.ledger.queue.instances(["1.2.1", "1.2.2", "1.2.3"])
     assert [(one.message_id, one.destination, one.state, one.reason) for one in found["1.2.1"]] == [
         (4, "pacs", DeliveryState.WAITING, ""),
         (1, "vna", DeliveryState.HELD, "C000H"),

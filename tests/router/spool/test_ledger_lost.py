@@ -47,7 +47,7 @@ async def test_a_step_that_has_ended_is_sent_again_and_held_nowhere(tmp_path: Pa
             await router.until("ris", delivered=3)
             await scanner.create("1.2.3.5", in_progress("2"))
             await router.until("ris", delivered=4)
-            assert {row.message_id for row in await router.spool.queue()} == {1, 2, 3, 4}
+            assert {row.message_id for row in await router.spool.queue.list_deliveries()} == {1, 2, 3, 4}
     assert ris.steps == {UID: "COMPLETED", "1.2.3.5": "IN PROGRESS"}
 
 

@@ -11,12 +11,11 @@ from structlog.testing import capture_logs
 
 from router.dimse import Command
 from router.model import SpoolSettings
-from router.spool import OutOfSpace, QueueAction, Selection, Spool, writer
+from router.spool import OutOfSpace, QueueAction, Selection, Spool
 from router.spool.disk.filesystem import REAL
-from router.spool.ledger import backlog
+from router.spool.jobs import BringUpToDate, ChangeDeliveries, LookUpPlace, ReadFresh
 from router.spool.ledger.queries import START
-from router.spool.values import LocatedDelivery, Receipt
-from router.spool.writer import Writer
+from router.spool.values import Receipt
 from tests.router.spool.driver import Driver, content, delivered, envelope, retry
 from tests.support.harness import Archive, Modality, configuration, data_set, eventually, running_router, store_rq
 
@@ -38,19 +37,19 @@ class Lock:
 @pytest.fixture
 def driver(tmp_path: Path) -> Driver:
     one = Driver(REAL, path=tmp_path)
-    one.ledger.execute("PRAGMA busy_timeout = 0")  # as `Writer.run` does
+    one.ledger.database.execute("PRAGMA busy_timeout = 0")  # as `Writer.run` does
     return one
 
 
 def test_messages_are_taken_while_the_ledger_is_locked_and_written_down_later(driver: Driver, tmp_path: Path) -> None:
     told: list[bool] = []
-    driver.writer.on_lock = told.append
+    driver.writer.updates.on_lock = told.append
     lock = Lock(tmp_path)
     for number in range(1, 6):
         assert driver.commit(content(number, 700), envelope(f"1.2.{number}")).message_id == number
         assert not driver.writer.write_down()
     assert [row.message_id for row in driver.rows] == [1, 2, 3, 4, 5]
-    assert driver.ask(lambda writer: writer.place(3)) is not None
+    assert driver.ask(LookUpPlace(3)) is not None
     lock.release()
     driver.writer.turn([])
     assert [row.message_id for row in driver.waiting("pacs")] == [1, 2, 3, 4, 5]
@@ -60,7 +59,7 @@ def test_messages_are_taken_while_the_ledger_is_locked_and_written_down_later(dr
 
 def test_outcomes_are_kept_while_the_ledger_is_locked(driver: Driver, tmp_path: Path) -> None:
     driver.commit(b"data", envelope("1.2.1"))
-    driver.ask(lambda writer: None)
+    driver.ask(BringUpToDate())
     lock = Lock(tmp_path)
     driver.settle(1, "pacs", delivered())
     driver.tidy()
@@ -75,8 +74,8 @@ def test_what_may_be_a_duplicate_is_refused_for_now_and_others_are_not(driver: D
     again, other = driver.put(b"data", envelope("1.2.1")), driver.put(b"data", envelope("1.2.2"))
     driver.writer.turn([again, other])
     with pytest.raises(OutOfSpace, match="locked"):
-        _ = again.answer.value
-    assert isinstance(other.answer.value, Receipt)
+        _ = again.reply.value
+    assert isinstance(other.reply.value, Receipt)
     lock.release()
     assert driver.commit(b"data", envelope("1.2.1")).duplicate
     driver.stop()
@@ -85,7 +84,7 @@ def test_what_may_be_a_duplicate_is_refused_for_now_and_others_are_not(driver: D
 def test_no_more_are_taken_than_memory_is_meant_for(
     driver: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "_MOST_UNWRITTEN", 3)
+    monkeypatch.setattr("router.spool.ledger_updates._MOST_UNWRITTEN", 3)
     lock = Lock(tmp_path)
     for number in range(3):
         driver.commit(b"data", envelope(f"1.2.{number}"))
@@ -99,17 +98,14 @@ def test_no_more_are_taken_than_memory_is_meant_for(
 
 def test_a_change_by_hand_is_refused_in_words(driver: Driver, tmp_path: Path) -> None:
     driver.commit(b"data", envelope("1.2.1"))
-    driver.ask(lambda writer: None)
+    driver.ask(BringUpToDate())
     lock = Lock(tmp_path)
     selection = Selection(message_ids=(1,))
 
-    def discard(writer: Writer) -> object:
-        return writer.change(selection, QueueAction.DISCARD, None, START, 100)
-
     with pytest.raises(OutOfSpace, match="another program has locked the ledger"):
-        driver.ask(discard)
+        driver.ask(ChangeDeliveries(selection, QueueAction.DISCARD, None, START, 100))
     lock.release()
-    driver.ask(discard)
+    driver.ask(ChangeDeliveries(selection, QueueAction.DISCARD, None, START, 100))
     assert driver.waiting("pacs") == []
     driver.stop()
 
@@ -132,7 +128,7 @@ def test_tidying_is_put_off(driver: Driver, tmp_path: Path) -> None:
 def test_what_was_not_written_down_at_the_end_is_found_at_the_next_start(
     driver: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "_LAST_PATIENCE", 10)
+    monkeypatch.setattr("router.spool.writer._LAST_PATIENCE", 10)
     lock = Lock(tmp_path)
     driver.commit(b"data", envelope("1.2.1"))
     driver.stop()
@@ -150,34 +146,30 @@ async def test_an_acknowledgement_does_not_wait_for_the_lock(tmp_path: Path) -> 
         lock = Lock(tmp_path)
         with capture_logs() as lines, trio.fail_after(4):  # SQLite's own patience is 5 s
             for number in range(20):
-                await spool.commit_bytes(b"data", envelope(f"1.2.{number}"))
-                await spool.totals()
+                await spool.intake.store_bytes(b"data", envelope(f"1.2.{number}"))
+                await spool.queue.totals()
         assert [line["event"] for line in lines] == ["another program has locked the ledger: end it"]
         lock.release()
-        assert len(await spool.queue(limit=1000)) == 20
+        assert len(await spool.queue.list_deliveries(limit=1000)) == 20
         nursery.cancel_scope.cancel()
     spool.close()
 
 
 def test_what_is_settled_and_not_written_down_does_not_wait_any_more(driver: Driver, tmp_path: Path) -> None:
     caught_up: list[bool] = []
-    driver.writer.on_caught_up = lambda: caught_up.append(True)
+    driver.writer.updates.on_caught_up = lambda: caught_up.append(True)
     for number in range(1, 4):
         driver.commit(b"data", envelope(f"1.2.{number}"))
-    driver.ask(lambda writer: None)
+    driver.ask(BringUpToDate())
     lock = Lock(tmp_path)
     driver.settle(1, "pacs", delivered())
     driver.settle(2, "pacs", retry())
-    assert [row.waiting.message_id for row in driver.ask(unsettled)] == [3]
+    assert [row.waiting.message_id for row in driver.ask(ReadFresh("pacs", 0, 10)).rows] == [3]
     assert not caught_up
     lock.release()
-    assert [row.waiting.message_id for row in driver.ask(unsettled)] == [2, 3]
+    assert [row.waiting.message_id for row in driver.ask(ReadFresh("pacs", 0, 10)).rows] == [2, 3]
     assert caught_up
     driver.stop()
-
-
-def unsettled(writer: Writer) -> list[LocatedDelivery]:
-    return writer.unsettled(backlog.fresh(writer.ledger, "pacs", 0, 10).rows)
 
 
 async def test_deliveries_go_on_at_their_pace_and_none_is_forgotten(tmp_path: Path) -> None:

@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 
 from router.model import AttemptResult, Envelope, Recipient, Result
 from router.spool.disk import record
-from router.spool.jobs import Ask, Commit, Job, Settle
-from router.spool.ledger.ledger import SettledDelivery
-from router.spool.ledger.queries import START, totals
+from router.spool.jobs import ChangeDeliveries, Commit, Job, Settle
+from router.spool.ledger.queries import START
+from router.spool.ledger.rows import SettledDelivery
 from router.spool.ledger.schema import HELD
 from router.spool.values import QueueAction, Receipt, Selection
-from router.spool.writer import Changed
 from tests.router.spool.driver import Driver, content, envelope
 from tests.router.spool.power_cut import FragileFiles, PowerCut
 
@@ -79,18 +78,18 @@ class World:
             driver.writer.turn(jobs)
         finally:
             for sent, commit in commits:
-                if commit.answer.given and commit.answer.error is None and not commit.unsure:
-                    receipt = commit.answer.value
+                if commit.reply.given and commit.reply.error is None and not commit.unsure:
+                    receipt = commit.reply.value
                     assert isinstance(receipt, Receipt)
                     sent.receipt = receipt
                     if not receipt.duplicate:
                         assert receipt.message_id not in self.ids
                         self.ids.add(receipt.message_id)
-            if word is not None and word[2].answer.given and word[2].answer.error is None:
+            if word is not None and word[2].reply.given and word[2].reply.error is None:
                 sent, action, ask = word
                 assert sent.receipt is not None
                 destinations = set(sent.receipt.destinations)
-                if ask.answer.value.count < len(destinations):
+                if ask.reply.value.count < len(destinations):
                     pass  # some of it was delivered, or stood so already
                 elif action is QueueAction.DISCARD:
                     sent.gone |= destinations
@@ -126,7 +125,7 @@ class World:
                     jobs.append(Settle(settled))
         return jobs
 
-    def word(self) -> tuple[Sent, QueueAction, Ask[Changed]] | None:
+    def word(self) -> tuple[Sent, QueueAction, ChangeDeliveries] | None:
         """What a person says of some message."""
         known = [sent for sent in self.sent.values() if sent.receipt and sent.receipt.message_id]
         if not known:
@@ -138,19 +137,19 @@ class World:
         if action is QueueAction.DISCARD:
             sent.finished |= set(sent.receipt.destinations)
         sent.held.clear()
-        return sent, action, Ask(lambda writer: writer.change(selection, action, None, START, 100))
+        return sent, action, ChangeDeliveries(selection, action, None, START, 100)
 
     def check(self, driver: Driver) -> None:
         """What a start finds is what was promised before it."""
         ledger, clock = driver.ledger, driver.spool.clock()
         assert clock > self.clock - 1  # it was saved just before it was read; each turn takes 100
-        assert all(born <= clock for (born,) in ledger.execute("SELECT born FROM deliveries"))
+        assert all(born <= clock for (born,) in ledger.database.execute("SELECT born FROM deliveries"))
         self.clock = clock
         assert driver.report.lost == () or self.lost_ledger
         damaged = [damage.message_id for damage in driver.report.damaged if damage.message_id is not None]
         assert not damaged or self.lost_ledger  # which knew that it was the end of a write that was cut short
         unfinished: dict[bytes, set[str]] = {}
-        for (message_id,) in ledger.execute("SELECT id FROM messages WHERE unfinished > 0").fetchall():
+        for (message_id,) in ledger.database.execute("SELECT id FROM messages WHERE unfinished > 0").fetchall():
             if self.lost_ledger and not driver.place(message_id).segment:
                 self.check_lost(message_id)
                 continue
@@ -162,8 +161,8 @@ class World:
                 assert set(sent.receipt.destinations) - sent.finished <= unfinished.get(token, set())
             assert not unfinished.get(token, set()) & sent.gone
             self.check_held(driver, sent)
-        rows = ledger.execute("SELECT destination, state FROM deliveries WHERE state IN (0, 2)").fetchall()
-        counted = totals(ledger.connection)
+        rows = ledger.database.execute("SELECT destination, state FROM deliveries WHERE state IN (0, 2)").fetchall()
+        counted = ledger.queue.totals()
         for destination in (*DESTINATIONS, ""):
             if destination in counted:
                 assert counted[destination].waiting == rows.count((destination, 0))
@@ -179,7 +178,7 @@ class World:
 
     def check_held(self, driver: Driver, sent: Sent) -> None:
         if sent.receipt is not None and sent.receipt.message_id:
-            rows = driver.ledger.execute(
+            rows = driver.ledger.database.execute(
                 "SELECT destination, state FROM deliveries WHERE message_id = ?", (sent.receipt.message_id,)
             )
             states = dict(rows.fetchall())
@@ -205,7 +204,7 @@ class World:
         driver = Driver(self.files)
         self.check(driver)
         jobs: list[Job] = []
-        for message_id, destination in driver.ledger.execute(
+        for message_id, destination in driver.ledger.database.execute(
             "SELECT message_id, destination FROM deliveries WHERE state IN (0, 2)"
         ).fetchall():
             settlement = AttemptResult(result=Result.DELIVERED, reason="0000H")

@@ -1,7 +1,8 @@
 """What is retained until its destination has committed to it: what of it may be asked for, and when."""
 
 from router.model import AttemptResult, Purpose, Result
-from router.spool.ledger.queries import START, retained
+from router.spool.jobs import ChangeDeliveries
+from router.spool.ledger.queries import START
 from router.spool.values import QueueAction, Selection
 from tests.router.spool.driver import Driver, content, delivered, envelope, held
 from tests.router.spool.power_cut import FragileFiles
@@ -17,7 +18,7 @@ def driver_with(*uids: str) -> Driver:
 
 def asked(driver: Driver, *, clock: float | None = None, limit: int = 100) -> list[int]:
     ledger = driver.ledger
-    found = retained(ledger.connection, "pacs", ledger.clock() if clock is None else clock, limit)
+    found = ledger.queue.retained("pacs", ledger.clock() if clock is None else clock, limit)
     assert not any(one.abandoned for one in found)
     return [one.message_id for one in found]
 
@@ -31,7 +32,7 @@ def test_what_was_delivered_may_be_asked_for_and_nothing_else() -> None:
     assert asked(driver, limit=1) == [2]
     driver.settle(2, "pacs", delivered("committed"), Purpose.RETAIN)
     assert asked(driver) == [4]
-    assert retained(driver.ledger.connection, "vna", driver.ledger.clock(), 100) == []
+    assert driver.ledger.queue.retained("vna", driver.ledger.clock(), 100) == []
 
 
 def test_what_was_refused_comes_after_what_was_never_asked_for_and_not_before_it_is_due() -> None:
@@ -64,17 +65,17 @@ def test_other_bytes_of_the_same_instance_do_not_hold_it_up() -> None:
 def test_what_an_operator_discarded_is_told_to_be_abandoned() -> None:
     driver = driver_with("1.1")
     selection = Selection(destination="pacs", purpose=Purpose.SEND)
-    driver.ask(lambda writer: writer.change(selection, QueueAction.DISCARD, None, START, 10))
-    (found,) = retained(driver.ledger.connection, "pacs", driver.ledger.clock(), 10)
+    driver.ask(ChangeDeliveries(selection, QueueAction.DISCARD, None, START, 10))
+    (found,) = driver.ledger.queue.retained("pacs", driver.ledger.clock(), 10)
     assert (found.message_id, found.abandoned) == (1, True)
 
 
 def test_it_is_found_by_an_index_however_much_waits() -> None:
     driver = driver_with("1.1")
     seen: list[str] = []
-    connection = driver.ledger.connection
+    connection = driver.ledger.database.connection
     connection.set_trace_callback(seen.append)
-    retained(connection, "pacs", 0.0, 10)
+    driver.ledger.queue.retained("pacs", 0.0, 10)
     connection.set_trace_callback(None)
     plan = connection.execute(f"EXPLAIN QUERY PLAN {seen[0]}").fetchall()
     assert "deliveries_retained" in plan[0][3]

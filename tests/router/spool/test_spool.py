@@ -17,6 +17,7 @@ from router.spool import (
     DamagedMessage,
     OutOfSpace,
     QueueAction,
+    ReadOnlySpool,
     Selection,
     Spool,
     SpoolClosed,
@@ -26,7 +27,6 @@ from router.spool import (
     StoredMessage,
     Totals,
     UnknownMessage,
-    read_only,
 )
 from router.spool.disk.filesystem import FileSystem
 from tests.router.spool.driver import content, delivered, envelope, held, retry, waiting
@@ -85,12 +85,12 @@ async def test_an_outcome_is_seen_by_every_later_question(tmp_path: Path) -> Non
         spool.settle(message_id, "ris", retry("A700H"))
         assert await waiting(spool, "pacs", 0, 10) == []
         assert (await waiting(spool, "ris", 0, 10))[0].attempts == 1
-        assert await spool.totals() == {
+        assert await spool.queue.totals() == {
             "pacs": Totals(delivered=1),
             "vna": Totals(held=1),
             "ris": Totals(waiting=1),
         }
-        rows = await spool.queue()
+        rows = await spool.queue.list_deliveries()
         assert [(row.destination, row.state, row.reason) for row in rows] == [
             ("pacs", DeliveryState.DELIVERED, "0000H"),
             ("ris", DeliveryState.WAITING, "A700H"),
@@ -105,7 +105,7 @@ async def test_a_repeated_outcome_changes_nothing(tmp_path: Path) -> None:
             spool.settle(message_id, "pacs", settlement)
         spool.settle(99, "pacs", delivered())
         spool.settle(message_id, "nowhere", delivered())
-        assert await spool.totals() == {"pacs": Totals(delivered=1), "vna": Totals(waiting=1)}
+        assert await spool.queue.totals() == {"pacs": Totals(delivered=1), "vna": Totals(waiting=1)}
 
 
 async def test_a_held_delivery_blocks_its_lane_and_nothing_else(tmp_path: Path) -> None:
@@ -114,14 +114,14 @@ async def test_a_held_delivery_blocks_its_lane_and_nothing_else(tmp_path: Path) 
         spool.subscribe(lambda destination, rows: told.extend(row.message_id for row in rows))
         ids = []
         for number, key in enumerate(["a", "a", "b", "", "a"]):
-            incoming = spool.incoming()
+            incoming = spool.intake.incoming()
             await incoming.write(b"data %d" % number)
-            ids.append((await spool.commit(incoming, envelope(f"1.{number}", key=key))).message_id)
+            ids.append((await spool.intake.store(incoming, envelope(f"1.{number}", key=key))).message_id)
         spool.settle(ids[1], "pacs", held())
         assert [row.message_id for row in await waiting(spool, "pacs", 0, 10)] == [ids[0], ids[2], ids[3]]
         told.clear()
         spool.settle(ids[1], "pacs", delivered())
-        await spool.totals()
+        await spool.queue.totals()
         assert told == [ids[0]]  # the first of its lane; the others follow when it is delivered
 
 
@@ -129,17 +129,17 @@ async def test_a_person_holds_releases_retries_and_discards(tmp_path: Path) -> N
     async with running_spool(tmp_path) as spool:
         ids = [await store_message(spool, b"data", f"1.2.{number}") for number in range(4)]
         chosen = Selection(message_ids=(ids[1], ids[2]))
-        assert await spool.change(chosen, QueueAction.HOLD) == 2
+        assert await spool.queue.change(chosen, QueueAction.HOLD) == 2
         assert [row.message_id for row in await waiting(spool, "pacs", 0, 10)] == [ids[0], ids[3]]
-        assert await spool.change(chosen, QueueAction.HOLD) == 0
-        assert await spool.change(Selection(states=frozenset({DeliveryState.HELD})), QueueAction.RELEASE) == 2
+        assert await spool.queue.change(chosen, QueueAction.HOLD) == 0
+        assert await spool.queue.change(Selection(states=frozenset({DeliveryState.HELD})), QueueAction.RELEASE) == 2
         assert len(await waiting(spool, "pacs", 0, 10)) == 4
-        assert await spool.change(Selection(destination="pacs"), QueueAction.RETRY) == 4
-        assert await spool.change(chosen, QueueAction.DISCARD) == 2
-        assert await spool.change(chosen, QueueAction.DISCARD) == 0
-        assert await spool.totals() == {"pacs": Totals(waiting=2, discarded=2)}
+        assert await spool.queue.change(Selection(destination="pacs"), QueueAction.RETRY) == 4
+        assert await spool.queue.change(chosen, QueueAction.DISCARD) == 2
+        assert await spool.queue.change(chosen, QueueAction.DISCARD) == 0
+        assert await spool.queue.totals() == {"pacs": Totals(waiting=2, discarded=2)}
     async with running_spool(tmp_path) as spool:
-        assert await spool.totals() == {"pacs": Totals(waiting=2, discarded=2)}
+        assert await spool.queue.totals() == {"pacs": Totals(waiting=2, discarded=2)}
 
 
 async def test_what_waits_again_by_hand_is_owed_as_if_it_had_just_come(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ async def test_what_waits_again_by_hand_is_owed_as_if_it_had_just_come(tmp_path:
         message_id = await store_message(spool, b"data")
         (before,) = await waiting(spool, "pacs", 0, 1)
         spool.settle(message_id, "pacs", held())
-        await spool.change(Selection(), QueueAction.RELEASE)
+        await spool.queue.change(Selection(), QueueAction.RELEASE)
         (after,) = await waiting(spool, "pacs", 0, 1)
         assert before.born < after.born <= spool.clock()
 
@@ -157,19 +157,19 @@ async def test_more_than_fit_into_one_step_are_changed(tmp_path: Path, monkeypat
     async with running_spool(tmp_path) as spool:
         for number in range(4):
             await store_message(spool, b"data", f"1.2.{number}", ("pacs", "vna"))
-        assert await spool.change(Selection(), QueueAction.HOLD) == 8
-        assert await spool.change(Selection(destination="vna"), QueueAction.DISCARD) == 4
-        assert await spool.totals() == {"pacs": Totals(held=4), "vna": Totals(discarded=4)}
+        assert await spool.queue.change(Selection(), QueueAction.HOLD) == 8
+        assert await spool.queue.change(Selection(destination="vna"), QueueAction.DISCARD) == 4
+        assert await spool.queue.totals() == {"pacs": Totals(held=4), "vna": Totals(discarded=4)}
 
 
 async def test_what_no_route_wanted_is_held_until_somebody_says_where(tmp_path: Path) -> None:
     async with running_spool(tmp_path) as spool:
         message_id = await store_message(spool, b"data", destinations=())
-        assert (await spool.queue())[0].reason == "no route matched"
-        assert await spool.change(Selection(destination=""), QueueAction.RELEASE) == 0
-        assert await spool.change(Selection(destination=""), QueueAction.RELEASE, "pacs") == 1
+        assert (await spool.queue.list_deliveries())[0].reason == "no route matched"
+        assert await spool.queue.change(Selection(destination=""), QueueAction.RELEASE) == 0
+        assert await spool.queue.change(Selection(destination=""), QueueAction.RELEASE, "pacs") == 1
         assert [row.message_id for row in await waiting(spool, "pacs", 0, 10)] == [message_id]
-        assert await spool.totals() == {"": Totals(), "pacs": Totals(waiting=1)}
+        assert await spool.queue.totals() == {"": Totals(), "pacs": Totals(waiting=1)}
 
 
 async def test_pages_of_the_queue_are_whole_messages_and_miss_nothing(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ async def test_pages_of_the_queue_are_whole_messages_and_miss_nothing(tmp_path: 
         for number in range(5):
             await store_message(spool, b"data", f"1.2.{number}", ("a", "b", "c"))
         seen, after = [], 0
-        while rows := await spool.queue(after=after, limit=4):
+        while rows := await spool.queue.list_deliveries(after=after, limit=4):
             assert len(rows) in (6, 3)
             seen += [(row.message_id, row.destination) for row in rows]
             after = rows[-1].message_id
@@ -190,21 +190,27 @@ async def test_the_queue_is_selected_by_what_people_know(tmp_path: Path) -> None
         await store_message(spool, b"data", "1.2.2")
         spool.settle(first, "vna", held())
         in_flight = Selection(states=frozenset({DeliveryState.IN_FLIGHT}))
-        assert len(await spool.queue(in_flight)) == 2
-        assert [row.destination for row in await spool.queue(Selection(sop_instance_uid="1.2.1"))] == ["pacs", "vna"]
-        assert len(await spool.queue(Selection(calling_ae="CT", service="storage", destination="vna"))) == 1
-        assert await spool.queue(Selection(calling_ae="'; DROP TABLE messages; --")) == []
+        assert len(await spool.queue.list_deliveries(in_flight)) == 2
+        assert [row.destination for row in await spool.queue.list_deliveries(Selection(sop_instance_uid="1.2.1"))] == [
+            "pacs",
+            "vna",
+        ]
+        assert (
+            len(await spool.queue.list_deliveries(Selection(calling_ae="CT", service="storage", destination="vna")))
+            == 1
+        )
+        assert await spool.queue.list_deliveries(Selection(calling_ae="'; DROP TABLE messages; --")) == []
 
 
 async def test_a_message_is_shown_whole(tmp_path: Path) -> None:
     async with running_spool(tmp_path) as spool:
         message_id = await store_message(spool, b"data", destinations=("pacs", "vna"))
-        detail = await spool.show(message_id)
+        detail = await spool.queue.show(message_id)
         assert detail.envelope.command == b"command"
         assert detail.where == "segments/00000001 at 64"
         assert [row.destination for row in detail.deliveries] == ["pacs", "vna"]
         with pytest.raises(UnknownMessage):
-            await spool.show(99)
+            await spool.queue.show(99)
         with pytest.raises(UnknownMessage):
             await spool.open_message(99)
 
@@ -212,16 +218,16 @@ async def test_a_message_is_shown_whole(tmp_path: Path) -> None:
 async def test_a_stopped_spool_can_be_looked_at_without_its_lock(tmp_path: Path) -> None:
     async with running_spool(tmp_path) as spool:
         message_id = await store_message(spool, b"data")
-        await spool.totals()  # the ledger follows the acknowledgement; now it has the message
-        looking = read_only(tmp_path)
-        assert looking.totals() == {"pacs": Totals(waiting=1)}
-        assert looking.show(message_id).data_length == 4
+        await spool.queue.totals()  # the ledger follows the acknowledgement; now it has the message
+        looking = ReadOnlySpool(tmp_path)
+        assert looking.queue.totals() == {"pacs": Totals(waiting=1)}
+        assert looking.queue.show(message_id).data_length == 4
         looking.close()
-    looking = read_only(tmp_path)
-    assert [row.message_id for row in looking.queue(Selection())] == [message_id]
+    looking = ReadOnlySpool(tmp_path)
+    assert [row.message_id for row in looking.queue.list_deliveries(Selection())] == [message_id]
     looking.close()
     with pytest.raises(SpoolUnusable):
-        read_only(tmp_path / "nowhere")
+        ReadOnlySpool(tmp_path / "nowhere")
 
 
 async def test_the_clock_goes_on_where_it_stood(tmp_path: Path) -> None:
@@ -239,12 +245,12 @@ async def test_the_clock_goes_on_where_it_stood(tmp_path: Path) -> None:
 async def test_what_is_discarded_leaves_no_trace(tmp_path: Path) -> None:
     async with running_spool(tmp_path) as spool:
         for size in (100, 1_000_000):
-            async with spool.incoming() as incoming:
+            async with spool.intake.incoming() as incoming:
                 await incoming.write(content(1, size))
         assert spool.statistics().memory == 0
         assert not list((tmp_path / "large").iterdir())
         with pytest.raises(RuntimeError, match="discarded before"):
-            await spool.commit(incoming, envelope())
+            await spool.intake.store(incoming, envelope())
 
 
 class Full(FileSystem):
@@ -286,18 +292,18 @@ async def test_a_disk_that_is_full_at_any_call_while_a_large_data_set_streams_le
         for number in range(1000):
             files.number, files.is_lasting = number, lasting
             try:
-                async with spool.incoming() as incoming:
+                async with spool.intake.incoming() as incoming:
                     for _ in range(30):  # so much that it is synced meanwhile
                         await incoming.write(piece)
-                    await spool.commit(incoming, envelope(f"1.2.{number}"))
+                    await spool.intake.store(incoming, envelope(f"1.2.{number}"))
             except OutOfSpace:
                 files.number = 1 << 30
                 assert not list((tmp_path / "large").iterdir())
             else:
                 break
             assert spool.statistics().memory == 0
-            assert not spool._admission.large.in_use
-            assert not spool._admission.space._writing
+            assert not spool.intake.large.in_use
+            assert not spool.intake.space._writing
         assert number > 12
         assert len(list((tmp_path / "large").iterdir())) == 1
 
@@ -314,20 +320,20 @@ async def test_cancelled_while_it_is_dropped_a_data_set_leaves_nothing_all_the_s
 
     files = Slow()
     async with running_spool(tmp_path, SETTINGS, files) as spool, trio.open_nursery() as nursery:
-        incoming = spool.incoming()
+        incoming = spool.intake.incoming()
         await incoming.write(content(1, 100_000))
         nursery.start_soon(incoming.discard)
         await trio.to_thread.run_sync(files.begun.wait)
         nursery.cancel_scope.cancel()
         files.go_on.set()
     assert not list((tmp_path / "large").iterdir())
-    assert not spool._admission.large.in_use
-    assert spool._admission.memory.used == 0
+    assert not spool.intake.large.in_use
+    assert spool.intake.memory.used == 0
 
 
 async def test_the_budget_of_memory_is_kept_and_nobody_waits_for_it(tmp_path: Path) -> None:
     async with running_spool(tmp_path) as spool:
-        incomings = [spool.incoming() for _ in range(40)]
+        incomings = [spool.intake.incoming() for _ in range(40)]
         data = [content(number, 60_000) for number in range(40)]
         for at in range(0, 60_000, 10_000):
             for incoming, one in zip(incomings, data, strict=True):
@@ -335,7 +341,7 @@ async def test_the_budget_of_memory_is_kept_and_nobody_waits_for_it(tmp_path: Pa
                 assert spool.statistics().memory <= SETTINGS.memory
         assert len(list((tmp_path / "large").iterdir())) > 10
         for number, incoming in enumerate(incomings):
-            await spool.commit(incoming, envelope(f"1.2.{number}"))
+            await spool.intake.store(incoming, envelope(f"1.2.{number}"))
         assert spool.statistics().memory == 0
         for number, row in enumerate(await waiting(spool, "pacs", 0, 100)):
             with await spool.open_message(row.message_id) as message:
@@ -345,7 +351,7 @@ async def test_the_budget_of_memory_is_kept_and_nobody_waits_for_it(tmp_path: Pa
 async def test_a_large_object_is_never_in_memory(tmp_path: Path) -> None:
     piece = os.urandom(1 << 17)
     async with running_spool(tmp_path, SpoolSettings(free_space_floor=0)) as spool:
-        incoming = spool.incoming()
+        incoming = spool.intake.incoming()
         most = 0
         for _ in range(512):
             await incoming.write(piece)
@@ -355,7 +361,7 @@ async def test_a_large_object_is_never_in_memory(tmp_path: Path) -> None:
         with incoming.view() as view:
             assert len(view) == 64 << 20
             assert view[-10:] == piece[-10:]
-        receipt = await spool.commit(incoming, envelope())
+        receipt = await spool.intake.store(incoming, envelope())
         with await spool.open_message(receipt.message_id) as message:
             buffer = memoryview(bytearray(1 << 17))
             at = 0
@@ -363,7 +369,7 @@ async def test_a_large_object_is_never_in_memory(tmp_path: Path) -> None:
                 at += count
             assert at == 64 << 20
         spool.settle(receipt.message_id, "pacs", delivered())
-        await spool.totals()
+        await spool.queue.totals()
     assert not list((tmp_path / "large").iterdir())
 
 
@@ -389,7 +395,7 @@ async def test_whatever_a_write_or_a_sync_in_a_thread_raises_ends_that_data_set_
 
     files = Buggy()
     async with running_spool(tmp_path, SpoolSettings(free_space_floor=0), files) as spool:
-        async with spool.incoming() as incoming:
+        async with spool.intake.incoming() as incoming:
             with pytest.raises(ZeroDivisionError):
                 for number in range(256):
                     await incoming.write(content(number, 1 << 17))
@@ -402,7 +408,7 @@ async def test_whatever_a_write_or_a_sync_in_a_thread_raises_ends_that_data_set_
 @pytest.mark.parametrize("size", [5, 100_000])
 async def test_the_whole_data_set_can_be_looked_at_before_it_is_committed(tmp_path: Path, size: int) -> None:
     data = content(1, size)
-    async with running_spool(tmp_path) as spool, spool.incoming() as incoming:
+    async with running_spool(tmp_path) as spool, spool.intake.incoming() as incoming:
         await incoming.write(data[:3])
         await incoming.write(memoryview(data)[3:])
         with incoming.view() as view:
@@ -415,11 +421,11 @@ async def test_a_commit_that_is_cancelled_is_kept_whole_or_not_at_all(tmp_path: 
     async with running_spool(tmp_path) as spool:
         for number in range(30):
             data = content(number, 200_000 if number % 3 == 0 else 2000)
-            incoming = spool.incoming()
+            incoming = spool.intake.incoming()
             await incoming.write(data)
             with trio.move_on_after(number / 10_000):
-                await spool.commit(incoming, envelope(f"1.2.{number}"))
-        await spool.totals()
+                await spool.intake.store(incoming, envelope(f"1.2.{number}"))
+        await spool.queue.totals()
         assert spool.statistics().memory == 0
         rows = await waiting(spool, "pacs", 0, 100)
         for row in rows:
@@ -436,9 +442,9 @@ async def test_large_duplicates_are_one_delivery_even_side_by_side(tmp_path: Pat
         receipts = []
 
         async def send() -> None:
-            incoming = spool.incoming()
+            incoming = spool.intake.incoming()
             await incoming.write(data)
-            receipts.append(await spool.commit(incoming, envelope()))
+            receipts.append(await spool.intake.store(incoming, envelope()))
 
         async with trio.open_nursery() as nursery:
             for _ in range(5):
@@ -464,7 +470,7 @@ async def test_many_commits_at_once_share_a_sync(tmp_path: Path) -> None:
 
 async def test_below_the_free_space_floor_nothing_is_accepted(tmp_path: Path) -> None:
     async with running_spool(tmp_path, evolve(SETTINGS, free_space_floor=1 << 60)) as spool:
-        assert not spool.accepting
+        assert not spool.intake.accepting
         assert not spool.statistics().accepting
         with pytest.raises(OutOfSpace, match="free_space_floor"):
             await store_message(spool, b"data")
@@ -489,7 +495,7 @@ async def test_a_sync_that_fails_ends_run_and_refuses_everybody(tmp_path: Path) 
         await spool_run_with(spool, 5)
     assert files.syncs == 3
     with pytest.raises(SpoolFailure):
-        await spool.totals()
+        await spool.queue.totals()
     spool.close()
 
 
@@ -566,13 +572,13 @@ async def test_a_message_whose_bytes_changed_on_the_disk_is_never_given_out_whol
                     while count := await message.read_into(memoryview(seen)[at : at + 30_000], at):
                         at += count
                 assert at < message.data_length
-        assert await spool.totals() == {"pacs": Totals(waiting=1, held=2)}
+        assert await spool.queue.totals() == {"pacs": Totals(waiting=1, held=2)}
         assert spool.statistics().damaged == 2
         assert sorted(path.name for path in (tmp_path / "damaged").iterdir()) == ["message-1", "message-2"]
-        assert "set aside as damaged/message-1" in (await spool.queue())[0].reason
+        assert "set aside as damaged/message-1" in (await spool.queue.list_deliveries())[0].reason
         with pytest.raises(DamagedMessage):
             await spool.open_message(small)
-        assert (await spool.show(small)).where == "damaged or gone"
+        assert (await spool.queue.show(small)).where == "damaged or gone"
         with await spool.open_message(fine) as message:
             assert await read(message) == content(3, 50_000)
 
@@ -581,14 +587,14 @@ async def test_a_message_whose_envelope_changed_on_the_disk_is_held(tmp_path: Pa
     async with running_spool(tmp_path) as spool:
         for at, uid in ((70, "1.2.1"), (64 + 20, "1.2.2")):
             message_id = await store_message(spool, b"data", uid)
-            await spool.totals()
-            place = spool._places[message_id]
+            await spool.queue.totals()
+            place = spool._messages.places[message_id]
             with (tmp_path / "segments" / "00000001").open("r+b") as file:
                 file.seek(place.offset + at)
                 file.write(b"\xff\xfe")
             with pytest.raises(DamagedMessage):
                 await spool.open_message(message_id)
-        assert await spool.totals() == {"pacs": Totals(held=2)}
+        assert await spool.queue.totals() == {"pacs": Totals(held=2)}
 
 
 async def test_a_message_can_be_read_to_its_end_though_it_is_finished_meanwhile(tmp_path: Path) -> None:
@@ -597,7 +603,7 @@ async def test_a_message_can_be_read_to_its_end_though_it_is_finished_meanwhile(
         message_id = await store_message(spool, data)
         with await spool.open_message(message_id) as message:
             spool.settle(message_id, "pacs", delivered())
-            await spool.totals()
+            await spool.queue.totals()
             assert await read(message) == data
 
 
@@ -605,24 +611,24 @@ async def test_a_finished_large_message_is_told_to_be_deleted_and_not_damaged(tm
     async with running_spool(tmp_path) as spool:
         message_id = await store_message(spool, content(1, 100_000))
         spool.settle(message_id, "pacs", delivered())
-        await spool.totals()
+        await spool.queue.totals()
         with pytest.raises(UnknownMessage, match="deleted"):
             while True:  # housekeeping comes after the answers
                 (await spool.open_message(message_id)).close()
-        assert (await spool.show(message_id)).data_length == 100_000
+        assert (await spool.queue.show(message_id)).data_length == 100_000
         assert spool.statistics().damaged == 0
-        assert await spool.totals() == {"pacs": Totals(delivered=1)}
+        assert await spool.queue.totals() == {"pacs": Totals(delivered=1)}
 
 
 async def test_a_moved_message_is_found(tmp_path: Path) -> None:
     async with running_spool(tmp_path, evolve(SETTINGS, segment_size=100_000)) as spool:
         ids = [await store_message(spool, content(number, 20_000), f"1.2.{number}") for number in range(8)]
-        before = spool._places[ids[1]]
+        before = spool._messages.places[ids[1]]
         for message_id in (ids[0], ids[2], ids[3], ids[4]):
             spool.settle(message_id, "pacs", delivered())
-        while (await spool.show(ids[1])).where.startswith("segments/00000001"):
+        while (await spool.queue.show(ids[1])).where.startswith("segments/00000001"):
             await trio.lowlevel.checkpoint()
-        spool._places[ids[1]] = before
+        spool._messages.places[ids[1]] = before
         with await spool.open_message(ids[1]) as message:
             assert await read(message) == content(1, 20_000)
 
@@ -684,7 +690,7 @@ async def test_no_name_on_the_disk_comes_from_the_network(tmp_path: Path) -> Non
             await store_message(spool, content(number, 100_000), uid, (uid or "pacs",))
         names = {found.name for found in path.rglob("*") if found.is_file()}
         assert all(set(name) <= set("0123456789abcdefghijklmnopqrstuvwxyz.-") for name in names)
-        rows = await spool.queue()
+        rows = await spool.queue.list_deliveries()
         assert {row.sop_instance_uid for row in rows} == set(uids)
     assert os.listdir(tmp_path) == ["spool"]
 
@@ -697,7 +703,7 @@ async def test_an_instance_is_known_after_its_bytes_are_gone(tmp_path: Path) -> 
     async with running_spool(tmp_path) as spool:
         message_id = await store_message(spool, content(1, 5000), "1.2.9", ("pacs", "vna"))
         spool.settle(message_id, "pacs", delivered())
-        assert {one.destination: one.state for one in (await spool.instances(["1.2.9"]))["1.2.9"]} == {
+        assert {one.destination: one.state for one in (await spool.queue.instances(["1.2.9"]))["1.2.9"]} == {
             "pacs": DeliveryState.DELIVERED,
             "vna": DeliveryState.WAITING,
         }
@@ -705,5 +711,5 @@ async def test_an_instance_is_known_after_its_bytes_are_gone(tmp_path: Path) -> 
     async with running_spool(tmp_path) as spool:
         while spool.statistics().segments:
             await trio.lowlevel.checkpoint()
-        assert len((await spool.instances(["1.2.9", "1.2.10"]))["1.2.9"]) == 2
-        assert (await spool.show(message_id)).where.startswith("gone")
+        assert len((await spool.queue.instances(["1.2.9", "1.2.10"]))["1.2.9"]) == 2
+        assert (await spool.queue.show(message_id)).where.startswith("gone")

@@ -64,11 +64,11 @@ async def test_what_is_refused_again_and_again_is_held_for_a_person(tmp_path: Pa
     async with retaining_router(tmp_path, attempts=2, misses=misses, reason=0x0110) as (running, pacs):
         await store(running.port, one)
         await running.until(RETAINED_FOR_PACS, held=1)
-        (row,) = await running.spool.queue(RETAINED)
+        (row,) = await running.spool.queue.list_deliveries(RETAINED)
         assert row.reason == "not committed: 0110H processing failure, 2 times"
         assert len(pacs.stored) == 1
         pacs.misses = frozenset()
-        await running.spool.change(RETAINED, QueueAction.RETRY)
+        await running.spool.queue.change(RETAINED, QueueAction.RETRY)
         await store(running.port, instances(2)[1])
         await running.until(RETAINED_FOR_PACS, delivered=2)
 
@@ -77,7 +77,7 @@ async def test_what_a_person_discards_for_the_peer_is_not_asked_for(tmp_path: Pa
     async with retaining_router(tmp_path, full=True) as (running, pacs):
         await store(running.port, *instances(2))
         first = Selection(destination="pacs", sop_instance_uid=instances(1)[0].sop_instance_uid)
-        await running.spool.change(first, QueueAction.DISCARD)
+        await running.spool.queue.change(first, QueueAction.DISCARD)
         running.router._dispatcher.rescan()
         pacs.full = False
         await running.until(RETAINED_FOR_PACS, delivered=1, discarded=1)
@@ -90,7 +90,7 @@ async def test_what_is_owed_is_asked_for_after_a_restart(tmp_path: Path) -> None
     async with retaining_router(tmp_path) as (running, pacs):
         await running.until(RETAINED_FOR_PACS, delivered=2)
         assert not pacs.stored
-        states = {row.state for row in await running.spool.queue(RETAINED)}
+        states = {row.state for row in await running.spool.queue.list_deliveries(RETAINED)}
         assert states <= {DeliveryState.DELIVERED}
 
 

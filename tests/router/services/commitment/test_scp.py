@@ -102,7 +102,7 @@ async def test_what_a_person_holds_is_not_waited_for(tmp_path: Path) -> None:
     missing = frozenset({TWO.sop_instance_uid})
     async with commitment_router(tmp_path, ROUTE + STORAGE, full=True, misses=missing) as (running, pacs, modality):
         await store(running.port, ONE, TWO)
-        await running.spool.change(Selection(sop_instance_uid=TWO.sop_instance_uid), QueueAction.HOLD)
+        await running.spool.queue.change(Selection(sop_instance_uid=TWO.sop_instance_uid), QueueAction.HOLD)
         running.router._dispatcher.rescan()
         pacs.full = False
         await ask(running.port, (ONE, TWO))
@@ -198,7 +198,7 @@ async def test_a_report_to_a_modality_without_an_address_is_kept(tmp_path: Path)
     async with commitment_router(tmp_path, address=False) as (running, _, _):
         await ask(running.port, (ONE,))
         await running.until("modality", waiting=1)
-        (row,) = await running.spool.queue(Selection(destination="modality"))
+        (row,) = await running.spool.queue.list_deliveries(Selection(destination="modality"))
         assert (row.kind, row.sop_instance_uid, row.sop_class_uid) == ("N-EVENT-REPORT-RQ", UID, STORAGE_COMMITMENT)
 
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from router import logs
 from router.cli import main
 from router.model import Purpose
-from router.spool import Totals, read_only
+from router.spool import ReadOnlySpool, Totals
 from tests.support.commitment import RETAINED_FOR_PACS, ROUTE, STORAGE, commitment_router, retaining_router, store
 from tests.support.commitment_peers import UID, ask, instances
 from tests.support.harness import RunningRouter
@@ -111,8 +111,8 @@ async def test_what_is_retained_is_listed_and_chosen_by_the_name_that_status_sho
             partial(CliRunner().invoke, main, ["queue", "retry", "--all", "--to", RETAINED_FOR_PACS, *running.options])
         )
         assert "expected a peer of the configuration" in result.output
-    looking = read_only(running.config.router.spool)
-    assert looking.totals(Purpose.RETAIN) == {"pacs": Totals(held=2)}
+    looking = ReadOnlySpool(running.config.router.spool)
+    assert looking.queue.totals(Purpose.RETAIN) == {"pacs": Totals(held=2)}
     looking.close()
 
 

@@ -16,7 +16,7 @@ from tests.support.mpps_peers import RIS, Scanner, hub
 
 
 async def held(router: RunningRouter) -> list[str]:
-    rows = await router.spool.queue(Selection())
+    rows = await router.spool.queue.list_deliveries(Selection())
     return [row.kind for row in rows if row.state.value == "held"]
 
 
@@ -292,7 +292,7 @@ async def test_a_ris_that_refuses_what_it_has_forgotten_gets_no_more_of_the_step
             ris.faults.extend([None, 0x0106])
             await scanner.set(UID, completed())
             await router.until("ris", delivered=1, held=1)
-            (row,) = [row for row in await router.spool.queue(Selection()) if row.kind == "N-SET-RQ"]
+            (row,) = [row for row in await router.spool.queue.list_deliveries(Selection()) if row.kind == "N-SET-RQ"]
     assert row.reason == "its N-CREATE-RQ, sent again: 0106H invalid attribute value"
 
 

@@ -153,14 +153,14 @@ async def test_only_a_step_in_progress_can_be_discarded(tmp_path: Path) -> None:
 async def test_an_n_set_that_is_being_taken_comes_before_the_discard(tmp_path: Path) -> None:
     async with house(tmp_path) as (router, ris, scanner):
         assert (await scanner.create(UID, in_progress())).status == Status.SUCCESS
-        commit, committed = router.spool.commit, trio.Event()
+        commit, committed = router.spool.intake.store, trio.Event()
 
         async def slowly(*arguments: Any) -> Any:
             committed.set()
             await trio.testing.wait_all_tasks_blocked()
             return await commit(*arguments)
 
-        router.spool.commit = slowly  # type: ignore[method-assign,assignment]
+        router.spool.intake.store = slowly  # type: ignore[method-assign,assignment]
         await scanner.tell(scanner.set_command(UID), completed())
         await committed.wait()
         with pytest.raises(NotDiscarded, match="COMPLETED"):

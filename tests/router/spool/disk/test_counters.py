@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from router.spool.disk.counters import NAME, Counters, CountersFile
 from router.spool.disk.filesystem import FileSystem
-from router.spool.ledger import maintenance as upkeep
 from tests.router.spool.driver import PATH, Driver, content, delivered, envelope
 from tests.router.spool.power_cut import FragileFiles, PowerCut, broken, full
 
@@ -165,7 +164,7 @@ def test_message_ids_are_saved_before_the_segment_that_holds_them_is_dropped() -
     files.power_on(1)
     files.ledger_states = [None]
     again = Driver(files)
-    held = {row[0] for row in again.ledger.execute("SELECT id FROM messages")}
+    held = {row[0] for row in again.ledger.database.execute("SELECT id FROM messages")}
     assert again.commit(b"next", envelope("1.3")).message_id > max({*held, used[7]})
 
 
@@ -233,11 +232,11 @@ def test_a_power_cut_while_deliveries_are_dated_anew_leaves_their_age() -> None:
 def test_a_spool_of_an_earlier_revision_goes_on_by_its_ledger(tmp_path: Path) -> None:
     driver = Driver(FileSystem(), path=tmp_path)
     driver.commit(b"data", envelope("1.2.1"))
-    driver.ledger.execute("UPDATE facts SET clock = 5000000, next_id = 77")
+    driver.ledger.database.execute("UPDATE facts SET clock = 5000000, next_id = 77")
     driver.spool.close()
     (tmp_path / NAME).unlink()
     again = Driver(FileSystem(), path=tmp_path)
     assert again.spool.clock() >= 5_000_000
     assert again.commit(b"next", envelope("1.2.2")).message_id == 77
-    assert upkeep.segments(again.ledger)
+    assert again.ledger.maintenance.segments()
     again.stop()

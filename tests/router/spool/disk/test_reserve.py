@@ -9,6 +9,7 @@ from attrs import evolve
 
 from router.spool import OutOfSpace, SpoolUnusable
 from router.spool.disk.reserve import Reserve
+from router.spool.jobs import BringUpToDate
 from tests.router.spool.driver import SETTINGS, Driver, content, delivered, envelope
 from tests.router.spool.power_cut import FragileFiles, full, ledger_full
 
@@ -118,7 +119,7 @@ def crowded_driver(files: Crowded) -> Driver:
 def test_the_ledger_writes_and_finished_segments_go_at_0_bytes_free(files: Crowded) -> None:
     driver = crowded_driver(files)
     receipts = [driver.commit(content(number, 3000), envelope(f"1.2.{number}")) for number in range(30)]
-    driver.ask(lambda writer: None)
+    driver.ask(BringUpToDate())
     driver.writer.housekeeping._restore_at = float("inf")
     files.space, files.ledger_needs = 0, 4096
     before = len(driver.writer.segments.known)
@@ -143,7 +144,7 @@ def test_what_is_spare_is_given_up_before_the_reserve(files: Crowded) -> None:
     driver.tidy()
     assert driver.writer.segments.spare_bytes
     receipt = driver.commit(content(99, 3000), envelope("1.2.99"))
-    driver.ask(lambda writer: None)
+    driver.ask(BringUpToDate())
     files.space, files.ledger_needs = 0, 4096
     driver.settle(receipt.message_id, "pacs", delivered())
     assert driver.waiting("pacs") == []
@@ -159,22 +160,22 @@ def test_a_message_of_the_routers_own_is_taken_at_0_bytes_free_and_another_is_no
     files.space = 0
     other = driver.put(content(2, 3000), envelope("1.2.1"))
     driver.writer.turn([other])
-    assert isinstance(other.answer.error, Exception)
+    assert isinstance(other.reply.error, Exception)
     own = driver.put(content(3, 3000), envelope("1.2.2"))
     own.incoming.from_reserve = True
     driver.writer.turn([own])
-    assert driver.data(own.answer.value.message_id) == content(3, 3000)  # type: ignore[union-attr]
+    assert driver.data(own.reply.value.message_id) == content(3, 3000)  # type: ignore[union-attr]
     driver.stop()
 
 
 def test_a_report_that_needs_a_file_of_its_own_is_taken_at_0_bytes_free(files: Crowded) -> None:
     driver = crowded_driver(files)
     files.space = 0
-    ordinary = driver.spool.incoming()
+    ordinary = driver.spool.intake.incoming()
     with pytest.raises(OutOfSpace):
         ordinary.spill(content(1, 9000))
     ordinary.remove_file()
-    report = driver.spool.incoming(from_reserve=True)
+    report = driver.spool.intake.incoming(from_reserve=True)
     report.size = 9000
     report.spill(content(1, 9000))
     with report.view() as view:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from router.model import AttemptResult, DeliveryState, Result
 from router.spool.disk.counters import Counters
-from router.spool.ledger.ledger import Finished, Ledger, LedgerEntry, SettledDelivery
-from router.spool.ledger.queries import totals
+from router.spool.ledger.ledger import Ledger
+from router.spool.ledger.rows import Finished, LedgerEntry, SettledDelivery
 from router.spool.ledger.schema import HELD, STATES, WAITING
 from tests.router.spool.driver import PATH
 from tests.router.spool.power_cut import FragileFiles
@@ -83,7 +83,7 @@ def test_many_at_once_come_to_the_same_as_one_after_the_other(
     freed: set[tuple[str, str]] = set()
     with ledger() as real:
         with real.transaction():
-            real.add(entries)
+            real.enter(entries)
         for turn in turns:
             with real.transaction():
                 done, lanes = real.settle(turn)
@@ -91,11 +91,13 @@ def test_many_at_once_come_to_the_same_as_one_after_the_other(
             freed.update(lanes)
             for outcome in turn:
                 model.settle(outcome)
-        rows = real.execute("SELECT message_id, destination, state, attempts, reason FROM deliveries").fetchall()
+        rows = real.database.execute(
+            "SELECT message_id, destination, state, attempts, reason FROM deliveries"
+        ).fetchall()
         assert {(row[0], row[1]): row[2] for row in rows} == model.state
         assert {(row[0], row[1]): row[3] for row in rows if row[3]} == dict(model.attempts)
         assert {(row[0], row[1]): row[4] for row in rows if row[4]} == model.reason
-        for destination, counted in totals(real.connection).items():
+        for destination, counted in real.queue.totals().items():
             for state in STATES:
                 if state is not DeliveryState.DISCARDED:
                     of_model = sum(
@@ -114,7 +116,7 @@ def test_many_at_once_come_to_the_same_as_one_after_the_other(
 def test_a_held_delivery_that_is_delivered_after_all_frees_its_lane() -> None:
     with ledger() as real:
         with real.transaction():
-            real.add(
+            real.enter(
                 [ledger_entry(number, DESTINATIONS, key) for number, key in enumerate(["a", "b", "", "c"], start=1)]
             )
             real.settle([told(number, Result.HELD) for number in (1, 2, 3)])
@@ -133,8 +135,8 @@ def test_an_instance_is_found_however_many_others_there_are_and_however_often_it
     uids = [f"1.2.{number}" for number in range(150)]
     with ledger() as real:
         with real.transaction():
-            real.add([ledger_entry(number, uid=uid) for number, uid in enumerate(uids, start=1)])
-            real.add([ledger_entry(number, uid="1.2.0") for number in range(151, 351)])
+            real.enter([ledger_entry(number, uid=uid) for number, uid in enumerate(uids, start=1)])
+            real.enter([ledger_entry(number, uid="1.2.0") for number in range(151, 351)])
             real.settle([told(2, Result.DELIVERED)])
         found = real.unfinished_of(["9.9", *uids], "C-STORE-RQ")
         assert real.unfinished_of(uids, "N-SET-RQ") == real.unfinished_of([], "C-STORE-RQ") == {}
@@ -147,13 +149,13 @@ def test_every_statement_is_one_that_sqlite_has_compiled_before() -> None:
     """Whatever the number of rows, there are no more texts than its cache has room for."""
     with ledger() as real:
         seen: set[str] = set()
-        plain = real.execute
+        plain = real.database.execute
 
         def noted(sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
             seen.add(sql)
             return plain(sql, parameters)
 
-        real.execute = noted
+        real.database.execute = noted
         next_id = 1
         for count in range(1, 130):
             entries = [
@@ -162,6 +164,6 @@ def test_every_statement_is_one_that_sqlite_has_compiled_before() -> None:
             next_id += count
             with real.transaction():
                 real.unfinished_of([one.envelope.sop_instance_uid for one in entries], "C-STORE-RQ")
-                real.add(entries)
+                real.enter(entries)
                 real.settle([told(one.message_id, Result.DELIVERED) for one in entries])
     assert len(seen) < 32

@@ -9,12 +9,10 @@ from router.model import DeliveryState, Purpose
 from router.spool import Spool, SpoolUnusable
 from router.spool.disk.counters import Counters
 from router.spool.disk.filesystem import REAL
-from router.spool.ledger import backlog
-from router.spool.ledger.database import Database
-from router.spool.ledger.ledger import Ledger, SettledDelivery
-from router.spool.ledger.queries import list_rows, totals
+from router.spool.ledger.ledger import Ledger
+from router.spool.ledger.rows import SettledDelivery
 from router.spool.ledger.schema import SCHEMA_VERSION
-from router.spool.offline import read_only
+from router.spool.offline import ReadOnlySpool
 from router.spool.values import Selection, Totals
 from tests.router.spool.driver import PATH, SETTINGS, delivered, held
 from tests.router.spool.power_cut import FragileFiles, PowerCut
@@ -66,10 +64,10 @@ TOTALS = {"pacs": Totals(waiting=1, held=1, discarded=17), "vna": Totals(deliver
 RETAINED = {"pacs": Totals(waiting=1), "vna": Totals(held=1, delivered=900)}
 
 
-def rows_of(ledger: Database) -> list[tuple[object, ...]]:
+def rows_of(ledger: Ledger) -> list[tuple[object, ...]]:
     return [
         (row.message_id, row.destination, row.purpose, row.key, row.state, row.attempts, row.reason)
-        for row in list_rows(ledger.connection, Selection(), 0, 100)
+        for row in ledger.queue.list_deliveries(Selection(), 0, 100)
     ]
 
 
@@ -93,13 +91,13 @@ def old(path: Path) -> Path:
 
 def test_a_ledger_of_schema_2_keeps_every_row_total_and_its_clock(tmp_path: Path) -> None:
     ledger = Ledger.open(REAL, old(tmp_path), Counters())
-    assert ledger.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+    assert ledger.database.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
     assert rows_of(ledger) == ROWS
-    assert totals(ledger.connection) == TOTALS
-    assert totals(ledger.connection, Purpose.RETAIN) == RETAINED
+    assert ledger.queue.totals() == TOTALS
+    assert ledger.queue.totals(Purpose.RETAIN) == RETAINED
     assert ledger.clock() >= 1234.5
-    assert [row.waiting.born for row in backlog.fresh(ledger, "pacs", 0, 10).rows] == [11.5]
-    added = ledger.execute("SELECT DISTINCT due, status, cause, crashes, unanswered FROM deliveries")
+    assert [row.waiting.born for row in ledger.backlog.fresh("pacs", 0, 10).rows] == [11.5]
+    added = ledger.database.execute("SELECT DISTINCT due, status, cause, crashes, unanswered FROM deliveries")
     assert added.fetchall() == [(0.0, None, "", 0, 0)]
     ledger.close()
 
@@ -108,7 +106,7 @@ def test_a_ledger_that_was_brought_up_to_date_works_on_and_opens_again(tmp_path:
     path = old(tmp_path)
     ledger = Ledger.open(REAL, path, Counters())
     with ledger.transaction():
-        ledger.add([ledger_entry(5, ("pacs", "vna"))])
+        ledger.enter([ledger_entry(5, ("pacs", "vna"))])
         ledger.settle(
             [
                 SettledDelivery(message_id=1, destination="pacs", result=delivered()),
@@ -117,7 +115,7 @@ def test_a_ledger_that_was_brought_up_to_date_works_on_and_opens_again(tmp_path:
         )
     ledger.close()
     ledger = Ledger.open(REAL, path, Counters())
-    assert totals(ledger.connection) == {
+    assert ledger.queue.totals() == {
         "pacs": Totals(waiting=1, delivered=1, held=1, discarded=17),
         "vna": Totals(delivered=901, held=1),
     }
@@ -126,11 +124,15 @@ def test_a_ledger_that_was_brought_up_to_date_works_on_and_opens_again(tmp_path:
 
 def test_a_ledger_brought_up_to_date_has_the_schema_of_a_new_one(tmp_path: Path) -> None:
     def described(ledger: Ledger) -> list[object]:
-        tables = ledger.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
-        indexes = ledger.execute(
+        tables = ledger.database.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
+        indexes = ledger.database.execute(
             "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL ORDER BY name"
         ).fetchall()
-        return [[ledger.execute(f"PRAGMA table_xinfo({name})").fetchall() for (name,) in tables], tables, indexes]
+        return [
+            [ledger.database.execute(f"PRAGMA table_xinfo({name})").fetchall() for (name,) in tables],
+            tables,
+            indexes,
+        ]
 
     migrated, new = Ledger.open(REAL, old(tmp_path), Counters()), Ledger.open(REAL, tmp_path / "new.sqlite", Counters())
     assert described(migrated) == described(new)
@@ -167,7 +169,7 @@ def test_a_newer_schema_is_refused_in_words_and_nothing_is_changed(tmp_path: Pat
     before = ledger.read_bytes()
     for opened in (
         lambda: Ledger.open(REAL, ledger, Counters()),
-        lambda: read_only(tmp_path),
+        lambda: ReadOnlySpool(tmp_path),
         lambda: Spool.open(tmp_path, SETTINGS),
     ):
         with pytest.raises(SpoolUnusable, match="later version of the router: its schema is number 99"):
@@ -178,4 +180,4 @@ def test_a_newer_schema_is_refused_in_words_and_nothing_is_changed(tmp_path: Pat
 def test_a_stopped_spool_of_an_older_schema_says_what_to_do(tmp_path: Path) -> None:
     old(tmp_path)
     with pytest.raises(SpoolUnusable, match=r"earlier version .* start the router"):
-        read_only(tmp_path)
+        ReadOnlySpool(tmp_path)

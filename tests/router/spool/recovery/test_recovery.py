@@ -9,7 +9,6 @@ from router.model import DeliveryState, Purpose, SpoolSettings
 from router.spool import DamagedMessage, Selection
 from router.spool.disk import record
 from router.spool.disk.filesystem import REAL
-from router.spool.ledger.queries import list_rows
 from tests.router.spool.driver import SETTINGS, Driver, content, delivered, envelope, held
 from tests.router.spool.power_cut import FragileFiles
 from tests.support.spool import flip, remove_ledger, segment
@@ -144,7 +143,7 @@ def test_a_damaged_record_is_set_aside_and_its_neighbours_are_recovered(tmp_path
     assert [again.data(row.message_id) for row in again.waiting("pacs")] == [data[0], data[2]]
     if part in ("data set", "trailer"):  # it says whose it is, so that it stays accounted for
         assert damage.message_id == 2
-        rows = list_rows(again.ledger.connection, Selection(message_ids=(2,)), 0, 10)
+        rows = again.ledger.queue.list_deliveries(Selection(message_ids=(2,)), 0, 10)
         assert {row.state for row in rows} == {DeliveryState.HELD}
         assert "set aside" in rows[0].reason
     again.stop()

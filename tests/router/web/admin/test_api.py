@@ -74,7 +74,7 @@ class API:
             connection.close()
 
     async def put(self, instance: Instance, *destinations: str) -> int:
-        incoming = self.spool.incoming()
+        incoming = self.spool.intake.incoming()
         await incoming.write(instance.data)
         await incoming.finish()
         envelope = Envelope(
@@ -91,7 +91,7 @@ class API:
             received=0.0,
             deliveries=tuple(Recipient(destination=name) for name in destinations),
         )
-        receipt = await self.spool.commit(incoming, envelope)
+        receipt = await self.spool.intake.store(incoming, envelope)
         return receipt.message_id
 
 
@@ -268,7 +268,7 @@ async def test_an_export_whose_message_was_finished_meanwhile_says_so(
 
         async def finished_meanwhile(self: StoredMessage, buffer: memoryview, offset: int) -> int:
             if offset + len(buffer) >= self.data_length > offset:
-                assert await served.spool.change(Selection(message_ids=(number,)), QueueAction.DISCARD) == 1
+                assert await served.spool.queue.change(Selection(message_ids=(number,)), QueueAction.DISCARD) == 1
                 content = bytearray(segment.read_bytes())
                 at = content.index(instance.data)
                 content[at + 40_000 : at + size] = bytes(size - 40_000)
