@@ -13,9 +13,9 @@ from router.cli.configuration import config_option, read_if_there
 from router.cli.failing import EXIT_FAILED, CommandError
 from router.cli.output import json_option, say, say_json
 from router.config import Timeouts
-from router.dicom.uids import uid_name
+from router.dicom.uids import UNCOMPRESSED, uid_name
 from router.dimse import Command, CommandField, Status, describe
-from router.services.verification import UNCOMPRESSED, VERIFICATION
+from router.services.verification import VERIFICATION
 
 
 @click.command()

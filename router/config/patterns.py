@@ -13,11 +13,10 @@ from difflib import get_close_matches
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from attrs import field, frozen
-from pydicom._uid_dict import UID_dictionary
 
 from router.config.identifiers import text, uid
 from router.config.quantities import shown
-from router.dicom.uids import Kind, _registry
+from router.dicom.uids import Kind, registered, uids_by_name
 
 NOTHING = "(?!)"
 """A regular expression that matches no text."""
@@ -60,11 +59,10 @@ class UIDs:
 
     @_registered.default
     def _find(self) -> frozenset[str]:
-        exact = {found for pattern in self.patterns if (found := _registry(self.kind).get(pattern.casefold()))}
+        exact = {found for pattern in self.patterns if (found := uids_by_name(self.kind).get(pattern.casefold()))}
         by_name = Globs(self.patterns)
-        names = ((uid, UID_dictionary[uid]) for uid in _registry(self.kind).values())
         return frozenset(
-            exact | {uid for uid, (name, *_, keyword) in names if by_name.matches(name) or by_name.matches(keyword)}
+            exact | {uid for uid, names in registered(self.kind).items() if any(map(by_name.matches, names))}
         )
 
     @_globs.default
@@ -134,9 +132,9 @@ def ranked_transfer_syntaxes(patterns: tuple[str, ...]) -> tuple[UIDs, ...]:
 
 def _uid_pattern(value: object, kind: Kind) -> str:
     pattern = glob(value)
-    if pattern.casefold() in _registry(kind) or any(sign in pattern for sign in "*?["):
+    if pattern.casefold() in uids_by_name(kind) or any(sign in pattern for sign in "*?["):
         return pattern
     if not pattern[0].isdigit():
-        keywords = (UID_dictionary[known][4] for known in _registry(kind).values())
+        keywords = (keyword for _, keyword in registered(kind).values())
         raise ValueError(f"{shown(value)} is not a {kind.value} known by name{suggestion(pattern, keywords)}")
     return uid(pattern)

@@ -23,15 +23,14 @@ from router.dicom.encoding import (
     Encoding,
     MalformedDataSet,
     named,
+    padded,
 )
+from router.dicom.tags import SPECIFIC_CHARACTER_SET
+from router.dicom.uids import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 
-IMPLICIT_LE: Final = "1.2.840.10008.1.2"
-EXPLICIT_LE: Final = "1.2.840.10008.1.2.1"
-EXPLICIT_BE: Final = "1.2.840.10008.1.2.2"
 TRANSFER_SYNTAXES: Final = (EXPLICIT_LE, IMPLICIT_LE, EXPLICIT_BE)
-"""Those that procedure steps travel in, the preferred one first."""
+"""The transfer syntaxes of the data sets of services, in the order of preference."""
 
-SPECIFIC_CHARACTER_SET: Final = 0x00080005
 UTF_8: Final = b"ISO_IR 192"
 DEEPEST: Final = 32
 """Levels of sequences; a procedure step has four."""
@@ -59,6 +58,11 @@ class Element(NamedTuple):
 
 DataSet = Mapping[int, Element]
 """Elements by tag."""
+
+
+def element(vr: str, value: str) -> Element:
+    """Build an element from a text in UTF-8, padded to an even length."""
+    return Element(vr, padded(vr, value.encode()))
 
 
 def read(data: bytes | memoryview, transfer_syntax: str) -> dict[int, Element]:
@@ -242,8 +246,7 @@ def _in_utf_8(data_set: DataSet, terms: str, *, nested: bool = False) -> dict[in
         if not isinstance(value, bytes):
             out[tag] = Element(vr, tuple(_in_utf_8(item, terms, nested=True) for item in value))
         elif vr in _TEXT:
-            text = charset.decode(value, terms, name=vr == "PN").encode()
-            out[tag] = Element(vr, text + b" " * (len(text) % 2))
+            out[tag] = element(vr, charset.decode(value, terms, name=vr == "PN"))
         else:
             out[tag] = Element(vr, value)
     if not nested or SPECIFIC_CHARACTER_SET in data_set:
@@ -258,6 +261,12 @@ def text(data_set: DataSet, tag: int) -> str:
         return ""
     decoded = charset.decode(value, character_set(data_set), name=vr == "PN")
     return decoded.partition("\\")[0].strip("\0 ")
+
+
+def identifier(data_set: DataSet, tag: int) -> str:
+    """Return the whole value of an element to which no character set applies, such as UI or AE; "" if it is missing."""
+    value = data_set[tag].value if tag in data_set else b""
+    return value.decode("latin-1").strip("\0 ") if isinstance(value, bytes) else ""
 
 
 def items(data_set: DataSet, tag: int) -> Sequence[DataSet]:

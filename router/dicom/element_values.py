@@ -14,8 +14,9 @@ from attrs import frozen
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 
 from router.dicom import charset
+from router.dicom.encoding import named
+from router.dicom.tags import SPECIFIC_CHARACTER_SET
 
-SPECIFIC_CHARACTER_SET = 0x00080005
 PIXEL_REPRESENTATION = 0x00280103
 PIXEL_DATA_GROUP = 0x7FE00000
 LONGEST_VALUE = 1 << 16
@@ -111,7 +112,7 @@ def _numbers(value: bytes, vr: str, order: str) -> tuple[str, ...]:
     layout = struct.Struct(order + NUMBERS[vr])
     numbers = layout.iter_unpack(value[: len(value) // layout.size * layout.size])
     if vr == "AT":
-        return tuple(f"({group:04X},{element:04X})" for group, element in numbers)
+        return tuple(named(group << 16 | element) for group, element in numbers)
     return tuple(_single(number) if vr == "FL" else repr(number) for (number,) in numbers)
 
 

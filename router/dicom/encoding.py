@@ -70,6 +70,11 @@ def named(tag: int) -> str:
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
+def padded(vr: str, value: bytes) -> bytes:
+    """Return a value padded to an even length: a UID with NUL, any other text with a space (PS3.5 6.2)."""
+    return value + (b"\0" if vr == "UI" else b" ") if len(value) % 2 else value
+
+
 def _capitals(vr: bytes) -> bool:
     return vr.isalpha() and vr.isupper()
 

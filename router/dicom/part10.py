@@ -11,18 +11,14 @@ from typing import BinaryIO, Final
 
 from attrs import frozen
 
-IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
-EXPLICIT_LITTLE: Final = "1.2.840.10008.1.2.1"
-EXPLICIT_BIG: Final = "1.2.840.10008.1.2.2"
+from router.dicom.encoding import LONG, padded
+from router.dicom.uids import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 
 PREAMBLE_LENGTH: Final = 128
 PREFIX: Final = b"DICM"
 
 _SHORT: Final = struct.Struct("<HH2sH")
 """Group, element, VR, length of an element of the meta information with a 16 bit length."""
-_LONG_VRS: Final = frozenset(
-    {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
-)
 _META_CAP: Final = 1 << 20
 """Bytes of meta information after which a file is no DICOM file."""
 _UID_CAP: Final = 128
@@ -82,7 +78,7 @@ def _read_meta(file: BinaryIO, begin: int) -> tuple[dict[int, str], int]:
             raise NotDICOM("its meta information does not end")
         _, element, vr, length = _SHORT.unpack_from(header)
         at += _SHORT.size
-        if vr in _LONG_VRS:
+        if vr in LONG:
             length = int.from_bytes(header[8:12], "little")
             at += 4
         elif not vr.isalpha():  # against PS3.10 7.1, in Implicit VR: such files exist
@@ -99,8 +95,8 @@ def _encoding(first: bytes) -> str:
     """The transfer syntax of an uncompressed data set whose first element begins with these bytes; "" for none."""
     explicit = first[4:6].isalpha() and first[4:6].isupper()
     if first[:2] == b"\x08\x00":
-        return EXPLICIT_LITTLE if explicit else IMPLICIT_LITTLE
-    return EXPLICIT_BIG if first[:2] == b"\x00\x08" and explicit else ""
+        return EXPLICIT_LE if explicit else IMPLICIT_LE
+    return EXPLICIT_BE if first[:2] == b"\x00\x08" and explicit else ""
 
 
 def encode_head(
@@ -115,24 +111,22 @@ def encode_head(
     """Preamble, prefix and file meta information (PS3.10 7.1), after which the data set's bytes follow as they are."""
     elements = [
         _long(0x0001, b"OB", b"\0\1"),
-        _text(0x0002, b"UI", sop_class_uid),
-        _text(0x0003, b"UI", sop_instance_uid),
-        _text(0x0010, b"UI", transfer_syntax),
-        _text(0x0012, b"UI", implementation_class_uid),
-        _text(0x0013, b"SH", implementation_version_name),
+        _text(0x0002, "UI", sop_class_uid),
+        _text(0x0003, "UI", sop_instance_uid),
+        _text(0x0010, "UI", transfer_syntax),
+        _text(0x0012, "UI", implementation_class_uid),
+        _text(0x0013, "SH", implementation_version_name),
     ]
     if source_ae_title:
-        elements.append(_text(0x0016, b"AE", source_ae_title))
+        elements.append(_text(0x0016, "AE", source_ae_title))
     group = b"".join(elements)
     group_length = _SHORT.pack(2, 0, b"UL", 4) + struct.pack("<L", len(group))
     return bytes(PREAMBLE_LENGTH) + PREFIX + group_length + group
 
 
-def _text(element: int, vr: bytes, text: str) -> bytes:
-    value = text.encode("latin-1", "replace")
-    if len(value) % 2:
-        value += b"\0" if vr == b"UI" else b" "  # PS3.5 6.2
-    return _SHORT.pack(2, element, vr, len(value)) + value
+def _text(element: int, vr: str, text: str) -> bytes:
+    value = padded(vr, text.encode("latin-1", "replace"))
+    return _SHORT.pack(2, element, vr.encode(), len(value)) + value
 
 
 def _long(element: int, vr: bytes, value: bytes) -> bytes:

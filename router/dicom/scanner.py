@@ -31,12 +31,7 @@ from router.dicom.encoding import (
     cut_short,
     named,
 )
-
-IMPLICIT_SYNTAXES: Final = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.20", "1.2.840.113619.5.2"})
-"""Implicit VR Little Endian, Papyrus 3, and GE's private one (which differs in the pixel data only)."""
-BIG_ENDIAN_SYNTAX: Final = "1.2.840.10008.1.2.2"
-DEFLATED_SYNTAXES: Final = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
-"""Those that deflate the data set whole: Explicit VR LE, JPIP Referenced, JPIP HTJ2K Referenced (PS3.5 A.5, A.6)."""
+from router.dicom.uids import DEFLATED_SYNTAXES, EXPLICIT_BE, IMPLICIT_SYNTAXES
 
 DELIMITERS: Final = 0xFFFE
 """The group of items and delimiters (PS3.5 7.5)."""
@@ -80,7 +75,7 @@ def scan(
     if transfer_syntax in IMPLICIT_SYNTAXES:
         encoding = IMPLICIT["<"]
     else:
-        encoding = EXPLICIT[">" if transfer_syntax == BIG_ENDIAN_SYNTAX else "<"]
+        encoding = EXPLICIT[">" if transfer_syntax == EXPLICIT_BE else "<"]
     walk = _Walk(data, bounds.heads)
     walk.find(encoding, sought)
     return texts(walk.found, sought)

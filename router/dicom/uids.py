@@ -1,4 +1,4 @@
-"""UIDs: their syntax (PS3.5 9.1), the names PS3.6 gives them, and which are Storage SOP Classes."""
+"""UIDs: their syntax (PS3.5 9.1), their names (PS3.6 annex A), transfer syntaxes, Storage SOP Classes."""
 
 import re
 from enum import Enum
@@ -9,52 +9,64 @@ from pydicom._uid_dict import UID_dictionary
 
 from router.logs import escaped
 
+IMPLICIT_LE: Final = "1.2.840.10008.1.2"
+"""Implicit VR Little Endian (PS3.5 A.1)."""
+EXPLICIT_LE: Final = "1.2.840.10008.1.2.1"
+"""Explicit VR Little Endian (PS3.5 A.2)."""
+EXPLICIT_BE: Final = "1.2.840.10008.1.2.2"
+"""Explicit VR Big Endian (PS3.5 A.3, retired)."""
+UNCOMPRESSED: Final = (IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE)
+
+IMPLICIT_SYNTAXES: Final = frozenset({IMPLICIT_LE, "1.2.840.10008.1.20", "1.2.840.113619.5.2"})
+"""Implicit VR Little Endian, Papyrus 3, and a private one of GE that differs in the pixel data only."""
+DEFLATED_SYNTAXES: Final = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
+"""The whole data set is deflated: Explicit VR LE, JPIP Referenced, JPIP HTJ2K Referenced (PS3.5 A.5, A.6)."""
+
 
 @lru_cache(4096)
 def uid_name(uid: str) -> str:
-    """The standard's name of a UID, or the UID itself, escaped."""
+    """Return the name of a UID up to its first colon, or the UID itself, escaped for a log."""
     entry = UID_dictionary.get(uid)
     return entry[0].partition(":")[0] if entry else escaped(uid)
 
 
 class Kind(Enum):
-    """The kinds of registered UIDs (PS3.6 annex A) that are known here by name."""
+    """Kinds of registered UIDs that a configuration may name (PS3.6 annex A)."""
 
     SOP_CLASS = "SOP Class"
     TRANSFER_SYNTAX = "Transfer Syntax"
 
 
 def name_of(uid: str) -> str:
-    """The name that PS3.6 gives a UID, or the UID itself."""
+    """Return the name of a UID, or the UID itself (PS3.6 annex A)."""
     entry = UID_dictionary.get(uid)
     return entry[0] if entry else uid
 
 
 @cache
-def _registry(kind: Kind) -> dict[str, str]:
-    """From every name and keyword of a kind, in small letters, to the UID."""
-    return {
-        word.casefold(): uid
-        for uid, (name, type_, *_, keyword) in UID_dictionary.items()
-        if kind.value in type_
-        for word in (name, keyword)
-        if word
-    }
+def registered(kind: Kind) -> dict[str, tuple[str, str]]:
+    """Return (name, keyword) of every registered UID of a kind, by UID."""
+    return {uid: (name, keyword) for uid, (name, type_, *_, keyword) in UID_dictionary.items() if kind.value in type_}
+
+
+@cache
+def uids_by_name(kind: Kind) -> dict[str, str]:
+    """Return the UID of every name and keyword of a kind, in lower case."""
+    return {word.casefold(): uid for uid, names in registered(kind).items() for word in names if word}
 
 
 _UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
-
-
 _NOT_STORAGE: Final = ("StorageCommitment", "StorageService", "MediaStorageDirectory")
-
-
 _STORED_TOO: Final = ("PresentationLUT",)
-"""Archives take objects of these SOP classes by C-STORE, although the standard means them for other services."""
+"""Archives accept objects of these SOP classes by C-STORE, although the standard has them for other services."""
 
 
 def is_storage_sop_class(uid: str) -> bool:
-    """Whether objects of this SOP class are stored with C-STORE: all that the standard names so, retired ones too,
-    and every UID that the dictionary does not know (private, or newer than the dictionary)."""
+    """Return True if objects of this SOP class are stored with C-STORE.
+
+    True for every Storage SOP Class of the standard, retired ones too, and for every UID that the dictionary does not
+    have: a private one, or one newer than the dictionary.
+    """
     entry = UID_dictionary.get(uid)
     if entry is None:
         return is_uid(uid)
@@ -64,5 +76,5 @@ def is_storage_sop_class(uid: str) -> bool:
 
 
 def is_uid(text: str) -> bool:
-    """Numbers and dots, at most 64 characters (PS3.5 9.1). Leading zeros of a component pass: they are common."""
+    """Return True for numbers and dots of at most 64 characters (PS3.5 9.1); leading zeros pass, as they are common."""
     return len(text) <= 64 and _UID.fullmatch(text) is not None

@@ -13,6 +13,8 @@ from typing import Any, Final, Literal
 
 from attrs import fields, frozen
 
+from router.dicom.encoding import padded
+
 NO_DATA_SET: Final = 0x0101
 """Command Data Set Type (0000,0800) of a message without a data set; any other value means that one follows."""
 
@@ -239,10 +241,8 @@ def _encode_value(vr: _VR, value: Any) -> bytes:
         return _US.pack(value)
     if vr == "AT":
         return b"".join(_AT.pack(tag >> 16, tag & 0xFFFF) for tag in value)
-    text: bytes = (value[:64] if vr == "LO" else value).encode("latin-1", "replace")
-    if len(text) % 2:
-        text += b"\0" if vr == "UI" else b" "  # PS3.5 6.2: odd values are padded
-    return text
+    text: str = value[:64] if vr == "LO" else value
+    return padded(vr, text.encode("latin-1", "replace"))
 
 
 def decode(data: bytes | bytearray | memoryview) -> Command:

@@ -30,7 +30,7 @@ from router.config.keys import (
 from router.config.reading import Each, One
 from router.dicom.encoding import MalformedDataSet, TooMuchToRead
 from router.dicom.scanner import AT_ONCE, IN_ALL, Bounds, scan
-from router.dicom.tags import tag_name
+from router.dicom.tags import SOP_CLASS_UID, SOP_INSTANCE_UID, tag_name
 from router.dicom.uids import is_storage_sop_class, is_uid
 from router.dimse import Command, CommandField, Response, Status, StatusClass, response_to, status_class
 from router.model import Envelope, PendingDelivery, Purpose, Recipient, Result
@@ -39,9 +39,6 @@ from router.services.base import SCP, Allowance, Change, DeliveryPolicy, Proposa
 from router.services.commitment.options import commitment_of
 from router.services.refusal import refuse, refuse_for_space
 from router.spool import DuplicateRefused, Incoming, OutOfSpace
-
-SOP_CLASS_UID: Final = 0x00080016
-SOP_INSTANCE_UID: Final = 0x00080018
 
 _STORED_ALREADY: Final = frozenset({Status.DUPLICATE_SOP_INSTANCE, 0xD000})
 """D000H is what some archives answer in place of 0111H."""

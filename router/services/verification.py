@@ -7,14 +7,13 @@ from attrs import frozen
 from pdu import ContextResult
 from router.config import Config, ServiceOptions
 from router.config.keys import ANYTHING, Patterns, RankedTransferSyntaxes
+from router.dicom.uids import UNCOMPRESSED
 from router.dimse import Command, CommandField, Response, Status, response_to
 from router.services.base import NO_DATA_SET, SCP, Allowance, Proposal, Replies, Request
 from router.services.refusal import refuse
 from router.spool import Incoming
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
-UNCOMPRESSED: Final = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
-"""Implicit VR Little Endian, Explicit VR Little Endian, Explicit VR Big Endian."""
 
 
 @frozen(kw_only=True)

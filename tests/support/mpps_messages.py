@@ -7,7 +7,8 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence as Items
 
-from router.dicom.dataset import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, DataSet, read
+from router.dicom.dataset import DataSet, read
+from router.dicom.uids import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 STUDY = "1.2.826.0.1.3680043.8.498.1"

@@ -13,7 +13,8 @@ from pydicom.dataset import Dataset
 from pdu import Overtaken
 from router.association.transport import Transport, TransportError
 from router.config import Config
-from router.dicom.dataset import EXPLICIT_LE, read, text
+from router.dicom.dataset import read, text
+from router.dicom.uids import EXPLICIT_LE
 from router.dimse import (
     DATA_SET,
     Command,

@@ -8,9 +8,15 @@ from typing import Final
 
 from attrs import field, frozen
 
-from router.dicom.dataset import EXPLICIT_LE, DataSet, Element, read, write
-from router.dicom.encoding import MalformedDataSet
-from router.dicom.uids import is_uid
+from router.dicom.dataset import DataSet, Element, element, identifier, items, read, write
+from router.dicom.encoding import MalformedDataSet, padded
+from router.dicom.tags import (
+    REFERENCED_SOP_CLASS_UID,
+    REFERENCED_SOP_INSTANCE_UID,
+    REFERENCED_SOP_SEQUENCE,
+    RETRIEVE_AE_TITLE,
+)
+from router.dicom.uids import EXPLICIT_LE, is_uid
 from router.dimse import Status
 from router.services.commitment.transaction import (
     COMMITTED,
@@ -29,13 +35,9 @@ REQUEST_ACTION: Final = 1
 EVERYTHING_COMMITTED, SOMETHING_FAILED = 1, 2
 """Event Type IDs."""
 
-RETRIEVE_AE_TITLE: Final = 0x00080054
-REFERENCED_SOP_CLASS_UID: Final = 0x00081150
-REFERENCED_SOP_INSTANCE_UID: Final = 0x00081155
 TRANSACTION_UID: Final = 0x00081195
 FAILURE_REASON: Final = 0x00081197
 FAILED_SOP_SEQUENCE: Final = 0x00081198
-REFERENCED_SOP_SEQUENCE: Final = 0x00081199
 REFERENCED_STEP_SEQUENCE: Final = 0x00081111
 
 
@@ -72,12 +74,12 @@ def read_request(data: bytes, transfer_syntax: str) -> CommitmentRequest:
     """Raises RefusedRequest: 0121H where a type 1 attribute is missing or empty, 0115H where its value cannot be, 0119H
     where an instance is listed with two SOP classes, 0110H where the bytes make no data set."""
     tree = _tree(data, transfer_syntax)
-    items = _items(tree, REFERENCED_SOP_SEQUENCE)
-    if not items:
+    referenced = items(tree, REFERENCED_SOP_SEQUENCE)
+    if not referenced:
         words = "Referenced SOP Sequence is missing or empty"
         raise RefusedRequest(Status.MISSING_ATTRIBUTE_VALUE, words, REFERENCED_SOP_SEQUENCE)
     classes: dict[str, str] = {}
-    for item in items:
+    for item in referenced:
         sop_class = _uid_of(item, REFERENCED_SOP_CLASS_UID, "Referenced SOP Class UID")
         uid = _uid_of(item, REFERENCED_SOP_INSTANCE_UID, "Referenced SOP Instance UID")
         if classes.setdefault(uid, sop_class) != sop_class:
@@ -86,7 +88,7 @@ def read_request(data: bytes, transfer_syntax: str) -> CommitmentRequest:
     return CommitmentRequest(
         transaction_uid=_uid_of(tree, TRANSACTION_UID, "Transaction UID"),
         references=tuple(Reference(sop_class, uid) for uid, sop_class in classes.items()),
-        steps=_items(tree, REFERENCED_STEP_SEQUENCE),
+        steps=items(tree, REFERENCED_STEP_SEQUENCE),
     )
 
 
@@ -98,12 +100,12 @@ def write_steps(request: CommitmentRequest) -> bytes:
 
 def read_steps(kept: bytes) -> Sequence[DataSet]:
     """What `write_steps` wrote."""
-    return _items(read(kept, EXPLICIT_LE), REFERENCED_STEP_SEQUENCE)
+    return items(read(kept, EXPLICIT_LE), REFERENCED_STEP_SEQUENCE)
 
 
 def write_request(request: CommitmentRequest, transfer_syntax: str) -> bytes:
     tree: dict[int, Element] = {
-        TRANSACTION_UID: _uid(request.transaction_uid),
+        TRANSACTION_UID: element("UI", request.transaction_uid),
         REFERENCED_SOP_SEQUENCE: Element("SQ", tuple(_reference(one) for one in request.references)),
     }
     if request.steps:
@@ -120,13 +122,13 @@ def read_report(data: bytes, transfer_syntax: str, event_type: int) -> EventRepo
     if event_type not in (EVERYTHING_COMMITTED, SOMETHING_FAILED):
         raise RefusedRequest(Status.NO_SUCH_EVENT_TYPE, f"there is no event type {event_type}")
     tree = _tree(data, transfer_syntax)
-    everywhere = _text(tree, RETRIEVE_AE_TITLE)
+    everywhere = identifier(tree, RETRIEVE_AE_TITLE)
     words: dict[str, ArchiveResult] = {}
-    for item in _items(tree, REFERENCED_SOP_SEQUENCE):
-        if uid := _text(item, REFERENCED_SOP_INSTANCE_UID):
-            words[uid] = ArchiveResult(COMMITTED, _text(item, RETRIEVE_AE_TITLE) or everywhere)
-    for item in _items(tree, FAILED_SOP_SEQUENCE):
-        if uid := _text(item, REFERENCED_SOP_INSTANCE_UID):
+    for item in items(tree, REFERENCED_SOP_SEQUENCE):
+        if uid := identifier(item, REFERENCED_SOP_INSTANCE_UID):
+            words[uid] = ArchiveResult(COMMITTED, identifier(item, RETRIEVE_AE_TITLE) or everywhere)
+    for item in items(tree, FAILED_SOP_SEQUENCE):
+        if uid := identifier(item, REFERENCED_SOP_INSTANCE_UID):
             words[uid] = ArchiveResult(_reason(item))
     return EventReport(transaction_uid=_uid_of(tree, TRANSACTION_UID, "Transaction UID"), results=words)
 
@@ -135,12 +137,12 @@ def write_report(transaction_uid: str, outcome: TransactionOutcome, transfer_syn
     """The data set for the modality. Retrieve AE Title stands once where it is the same for all that is committed."""
     titles = {result.retrieve_ae for result in outcome.committed}
     common = titles.pop() if len(titles) == 1 else ""
-    tree: dict[int, Element] = {TRANSACTION_UID: _uid(transaction_uid)}
+    tree: dict[int, Element] = {TRANSACTION_UID: element("UI", transaction_uid)}
     if common:
         tree[RETRIEVE_AE_TITLE] = _ae(common)
     if outcome.committed:
-        items = tuple(_committed(result, with_title=not common) for result in outcome.committed)
-        tree[REFERENCED_SOP_SEQUENCE] = Element("SQ", items)
+        committed = tuple(_committed(result, with_title=not common) for result in outcome.committed)
+        tree[REFERENCED_SOP_SEQUENCE] = Element("SQ", committed)
     if outcome.failed:
         tree[FAILED_SOP_SEQUENCE] = Element("SQ", tuple(map(_failed, outcome.failed)))
     return write(tree, transfer_syntax)
@@ -148,8 +150,8 @@ def write_report(transaction_uid: str, outcome: TransactionOutcome, transfer_syn
 
 def _reference(reference: Reference) -> dict[int, Element]:
     return {
-        REFERENCED_SOP_CLASS_UID: _uid(reference.sop_class_uid),
-        REFERENCED_SOP_INSTANCE_UID: _uid(reference.sop_instance_uid),
+        REFERENCED_SOP_CLASS_UID: element("UI", reference.sop_class_uid),
+        REFERENCED_SOP_INSTANCE_UID: element("UI", reference.sop_instance_uid),
     }
 
 
@@ -169,18 +171,8 @@ def _tree(data: bytes, transfer_syntax: str) -> DataSet:
         raise RefusedRequest(Status.PROCESSING_FAILURE, str(error)) from error
 
 
-def _items(tree: DataSet, tag: int) -> tuple[DataSet, ...]:
-    value = tree[tag].value if tag in tree else ()
-    return value if isinstance(value, tuple) else ()
-
-
-def _text(tree: DataSet, tag: int) -> str:
-    value = tree[tag].value if tag in tree else b""
-    return value.decode("latin-1").strip("\0 ") if isinstance(value, bytes) else ""
-
-
 def _uid_of(tree: DataSet, tag: int, name: str) -> str:
-    value = _text(tree, tag)
+    value = identifier(tree, tag)
     if not value:
         raise RefusedRequest(Status.MISSING_ATTRIBUTE_VALUE, f"{name} is missing or empty", tag)
     if not is_uid(value):
@@ -195,9 +187,5 @@ def _reason(item: DataSet) -> int:
     return reason if reason != COMMITTED else FailureReason.PROCESSING_FAILURE
 
 
-def _uid(value: str) -> Element:
-    return Element("UI", value.encode() + b"\0" * (len(value) % 2))
-
-
 def _ae(value: str) -> Element:
-    return Element("AE", value.encode("latin-1", "replace") + b" " * (len(value) % 2))
+    return Element("AE", padded("AE", value.encode("latin-1", "replace")))

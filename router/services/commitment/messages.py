@@ -9,7 +9,7 @@ from typing import Final
 
 from attrs import evolve
 
-from router.dicom.dataset import IMPLICIT_LE
+from router.dicom.uids import IMPLICIT_LE
 from router.dimse import DATA_SET, Command, CommandField, Response, Status, StatusClass, encode, status_class
 from router.model import Cause, DeliveryState, Envelope, PendingDelivery, Recipient, Result
 from router.services.commitment.attributes import REQUEST_ACTION, STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE

@@ -19,7 +19,7 @@ from attrs import define, evolve
 from pydicom.uid import generate_uid
 
 from router.config import Config, Peer
-from router.dicom.dataset import IMPLICIT_LE
+from router.dicom.uids import IMPLICIT_LE
 from router.dimse import describe
 from router.model import AttemptResult, DeliveryState, PendingDelivery, Purpose, Recipient, Result
 from router.services.commitment import transaction_store

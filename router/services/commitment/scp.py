@@ -18,7 +18,8 @@ from attrs import evolve
 from pdu import ContextResult, RoleSelection
 from router.concurrency import compute
 from router.config import Config, Peer, ServiceOptions, unconfigured_peer
-from router.dicom.dataset import IMPLICIT_LE, TRANSFER_SYNTAXES
+from router.dicom.dataset import TRANSFER_SYNTAXES
+from router.dicom.uids import IMPLICIT_LE
 from router.dimse import Command, CommandField, Response, Status, response_to
 from router.model import AttemptResult, PendingDelivery, Result
 from router.routing import Facts

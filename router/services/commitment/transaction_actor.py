@@ -14,7 +14,7 @@ import trio
 from attrs import frozen
 
 from router.concurrency import compute
-from router.dicom.dataset import IMPLICIT_LE
+from router.dicom.uids import IMPLICIT_LE
 from router.model import AttemptResult, DeliveryState, Result
 from router.services.commitment import messages, transaction_store
 from router.services.commitment.attributes import CommitmentRequest, read_steps, write_report, write_request

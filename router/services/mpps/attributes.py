@@ -9,7 +9,8 @@ from typing import Final
 
 from attrs import frozen
 
-from router.dicom.dataset import SPECIFIC_CHARACTER_SET, DataSet, items, text
+from router.dicom.dataset import DataSet, items, text
+from router.dicom.tags import REFERENCED_SOP_CLASS_UID, REFERENCED_SOP_INSTANCE_UID, SPECIFIC_CHARACTER_SET
 
 MPPS: Final = "1.2.840.10008.3.1.2.3.3"
 """Modality Performed Procedure Step (PS3.4 F.7)."""
@@ -17,11 +18,8 @@ MPPS_RETRIEVE: Final = "1.2.840.10008.3.1.2.3.4"
 MPPS_NOTIFICATION: Final = "1.2.840.10008.3.1.2.3.5"
 
 ACCESSION_NUMBER: Final = 0x00080050
-RETRIEVE_AE_TITLE: Final = 0x00080054
 MODALITY: Final = 0x00080060
 REFERENCED_IMAGE_SEQUENCE: Final = 0x00081140
-REFERENCED_SOP_CLASS_UID: Final = 0x00081150
-REFERENCED_SOP_INSTANCE_UID: Final = 0x00081155
 PATIENT_NAME: Final = 0x00100010
 PATIENT_ID: Final = 0x00100020
 STUDY_INSTANCE_UID: Final = 0x0020000D

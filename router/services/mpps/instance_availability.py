@@ -14,7 +14,14 @@ from typing import ClassVar, Final
 from attrs import frozen
 
 from router.config import ServiceOptions
-from router.dicom.dataset import IMPLICIT_LE, DataSet, Element, write
+from router.dicom.dataset import DataSet, Element, element, write
+from router.dicom.tags import (
+    REFERENCED_SOP_CLASS_UID,
+    REFERENCED_SOP_INSTANCE_UID,
+    REFERENCED_SOP_SEQUENCE,
+    RETRIEVE_AE_TITLE,
+)
+from router.dicom.uids import IMPLICIT_LE
 from router.dimse import (
     DATA_SET,
     Command,
@@ -28,22 +35,13 @@ from router.dimse import (
 from router.model import Envelope, PendingDelivery, Recipient, Result
 from router.services.base import DeliveryPolicy
 from router.services.encoding import UncompressedDeliveries
-from router.services.mpps.attributes import (
-    MPPS,
-    REFERENCED_SOP_CLASS_UID,
-    REFERENCED_SOP_INSTANCE_UID,
-    RETRIEVE_AE_TITLE,
-    SERIES_INSTANCE_UID,
-    STUDY_INSTANCE_UID,
-    InstanceReference,
-)
+from router.services.mpps.attributes import MPPS, SERIES_INSTANCE_UID, STUDY_INSTANCE_UID, InstanceReference
 from router.services.mpps.options import AVAILABILITY_OPTIONS
 from router.services.mpps.policy import INFORM
 
 INSTANCE_AVAILABILITY: Final = "1.2.840.10008.5.1.4.33"
 REFERENCED_STEP_SEQUENCE: Final = 0x00081111
 REFERENCED_SERIES_SEQUENCE: Final = 0x00081115
-REFERENCED_SOP_SEQUENCE: Final = 0x00081199
 INSTANCE_AVAILABILITY_TAG: Final = 0x00080056
 WORKITEM_CODE_SEQUENCE: Final = 0x00404019
 
@@ -90,13 +88,13 @@ class AvailabilityNotification:
             return b""
         series = groupby(sorted(told, key=_series_uid), key=_series_uid)
         step = {
-            REFERENCED_SOP_CLASS_UID: _uid(MPPS),
-            REFERENCED_SOP_INSTANCE_UID: _uid(self.step_uid),
+            REFERENCED_SOP_CLASS_UID: element("UI", MPPS),
+            REFERENCED_SOP_INSTANCE_UID: element("UI", self.step_uid),
             WORKITEM_CODE_SEQUENCE: Element("SQ", ()),
         }
         whole: DataSet = {
             REFERENCED_STEP_SEQUENCE: Element("SQ", (step,)),
-            STUDY_INSTANCE_UID: _uid(self.study_uid),
+            STUDY_INSTANCE_UID: element("UI", self.study_uid),
             REFERENCED_SERIES_SEQUENCE: Element(
                 "SQ", tuple(self._series(uid, list(instances), everywhere) for uid, instances in series)
             ),
@@ -105,16 +103,16 @@ class AvailabilityNotification:
 
     def _series(self, uid: str, instances: Sequence[InstanceReference], everywhere: Sequence[str]) -> DataSet:
         items = tuple(self._instance(instance, everywhere) for instance in instances)
-        return {SERIES_INSTANCE_UID: _uid(uid), REFERENCED_SOP_SEQUENCE: Element("SQ", items)}
+        return {SERIES_INSTANCE_UID: element("UI", uid), REFERENCED_SOP_SEQUENCE: Element("SQ", items)}
 
     def _instance(self, instance: InstanceReference, everywhere: Sequence[str]) -> DataSet:
         """One that is nowhere is unavailable from where the others are (PS3.3 C.4.23.1.1)."""
         titles = self.archives.get(instance.sop_instance_uid)
         return {
-            REFERENCED_SOP_CLASS_UID: _uid(instance.sop_class_uid),
-            REFERENCED_SOP_INSTANCE_UID: _uid(instance.sop_instance_uid),
-            INSTANCE_AVAILABILITY_TAG: _text("CS", "ONLINE" if titles else "UNAVAILABLE"),
-            RETRIEVE_AE_TITLE: _text("AE", "\\".join(titles or everywhere)),
+            REFERENCED_SOP_CLASS_UID: element("UI", instance.sop_class_uid),
+            REFERENCED_SOP_INSTANCE_UID: element("UI", instance.sop_instance_uid),
+            INSTANCE_AVAILABILITY_TAG: element("CS", "ONLINE" if titles else "UNAVAILABLE"),
+            RETRIEVE_AE_TITLE: element("AE", "\\".join(titles or everywhere)),
         }
 
 
@@ -147,11 +145,3 @@ def notification_envelope(
 
 def _series_uid(reference: InstanceReference) -> str:
     return reference.series_uid
-
-
-def _uid(value: str) -> Element:
-    return Element("UI", value.encode() + b"\0" * (len(value) % 2))
-
-
-def _text(vr: str, value: str) -> Element:
-    return Element(vr, value.encode() + b" " * (len(value) % 2))

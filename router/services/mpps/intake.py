@@ -18,8 +18,9 @@ from attrs import evolve, frozen
 
 from router.concurrency import compute
 from router.config import Config
-from router.dicom.dataset import EXPLICIT_LE, DataSet, items, overlaid, text, write
+from router.dicom.dataset import DataSet, items, overlaid, text, write
 from router.dicom.scanner import scan
+from router.dicom.uids import EXPLICIT_LE
 from router.dimse import (
     Command,
     CommandField,

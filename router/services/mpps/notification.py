@@ -11,7 +11,7 @@ from typing import ClassVar, Final
 
 from pdu import RoleSelection
 from router.config import RouteOptions, ServiceOptions
-from router.dicom.dataset import IMPLICIT_LE
+from router.dicom.uids import IMPLICIT_LE
 from router.dimse import Command, CommandField, Response, Status, StatusClass, encode, status_class
 from router.model import Envelope, PendingDelivery, Recipient, Result
 from router.services.base import DeliveryPolicy

@@ -9,6 +9,7 @@ from typing import Final
 
 from attrs import frozen
 
+from router.dicom import tags
 from router.dicom.dataset import DataSet, Element, items
 from router.dicom.tags import tag_name
 from router.services.mpps import attributes
@@ -63,7 +64,7 @@ SCHEDULE_2: Final = (
 )
 SERIES_1: Final = (0x00181030, attributes.SERIES_INSTANCE_UID)  # the first is Protocol Name
 SERIES_2: Final = (
-    attributes.RETRIEVE_AE_TITLE,
+    tags.RETRIEVE_AE_TITLE,
     0x0008103E,  # Series Description
     0x00081050,  # Performing Physician's Name
     0x00081070,  # Operators' Name

@@ -9,7 +9,8 @@ import structlog
 from pdu import ContextResult
 from router.concurrency import compute
 from router.config import Config
-from router.dicom.dataset import SPECIFIC_CHARACTER_SET, TRANSFER_SYNTAXES, write
+from router.dicom.dataset import TRANSFER_SYNTAXES, write
+from router.dicom.tags import SPECIFIC_CHARACTER_SET
 from router.dimse import Command, CommandField, Response, Status, response_to
 from router.services.base import NO_DATA_SET, SCP, Allowance, Proposal, Replies, Request, ServiceContext
 from router.services.mpps import step_store

@@ -12,8 +12,9 @@ from typing import Final
 
 from attrs import field, frozen
 
-from router.dicom.dataset import EXPLICIT_LE, DataSet, Element, overlaid, text, write
+from router.dicom.dataset import DataSet, Element, element, overlaid, text, write
 from router.dicom.tags import tag_name
+from router.dicom.uids import EXPLICIT_LE
 from router.dimse import Status
 from router.services.mpps import attributes
 from router.services.mpps.attributes import StepStatus
@@ -138,8 +139,7 @@ def _judge_status(data_set: DataSet, allowed: Sequence[StepStatus]) -> Refused |
 
 
 def _status_element(stage: StepStatus) -> Element:
-    value = stage.value.encode()
-    return Element("CS", value + b" " * (len(value) % 2))
+    return element("CS", stage.value)
 
 
 def _refused_for(lacks: Sequence[MissingAttribute], status: Status) -> Refused:

@@ -15,7 +15,8 @@ from typing import Any, Final
 import attrs
 from attrs import field, frozen
 
-from router.dicom.dataset import EXPLICIT_LE, DataSet, Element, overlaid, read
+from router.dicom.dataset import DataSet, element, overlaid, read
+from router.dicom.uids import EXPLICIT_LE
 from router.services.mpps.attributes import STATUS, InstanceReference, StepStatus, references
 from router.services.mpps.state_machine import StepState
 from router.state_store import Counting, StateTransaction
@@ -105,8 +106,7 @@ class Step:
 
     def data_set(self) -> DataSet:
         """Read N-CREATE and N-SETs together."""
-        value = self.status.value.encode()
-        status = {STATUS: Element("CS", value + b" " * (len(value) % 2))}
+        status = {STATUS: element("CS", self.status.value)}
         return overlaid(read(self.create_data, self.transfer_syntax), self.update()) | status
 
     def references(self) -> list[InstanceReference]:

@@ -22,6 +22,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
+from router.dicom.encoding import padded
 from router.tools.bench.errors import BenchError
 
 UID_LENGTH: Final = 44
@@ -149,7 +150,7 @@ class _InMemory:
 
 def _find_uid(head: bytes, uid: str) -> tuple[int, int]:
     """Return where the value of (0008,0018) stands, and its length in bytes."""
-    value = uid.encode("ascii") + b"\0" * (len(uid) % 2)
+    value = padded("UI", uid.encode("ascii"))
     at = head.find(value)
     while at >= 0:
         if at >= 8 and head[at - 8 : at - 4] in _UID_TAGS:

@@ -14,7 +14,7 @@ from pydicom.uid import generate_uid
 from pdu import ContextResult, RoleSelection
 from router.association import InMemory, RemoteAE, Requestor, plan_contexts
 from router.config import Config, Endpoint, Listener, Options, Peer, Retry, Route
-from router.dicom.dataset import IMPLICIT_LE
+from router.dicom.uids import IMPLICIT_LE
 from router.dimse import DATA_SET, Command, CommandField, Response, Status, response_to
 from router.services import Proposal, Replies, Request
 from router.services.commitment.attributes import (

@@ -12,15 +12,15 @@ from pydicom.uid import generate_uid
 
 from router.association import InMemory, RemoteAE, Requestor, plan_contexts
 from router.config import Config, Endpoint, Listener, Peer, Retry, Route
-from router.dicom.dataset import EXPLICIT_LE, DataSet, Element, write
+from router.dicom.dataset import DataSet, Element, element, write
+from router.dicom.tags import REFERENCED_SOP_CLASS_UID, REFERENCED_SOP_INSTANCE_UID
+from router.dicom.uids import EXPLICIT_LE
 from router.dimse import DATA_SET, Command, CommandField
 from router.services.mpps.attributes import (
     MODALITY,
     MPPS,
     PERFORMED_SERIES,
     REFERENCED_IMAGE_SEQUENCE,
-    REFERENCED_SOP_CLASS_UID,
-    REFERENCED_SOP_INSTANCE_UID,
     SCHEDULED_STEP_ATTRIBUTES,
     SERIES_INSTANCE_UID,
     STATUS,
@@ -131,7 +131,7 @@ async def _say(target: RemoteAE, command: Command, data_set: DataSet, config: Co
 
 
 def _in_progress() -> DataSet:
-    study: DataSet = {STUDY_INSTANCE_UID: _uid(generate_uid(prefix=None))}
+    study: DataSet = {STUDY_INSTANCE_UID: element("UI", generate_uid(prefix=None))}
     return {
         MODALITY: Element("CS", b"CT"),
         SCHEDULED_STEP_ATTRIBUTES: Element("SQ", (study,)),
@@ -142,14 +142,10 @@ def _in_progress() -> DataSet:
 def _completed(series: str, images: Sequence[Instance]) -> DataSet:
     references: tuple[DataSet, ...] = tuple(
         {
-            REFERENCED_SOP_CLASS_UID: _uid(image.sop_class_uid),
-            REFERENCED_SOP_INSTANCE_UID: _uid(image.sop_instance_uid),
+            REFERENCED_SOP_CLASS_UID: element("UI", image.sop_class_uid),
+            REFERENCED_SOP_INSTANCE_UID: element("UI", image.sop_instance_uid),
         }
         for image in images
     )
-    one: DataSet = {SERIES_INSTANCE_UID: _uid(series), REFERENCED_IMAGE_SEQUENCE: Element("SQ", references)}
+    one: DataSet = {SERIES_INSTANCE_UID: element("UI", series), REFERENCED_IMAGE_SEQUENCE: Element("SQ", references)}
     return {STATUS: Element("CS", b"COMPLETED "), PERFORMED_SERIES: Element("SQ", (one,))}
-
-
-def _uid(value: str) -> Element:
-    return Element("UI", value.encode() + b"\0" * (len(value) % 2))

@@ -12,14 +12,11 @@ from router.access.limits import AssociationLimits
 from router.association import Acceptor, AcceptorContext
 from router.config import Config, Listener
 from router.dicom.dataset import TRANSFER_SYNTAXES, DataSet, items, read, text
+from router.dicom.tags import REFERENCED_SOP_SEQUENCE
 from router.dimse import Command, CommandField, Response, Status, response_to
 from router.services import SCP, Allowance, Proposal, Replies, Request
 from router.services.mpps.attributes import MPPS, STATUS, references
-from router.services.mpps.instance_availability import (
-    INSTANCE_AVAILABILITY,
-    REFERENCED_SERIES_SEQUENCE,
-    REFERENCED_SOP_SEQUENCE,
-)
+from router.services.mpps.instance_availability import INSTANCE_AVAILABILITY, REFERENCED_SERIES_SEQUENCE
 from router.spool import Incoming, Spool
 from router.tools.demo.stage import HERE
 

@@ -12,12 +12,10 @@ from attrs import frozen
 from router.dicom.encoding import MalformedDataSet
 from router.dicom.part10 import Head, NotDICOM, read_head
 from router.dicom.scanner import scan
+from router.dicom.tags import SOP_CLASS_UID, SOP_INSTANCE_UID
 
 MOST_CONTEXTS: Final = 128
 """Presentation contexts of one association: their ids are the odd numbers of a byte (PS3.8 9.3.2.2)."""
-
-SOP_CLASS_UID: Final = 0x00080016
-SOP_INSTANCE_UID: Final = 0x00080018
 
 
 @frozen(kw_only=True)

@@ -5,17 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from router.dicom.dataset import (
-    EXPLICIT_LE,
-    TRANSFER_SYNTAXES,
-    DataSet,
-    Element,
-    overlaid,
-    read,
-    text,
-    write,
-)
+from router.dicom.dataset import TRANSFER_SYNTAXES, DataSet, Element, overlaid, read, text, write
 from router.dicom.encoding import MalformedDataSet
+from router.dicom.uids import EXPLICIT_LE
 from tests.support.mpps_messages import completed, encoded, in_progress
 
 

@@ -9,19 +9,9 @@ from hypothesis import strategies as st
 from pydicom.datadict import dictionary_VR
 from pydicom.filereader import read_dataset
 
-from router.dicom.dataset import (
-    EXPLICIT_BE,
-    EXPLICIT_LE,
-    IMPLICIT_LE,
-    TRANSFER_SYNTAXES,
-    DataSet,
-    Element,
-    read,
-    reencode,
-    representation,
-    write,
-)
+from router.dicom.dataset import TRANSFER_SYNTAXES, DataSet, Element, read, reencode, representation, write
 from router.dicom.encoding import LONG, SHORT
+from router.dicom.uids import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from router.model import PendingDelivery
 from router.services import SERVICES
 from router.services.commitment.scp import StorageCommitment

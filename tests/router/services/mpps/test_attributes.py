@@ -8,7 +8,8 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from router.dicom.dataset import EXPLICIT_LE, IMPLICIT_LE, DataSet, read
+from router.dicom.dataset import DataSet, read
+from router.dicom.uids import EXPLICIT_LE, IMPLICIT_LE
 from router.dimse import Status
 from router.services.mpps.attributes import MPPS_RETRIEVE, STATUS
 from tests.support.harness import running_router

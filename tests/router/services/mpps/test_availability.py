@@ -5,13 +5,14 @@ from pathlib import Path
 
 from attrs import evolve
 
+from router.dicom import tags
 from router.dicom.dataset import DataSet, items, read, text
+from router.dicom.tags import REFERENCED_SOP_SEQUENCE
 from router.dimse import Status
 from router.services.mpps import attributes
 from router.services.mpps.instance_availability import (
     INSTANCE_AVAILABILITY_TAG,
     REFERENCED_SERIES_SEQUENCE,
-    REFERENCED_SOP_SEQUENCE,
     REFERENCED_STEP_SEQUENCE,
 )
 from tests.support.harness import (
@@ -28,9 +29,9 @@ def told(one: Heard) -> dict[str, tuple[str, str]]:
     """Availability and where, by SOP Instance UID."""
     tree = read(one.data, one.transfer_syntax)
     return {
-        text(item, attributes.REFERENCED_SOP_INSTANCE_UID): (
+        text(item, tags.REFERENCED_SOP_INSTANCE_UID): (
             text(item, INSTANCE_AVAILABILITY_TAG),
-            _values(item, attributes.RETRIEVE_AE_TITLE),
+            _values(item, tags.RETRIEVE_AE_TITLE),
         )
         for series in items(tree, REFERENCED_SERIES_SEQUENCE)
         for item in items(series, REFERENCED_SOP_SEQUENCE)
@@ -63,7 +64,7 @@ async def test_a_step_whose_images_came_first_is_told_of_when_it_ends(tmp_path: 
         SERIES
     ]
     (step,) = items(tree, REFERENCED_STEP_SEQUENCE)
-    assert text(step, attributes.REFERENCED_SOP_INSTANCE_UID) == UID
+    assert text(step, tags.REFERENCED_SOP_INSTANCE_UID) == UID
     assert not {tag for tag in tree if tag >> 16 == 0x0010}
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from router.concurrency import AT_ONCE
 from router.dicom import dataset as data_sets
+from router.dicom.uids import IMPLICIT_LE
 from router.dimse import Command, CommandField, Status
 from router.services.mpps.attributes import MPPS_RETRIEVE
 from tests.support.command_line import json_output
@@ -102,7 +103,7 @@ async def test_a_large_step_is_replayed_from_a_worker_thread(tmp_path: Path) -> 
             assert (await scanner.create(UID, begun)).status == Status.SUCCESS
         await ris.until(UID, "IN PROGRESS")
         ris.steps.clear()
-        async with Scanner.connected(router.port, transfer_syntax=data_sets.IMPLICIT_LE) as scanner:
+        async with Scanner.connected(router.port, transfer_syntax=IMPLICIT_LE) as scanner:
             assert (await scanner.set(UID, completed())).status == Status.SUCCESS
         await ris.until(UID, "COMPLETED")
 

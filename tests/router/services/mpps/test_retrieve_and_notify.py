@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from pdu import AssociateRJ, AssociateRQ
-from router.dicom.dataset import EXPLICIT_LE, IMPLICIT_LE, TRANSFER_SYNTAXES, read, text
+from router.dicom.dataset import TRANSFER_SYNTAXES, read, text
+from router.dicom.uids import EXPLICIT_LE, IMPLICIT_LE
 from router.dimse import Status
 from router.services.mpps import attributes
 from router.services.mpps.attributes import MPPS_NOTIFICATION, MPPS_RETRIEVE, references

@@ -6,7 +6,7 @@ import pytest
 import trio
 from pydicom.dataset import Dataset
 
-from router.dicom.dataset import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
+from router.dicom.uids import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from router.dimse import Status
 from router.spool import Selection
 from tests.support.harness import RunningRouter, eventually, running_router
