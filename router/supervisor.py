@@ -18,13 +18,12 @@ from attrs import asdict, evolve
 
 from router import __version__, logs
 from router.access.limits import AssociationLimits
-from router.association import Acceptor, AcceptorContext, NameLookup, ask
+from router.association import Acceptor, AcceptorContext, AssociationPools, NameLookup, OperationContext, PooledPeers
 from router.concurrency import COMPUTING, STATE
 from router.config import Config, ConfigError, Listener
 from router.delivery import Dispatcher, restarts
-from router.dimse import Response
 from router.model import Purpose
-from router.services import SERVICES, MPPSRelay, PeerRequest, Service, ServiceContext, load_config, services_of
+from router.services import SERVICES, MPPSRelay, Service, ServiceContext, load_config, services_of
 from router.spool import Spool, SpoolClosed, SpoolFailure, Totals
 from router.state_store import StateStore
 from router.web.admin import AccessPolicy, AdminServer, RunningBackend, application, guarded, new_token, write_token
@@ -46,10 +45,13 @@ class Router:
         self._spool = spool
         self._state = StateStore.open(config.router.spool, spool)
         self._state.keep_room(config.spool.reserve if spool.intake.accepting else 0, spool.relieve)
-        context = ServiceContext(config=config, spool=spool, state=self._state, ask=self._ask)
+        self._pools = AssociationPools()
+        self._peers = PooledPeers(self._pools, lambda: self._config)
+        context = ServiceContext(config=config, spool=spool, state=self._state, peers=self._peers)
         running = services_of(context, services)
+        self._peers.operations = OperationContext(running, spool, config.statuses)
         (self._mpps,) = (service for service in running if isinstance(service, MPPSRelay))
-        self._dispatcher = Dispatcher(config, spool, running)
+        self._dispatcher = Dispatcher(config, spool, running, self._pools)
         self._reception = AcceptorContext(
             config=config,
             services=running,
@@ -91,6 +93,7 @@ class Router:
         for change in changes:
             change()
         self._reception.config = self._config = config
+        self._peers.operations = OperationContext(self._reception.services, self._spool, config.statuses)
         self._reception.doors.limits = config.limits
         _tell_restarts(self._started_with, config)
         log.info("reloaded", routes=len(config.routes), peers=len(config.peers))
@@ -143,6 +146,8 @@ class Router:
             foundation.start_soon(self._state.watch)
             await foundation.start(self._spool.run)
             async with trio.open_nursery() as serving:
+                crashed = partial(log.exception, "association pools crashed")
+                serving.start_soon(_keep_running, self._pools.run, crashed)
                 for service in self._reception.services:
                     crashed = partial(log.exception, "service crashed", service=service.name)
                     serving.start_soon(_keep_running, service.run, crashed)
@@ -184,9 +189,6 @@ class Router:
         crashed = partial(log.exception, "admin API crashed")
         nursery.start_soon(_keep_running, partial(self._admin.run, api), crashed)
         return str(self._admin.bound)
-
-    async def _ask(self, question: PeerRequest) -> Response:
-        return await ask(question, self._config)
 
     def _admin_backend(self) -> RunningBackend:
         return RunningBackend(
@@ -261,6 +263,7 @@ class Router:
                 acceptor.drain()
             await self._nobody_left.wait()
             await self._dispatcher.drained.wait()
+            await self._pools.drain()
         if patience.cancelled_caught:
             log.warning("cut off what was still in flight", associations=len(self._acceptors))
 

@@ -1,11 +1,12 @@
 """Associations, as acceptor and as requestor. `transport` is the only code of the router that touches sockets."""
 
 from router.association.acceptor import Acceptor, AcceptorContext
-from router.association.conversation import Conversation
 from router.association.data_source import DataSource, InMemory
 from router.association.errors import Aborted, AssociationError, NoResponse, NotConnected, Rejected
-from router.association.invoke import ask
+from router.association.invocation import Invocation
+from router.association.invoke import PooledPeers
 from router.association.operation import OperationContext
+from router.association.pool import AssociationPool, AssociationPools
 from router.association.proposal import plan_contexts
 from router.association.remote_ae import RemoteAE
 from router.association.requestor import Requestor
@@ -17,17 +18,19 @@ __all__ = [
     "Acceptor",
     "AcceptorContext",
     "AssociationError",
-    "Conversation",
+    "AssociationPool",
+    "AssociationPools",
     "DataSource",
     "InMemory",
+    "Invocation",
     "NameLookup",
     "NoResponse",
     "NotConnected",
     "OperationContext",
+    "PooledPeers",
     "Rejected",
     "RemoteAE",
     "Requestor",
     "ReverseAssociation",
-    "ask",
     "plan_contexts",
 ]

@@ -1,37 +1,118 @@
-"""One operation at once, by the side of the queue: opens an association, asks, releases."""
+"""What services invoke at peers at once (`router.services.Peers`), on associations of the peers' pools."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Self
 
 import trio
+from attrs import frozen
 
+from pdu import AcceptedContext
 from router.association.data_source import InMemory
 from router.association.errors import AssociationError
-from router.association.proposal import plan_contexts
+from router.association.invocation import Invocation
+from router.association.operation import OperationContext
+from router.association.pool import AssociationPlan, AssociationPools
+from router.association.proposal import contexts_of
 from router.association.remote_ae import RemoteAE
 from router.association.requestor import Requestor
 from router.config import Config
 from router.dimse import Response
-from router.services import PeerRequest, PeerUnanswered
+from router.services import PeerContext, PeerRequest, PeerUnanswered
 
 
-async def ask(question: PeerRequest, config: Config) -> Response:
-    """The peer's answer.
+@frozen
+class _Ready:
+    """An association that a request can be sent on."""
 
-    Raises:
-        PeerUnanswered: there is none: no such peer, no association, no such presentation context, no answer in time.
-    """
-    peer = config.peers.get(question.peer)
-    if peer is None or peer.address is None:
-        raise PeerUnanswered(f"{question.peer} has no address in the configuration")
-    pair = question.abstract_syntax, question.transfer_syntax
-    data = InMemory(question.data_set) if question.data_set else None
-    try:
-        with trio.fail_after(question.deadline):
-            target = RemoteAE.of(peer, config)
-            async with await Requestor.open(target, plan_contexts([pair]), config.timeouts) as association:
-                context = association.contexts.get(pair)
-                if context is None:
-                    raise PeerUnanswered(association.refused[pair])
-                return await association.request(context, question.command, data)
-    except trio.TooSlowError as error:
-        raise PeerUnanswered(f"no answer within {question.deadline:g} s") from error
-    except AssociationError as error:
-        raise PeerUnanswered(str(error)) from error
+    association: Requestor
+    accepted: AcceptedContext
+    context: PeerContext
+    data: InMemory | None
+
+
+class Conversation:
+    """The responses of a peer to one request, read one at a time."""
+
+    def __init__(self, invocation: Invocation, context: PeerContext) -> None:
+        self._invocation = invocation
+        self.context = context
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Response:
+        try:
+            return await self._invocation.__anext__()
+        except AssociationError as error:
+            raise PeerUnanswered(str(error)) from error
+
+    async def cancel(self) -> None:
+        await self._invocation.cancel()
+
+
+class PooledPeers:
+    """The peers of a configuration, each with its pool of associations."""
+
+    def __init__(self, pools: AssociationPools, config: Callable[[], Config]) -> None:
+        """`config`: returns the configuration in force."""
+        self.operations: OperationContext | None = None
+        """Performs what the peers invoke on these associations."""
+        self._pools = pools
+        self._config = config
+
+    async def invoke(self, request: PeerRequest) -> Response:
+        """As `Peers.invoke`."""
+        try:
+            with trio.fail_after(request.deadline):
+                async with self._lease(request) as ready:
+                    return await ready.association.request(ready.accepted, request.command, ready.data)
+        except trio.TooSlowError as error:
+            raise PeerUnanswered(f"no response within {request.deadline:g} s") from error
+        except AssociationError as error:
+            raise PeerUnanswered(str(error)) from error
+
+    @asynccontextmanager
+    async def converse(self, request: PeerRequest) -> AsyncIterator[Conversation]:
+        """As `Peers.converse`."""
+        async with AsyncExitStack() as leasing:
+            try:
+                with trio.fail_after(request.deadline):
+                    ready = await leasing.enter_async_context(self._lease(request))
+                    invocation = await ready.association.converse(
+                        ready.accepted, request.command, ready.data, patience=request.patience
+                    )
+            except trio.TooSlowError as error:
+                raise PeerUnanswered(f"no association within {request.deadline:g} s") from error
+            except AssociationError as error:
+                raise PeerUnanswered(str(error)) from error
+            yield Conversation(invocation, ready.context)
+
+    @asynccontextmanager
+    async def _lease(self, request: PeerRequest) -> AsyncIterator[_Ready]:
+        config = self._config()
+        peer = config.peers.get(request.peer)
+        if peer is None or peer.address is None:
+            raise PeerUnanswered(f"{request.peer} has no address in the configuration")
+        plan = AssociationPlan(
+            remote=RemoteAE.of(peer, config),
+            contexts=contexts_of([(request.abstract_syntax, request.transfer_syntaxes), *request.further]),
+            roles=request.roles,
+            extended=request.extended,
+            operations=self.operations,
+        )
+        async with self._pools.of(peer.name).lease(plan, config.timeouts) as association:
+            accepted = _accepted(association, request)
+            context = PeerContext(
+                transfer_syntax=accepted.transfer_syntax, extended=association.extended.get(request.abstract_syntax)
+            )
+            data = InMemory(request.data_set(context)) if request.data_set else None
+            yield _Ready(association, accepted, context, data)
+
+
+def _accepted(association: Requestor, request: PeerRequest) -> AcceptedContext:
+    pairs = [(request.abstract_syntax, transfer_syntax) for transfer_syntax in request.transfer_syntaxes]
+    accepted = next((association.contexts[pair] for pair in pairs if pair in association.contexts), None)
+    if accepted is None:
+        raise PeerUnanswered(association.refused[pairs[0]])
+    return accepted

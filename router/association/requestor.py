@@ -32,10 +32,10 @@ from pdu import (
     UpperLayer,
 )
 from router.association.connect import connect
-from router.association.conversation import Conversation
 from router.association.data_source import DataSource, fill
 from router.association.describe import describe_end
 from router.association.errors import Aborted, AssociationError, NoResponse, NotConnected, Rejected
+from router.association.invocation import Invocation
 from router.association.operation import OperationContext
 from router.association.pending import PendingResponses, UnexpectedResponse
 from router.association.performing import NotPerformed, PeerOperations
@@ -64,7 +64,7 @@ _SILENCE: Final = 3600.0
 
 class Requestor:
     """One outgoing association. `async with await Requestor.open(...)` releases it at the end, or aborts it if the
-    block fails."""
+    block fails or a response is still due."""
 
     def __init__(
         self, remote: RemoteAE, transport: Transport, timeouts: Timeouts, host: OperationContext | None
@@ -126,7 +126,7 @@ class Requestor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if kind is None:
+            if kind is None and self._responses.is_idle:
                 with suppress(AssociationError):
                     await self.release()
             elif self._transport.is_open:
@@ -181,7 +181,7 @@ class Requestor:
         data: DataSource | None = None,
         *,
         patience: float | None = None,
-    ) -> Conversation:
+    ) -> Invocation:
         """Send a request that may have pending responses. It has the association for itself: no other request may be
         outstanding, and none may be sent before its final response is read.
 
@@ -192,7 +192,7 @@ class Requestor:
         """
         assert self._responses.is_idle, "a conversation has its association for itself"
         message_id = await self._invoke(context, command, data, has_several=True, patience=patience)
-        return Conversation(self, context, message_id)
+        return Invocation(self, context, message_id)
 
     async def _invoke(
         self,
@@ -353,6 +353,10 @@ class Requestor:
                         return
         except TimeoutError:
             await self._abort()
+
+    def close(self) -> None:
+        """Close the connection without a word to the peer."""
+        self._transport.close()
 
     async def _abort(self) -> None:
         await self._transport.tell(self._upper_layer.abort)

@@ -9,7 +9,7 @@ here: sending and receiving (carrier.py), reading the ledger (backlog.py).
 
 import random
 from collections.abc import Callable, Container, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from enum import Enum
 from functools import partial
 from typing import Final
@@ -21,6 +21,7 @@ from attrs import evolve, frozen
 from pdu import RoleSelection
 from router.association import (
     AssociationError,
+    AssociationPool,
     OperationContext,
     Rejected,
     RemoteAE,
@@ -81,6 +82,7 @@ class Destination:
         config: Config,
         spool: Spool,
         services: Mapping[str, DeliveryPolicy],
+        pool: AssociationPool | None = None,
         *,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -91,6 +93,9 @@ class Destination:
         self._spool = spool
         self._services = services
         self._host = OperationContext(tuple(services.values()), spool, config.statuses)
+        self._pool = pool or AssociationPool()
+        self._waiting: set[trio.CancelScope] = set()
+        """The scopes in which tasks wait for a slot of the pool."""
         self._jitter = jitter
         self._policy = RetryPolicy(
             first=peer.retry.first, factor=peer.retry.factor, max=peer.retry.max, give_up=peer.retry.give_up
@@ -158,12 +163,16 @@ class Destination:
     def drain(self) -> None:
         """Finish what is in flight, and end."""
         self._draining = True
+        for scope in self._waiting:
+            scope.cancel()
         self._tell()
 
     # The actor
 
     async def run(self) -> None:
         """Deliver until `drain`ed, or cancelled."""
+        self._pool.limit, self._pool.linger = self._peer.associations, self._peer.linger
+        self._pool.on_shortage = self._tell
         try:
             await self._run()
         finally:
@@ -275,6 +284,26 @@ class Destination:
                 nursery.cancel_scope.cancel()
 
     async def _associate(self, is_extra: bool) -> None:
+        """Use one association in a slot of the pool; an extra one is beyond what is configured, and needs none."""
+        try:
+            async with AsyncExitStack() as holding:
+                if is_extra or await self._get_slot(holding):
+                    await self._use_association(is_extra)
+        finally:
+            self._associations -= 1
+            self._tell()
+
+    async def _get_slot(self, holding: AsyncExitStack) -> bool:
+        """Wait for a slot of the pool. Return False if `drain` was called instead."""
+        with trio.CancelScope() as scope:
+            self._waiting.add(scope)
+            try:
+                await holding.enter_async_context(self._pool.slot())
+            finally:
+                self._waiting.remove(scope)
+        return not scope.cancelled_caught
+
+    async def _use_association(self, is_extra: bool) -> None:
         """One association, from its opening to its end, and what its failure means. An extra one does not wait as
         long for a response: it is there for what is answered."""
         try:
@@ -295,9 +324,6 @@ class Destination:
                     self._carriers.remove(carrier)
         except AssociationError:  # what was in flight has been settled, and the breaker told
             pass
-        finally:
-            self._associations -= 1
-            self._tell()
 
     async def _open(self, is_extra: bool) -> Requestor | None:
         assert self._target is not None, "whoever has no address is not called"
@@ -343,7 +369,7 @@ class Destination:
     @property
     def has_too_many(self) -> bool:
         over = self._associations > self._peer.associations
-        return over and self._working(trio.current_time()) > self._peer.associations
+        return self._pool.queue_must_yield or (over and self._working(trio.current_time()) > self._peer.associations)
 
     def take(self, offered: Container[Pair], *, alone: bool) -> PendingDelivery | None:
         delivery = self._queue.take(offered, trio.current_time(), alone=alone, probing=self._breaker.is_open)

@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 import trio
 
-from router.association import ReverseAssociation
+from router.association import AssociationPools, ReverseAssociation
 from router.config import Config, Peer, unconfigured_peer
 from router.delivery.destination import Destination, DestinationStatistics
 from router.delivery.retry import restarts
@@ -26,12 +26,15 @@ log = structlog.get_logger()
 class Dispatcher:
     """The actors of all destinations of one router."""
 
-    def __init__(self, config: Config, spool: Spool, services: Sequence[Service]) -> None:
+    def __init__(
+        self, config: Config, spool: Spool, services: Sequence[Service], pools: AssociationPools | None = None
+    ) -> None:
         self._config, self._peers = config, config.destinations
         self._spool = spool
         self._services: Mapping[str, DeliveryPolicy] = {
             service.name: service for service in services if isinstance(service, DeliveryPolicy)
         }
+        self._pools = pools or AssociationPools()
         self._destinations: dict[str, Destination] = {}
         self._leaving: dict[str, Destination] = {}
         """The last actors of peers that have none now."""
@@ -80,7 +83,7 @@ class Dispatcher:
         peers = config.destinations
         same = _shared(self._config) == _shared(config)
         actors = {
-            name: Destination(peer, config, self._spool, self._services)
+            name: Destination(peer, config, self._spool, self._services, self._pools.of(name))
             for name, peer in peers.items()
             if not (same and name in self._destinations and self._peers[name] == peer)
         }
@@ -145,7 +148,7 @@ class Dispatcher:
 
     def _actor(self, peer: Peer) -> Destination:
         self._changes.unpark_all()
-        return Destination(peer, self._config, self._spool, self._services)
+        return Destination(peer, self._config, self._spool, self._services, self._pools.of(peer.name))
 
     async def _supervise(self, peer: Peer, destination: Destination, predecessor: Destination | None) -> None:
         """Run one actor, and its successors when it crashes."""

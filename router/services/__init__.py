@@ -13,8 +13,6 @@ from router.services.base import (
     ConversationEnded,
     DeliveryPolicy,
     NegotiatedTerms,
-    PeerRequest,
-    PeerUnanswered,
     Prelude,
     Proposal,
     Replies,
@@ -28,6 +26,7 @@ from router.services.mpps.instance_availability import InstanceAvailability
 from router.services.mpps.notification import MPPSNotification
 from router.services.mpps.retrieve import MPPSRetrieve
 from router.services.mpps.scp import MPPSRelay
+from router.services.peers import PeerContext, PeerConversation, PeerRequest, Peers, PeerUnanswered
 from router.services.storage import Storage
 from router.services.verification import VERIFICATION, Verification
 
@@ -44,8 +43,11 @@ __all__ = [
     "DeliveryPolicy",
     "MPPSRelay",
     "NegotiatedTerms",
+    "PeerContext",
+    "PeerConversation",
     "PeerRequest",
     "PeerUnanswered",
+    "Peers",
     "Prelude",
     "Proposal",
     "Replies",

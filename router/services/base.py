@@ -6,7 +6,7 @@ what it accepts, it gives to the spool.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import ClassVar, Final, Protocol
 
@@ -18,6 +18,7 @@ from router.config import STANDARD_STATUSES, Config, Listener, ServiceOptions, S
 from router.config.patterns import UIDs
 from router.dimse import Command, Response
 from router.model import AttemptResult, PendingDelivery, Result
+from router.services.peers import Peers
 from router.spool import Incoming, Spool
 from router.state_store import StateStore
 
@@ -125,24 +126,6 @@ Change = Callable[[], None]
 """Puts a prepared configuration in force. Never raises."""
 
 
-class PeerUnanswered(Exception):
-    """A peer gave no response to a `PeerRequest`; the message says why."""
-
-
-@frozen(kw_only=True)
-class PeerRequest:
-    """An operation to invoke at a peer at once, outside of its queue."""
-
-    peer: str
-    """Its name in the configuration."""
-    abstract_syntax: str
-    transfer_syntax: str
-    command: Command
-    data_set: bytes = b""
-    deadline: float = 10.0
-    """Seconds until the response has to be in, the opening of the association included."""
-
-
 @frozen(kw_only=True)
 class Prelude:
     """A request that a destination needs before it can accept a delivery."""
@@ -159,8 +142,7 @@ class ServiceContext:
     config: Config
     spool: Spool
     state: StateStore
-    ask: Callable[[PeerRequest], Awaitable[Response]]
-    """Raises PeerUnanswered."""
+    peers: Peers
 
 
 class ConversationEnded(Exception):

@@ -11,12 +11,14 @@ from functools import partial
 import structlog
 from attrs import frozen
 
+from router.dicom.dataset import TRANSFER_SYNTAXES, reencode
 from router.dimse import Command, Response, Status, StatusClass, status_class
 from router.model import DeliveryState
-from router.services.base import PeerRequest, PeerUnanswered, ServiceContext
+from router.services.base import ServiceContext
 from router.services.mpps import step_store
 from router.services.mpps.attributes import MPPS, StepStatus
 from router.services.mpps.policy import RELAY
+from router.services.peers import PeerContext, PeerRequest, PeerUnanswered
 from router.spool import Selection
 
 log = structlog.get_logger()
@@ -49,16 +51,21 @@ async def ask_destination(inquiry: DelegatedRequest, house: ServiceContext, dead
     again = await house.state.change(
         partial(step_store.add_delegated_request, uid=inquiry.uid, fingerprint=fingerprint, now=now)
     )
+    stored = inquiry.transfer_syntax
+
+    def data_set(context: PeerContext) -> bytes:
+        return reencode(inquiry.data, stored, context.transfer_syntax)
+
     question = PeerRequest(
         peer=inquiry.peer,
         abstract_syntax=MPPS,
-        transfer_syntax=inquiry.transfer_syntax,
+        transfer_syntaxes=(stored, *(uid for uid in TRANSFER_SYNTAXES if uid != stored)),
         command=inquiry.command,
-        data_set=inquiry.data,
+        data_set=data_set,
         deadline=deadline,
     )
     try:
-        response = await house.ask(question)
+        response = await house.peers.invoke(question)
     except PeerUnanswered as error:
         _fall_back(inquiry, str(error))
         return None

@@ -11,8 +11,8 @@ class _Association(Protocol):
     async def cancel(self, context: AcceptedContext, message_id: int) -> None: ...
 
 
-class Conversation:
-    """The responses to one request, read one at a time: `async for response in conversation`.
+class Invocation:
+    """The responses to one request, read one at a time: `async for response in invocation`.
 
     The last one is the final response. While no response is asked for, nothing is read from the connection, and TCP
     holds the peer back. Reading may be cancelled and begun again; nothing is lost.
