@@ -11,7 +11,6 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from pdu import Abort, AssociateAC, AssociateRJ, AsynchronousOperationsWindow
-from router import supervisor
 from router.association import Acceptor
 from router.config import Config
 from router.delivery.destination import Destination
@@ -20,7 +19,7 @@ from router.dimse import encode as encode_command
 from router.services import load_config
 from router.services.storage import Storage
 from router.spool import Spool
-from router.supervisor import Router
+from router.supervisor import Router, serve, signals
 from tests.support.harness import (
     Archive,
     Modality,
@@ -94,9 +93,9 @@ async def test_sighup_before_the_router_is_ready_is_obeyed_when_it_is(
         return load_config(path)
 
     (tmp_path / "router.toml").write_text("")
-    monkeypatch.setattr(supervisor, "Router", lambda config, spool: Starting())
-    monkeypatch.setattr(supervisor, "load_config", read)
-    await supervisor.serve(load_config(tmp_path / "router.toml"), None)  # type: ignore[arg-type]
+    monkeypatch.setattr(signals, "Router", lambda config, spool: Starting())
+    monkeypatch.setattr(signals, "load_config", read)
+    await serve(load_config(tmp_path / "router.toml"), None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("part", [Storage, Destination])

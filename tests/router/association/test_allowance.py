@@ -148,7 +148,7 @@ async def test_each_operation_has_its_allowance(
     )
     context = PresentationContext(id=1, abstract_syntax=sop_class, transfer_syntaxes=(IMPLICIT,))
     async with running_router(configuration(tmp_path, text)) as router:
-        services = router.router._reception.services
+        services = router.router._acceptor_context.services
         proposal = Proposal(context=context, requestor=request.sender)
         service = next(one for one in services if isinstance(one, SCP) and one.negotiate(proposal) == IMPLICIT)
         assert service.admit(request) == Allowance(largest=largest, from_reserve=from_reserve)

@@ -116,7 +116,7 @@ async def test_thousands_of_messages_at_once_hold_nobody_up(tmp_path: Path) -> N
     """256 KiB of C-ECHOs come in one read: others have turns while they are being answered."""
     async with running_router(configuration(tmp_path)) as router, Modality.connected(router.port) as flooding:
         await flooding.associate((VERIFICATION, (IMPLICIT,)))
-        (acceptor,) = router.router._acceptors
+        (acceptor,) = router.router._listeners._acceptors
         most = 0
 
         async def look() -> None:

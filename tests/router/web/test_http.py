@@ -187,7 +187,7 @@ async def test_a_crashed_server_is_started_again_on_the_same_port(
         await serve(*arguments, **named)
 
     monkeypatch.setattr(trio, "serve_listeners", crash_at_first)
-    monkeypatch.setattr("router.supervisor.restarts", lambda: iter([0.0, 0.0, 0.0]))
+    monkeypatch.setattr("router.supervisor.restart.restarts", lambda: iter([0.0, 0.0, 0.0]))
     with capture_logs() as logs:
         async with running_router(configuration(tmp_path)) as router:
             answer = await exchange(router, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")

@@ -13,9 +13,9 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from router import supervisor
 from router.config import TLS, ConfigError
 from router.services import parse_config
+from router.supervisor import admin
 from router.web.admin import AccessPolicy, write_token
 from tests.support.harness import RunningRouter, configuration, eventually, running_router
 from tests.support.ports import HOST
@@ -161,7 +161,7 @@ async def test_a_disk_that_does_not_take_the_token_keeps_nobody_from_starting(
             raise failure
         write_token(folder, token)
 
-    monkeypatch.setattr(supervisor, "write_token", write)
+    monkeypatch.setattr(admin, "write_token", write)
     with capture_logs() as logs:
         async with running_router(configuration(tmp_path)) as router:
 
