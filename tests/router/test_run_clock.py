@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from router.services.commitment import transaction_store
+from router.services.commitment.stored_transaction import TransactionStage
 from router.services.commitment.transaction import InstanceResult, Reference, TransactionOutcome
-from router.services.commitment.transaction_store import TransactionStage
 from router.services.mpps import step_store
 from router.services.mpps.attributes import StepStatus as StepStage
 from router.services.mpps.step_store import Step, StepMessage

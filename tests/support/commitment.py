@@ -8,8 +8,8 @@ from typing import Any
 import trio
 
 from router.services.commitment.attributes import CommitmentRequest
+from router.services.commitment.stored_transaction import StoredTransaction, TransactionStage
 from router.services.commitment.transaction import Reference
-from router.services.commitment.transaction_store import StoredTransaction, TransactionStage
 from tests.support.commitment_peers import CommittingArchive
 from tests.support.commitment_peers import Modality as ReportedModality
 from tests.support.harness import (

@@ -15,7 +15,7 @@ import trio
 from attrs import define
 
 from router.model import DeliveryState, Purpose
-from router.services.commitment import transaction_store
+from router.services.commitment import archive_store, transaction_store
 from router.services.commitment.attributes import CommitmentRequest
 from router.spool import QueueAction, Selection
 from router.spool.ledger.schema import EARLIER
@@ -212,7 +212,7 @@ async def asked_under(house: House, uid: str) -> str:
     def read(connection: StateTransaction) -> str:
         commitment = transaction_store.load(connection, uid=uid)
         assert commitment is not None
-        (inquiry,) = transaction_store.load_archive_requests(connection, commitment.id)
+        (inquiry,) = archive_store.load(connection, commitment.id)
         return inquiry.uid
 
     return await house.running.router._state.read(read)

@@ -1,6 +1,6 @@
-"""The data sets of storage commitment (PS3.4 tables J.3-1 and J.3-2): read and judged, or written. Pure.
+"""Read, check and write the data sets of storage commitment (PS3.4 tables J.3-1 and J.3-2). Pure.
 
-Not here: what a report means for a transaction (`transaction`).
+Not here: what a report means for a transaction (transaction.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,10 +30,11 @@ from router.services.commitment.transaction import (
 STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"
 """Storage Commitment Push Model SOP Class."""
 WELL_KNOWN_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
-"""Storage Commitment Push Model SOP Instance: the one that every request is about."""
+"""Storage Commitment Push Model SOP Instance, which every N-ACTION and N-EVENT-REPORT names."""
 REQUEST_ACTION: Final = 1
-EVERYTHING_COMMITTED, SOMETHING_FAILED = 1, 2
-"""Event Type IDs."""
+"""Action Type ID of Request Storage Commitment."""
+ALL_COMMITTED, FAILURES_EXIST = 1, 2
+"""Event Type IDs (PS3.4 table J.3-2)."""
 
 TRANSACTION_UID: Final = 0x00081195
 FAILURE_REASON: Final = 0x00081197
@@ -42,49 +43,53 @@ REFERENCED_STEP_SEQUENCE: Final = 0x00081111
 
 
 class RefusedRequest(Exception):
-    """The data set cannot be acted upon; the status that says so, in words why, and the element."""
+    """A request is refused; with the status, the reason, and the tags of the elements at fault."""
 
-    def __init__(self, status: Status, words: str, *elements: int) -> None:
-        super().__init__(words)
+    def __init__(self, status: Status, reason: str, *elements: int) -> None:
+        super().__init__(reason)
         self.status = status
-        self.reason = words
+        self.reason = reason
         self.elements = elements
 
 
 @frozen(kw_only=True)
 class CommitmentRequest:
-    """An N-ACTION's data set."""
+    """The data set of an N-ACTION."""
 
     transaction_uid: str
     references: tuple[Reference, ...]
-    """No instance twice."""
+    """Each instance once."""
     steps: Sequence[DataSet] = ()
-    """Referenced Performed Procedure Step Sequence, as it came."""
+    """Items of the Referenced Performed Procedure Step Sequence, as received."""
 
 
 @frozen(kw_only=True)
 class EventReport:
-    """An N-EVENT-REPORT's data set."""
+    """The data set of an N-EVENT-REPORT."""
 
     transaction_uid: str
     results: Mapping[str, ArchiveResult] = field(factory=dict)
 
 
 def read_request(data: bytes, transfer_syntax: str) -> CommitmentRequest:
-    """Raises RefusedRequest: 0121H where a type 1 attribute is missing or empty, 0115H where its value cannot be, 0119H
-    where an instance is listed with two SOP classes, 0110H where the bytes make no data set."""
+    """Read the data set of an N-ACTION.
+
+    Raises:
+        RefusedRequest: 0121H if a type 1 attribute is missing or empty, 0115H if it is not a UID, 0119H if an instance
+            is listed with two SOP classes, 0110H if the data set cannot be read.
+    """
     tree = _tree(data, transfer_syntax)
     referenced = items(tree, REFERENCED_SOP_SEQUENCE)
     if not referenced:
-        words = "Referenced SOP Sequence is missing or empty"
-        raise RefusedRequest(Status.MISSING_ATTRIBUTE_VALUE, words, REFERENCED_SOP_SEQUENCE)
+        reason = "Referenced SOP Sequence is missing or empty"
+        raise RefusedRequest(Status.MISSING_ATTRIBUTE_VALUE, reason, REFERENCED_SOP_SEQUENCE)
     classes: dict[str, str] = {}
     for item in referenced:
         sop_class = _uid_of(item, REFERENCED_SOP_CLASS_UID, "Referenced SOP Class UID")
         uid = _uid_of(item, REFERENCED_SOP_INSTANCE_UID, "Referenced SOP Instance UID")
         if classes.setdefault(uid, sop_class) != sop_class:
-            words = "an instance is listed with two SOP classes"
-            raise RefusedRequest(Status.CLASS_INSTANCE_CONFLICT, words, REFERENCED_SOP_SEQUENCE)
+            reason = "an instance is listed with two SOP classes"
+            raise RefusedRequest(Status.CLASS_INSTANCE_CONFLICT, reason, REFERENCED_SOP_SEQUENCE)
     return CommitmentRequest(
         transaction_uid=_uid_of(tree, TRANSACTION_UID, "Transaction UID"),
         references=tuple(Reference(sop_class, uid) for uid, sop_class in classes.items()),
@@ -93,17 +98,18 @@ def read_request(data: bytes, transfer_syntax: str) -> CommitmentRequest:
 
 
 def write_steps(request: CommitmentRequest) -> bytes:
-    """The request's Referenced Performed Procedure Step Sequence, to be kept; b"" without one."""
+    """Encode the Referenced Performed Procedure Step Sequence of a request for the database; b"" without one."""
     tree = {REFERENCED_STEP_SEQUENCE: Element("SQ", tuple(request.steps))}
     return write(tree, EXPLICIT_LE) if request.steps else b""
 
 
 def read_steps(kept: bytes) -> Sequence[DataSet]:
-    """What `write_steps` wrote."""
+    """Decode what `write_steps` encoded."""
     return items(read(kept, EXPLICIT_LE), REFERENCED_STEP_SEQUENCE)
 
 
 def write_request(request: CommitmentRequest, transfer_syntax: str) -> bytes:
+    """Encode the data set of an N-ACTION."""
     tree: dict[int, Element] = {
         TRANSACTION_UID: element("UI", request.transaction_uid),
         REFERENCED_SOP_SEQUENCE: Element("SQ", tuple(_reference(one) for one in request.references)),
@@ -114,27 +120,32 @@ def write_request(request: CommitmentRequest, transfer_syntax: str) -> bytes:
 
 
 def read_report(data: bytes, transfer_syntax: str, event_type: int) -> EventReport:
-    """An archive's word on each instance that it names. One that stands in both sequences has failed.
+    """Read the data set of an N-EVENT-REPORT.
 
-    Raises RefusedRequest: 0113H for an event type that is none, otherwise as `read_request`; items without a SOP
-    Instance UID are passed over, for they say nothing of anything.
+    An instance in both sequences has failed. Items without a SOP Instance UID are ignored.
+
+    Raises:
+        RefusedRequest: 0113H for an unknown event type; otherwise as `read_request`.
     """
-    if event_type not in (EVERYTHING_COMMITTED, SOMETHING_FAILED):
-        raise RefusedRequest(Status.NO_SUCH_EVENT_TYPE, f"there is no event type {event_type}")
+    if event_type not in (ALL_COMMITTED, FAILURES_EXIST):
+        raise RefusedRequest(Status.NO_SUCH_EVENT_TYPE, f"unknown event type {event_type}")
     tree = _tree(data, transfer_syntax)
-    everywhere = identifier(tree, RETRIEVE_AE_TITLE)
-    words: dict[str, ArchiveResult] = {}
+    common = identifier(tree, RETRIEVE_AE_TITLE)
+    results: dict[str, ArchiveResult] = {}
     for item in items(tree, REFERENCED_SOP_SEQUENCE):
         if uid := identifier(item, REFERENCED_SOP_INSTANCE_UID):
-            words[uid] = ArchiveResult(COMMITTED, identifier(item, RETRIEVE_AE_TITLE) or everywhere)
+            results[uid] = ArchiveResult(COMMITTED, identifier(item, RETRIEVE_AE_TITLE) or common)
     for item in items(tree, FAILED_SOP_SEQUENCE):
         if uid := identifier(item, REFERENCED_SOP_INSTANCE_UID):
-            words[uid] = ArchiveResult(_reason(item))
-    return EventReport(transaction_uid=_uid_of(tree, TRANSACTION_UID, "Transaction UID"), results=words)
+            results[uid] = ArchiveResult(_reason(item))
+    return EventReport(transaction_uid=_uid_of(tree, TRANSACTION_UID, "Transaction UID"), results=results)
 
 
 def write_report(transaction_uid: str, outcome: TransactionOutcome, transfer_syntax: str) -> bytes:
-    """The data set for the modality. Retrieve AE Title stands once where it is the same for all that is committed."""
+    """Encode the data set of the N-EVENT-REPORT to the modality.
+
+    Retrieve AE Title is written once if it is the same for all committed instances.
+    """
     titles = {result.retrieve_ae for result in outcome.committed}
     common = titles.pop() if len(titles) == 1 else ""
     tree: dict[int, Element] = {TRANSACTION_UID: element("UI", transaction_uid)}
@@ -176,12 +187,12 @@ def _uid_of(tree: DataSet, tag: int, name: str) -> str:
     if not value:
         raise RefusedRequest(Status.MISSING_ATTRIBUTE_VALUE, f"{name} is missing or empty", tag)
     if not is_uid(value):
-        raise RefusedRequest(Status.INVALID_ARGUMENT_VALUE, f"{name} is no UID", tag)
+        raise RefusedRequest(Status.INVALID_ARGUMENT_VALUE, f"{name} is not a UID", tag)
     return value
 
 
 def _reason(item: DataSet) -> int:
-    """Of an archive that names none, or says that it has failed with success: 0110H."""
+    """Return the Failure Reason of an item; 0110H if it has none, or if it is 0000H."""
     value = item[FAILURE_REASON].value if FAILURE_REASON in item else b""
     reason = int.from_bytes(value, "little") if isinstance(value, bytes) and len(value) == 2 else COMMITTED
     return reason if reason != COMMITTED else FailureReason.PROCESSING_FAILURE

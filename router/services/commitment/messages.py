@@ -1,7 +1,7 @@
 """The messages that storage commitment sends: N-ACTION-RQ to archives, N-EVENT-REPORT-RQ to modalities.
 
-They go through the spool as everything does. In the queue they bear the Transaction UID, not the well-known instance
-that all of them are about. Not here: when they are sent (`actor`).
+They are delivered by the spool as every message is. In the queue they have the Transaction UID in place of the
+well-known instance, which is the same for all of them. Not here: when they are sent (transaction_actor.py).
 """
 
 import time
@@ -14,8 +14,8 @@ from router.dimse import DATA_SET, Command, CommandField, Response, Status, Stat
 from router.model import Cause, DeliveryState, Envelope, PendingDelivery, Recipient, Result
 from router.services.commitment.attributes import REQUEST_ACTION, STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE
 from router.services.commitment.options import SERVICE
+from router.services.commitment.stored_transaction import StoredTransaction
 from router.services.commitment.transaction import FailureReason
-from router.services.commitment.transaction_store import StoredTransaction
 from router.spool import Selection, Spool
 
 REQUEST: Final = "N-ACTION-RQ"
@@ -30,8 +30,14 @@ _REASONS: Final[dict[int, FailureReason]] = {
 }
 
 
-async def send_request(spool: Spool, commitment: StoredTransaction, archive: str, uid: str, data_set: bytes) -> None:
-    """Ask an archive, once: where the request is in the spool already, nothing happens."""
+async def send_request(
+    spool: Spool, transaction: StoredTransaction, destination: str, uid: str, data_set: bytes
+) -> None:
+    """Give an N-ACTION with the Transaction UID `uid` to the spool, unless it is there already.
+
+    Raises:
+        OutOfSpace: the disk is full.
+    """
     command = Command(
         field=CommandField.N_ACTION_RQ,
         message_id=1,
@@ -40,11 +46,15 @@ async def send_request(spool: Spool, commitment: StoredTransaction, archive: str
         action_type_id=REQUEST_ACTION,
         data_set_type=DATA_SET,
     )
-    await _send(spool, commitment, command, uid, archive, IMPLICIT_LE, data_set)
+    await _send(spool, transaction, command, uid, destination, IMPLICIT_LE, data_set)
 
 
-async def send_report(spool: Spool, commitment: StoredTransaction, event_type: int, data_set: bytes) -> None:
-    """Tell the modality, once."""
+async def send_report(spool: Spool, transaction: StoredTransaction, event_type: int, data_set: bytes) -> None:
+    """Give the N-EVENT-REPORT for the modality to the spool, unless it is there already.
+
+    Raises:
+        OutOfSpace: the disk is full.
+    """
     command = Command(
         field=CommandField.N_EVENT_REPORT_RQ,
         message_id=1,
@@ -53,21 +63,23 @@ async def send_report(spool: Spool, commitment: StoredTransaction, event_type: i
         event_type_id=event_type,
         data_set_type=DATA_SET,
     )
-    syntax = commitment.transfer_syntax
-    await _send(spool, commitment, command, commitment.uid, commitment.reply_to, syntax, data_set)
+    syntax = transaction.transfer_syntax
+    await _send(spool, transaction, command, transaction.uid, transaction.reply_to, syntax, data_set)
 
 
 async def _send(
     spool: Spool,
-    commitment: StoredTransaction,
+    transaction: StoredTransaction,
     command: Command,
     uid: str,
-    to: str,
+    destination: str,
     transfer_syntax: str,
     data_set: bytes,
 ) -> None:
-    unfinished = evolve(selection(uid, to), states=frozenset({DeliveryState.WAITING, DeliveryState.HELD}))
-    if await spool.queue.list_deliveries(unfinished, limit=1):  # a crash came between the spool and the record of it
+    unfinished = evolve(selection(uid, destination), states=frozenset({DeliveryState.WAITING, DeliveryState.HELD}))
+    if await spool.queue.list_deliveries(
+        unfinished, limit=1
+    ):  # the router crashed before it noted that the message is sent
         return
     envelope = Envelope(
         kind=command.name,
@@ -77,37 +89,41 @@ async def _send(
         transfer_syntax=transfer_syntax,
         sop_class_uid=STORAGE_COMMITMENT,
         sop_instance_uid=uid,
-        calling_ae=commitment.calling_ae,
-        called_ae=commitment.called_ae,
-        peer=commitment.address,
+        calling_ae=transaction.calling_ae,
+        called_ae=transaction.called_ae,
+        peer=transaction.address,
         received=time.time(),
-        deliveries=(Recipient(destination=to),),
+        deliveries=(Recipient(destination=destination),),
     )
     await spool.intake.store_bytes(data_set, envelope)
 
 
-def selection(uid: str, to: str | None = None) -> Selection:
-    """Select the messages of a transaction: all, or those to one destination."""
-    return Selection(service=SERVICE, sop_instance_uid=uid, destination=to)
+def selection(uid: str, destination: str | None = None) -> Selection:
+    """Select the messages with a Transaction UID: all, or those to one destination."""
+    return Selection(service=SERVICE, sop_instance_uid=uid, destination=destination)
 
 
 def outcome(delivery: PendingDelivery, response: Response) -> Result:
-    """PS3.4 J.3.2, J.3.3: a report is owed until it is answered 0000H. A request that the archive has already is one
-    of ours whose answer got lost; for want of resources it is tried again; other failures are the archive's word."""
+    """Return what a response to an N-ACTION or N-EVENT-REPORT means for its delivery (PS3.4 J.3.2, J.3.3).
+
+    A report is tried again until the response is success or a warning. An N-ACTION with a duplicate Transaction UID was
+    delivered before, and its response got lost. It is tried again after a failure that may pass; any other failure
+    is held, and its instances have failed.
+    """
     if status_class(response.status) in (StatusClass.SUCCESS, StatusClass.WARNING):
         return Result.DELIVERED
     if delivery.kind == REPORT:
         return Result.RETRY
     if response.status == Status.DUPLICATE_TRANSACTION_UID:
         return Result.DELIVERED
-    passes = (Status.RESOURCE_LIMITATION, Status.PROCESSING_FAILURE, Status.DUPLICATE_INVOCATION)
-    return Result.RETRY if response.status in passes else Result.HELD
+    transient = (Status.RESOURCE_LIMITATION, Status.PROCESSING_FAILURE, Status.DUPLICATE_INVOCATION)
+    return Result.RETRY if response.status in transient else Result.HELD
 
 
 def failure_reason(cause: Cause, status: int | None) -> FailureReason:
-    """Return what a request that is held means for the instances, by how its last attempt ended.
+    """Return the failure of the instances of an N-ACTION that is held, by how its last attempt ended.
 
-    0122H where the archive accepts no presentation context of storage commitment.
+    0122H if the archive accepts no presentation context for storage commitment.
     """
     if cause is Cause.NO_CONTEXT:
         return FailureReason.REFERENCED_SOP_CLASS_NOT_SUPPORTED

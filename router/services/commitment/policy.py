@@ -1,6 +1,6 @@
-"""Who has to promise what: by the routes of a configuration, or by where the instances went. Pure.
+"""Which archives must commit an instance: by the routes of a configuration, or by the deliveries of the instance. Pure.
 
-Not here: whether they do (`transaction`).
+Not here: whether they did (transaction.py).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,14 +20,17 @@ class RequestPolicy:
     """What the configuration says of a request."""
 
     policy: Policy
-    """Empty where no route is about it: those promise who got the instances."""
+    """Of every instance; empty if no route matches: then the archives that get the instances must commit."""
     archives: tuple[str, ...]
+    """All that are asked; more than the policy requires if a route says so."""
     deadline: float
+    """Seconds until the transaction is decided."""
     grace: float
+    """Seconds in which instances that the router has not seen are waited for."""
 
 
 class CommitmentRoutes:
-    """The routes of a configuration, as far as they are about storage commitment."""
+    """The routes for storage commitment of a configuration."""
 
     def __init__(self, routes: Iterable[Route], defaults: CommitmentSettings) -> None:
         self._routes = {route.name: route for route in routes if route.service == SERVICE}
@@ -35,7 +38,7 @@ class CommitmentRoutes:
         self._defaults = defaults
 
     def policy_for(self, facts: Facts) -> RequestPolicy:
-        """Every route that matches has its policy met, with the latest deadline and the longest grace of them."""
+        """Return the policies of all matching routes together, with their latest deadline and longest grace."""
         match = self._table.match(facts)
         routes = [self._routes[name] for name in match.routes]
         options = [route.options[CommitmentRouteOptions] for route in routes]
@@ -49,26 +52,30 @@ class CommitmentRoutes:
 
 @frozen
 class InstancePolicies:
-    """For each reference the number of its policy; and who is asked."""
+    """The policy of each instance of a transaction, and the archives to ask."""
 
     policies: tuple[Policy, ...]
     policy_of: tuple[int, ...]
+    """For each reference, the index of its policy."""
     archives: tuple[str, ...]
 
 
 def policies_by_deliveries(
     references: Sequence[Reference], found: Mapping[str, Sequence[InstanceDelivery]]
 ) -> InstancePolicies:
-    """Without a route: an instance is to be promised by every archive that it was addressed to; one that the router
-    never saw, by all archives of the others. Of nothing but such, nobody can promise anything."""
-    going = {uid: _archives(deliveries) for uid, deliveries in found.items()}
-    archives = tuple(dict.fromkeys(name for names in going.values() for name in names))
-    numbers: dict[tuple[str, ...], int] = {}
+    """Return the policies for a request that no route matches.
+
+    Every archive that an instance was sent to must commit it. For an instance that the router has never seen, the
+    archives of all others must. If none was seen, there are no archives, and no instance can be committed.
+    """
+    addressed = {uid: _archives(deliveries) for uid, deliveries in found.items()}
+    archives = tuple(dict.fromkeys(name for names in addressed.values() for name in names))
+    indexes: dict[tuple[str, ...], int] = {}
     policy_of = []
     for reference in references:
-        names = going.get(reference.sop_instance_uid) or archives
-        policy_of.append(numbers.setdefault(names, len(numbers)))
-    policies = tuple((Quorum(names, len(names)),) if names else () for names in numbers)
+        names = addressed.get(reference.sop_instance_uid) or archives
+        policy_of.append(indexes.setdefault(names, len(indexes)))
+    policies = tuple((Quorum(names, len(names)),) if names else () for names in indexes)
     return InstancePolicies(policies, tuple(policy_of), archives)
 
 
@@ -78,8 +85,10 @@ def _archives(deliveries: Iterable[InstanceDelivery]) -> tuple[str, ...]:
     )
 
 
-def owed(references: Iterable[Reference], archive: str, found: Mapping[str, Sequence[InstanceDelivery]]) -> set[str]:
-    """The SOP Instance UIDs that we still have to deliver to an archive before it can be asked."""
+def undelivered(
+    references: Iterable[Reference], archive: str, found: Mapping[str, Sequence[InstanceDelivery]]
+) -> set[str]:
+    """Return the SOP Instance UIDs whose delivery to an archive is still waiting."""
     return {
         reference.sop_instance_uid
         for reference in references

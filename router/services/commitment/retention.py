@@ -1,11 +1,11 @@
-"""The router's own requests: what went to a peer with `commitment.request` stays until that peer has committed.
+"""The router's own requests: an object for a peer with `commitment.request` is kept until that peer has committed.
 
-Each such object has a second delivery beside the one to the peer, whose purpose is to retain it: while that waits, the
-spool keeps the object, whatever happens. Only the peer's own report settles it, and a report settles only the messages
-that the peer was asked about. What the peer says it does not have is sent again, as a message of its own. Asked for in
-batches, one transaction at a time for each peer; what is refused `commitment.attempts` times is held for an operator.
-What is owed, the ledger knows; which messages a transaction is about stands in its records. Not here: asking and
-hearing (`actor`), retaining (`router.services.storage`).
+Each such object has a second delivery, whose purpose is to retain it. While that waits, the spool keeps the object.
+Only a report of the peer ends it, and only for the messages that the peer was asked about. An object that the peer does
+not have is sent again as a new message. Requests are made in batches, one transaction at a time for each peer; an
+object that is refused `commitment.attempts` times is held for an operator. The ledger knows what is retained, and the
+transaction's rows which messages it is about. Not here: asking and merging reports (transaction_actor.py), and adding
+the second delivery (router/services/storage.py).
 """
 
 import time
@@ -22,83 +22,97 @@ from router.config import Config, Peer
 from router.dicom.uids import IMPLICIT_LE
 from router.dimse import describe
 from router.model import AttemptResult, DeliveryState, PendingDelivery, Purpose, Recipient, Result
-from router.services.commitment import transaction_store
+from router.services.commitment import archive_store, transaction_store
 from router.services.commitment.options import commitment_of
-from router.services.commitment.transaction import COMMITTED, FailureReason, Quorum, Reference, TransactionOutcome
-from router.services.commitment.transaction import InstanceResult as Said
-from router.services.commitment.transaction_store import StoredTransaction, TransactionStage
+from router.services.commitment.stored_transaction import StoredTransaction, TransactionStage
+from router.services.commitment.transaction import (
+    COMMITTED,
+    FailureReason,
+    InstanceResult,
+    Quorum,
+    Reference,
+    TransactionOutcome,
+)
 from router.spool import OutOfSpace, QueueAction, QueueRow, Selection, Spool, SpoolError
 from router.state_store import StateStore
 
 _CHUNK: Final = 512 << 10
+"""Bytes of an object that are copied at a time when it is sent again."""
 _C_STORE: Final = "C-STORE-RQ"
 
 log = structlog.get_logger()
 
 
 @define
-class _Due:
-    """When a peer is asked next, on trio's clock."""
+class _NextRequest:
+    """The next request to a peer."""
 
     at: float
+    """When it is due, in seconds on trio's clock."""
     delivered: int = 0
-    """Since it was asked last."""
+    """Objects delivered since the last request."""
 
 
 class Retention:
-    """Told by `settled` and `conclude`."""
+    """Requests commitment of what each peer has got, and ends the retention of what it commits to."""
 
     def __init__(
-        self, config: Config, spool: Spool, state: StateStore, begin: Callable[[StoredTransaction], None]
+        self, config: Config, spool: Spool, state: StateStore, start: Callable[[StoredTransaction], None]
     ) -> None:
-        self._spool, self._state, self._begin = spool, state, begin
-        self._due: dict[str, _Due] = {}
+        """`start` starts the actor of a stored transaction."""
+        self._spool, self._state, self._start = spool, state, start
+        self._next: dict[str, _NextRequest] = {}
+        """By peer."""
         self._busy: set[str] = set()
-        """Peers with a transaction that is not decided."""
-        self._news = trio.Event()
+        """Peers with a transaction that is not finished."""
+        self._wakeup = trio.Event()
         self.reload(config)
 
     def reload(self, config: Config) -> None:
+        """Use a new configuration from now on."""
         self._title = config.router.ae_title
         self._peers = {peer.name: peer for peer in config.peers.values() if commitment_of(peer).request}
-        self._news.set()
+        self._wakeup.set()
 
     def settled(self, delivery: PendingDelivery, result: Result) -> None:
-        """A delivery of whatever kind."""
+        """Note the result of an attempt of any service."""
         peer = self._peers.get(delivery.destination)
         if peer is None or result is not Result.DELIVERED or delivery.kind != _C_STORE:
             return
-        due = self._due.setdefault(peer.name, _Due(trio.current_time() + commitment_of(peer).after))
-        due.delivered += 1
-        if due.delivered >= commitment_of(peer).batch:
-            due.at = 0.0
-        self._news.set()
+        request = self._schedule(peer)
+        request.delivered += 1
+        if request.delivered >= commitment_of(peer).batch:
+            request.at = 0.0
+        self._wakeup.set()
 
     async def run(self) -> None:
+        """Make the requests when they are due, until cancelled."""
         self._busy = set(await self._state.read(transaction_store.archives_of_own_transactions))
-        self._due = {name: _Due(0.0) for name in self._peers}
+        self._next = {name: _NextRequest(0.0) for name in self._peers}
         while True:
-            self._news = trio.Event()
+            self._wakeup = trio.Event()
             now = trio.current_time()
-            for name, due in list(self._due.items()):
+            for name, request in list(self._next.items()):
                 if name not in self._peers:
-                    del self._due[name]
-                elif due.at <= now and name not in self._busy:
-                    del self._due[name]
-                    await self._ask(self._peers[name])
-            moments = [due.at for name, due in self._due.items() if name not in self._busy]
-            with trio.move_on_at(min(moments, default=float("inf"))):
-                await self._news.wait()
+                    del self._next[name]
+                elif request.at <= now and name not in self._busy:
+                    del self._next[name]
+                    await self._request(self._peers[name])
+            times = [request.at for name, request in self._next.items() if name not in self._busy]
+            with trio.move_on_at(min(times, default=float("inf"))):
+                await self._wakeup.wait()
 
-    def _later(self, peer: Peer) -> None:
-        self._due.setdefault(peer.name, _Due(trio.current_time() + commitment_of(peer).after))
+    def _schedule(self, peer: Peer) -> _NextRequest:
+        """Return the next request to a peer; after `commitment.after` if none is scheduled yet."""
+        due = trio.current_time() + commitment_of(peer).after
+        return self._next.setdefault(peer.name, _NextRequest(due))
 
-    async def _ask(self, peer: Peer) -> None:
-        """Begin a transaction for what the peer has been given."""
-        asked = await self._gather(peer)
-        if not asked:
+    async def _request(self, peer: Peer) -> None:
+        """Start a transaction for the next batch of what a peer has got."""
+        messages = await self._next_batch(peer)
+        if not messages:
             return
-        commitment = StoredTransaction(
+        transaction = StoredTransaction(
             uid=str(generate_uid(prefix=None)),
             fingerprint=b"",
             stage=TransactionStage.OPEN,
@@ -112,22 +126,29 @@ class Retention:
             grace=0.0,
             deadline=commitment_of(peer).within,
             policies=((Quorum((peer.name,), 1),),),
-            count=len(asked),
+            count=len(messages),
         )
         self._busy.add(peer.name)
-        take = partial(
-            transaction_store.add, commitment=commitment, references=list(asked), archives=(peer.name,), messages=asked
+        add = partial(
+            transaction_store.add,
+            transaction=transaction,
+            references=list(messages),
+            archives=(peer.name,),
+            messages=messages,
         )
         try:
-            taken, _ = await self._state.change(take)
+            stored, _ = await self._state.change(add)
         except OutOfSpace:
             self._busy.discard(peer.name)
-            self._later(peer)
+            self._schedule(peer)
             return
-        self._begin(taken)
+        self._start(stored)
 
-    async def _gather(self, peer: Peer) -> dict[Reference, list[int]]:
-        """The next batch: the instances, and the ids of the messages that brought them."""
+    async def _next_batch(self, peer: Peer) -> dict[Reference, list[int]]:
+        """Return the instances to ask a peer about, each with the ids of its messages.
+
+        The retention of objects that an operator has discarded for the peer ends here.
+        """
         batch = commitment_of(peer).batch
         found = await self._spool.queue.retained(peer.name, batch)
         while abandoned := tuple(one.message_id for one in found if one.abandoned):
@@ -136,41 +157,45 @@ class Retention:
             found = await self._spool.queue.retained(peer.name, batch)
         totals = (await self._spool.queue.totals(Purpose.RETAIN)).get(peer.name)
         if totals is not None and totals.waiting > len(found):
-            self._later(peer)
-        asked: dict[Reference, list[int]] = {}
+            self._schedule(peer)
+        messages: dict[Reference, list[int]] = {}
         for one in found:
-            asked.setdefault(Reference(one.sop_class_uid, one.sop_instance_uid), []).append(one.message_id)
-        return asked
+            messages.setdefault(Reference(one.sop_class_uid, one.sop_instance_uid), []).append(one.message_id)
+        return messages
 
-    async def apply_outcome(self, commitment: StoredTransaction, outcome: TransactionOutcome) -> None:
-        """What the peer's word means for the objects that it was asked about. Doing it twice does no harm."""
-        (inquiry,) = await self._state.read(partial(transaction_store.load_archive_requests, number=commitment.id))
-        peer = self._peers.get(inquiry.archive)
-        for position, message_id in await self._state.read(
-            partial(transaction_store.load_message_ids, number=commitment.id)
-        ):
-            await self._settle(message_id, outcome.results[position], inquiry.archive, peer)
-        self._busy.discard(inquiry.archive)
+    async def apply_outcome(self, transaction: StoredTransaction, outcome: TransactionOutcome) -> None:
+        """End or prolong the retention of the objects of a transaction. Doing it twice does no harm."""
+        (request,) = await self._state.read(partial(archive_store.load, number=transaction.id))
+        peer = self._peers.get(request.archive)
+        load_message_ids = partial(transaction_store.load_message_ids, number=transaction.id)
+        for position, message_id in await self._state.read(load_message_ids):
+            await self._apply_result(message_id, outcome.results[position], request.archive, peer)
+        self._busy.discard(request.archive)
         if peer is not None:
-            self._due[peer.name] = _Due(0.0)
-            self._news.set()
+            self._next[peer.name] = _NextRequest(0.0)
+            self._wakeup.set()
         log.info(
             "peer committed",
-            destination=inquiry.archive,
+            destination=request.archive,
             committed=len(outcome.committed),
             failed=len(outcome.failed),
         )
 
-    async def _settle(self, message_id: int, said: Said, archive: str, peer: Peer | None) -> None:
-        if said.reason == COMMITTED:
-            settlement: AttemptResult | None = AttemptResult(result=Result.DELIVERED, reason="committed")
+    async def _apply_result(self, message_id: int, result: InstanceResult, archive: str, peer: Peer | None) -> None:
+        if result.reason == COMMITTED:
+            attempt: AttemptResult | None = AttemptResult(result=Result.DELIVERED, reason="committed")
         else:
-            settlement = await self._refused(message_id, said, archive, peer)
-        if settlement is not None:
-            self._spool.settle(message_id, archive, settlement, purpose=Purpose.RETAIN)
+            attempt = await self._attempt_for_failure(message_id, result.reason, archive, peer)
+        if attempt is not None:
+            self._spool.settle(message_id, archive, attempt, purpose=Purpose.RETAIN)
 
-    async def _refused(self, message_id: int, said: Said, archive: str, peer: Peer | None) -> AttemptResult | None:
-        """The settlement of a message that its archive did not commit to; None where it is finished or held by now."""
+    async def _attempt_for_failure(
+        self, message_id: int, failure: int, archive: str, peer: Peer | None
+    ) -> AttemptResult | None:
+        """Return the result of the attempt for an object that was not committed.
+
+        None if its retention has ended or is held by now.
+        """
         selection = Selection(
             message_ids=(message_id,),
             destination=archive,
@@ -180,23 +205,23 @@ class Retention:
         rows = await self._spool.queue.list_deliveries(selection)
         if not rows:
             return None
-        result, words, attempts = Result.RETRY, f"not committed: {describe(said.reason)}", rows[0].attempts + 1
+        result, reason, attempts = Result.RETRY, f"not committed: {describe(failure)}", rows[0].attempts + 1
         if peer is not None and attempts >= commitment_of(peer).attempts:
-            result, words = Result.HELD, f"{words}, {attempts} times"
-        elif said.reason == FailureReason.NO_SUCH_OBJECT_INSTANCE:
-            words = f"{words}; {await self._send_again(rows[0], archive)}"
+            result, reason = Result.HELD, f"{reason}, {attempts} times"
+        elif failure == FailureReason.NO_SUCH_OBJECT_INSTANCE:
+            reason = f"{reason}; {await self._send_again(rows[0], archive)}"
         log.warning(
             "not committed",
             destination=archive,
             sop_instance_uid=rows[0].sop_instance_uid,
-            why=words,
+            why=reason,
             attempt=attempts,
         )
-        rest = commitment_of(peer).after if peer is not None else 0.0
-        return AttemptResult(result=result, reason=words, due=self._spool.clock() + rest)
+        pause = commitment_of(peer).after if peer is not None else 0.0
+        return AttemptResult(result=result, reason=reason, due=self._spool.clock() + pause)
 
     async def _send_again(self, row: QueueRow, archive: str) -> str:
-        """The object as a message of its own, to the archive alone; what came of it, in words."""
+        """Commit a copy of an object as a new message, to the archive alone; return what came of it, for operators."""
         try:
             with await self._spool.open_message(row.message_id) as message:
                 incoming = self._spool.intake.incoming()

@@ -1,6 +1,6 @@
-"""All transactions' actors: restored at a start, started with each request, started again where they crash.
+"""Run the actors of all transactions: restored at a start, started with each request, restarted after a crash.
 
-Not here: what one of them does (`actor`).
+Not here: what an actor does (transaction_actor.py).
 """
 
 from collections.abc import Callable, Sequence
@@ -13,13 +13,14 @@ import trio
 from router.model import AttemptResult, PendingDelivery, Result
 from router.services.commitment import transaction_store
 from router.services.commitment.options import SERVICE
-from router.services.commitment.transaction_actor import Conclude, Subscriptions, TransactionActor, TransactionContext
-from router.services.commitment.transaction_store import StoredTransaction, TransactionStage
+from router.services.commitment.stored_transaction import StoredTransaction, TransactionStage
+from router.services.commitment.subscriptions import Subscriptions
+from router.services.commitment.transaction_actor import ApplyOutcome, TransactionActor, TransactionContext
 from router.spool import OutOfSpace, Spool, SpoolClosed, SpoolFailure
 from router.state_store import StateStore
 
-_TURNS: Final = 4
-"""TransactionRunner that have their instances in memory at a time."""
+_LOADED_AT_ONCE: Final = 4
+"""Actors that have their instances in memory at a time."""
 _RESTART: Final = 5.0
 """Seconds before an actor that crashed is started again."""
 
@@ -27,80 +28,80 @@ log = structlog.get_logger()
 
 
 class TransactionRunner:
-    """Told by the service; they tell nobody but the spool."""
+    """The running actors, and the way for notifications to reach them."""
 
     def __init__(
-        self, spool: Spool, state: StateStore, destination_of: Callable[[str], str], conclude: Conclude
+        self, spool: Spool, state: StateStore, destination_of: Callable[[str], str], apply_outcome: ApplyOutcome
     ) -> None:
         self._state = state
-        self._watch = Subscriptions()
-        turns = trio.CapacityLimiter(_TURNS)
-        self._around = TransactionContext(
+        self._subscriptions = Subscriptions()
+        self._context = TransactionContext(
             spool=spool,
             state=state,
-            subscriptions=self._watch,
-            loading=turns,
+            subscriptions=self._subscriptions,
+            loading=trio.CapacityLimiter(_LOADED_AT_ONCE),
             destination_of=destination_of,
-            apply_outcome=conclude,
+            apply_outcome=apply_outcome,
         )
-        self._actors: dict[int, TransactionActor] = {}
+        self._running: dict[int, TransactionActor] = {}
+        """By the transaction's id."""
         self._nursery: trio.Nursery | None = None
         spool.subscribe(self._arrived)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run the unfinished transactions, and those that are started later, until cancelled."""
         async with trio.open_nursery() as self._nursery:
             try:
-                for commitment in await self._state.read(transaction_store.load_unfinished):
-                    self.start(commitment)
+                for transaction in await self._state.read(transaction_store.load_unfinished):
+                    self.start(transaction)
                 await trio.sleep_forever()
             finally:
                 self._nursery = None
-                self._actors.clear()
+                self._running.clear()
 
-    def start(self, commitment: StoredTransaction) -> None:
-        """What comes while nothing runs, `run` finds in the records."""
-        if self._nursery is not None and commitment.id not in self._actors:
-            self._actors[commitment.id] = TransactionActor(commitment, self._around)
-            self._nursery.start_soon(self._keep_running, commitment)
+    def start(self, transaction: StoredTransaction) -> None:
+        """Start the actor of a stored transaction. While `run` does not run, it is started by the next `run`."""
+        if self._nursery is not None and transaction.id not in self._running:
+            self._running[transaction.id] = TransactionActor(transaction, self._context)
+            self._nursery.start_soon(self._keep_running, transaction)
 
-    async def _keep_running(self, commitment: StoredTransaction) -> None:
-        """One transaction's crash is no other's."""
-        while commitment.stage is not TransactionStage.FINISHED:
+    async def _keep_running(self, transaction: StoredTransaction) -> None:
+        """Run one actor, and start it again after a crash, so that other transactions go on."""
+        while transaction.stage is not TransactionStage.FINISHED:
             try:
-                await self._actors[commitment.id].run()
+                await self._running[transaction.id].run()
                 break
             except (SpoolClosed, SpoolFailure):
                 raise
             except OutOfSpace as error:
-                log.warning("commitment has to wait", transaction_uid=commitment.uid, why=str(error))
+                log.warning("commitment has to wait", transaction_uid=transaction.uid, why=str(error))
             except Exception:
-                log.exception("commitment crashed", transaction_uid=commitment.uid, restart_seconds=_RESTART)
+                log.exception("commitment crashed", transaction_uid=transaction.uid, restart_seconds=_RESTART)
             await trio.sleep(_RESTART)
-            fresh = await self._state.read(partial(transaction_store.load_by_id, number=commitment.id))
-            assert fresh is not None, "a transaction that is not finished is not forgotten"
-            commitment = fresh
-            self._actors[commitment.id] = TransactionActor(commitment, self._around)
-        del self._actors[commitment.id]
+            fresh = await self._state.read(partial(transaction_store.load_by_id, number=transaction.id))
+            assert fresh is not None, "an unfinished transaction is not removed"
+            transaction = fresh
+            self._running[transaction.id] = TransactionActor(transaction, self._context)
+        del self._running[transaction.id]
 
-    # What they are told
+    # Notifications
 
     def _arrived(self, destination: str, deliveries: Sequence[PendingDelivery]) -> None:
         for delivery in deliveries:
             if delivery.service != SERVICE:
-                self._watch.instance_arrived(delivery.sop_instance_uid)
+                self._subscriptions.instance_arrived(delivery.sop_instance_uid)
 
     def instance_settled(self, delivery: PendingDelivery, result: Result) -> None:
-        """A delivery of an instance."""
+        """Note the result of an attempt to deliver an instance."""
         if result is not Result.RETRY:
-            self._watch.instance_settled(delivery.destination, delivery.sop_instance_uid)
+            self._subscriptions.instance_settled(delivery.destination, delivery.sop_instance_uid)
 
     def request_settled(self, delivery: PendingDelivery, result: AttemptResult) -> None:
-        """A delivery of an N-ACTION of ours."""
+        """Note the result of an attempt to deliver an N-ACTION."""
         if result.result is not Result.RETRY:
-            self._watch.request_settled(delivery.sop_instance_uid, result)
+            self._subscriptions.request_settled(delivery.sop_instance_uid, result)
 
     def report_stored(self, number: int) -> None:
-        """An archive has spoken."""
-        if (actor := self._actors.get(number)) is not None:
+        """Note that a report on a transaction is in the database."""
+        if (actor := self._running.get(number)) is not None:
             actor.report_stored()

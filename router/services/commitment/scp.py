@@ -1,9 +1,9 @@
-"""Storage Commitment Push Model (PS3.4 Annex J): asked once, asked again of every archive, answered on their word.
+"""Storage Commitment Push Model (PS3.4 J): a modality asks once, every archive is asked, and their reports decide.
 
-As SCP towards modalities: a request is judged and durable before it is answered 0000H; then its actor sees it
-through. As SCU towards archives: their reports are taken on the association that we opened and on one that they open,
-from that archive's AE only, and are durable before they are answered. Not here: the merge (`commitment.transaction`),
-what an actor does (`commitment.actor`), the router's own requests (`commitment.proactive`).
+As SCP towards modalities: a request is checked and durable before its response is 0000H; then its actor carries it out.
+As SCU towards archives: their reports are accepted on the association that the router opened and on one that they
+open, from the AE that was asked only, and are durable before the response. Not here: the merge of reports
+(transaction.py), the actor of a transaction (transaction_actor.py), the router's own requests (retention.py).
 """
 
 import hashlib
@@ -24,51 +24,52 @@ from router.dimse import Command, CommandField, Response, Status, response_to
 from router.model import AttemptResult, PendingDelivery, Result
 from router.routing import Facts
 from router.services.base import SCP, Allowance, Change, DeliveryPolicy, Proposal, Replies, Request, ServiceContext
-from router.services.commitment import attributes, messages, transaction_store
+from router.services.commitment import archive_store, attributes, messages, transaction_store
 from router.services.commitment.attributes import CommitmentRequest, EventReport, RefusedRequest
 from router.services.commitment.options import OPTIONS, SERVICE, CommitmentSettings, commitment_ae, commitment_of
-from router.services.commitment.policy import CommitmentRoutes
+from router.services.commitment.policy import CommitmentRoutes, RequestPolicy
 from router.services.commitment.retention import Retention
 from router.services.commitment.runner import TransactionRunner
+from router.services.commitment.stored_transaction import StoredTransaction, TransactionStage
 from router.services.commitment.transaction import COMMITTED, ArchiveReport, ArchiveResult
-from router.services.commitment.transaction_store import StoredTransaction, TransactionStage
 from router.services.encoding import UncompressedDeliveries
 from router.services.refusal import refuse, refuse_for_space
 from router.spool import Incoming, OutOfSpace
 
 LARGEST: Final = 64 << 20
-"""Bytes of a data set; an instance takes some 150."""
-_SWEEP: Final = 3600.0
-"""Seconds between two looks for transactions to forget."""
+"""Bytes of the longest data set: 400 000 instances of some 150 bytes."""
+_REMOVAL_INTERVAL: Final = 3600.0
+"""Seconds between two removals of expired transactions."""
 _STANDARD: Final = "1.2.840.10008."
+"""Root of the UIDs that the standard defines."""
 
 log = structlog.get_logger()
 
 
 class StorageCommitment(SCP, UncompressedDeliveries, DeliveryPolicy):
-    """N-ACTION and N-EVENT-REPORT, both roles."""
+    """N-ACTION and N-EVENT-REPORT, in both roles."""
 
     name: ClassVar[str] = SERVICE
     options: ClassVar[ServiceOptions] = OPTIONS
     requests: ClassVar[frozenset[int]] = frozenset({CommandField.N_ACTION_RQ, CommandField.N_EVENT_REPORT_RQ})
 
-    def __init__(self, house: ServiceContext) -> None:
-        self._spool, self._state = house.spool, house.state
+    def __init__(self, context: ServiceContext) -> None:
+        self._spool, self._state = context.spool, context.state
         self._state.define(transaction_store.SCHEMA, transaction_store.migrate)
-        self._retention = Retention(house.config, house.spool, house.state, self._begin)
+        self._retention = Retention(context.config, context.spool, context.state, self._start)
         self._transactions = TransactionRunner(
-            house.spool, house.state, self._destination_of, self._retention.apply_outcome
+            context.spool, context.state, self._destination_of, self._retention.apply_outcome
         )
-        self.prepare(house.config)()
+        self.prepare(context.config)()
 
     def prepare(self, config: Config) -> Change:
         return partial(self._adopt, config, CommitmentRoutes(config.routes, config.options[CommitmentSettings]))
 
-    def _adopt(self, config: Config, planner: CommitmentRoutes) -> None:
+    def _adopt(self, config: Config, routes: CommitmentRoutes) -> None:
         self._settings = config.options[CommitmentSettings]
         self._largest = min(LARGEST, config.limits.object_size or LARGEST)
         self._peers = config.peers
-        self._planner = planner
+        self._routes = routes
         self._retention.reload(config)
 
     async def run(self) -> None:
@@ -76,19 +77,19 @@ class StorageCommitment(SCP, UncompressedDeliveries, DeliveryPolicy):
             nursery.start_soon(self._transactions.run)
             nursery.start_soon(self._retention.run)
             while True:
-                await self._forget()
-                await trio.sleep(_SWEEP)
+                await self._remove_expired()
+                await trio.sleep(_REMOVAL_INTERVAL)
 
-    async def _forget(self) -> None:
-        """Delete the transactions that are old enough."""
+    async def _remove_expired(self) -> None:
+        """Remove the transactions that have been finished for `commitment.keep`."""
         work = partial(transaction_store.remove_expired, before=self._spool.clock() - self._settings.keep)
-        while await self._state.change(work) == transaction_store.FORGOTTEN_AT_ONCE:
+        while await self._state.change(work) == transaction_store.REMOVED_AT_ONCE:
             pass
 
-    def _begin(self, commitment: StoredTransaction) -> None:
-        self._transactions.start(commitment)
+    def _start(self, transaction: StoredTransaction) -> None:
+        self._transactions.start(transaction)
 
-    # Presentation contexts
+    # Negotiation
 
     def negotiate(self, proposal: Proposal) -> str | ContextResult | None:
         if proposal.abstract_syntax != attributes.STORAGE_COMMITMENT:
@@ -96,7 +97,7 @@ class StorageCommitment(SCP, UncompressedDeliveries, DeliveryPolicy):
         return proposal.choose(TRANSFER_SYNTAXES.__contains__, self._settings.prefer, TRANSFER_SYNTAXES)
 
     def roles(self, proposal: Proposal) -> tuple[bool, bool]:
-        """A modality asks as SCU; an archive that opens an association to report does so as SCP (PS3.4 J.3.3)."""
+        """Allow both: a modality requests as SCU, and an archive reports as SCP (PS3.4 J.3.3)."""
         return True, True
 
     def proposes(self, abstract_syntax: str) -> RoleSelection | None:
@@ -104,19 +105,19 @@ class StorageCommitment(SCP, UncompressedDeliveries, DeliveryPolicy):
             return None
         return RoleSelection(sop_class_uid=abstract_syntax, scu_role=True, scp_role=True)
 
-    # As SCP of requests, and as SCU that is reported to
+    # Requests of modalities, and reports of archives
 
     def admit(self, request: Request) -> Command | Allowance:
         command = request.command
         if command.sop_class_uid != attributes.STORAGE_COMMITMENT:
-            return refuse(request, Status.NO_SUCH_SOP_CLASS, "this is not Storage StoredTransaction Push Model")
+            return refuse(request, Status.NO_SUCH_SOP_CLASS, "SOP class is not Storage Commitment Push Model")
         if command.sop_instance_uid != attributes.WELL_KNOWN_INSTANCE:
             other = command.sop_instance_uid.startswith(_STANDARD)
             status = Status.CLASS_INSTANCE_CONFLICT if other else Status.NO_SUCH_SOP_INSTANCE
-            return refuse(request, status, "this is not the well-known instance of Storage StoredTransaction")
+            return refuse(request, status, "not the well-known instance of Storage Commitment")
         if command.field == CommandField.N_ACTION_RQ:
             if command.action_type_id != attributes.REQUEST_ACTION:
-                return refuse(request, Status.NO_SUCH_ACTION, "Request Storage StoredTransaction is action type 1")
+                return refuse(request, Status.NO_SUCH_ACTION, "Request Storage Commitment is action type 1")
             if not self._settings.calling_ae.matches(request.sender.calling_ae):
                 return refuse(request, Status.NOT_AUTHORIZED, "you may not ask for storage commitment here")
         if not command.has_data_set:
@@ -124,29 +125,12 @@ class StorageCommitment(SCP, UncompressedDeliveries, DeliveryPolicy):
         is_report = command.field == CommandField.N_EVENT_REPORT_RQ
         return Allowance(largest=self._largest, from_reserve=is_report)
 
-    def _peer_of(self, title: str) -> Peer:
-        """Return the AE that reports to a requestor go to, by the title that it calls under.
-
-        The title may be that of a peer or that of the peer's AE for storage commitment. Of several peers, one with an
-        address is preferred. An AE without an entry gets its reports on associations that it opens.
-        """
-        found = [
-            commitment_ae(peer)
-            for peer in self._peers.values()
-            if title in (peer.ae_title, commitment_ae(peer).ae_title)
-        ]
-        found.sort(key=lambda peer: peer.address is None)
-        return found[0] if found else unconfigured_peer(title)
-
-    def _destination_of(self, archive: str) -> str:
-        peer = self._peers.get(archive)
-        return archive if peer is None else commitment_ae(peer).name
-
     async def perform(self, request: Request, data: Incoming | None, replies: Replies) -> Response:
-        assert data is not None, "admit() lets no message without a data set through"
+        assert data is not None, "admit() refuses messages without a data set"
         with data.view() as view:
             encoded = bytes(view)
-        perform = self._asked if request.command.field == CommandField.N_ACTION_RQ else self._reported
+        is_request = request.command.field == CommandField.N_ACTION_RQ
+        perform = self._perform_action if is_request else self._perform_event_report
         try:
             return Response(await perform(request, encoded))
         except RefusedRequest as error:
@@ -155,48 +139,43 @@ class StorageCommitment(SCP, UncompressedDeliveries, DeliveryPolicy):
         except OutOfSpace:
             return Response(refuse_for_space(request))
 
-    async def _asked(self, request: Request, encoded: bytes) -> Command:
-        """An N-ACTION of a modality."""
-        fresh, archives, asked = await compute(len(encoded), partial(self._commitment, request, encoded))
-        take = partial(transaction_store.add, commitment=fresh, references=asked.references, archives=archives)
-        known, is_new = await self._state.change(take)
-        if is_new:
-            self._transactions.start(known)
-            log.info(
-                "commitment asked for",
-                calling_ae=known.calling_ae,
-                transaction_uid=known.uid,
-                instances=known.count,
-                archives=archives or "those that got the instances",
-                reply_to=known.reply_to,
-            )
-        elif known.fingerprint != fresh.fingerprint or known.calling_ae != fresh.calling_ae:
-            raise RefusedRequest(
-                Status.DUPLICATE_TRANSACTION_UID,
-                "the Transaction UID is that of another request",
-                attributes.TRANSACTION_UID,
-            )
-        elif (
-            known.stage is TransactionStage.FINISHED
-        ):  # whoever asks again has not understood: the same answer once more
-            await self._state.change(
-                partial(transaction_store.set_stage, number=known.id, stage=TransactionStage.DECIDED)
-            )
-            self._transactions.start(evolve(known, stage=TransactionStage.DECIDED))
-        return response_to(request.command, Status.SUCCESS, action_type_id=attributes.REQUEST_ACTION)
-
-    def _commitment(
-        self, request: Request, encoded: bytes
-    ) -> tuple[StoredTransaction, tuple[str, ...], CommitmentRequest]:
-        """Read a request: as it is to be written down, and the archives, where a route names them.
+    async def _perform_action(self, request: Request, encoded: bytes) -> Command:
+        """Perform an N-ACTION of a modality.
 
         Raises:
-            RefusedRequest: as `attributes.read_request`.
+            RefusedRequest: the data set is not acceptable, or its Transaction UID was used for another request.
+            OutOfSpace: nothing has changed.
         """
-        asked = attributes.read_request(encoded, request.transfer_syntax)
+        work = partial(attributes.read_request, encoded, request.transfer_syntax)
+        received = await compute(len(encoded), work)
+        policy = self._policy_for(request)
+        fresh = await compute(len(encoded), partial(self._new_transaction, request, received, policy))
+        add = partial(
+            transaction_store.add, transaction=fresh, references=received.references, archives=policy.archives
+        )
+        stored, is_new = await self._state.change(add)
+        if is_new:
+            self._transactions.start(stored)
+            log.info(
+                "commitment asked for",
+                calling_ae=stored.calling_ae,
+                transaction_uid=stored.uid,
+                instances=stored.count,
+                archives=policy.archives or "those that got the instances",
+                reply_to=stored.reply_to,
+            )
+        elif stored.fingerprint != fresh.fingerprint or stored.calling_ae != fresh.calling_ae:
+            reason = "the Transaction UID is that of another request"
+            raise RefusedRequest(Status.DUPLICATE_TRANSACTION_UID, reason, attributes.TRANSACTION_UID)
+        elif stored.stage is TransactionStage.FINISHED:  # the modality has missed the report: send it once more
+            decided = TransactionStage.DECIDED
+            await self._state.change(partial(transaction_store.set_stage, number=stored.id, stage=decided))
+            self._transactions.start(evolve(stored, stage=decided))
+        return response_to(request.command, Status.SUCCESS, action_type_id=attributes.REQUEST_ACTION)
+
+    def _policy_for(self, request: Request) -> RequestPolicy:
         sender = request.sender
-        peer = self._peer_of(sender.calling_ae)
-        terms = self._planner.policy_for(
+        return self._routes.policy_for(
             Facts(
                 service=self.name,
                 calling_ae=sender.calling_ae,
@@ -206,53 +185,63 @@ class StorageCommitment(SCP, UncompressedDeliveries, DeliveryPolicy):
                 transfer_syntax=request.transfer_syntax,
             )
         )
-        elsewhere = peer.address is not None and commitment_of(peer).reply == "new"
-        commitment = StoredTransaction(
-            uid=asked.transaction_uid,
-            fingerprint=_fingerprint(asked),
-            stage=TransactionStage.OPEN if terms.archives else TransactionStage.TAKEN,
+
+    def _new_transaction(
+        self, request: Request, received: CommitmentRequest, policy: RequestPolicy
+    ) -> StoredTransaction:
+        sender = request.sender
+        peer = self._peer_of(sender.calling_ae)
+        reports_elsewhere = peer.address is not None and commitment_of(peer).reply == "new"
+        return StoredTransaction(
+            uid=received.transaction_uid,
+            fingerprint=_fingerprint(received),
+            stage=TransactionStage.OPEN if policy.archives else TransactionStage.TAKEN,
             calling_ae=sender.calling_ae,
             called_ae=sender.called_ae,
             address=sender.peer,
             reply_to=peer.name,
-            transfer_syntax=IMPLICIT_LE if elsewhere else request.transfer_syntax,
-            steps=attributes.write_steps(asked),
+            transfer_syntax=IMPLICIT_LE if reports_elsewhere else request.transfer_syntax,
+            steps=attributes.write_steps(received),
             received=time.time(),
             accepted_at=self._spool.clock(),
-            grace=terms.grace,
-            deadline=terms.deadline,
-            policies=(terms.policy,) if terms.archives else (),
-            count=len(asked.references),
+            grace=policy.grace,
+            deadline=policy.deadline,
+            policies=(policy.policy,) if policy.archives else (),
+            count=len(received.references),
         )
-        return commitment, terms.archives, asked
 
-    async def _reported(self, request: Request, encoded: bytes) -> Command:
-        """An N-EVENT-REPORT of an archive: on whatever association, but that archive's own."""
+    async def _perform_event_report(self, request: Request, encoded: bytes) -> Command:
+        """Perform an N-EVENT-REPORT of an archive, on any association that was opened by or to the AE that was asked.
+
+        Raises:
+            RefusedRequest: the data set is not acceptable, or another AE was asked under its Transaction UID.
+            OutOfSpace: nothing has changed.
+        """
         command, title = request.command, request.sender.calling_ae
         event_type = command.event_type_id or 0
         work = partial(attributes.read_report, encoded, request.transfer_syntax, event_type)
-        report = await compute(len(encoded), work)
-        whose = await self._state.read(partial(transaction_store.find_archive_request, uid=report.transaction_uid))
-        if whose is None:
-            words = "this router has no such transaction with you"
-            raise RefusedRequest(Status.INVALID_ARGUMENT_VALUE, words, attributes.TRANSACTION_UID)
-        number, archive = whose
+        received = await compute(len(encoded), work)
+        known = await self._state.read(partial(archive_store.find, uid=received.transaction_uid))
+        if known is None:
+            reason = "this router has no such transaction with you"
+            raise RefusedRequest(Status.INVALID_ARGUMENT_VALUE, reason, attributes.TRANSACTION_UID)
+        number, archive = known
         peer = self._peers.get(archive)
         if peer is None or commitment_ae(peer).ae_title != title:
             raise RefusedRequest(Status.NOT_AUTHORIZED, f"{title} was not asked in this transaction")
-        heard, failed = await compute(len(encoded), partial(_heard, report, archive, peer.retrieve_title))
-        await self._state.change(partial(transaction_store.add_report, number=number, report=heard))
+        report, failed = await compute(len(encoded), partial(_report_of, archive, received, peer.retrieve_title))
+        await self._state.change(partial(archive_store.add_report, number=number, report=report))
         log.info(
             "archive has reported",
             archive=archive,
             commitment=number,
-            committed=len(heard.results) - failed,
+            committed=len(report.results) - failed,
             failed=failed,
         )
         self._transactions.report_stored(number)
         return response_to(command, Status.SUCCESS, event_type_id=event_type)
 
-    # As SCU of requests, and as SCP that reports
+    # Deliveries of N-ACTIONs to archives and of reports to modalities
 
     def outcome(self, delivery: PendingDelivery, response: Response) -> Result:
         return messages.outcome(delivery, response)
@@ -266,19 +255,40 @@ class StorageCommitment(SCP, UncompressedDeliveries, DeliveryPolicy):
         elif delivery.kind == messages.REQUEST:
             self._transactions.request_settled(delivery, result)
 
+    # Peers
 
-def _heard(report: EventReport, archive: str, retrieve_title: str) -> tuple[ArchiveReport, int]:
-    """What an archive says, with its Retrieve AE Title where it gave none, and of how many instances that they have
-    failed."""
-    words = {
-        uid: word if word.reason != COMMITTED or word.retrieve_ae else ArchiveResult(COMMITTED, retrieve_title)
-        for uid, word in report.results.items()
+    def _peer_of(self, title: str) -> Peer:
+        """Return the AE that reports to a requestor go to, by the title that it calls under.
+
+        The title may be that of a peer or that of the peer's AE for storage commitment. Of several peers, one with an
+        address is preferred. An AE without an entry gets its reports on associations that it opens.
+        """
+        aes = ((peer, commitment_ae(peer)) for peer in self._peers.values())
+        found = [ae for peer, ae in aes if title in (peer.ae_title, ae.ae_title)]
+        found.sort(key=lambda ae: ae.address is None)
+        return found[0] if found else unconfigured_peer(title)
+
+    def _destination_of(self, archive: str) -> str:
+        """Return the destination of N-ACTIONs to an archive."""
+        peer = self._peers.get(archive)
+        return archive if peer is None else commitment_ae(peer).name
+
+
+def _report_of(archive: str, received: EventReport, retrieve_title: str) -> tuple[ArchiveReport, int]:
+    """Return the report of an archive, and the number of its failures.
+
+    Instances that it commits to without a Retrieve AE Title get this one.
+    """
+    committed = ArchiveResult(COMMITTED, retrieve_title)
+    results = {
+        uid: committed if result.reason == COMMITTED and not result.retrieve_ae else result
+        for uid, result in received.results.items()
     }
-    failed = sum(word.reason != COMMITTED for word in words.values())
-    return ArchiveReport(archive=archive, results=words), failed
+    failed = sum(result.reason != COMMITTED for result in results.values())
+    return ArchiveReport(archive=archive, results=results), failed
 
 
-def _fingerprint(asked: CommitmentRequest) -> bytes:
-    """The same for the same instances, in whatever order."""
-    pairs = sorted((one.sop_class_uid, one.sop_instance_uid) for one in asked.references)
+def _fingerprint(request: CommitmentRequest) -> bytes:
+    """Return a hash that is equal for the same instances in any order."""
+    pairs = sorted((one.sop_class_uid, one.sop_instance_uid) for one in request.references)
     return hashlib.sha256(repr(pairs).encode()).digest()

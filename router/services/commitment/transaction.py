@@ -1,8 +1,8 @@
-"""One commitment transaction as a value, and the merge of what archives say about it (PS3.4 Annex J). Pure.
+"""One commitment transaction as a value, and the merge of the archives' reports on it (PS3.4 J). Pure.
 
-An archive's report counts for the instances that it names. Nothing else counts: neither its response to a C-STORE nor
-its response to the N-ACTION. The last result of an archive for an instance is the valid one, so that reports may come
-in any order, more than once, early or late. `add_report` merges a report; `decide` returns the outcome once it is
+A report of an archive counts for the instances that it names. Nothing else counts: neither the archive's response to a
+C-STORE nor that to the N-ACTION. The last result of an archive for an instance is the valid one, so that reports may
+come in any order, more than once, early or late. `add_report` merges a report; `decide` returns the outcome once it is
 known. Not here: time, which the caller compares; data sets (attributes.py); the database (transaction_store.py).
 """
 
@@ -36,73 +36,76 @@ class Reference:
 
 @frozen
 class Quorum:
-    """At least so many of these archives, by their peer names, must have committed."""
+    """The archives of which at least a number must commit."""
 
     archives: tuple[str, ...]
+    """Names of peers."""
     at_least: int
 
 
 Policy = tuple[Quorum, ...]
-"""All clauses must be met. An instance that has none was promised by nobody, and is never committed."""
+"""Every quorum must be met for an instance to be committed. Without a quorum, the instance is never committed."""
 
 
 @frozen
 class ArchiveResult:
-    """What one archive said of one instance."""
+    """What one archive reported of one instance."""
 
     reason: int
     """`COMMITTED`, or a Failure Reason."""
     retrieve_ae: str = ""
+    """Retrieve AE Title; "" if the archive named none."""
 
 
 @frozen(kw_only=True)
 class ArchiveReport:
-    """One N-EVENT-REPORT of an archive, or what stands for it where it will not give one."""
+    """One N-EVENT-REPORT of an archive, or the failure of the N-ACTION to it."""
 
     archive: str
     results: Mapping[str, ArchiveResult] = field(factory=dict)
     """By SOP Instance UID."""
     refusal: int | None = None
-    """It takes no part: the Failure Reason of whatever it has not spoken of."""
+    """The Failure Reason of all instances that it has no result for, because it refused the N-ACTION."""
 
 
 @frozen(kw_only=True)
 class ArchiveReports:
-    """All that one archive has said."""
+    """All reports of one archive, merged."""
 
     results: Mapping[str, ArchiveResult] = field(factory=dict)
     refusal: int | None = None
 
     def result_of(self, uid: str) -> ArchiveResult | None:
-        """None: not heard yet."""
-        word = self.results.get(uid)
-        return ArchiveResult(self.refusal) if word is None and self.refusal is not None else word
+        """Return the result of an instance; None while there is none."""
+        result = self.results.get(uid)
+        return ArchiveResult(self.refusal) if result is None and self.refusal is not None else result
 
 
 @frozen(kw_only=True)
 class Transaction:
-    """What was asked, who is to promise it, and what was said so far."""
+    """The instances of a transaction, their policies, and the reports so far."""
 
     references: tuple[Reference, ...]
     policies: tuple[Policy, ...]
     """For each reference, in the same order."""
     reports: Mapping[str, ArchiveReports]
-    """By archive, those that have said nothing too."""
+    """By archive; also for those that have not reported."""
 
 
 @frozen
 class InstanceResult:
-    """One instance as the modality hears of it."""
+    """The result of one instance for the modality."""
 
     reference: Reference
     reason: int
     """`COMMITTED`, or a Failure Reason."""
     retrieve_ae: str = ""
+    """Retrieve AE Title; "" if it is not known."""
 
 
 @frozen
 class TransactionOutcome:
-    """What the modality is told."""
+    """The results of all instances for the modality."""
 
     results: tuple[InstanceResult, ...]
 
@@ -116,58 +119,57 @@ class TransactionOutcome:
 
     @property
     def event_type(self) -> int:
-        """PS3.4 J.3.3.1.1: 1 where everything is committed, else 2."""
+        """Event Type ID: 1 if every instance is committed, else 2 (PS3.4 J.3.3.1.1)."""
         return 2 if self.failed else 1
 
 
 def add_report(transaction: Transaction, report: ArchiveReport) -> Transaction:
-    """The transaction with a report taken in. Words on instances that were not asked about are passed over, and so is
-    an archive that was not asked."""
-    account = transaction.reports.get(report.archive)
-    if account is None:
+    """Return the transaction with a report merged.
+
+    Results of instances that were not requested are ignored, and so is an archive that was not asked.
+    """
+    earlier = transaction.reports.get(report.archive)
+    if earlier is None:
         return transaction
-    asked = {reference.sop_instance_uid for reference in transaction.references}
-    heard = {uid: word for uid, word in report.results.items() if uid in asked}
-    refusal = account.refusal if report.refusal is None else report.refusal
-    merged = ArchiveReports(results={**account.results, **heard}, refusal=refusal)
+    requested = {reference.sop_instance_uid for reference in transaction.references}
+    results = {uid: result for uid, result in report.results.items() if uid in requested}
+    refusal = earlier.refusal if report.refusal is None else report.refusal
+    merged = ArchiveReports(results={**earlier.results, **results}, refusal=refusal)
     return evolve(transaction, reports={**transaction.reports, report.archive: merged})
 
 
 def decide(transaction: Transaction, *, expired: bool) -> TransactionOutcome | None:
-    """What to tell the modality; None while an instance may still go either way and time is left.
+    """Return the outcome for the modality; None while an instance is undecided and the deadline has not `expired`.
 
-    Of an instance whose policy is met, it does not matter what other archives will say; nor of one whose policy can
-    no longer be met. Silence is 0110H when time is up.
+    An instance is decided as soon as its policy is met or can no longer be met, whatever other archives report later.
+    After the deadline, an instance without a result has failed with 0110H.
     """
     results = []
     for reference, policy in zip(transaction.references, transaction.policies, strict=True):
-        result = _judge(transaction.reports, reference, policy, expired)
+        result = _decide_instance(transaction.reports, reference, policy, expired)
         if result is None:
             return None
         results.append(result)
     return TransactionOutcome(tuple(results))
 
 
-def _judge(
-    accounts: Mapping[str, ArchiveReports], reference: Reference, policy: Policy, expired: bool
+def _decide_instance(
+    reports: Mapping[str, ArchiveReports], reference: Reference, policy: Policy, expired: bool
 ) -> InstanceResult | None:
-    uid = reference.sop_instance_uid
-    named = dict.fromkeys(name for clause in policy for name in clause.archives)
-    words = {name: accounts[name].result_of(uid) for name in named}
-    if policy and all(_votes(clause, words, COMMITTED) >= clause.at_least for clause in policy):
-        promising = (word for word in words.values() if word is not None and word.reason == COMMITTED)
-        return InstanceResult(
-            reference, COMMITTED, next((word.retrieve_ae for word in promising if word.retrieve_ae), "")
-        )
-    open_ = all(_votes(clause, words, COMMITTED, None) >= clause.at_least for clause in policy)
-    if policy and open_ and not expired:
+    archives = dict.fromkeys(name for quorum in policy for name in quorum.archives)
+    results = {name: reports[name].result_of(reference.sop_instance_uid) for name in archives}
+    if policy and all(_count(quorum, results, COMMITTED) >= quorum.at_least for quorum in policy):
+        titles = (one.retrieve_ae for one in results.values() if one is not None and one.reason == COMMITTED)
+        return InstanceResult(reference, COMMITTED, next(filter(None, titles), ""))
+    can_be_met = all(_count(quorum, results, COMMITTED, None) >= quorum.at_least for quorum in policy)
+    if policy and can_be_met and not expired:
         return None
-    failures = (word.reason for word in words.values() if word is not None and word.reason != COMMITTED)
+    failures = (one.reason for one in results.values() if one is not None and one.reason != COMMITTED)
     default = FailureReason.PROCESSING_FAILURE if policy else FailureReason.NO_SUCH_OBJECT_INSTANCE
     return InstanceResult(reference, next(failures, default))
 
 
-def _votes(clause: Quorum, words: Mapping[str, ArchiveResult | None], *kinds: int | None) -> int:
-    """How many archives of the clause have said, or not said, one of these."""
-    said = (words[name] for name in clause.archives)
-    return sum((None if word is None else word.reason) in kinds for word in said)
+def _count(quorum: Quorum, results: Mapping[str, ArchiveResult | None], *reasons: int | None) -> int:
+    """Count the archives of a quorum whose result has one of these reasons; None stands for no result."""
+    found = (results[name] for name in quorum.archives)
+    return sum((None if one is None else one.reason) in reasons for one in found)

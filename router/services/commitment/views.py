@@ -1,7 +1,7 @@
-"""Transactions and the reconciliation report as people and machines see them: plain dictionaries. Pure.
+"""Transactions and the reconciliation report as JSON objects, for the admin API and the command line. Pure.
 
-A row of the report is one instance at one archive: sent, acknowledged, committed. Not here: where it is read from
-(`router.web.admin.commitment`).
+A row of the report is one instance at one archive: sent, acknowledged, committed. Not here: reading the queue
+(router/web/admin/commitment.py).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,9 +11,10 @@ from attrs import asdict
 
 from router.dimse import describe
 from router.model import DeliveryState, Purpose
-from router.services.commitment import transaction_store
+from router.services.commitment import archive_store, transaction_store
+from router.services.commitment.archive_store import ArchiveRequest, DatedResult
+from router.services.commitment.stored_transaction import StoredTransaction
 from router.services.commitment.transaction import COMMITTED
-from router.services.commitment.transaction_store import ArchiveRequest, StoredTransaction
 from router.services.mpps import step_store
 from router.spool import InstanceDelivery, QueueRow
 from router.state_store import StateTransaction
@@ -33,107 +34,103 @@ COLUMNS: Final = (
 """The keys of a row of the report. Times are seconds since the epoch, or None."""
 
 
-def list_transactions(connection: StateTransaction, limit: int, before: int) -> dict[str, Any]:
-    """A page, the newest first."""
-    found = transaction_store.load_page(connection, limit, before=before)
-    rows = [_summary(one, transaction_store.load_archive_requests(connection, one.id)) for one in found]
+def list_transactions(state: StateTransaction, limit: int, before: int) -> dict[str, Any]:
+    """Return a page of the answer to /api/commitments: transactions with an id below `before`, the newest first."""
+    found = transaction_store.load_page(state, limit, before=before)
+    rows = [_summary(one, archive_store.load(state, one.id)) for one in found]
     return {"commitments": rows, "next": found[-1].id if len(found) == limit else None}
 
 
-def show_transaction(connection: StateTransaction, uid: str) -> dict[str, Any] | None:
-    """One transaction whole, by the modality's Transaction UID, by the number, or by one that we asked under."""
-    commitment = transaction_store.load(connection, uid=uid)
-    if commitment is None and (whose := transaction_store.find_archive_request(connection, uid)):
-        commitment = transaction_store.load_by_id(connection, whose[0])
-    if commitment is None and uid.isascii() and uid.isdigit() and len(uid) < 19:
-        commitment = transaction_store.load_by_id(connection, int(uid))
-    if commitment is None:
+def show_transaction(state: StateTransaction, uid: str) -> dict[str, Any] | None:
+    """Return the answer to /api/commitments/UID; None if there is no such transaction.
+
+    `uid` is the Transaction UID of the modality, that of a request to an archive, or the id.
+    """
+    transaction = _find(state, uid)
+    if transaction is None:
         return None
-    said = _said(connection, commitment.id)
-    results = _results(connection, commitment.id)
+    by_archive = _results_by_archive(state, transaction.id)
     return {
-        **_summary(commitment, transaction_store.load_archive_requests(connection, commitment.id)),
-        "policies": [[asdict(clause) for clause in policy] for policy in commitment.policies],
+        **_summary(transaction, archive_store.load(state, transaction.id)),
+        "policies": [[asdict(quorum) for quorum in policy] for policy in transaction.policies],
         "references": [
             {
                 "sop_class_uid": sop_class,
-                "sop_instance_uid": uid,
-                "result": None if reason is None else _word(reason),
-                "archives": {name: {**word, "word": _word(word["reason"])} for name, word in said.get(uid, {}).items()},
+                "sop_instance_uid": instance,
+                "result": None if reason is None else _reason_as_text(reason),
+                "archives": by_archive.get(instance, {}),
             }
-            for sop_class, uid, reason in results
+            for sop_class, instance, reason in transaction_store.load_results(state, transaction.id)
         ],
     }
 
 
-def _results(connection: StateTransaction, number: int) -> list[tuple[str, str, int | None]]:
-    """SOP class, SOP instance, and what the modality is told of it, once that is decided."""
-    return connection.execute(
-        "SELECT sop_class_uid, sop_instance_uid, reason FROM commitment_references WHERE commitment = ?"
-        " ORDER BY position",
-        (number,),
-    ).fetchall()
+def _find(state: StateTransaction, uid: str) -> StoredTransaction | None:
+    transaction = transaction_store.load(state, uid=uid)
+    if transaction is None and (found := archive_store.find(state, uid)):
+        transaction = transaction_store.load_by_id(state, found[0])
+    if transaction is None and uid.isascii() and uid.isdigit() and len(uid) < 19:
+        transaction = transaction_store.load_by_id(state, int(uid))
+    return transaction
 
 
-def _said(connection: StateTransaction, number: int) -> Mapping[str, dict[str, dict[str, Any]]]:
-    """By SOP Instance UID and archive: its word, and when it was said. For people."""
+def _results_by_archive(state: StateTransaction, number: int) -> Mapping[str, dict[str, dict[str, Any]]]:
+    """Return the results of a transaction, by SOP Instance UID and archive."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
-    for archive, uid, reason, retrieve_ae, when in connection.execute(
-        "SELECT archive, sop_instance_uid, reason, retrieve_ae, said FROM commitment_words WHERE commitment = ?",
-        (number,),
-    ):
-        found.setdefault(uid, {})[archive] = {"reason": reason, "retrieve_ae": retrieve_ae, "said": when}
+    for one in archive_store.load_results(state, number):
+        found.setdefault(one.sop_instance_uid, {})[one.archive] = {
+            "reason": one.reason,
+            "retrieve_ae": one.retrieve_ae,
+            "said": one.reported,
+            "word": _reason_as_text(one.reason),
+        }
     return found
 
 
-def _summary(commitment: StoredTransaction, inquiries: Sequence[ArchiveRequest]) -> dict[str, Any]:
+def _summary(transaction: StoredTransaction, requests: Sequence[ArchiveRequest]) -> dict[str, Any]:
     return {
-        "id": commitment.id,
-        "transaction_uid": commitment.uid,
-        "stage": commitment.stage.name.lower(),
-        "calling_ae": commitment.calling_ae,
-        "reply_to": commitment.reply_to,
-        "received": commitment.received,
-        "instances": commitment.count,
-        "event_type": commitment.event_type,
-        "failed": commitment.failed,
-        "decided": commitment.decided,
-        "archives": [asdict(inquiry) for inquiry in inquiries],
+        "id": transaction.id,
+        "transaction_uid": transaction.uid,
+        "stage": transaction.stage.name.lower(),
+        "calling_ae": transaction.calling_ae,
+        "reply_to": transaction.reply_to,
+        "received": transaction.received,
+        "instances": transaction.count,
+        "event_type": transaction.event_type,
+        "failed": transaction.failed,
+        "decided": transaction.decided,
+        "archives": [asdict(request) for request in requests],
     }
 
 
-def _word(reason: int) -> str:
+def _reason_as_text(reason: int) -> str:
     return "committed" if reason == COMMITTED else describe(reason)
 
 
-def instances_of_study(connection: StateTransaction, study: str) -> list[str]:
-    """The instances of a study, as far as the procedure steps of modalities have named them."""
-    named = (one.sop_instance_uid for step in step_store.load_by_study(connection, study) for one in step.references())
+def instances_of_study(state: StateTransaction, study: str) -> list[str]:
+    """Return the SOP Instance UIDs of a study that its procedure steps name, each once."""
+    named = (one.sop_instance_uid for step in step_store.load_by_study(state, study) for one in step.references())
     return list(dict.fromkeys(named))
 
 
-def last_results(connection: StateTransaction, uids: Iterable[str]) -> dict[tuple[str, str], tuple[int, float]]:
-    """By SOP Instance UID and archive: its last word, and when it was said."""
-    found: dict[tuple[str, str], tuple[int, float]] = {}
+def last_results(state: StateTransaction, uids: Iterable[str]) -> dict[tuple[str, str], DatedResult]:
+    """Return the last result of each archive for these instances, by SOP Instance UID and archive."""
+    found: dict[tuple[str, str], DatedResult] = {}
     for uid in uids:
-        for archive, reason, said in connection.execute(
-            "SELECT w.archive, w.reason, w.said FROM commitment_references r JOIN commitment_words w"
-            " ON w.commitment = r.commitment AND w.sop_instance_uid = r.sop_instance_uid"
-            " WHERE r.sop_instance_uid = ? ORDER BY w.said",
-            (uid,),
-        ):
-            found[uid, archive] = reason, said
+        numbers = transaction_store.transactions_with(state, uid)
+        results = [one for number in numbers for one in archive_store.load_results_of(state, number, uid)]
+        found |= {(uid, one.archive): one for one in sorted(results, key=lambda one: one.reported)}
     return found
 
 
 def report_rows(
-    found: Mapping[str, Sequence[InstanceDelivery]], promised: Mapping[tuple[str, str], tuple[int, float]]
+    found: Mapping[str, Sequence[InstanceDelivery]], results: Mapping[tuple[str, str], DatedResult]
 ) -> list[dict[str, Any]]:
-    """Of some instances, in their order."""
-    return [_row(uid, one, promised.get((uid, one.destination))) for uid, ways in found.items() for one in ways]
+    """Return the rows of the report for the deliveries of some instances, in their order."""
+    return [_row(uid, one, results.get((uid, one.destination))) for uid, some in found.items() for one in some]
 
 
-def as_delivery(row: QueueRow) -> InstanceDelivery:
+def _as_delivery(row: QueueRow) -> InstanceDelivery:
     return InstanceDelivery(
         message_id=row.message_id,
         destination=row.destination,
@@ -149,18 +146,18 @@ def as_delivery(row: QueueRow) -> InstanceDelivery:
 
 
 def group_by_instance(rows: Iterable[QueueRow]) -> dict[str, list[InstanceDelivery]]:
-    """A page of the queue, without what is only retained."""
+    """Return the deliveries of instances among rows of the queue, by SOP Instance UID; without retained ones."""
     found: dict[str, list[InstanceDelivery]] = {}
     for row in rows:
         if row.kind == "C-STORE-RQ" and row.purpose is Purpose.SEND:
-            found.setdefault(row.sop_instance_uid, []).append(as_delivery(row))
+            found.setdefault(row.sop_instance_uid, []).append(_as_delivery(row))
     return found
 
 
-def _row(uid: str, one: InstanceDelivery, promised: tuple[int, float] | None) -> dict[str, Any]:
+def _row(uid: str, one: InstanceDelivery, last: DatedResult | None) -> dict[str, Any]:
     acknowledged = one.changed if one.state is DeliveryState.DELIVERED else None
-    kept = promised is not None and promised[0] == COMMITTED
-    refused = _word(promised[0]) if promised is not None and not kept else ""
+    committed = last is not None and last.reason == COMMITTED
+    refused = _reason_as_text(last.reason) if last is not None and not committed else ""
     return {
         "sop_instance_uid": uid,
         "sop_class_uid": one.sop_class_uid,
@@ -170,13 +167,16 @@ def _row(uid: str, one: InstanceDelivery, promised: tuple[int, float] | None) ->
         "state": one.state.value,
         "sent": acknowledged is not None or bool(one.reason),
         "acknowledged": acknowledged,
-        "committed": promised[1] if promised is not None and kept else None,
+        "committed": last.reported if last is not None and committed else None,
         "reason": refused or ("" if acknowledged is not None else one.reason),
     }
 
 
 def totals_by_archive(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """By archive: how many instances, and how far they are. The gap is what is acknowledged and not committed."""
+    """Count the instances of each archive, and how many are sent, acknowledged and committed.
+
+    The gap is what is acknowledged and not committed.
+    """
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
         name = row["archive"]

@@ -4,8 +4,8 @@ from functools import partial
 from pathlib import Path
 
 from router.services.commitment import transaction_store
+from router.services.commitment.stored_transaction import TransactionStage
 from router.services.commitment.transaction import InstanceResult, Reference, TransactionOutcome
-from router.services.commitment.transaction_store import TransactionStage
 from router.services.mpps import availability_store, step_store
 from router.services.mpps.attributes import StepStatus as StepStage
 from router.services.mpps.availability_store import PendingNotification

@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import trio
 
-from router.services.commitment.transaction_actor import Subscriptions, TransactionActor
+from router.services.commitment.subscriptions import Subscriber, Subscriptions
 
 MANY = 50_000
 
@@ -28,19 +28,19 @@ def arrivals_at(subscriptions: Subscriptions, actor: RecordsArrivals, *uids: str
 
 async def test_an_actor_is_arrivals_at_what_it_waits_for_until_that_is_narrowed_or_ends() -> None:
     subscriptions, one, other = Subscriptions(), RecordsArrivals(), RecordsArrivals()
-    await subscriptions.add(cast("TransactionActor", one), ["1", "2"])
-    await subscriptions.add(cast("TransactionActor", one), ["3"])
-    await subscriptions.add(cast("TransactionActor", other), ["2"])
+    await subscriptions.add(cast("Subscriber", one), ["1", "2"])
+    await subscriptions.add(cast("Subscriber", one), ["3"])
+    await subscriptions.add(cast("Subscriber", other), ["2"])
     assert arrivals_at(subscriptions, one, "1", "2", "3", "4") == ["1", "2", "3"]
-    await subscriptions.limit(cast("TransactionActor", one), {"3", "4"})
+    await subscriptions.limit(cast("Subscriber", one), {"3", "4"})
     assert arrivals_at(subscriptions, one, "1", "2", "3", "4") == ["3"]
     assert arrivals_at(subscriptions, other, "1", "2", "3") == ["2"]
-    subscriptions.remove(cast("TransactionActor", one))
+    subscriptions.remove(cast("Subscriber", one))
     assert arrivals_at(subscriptions, one, "3") == []
 
 
 async def test_others_have_turns_while_an_actor_enters_and_leaves_many_instances() -> None:
-    subscriptions, actor = Subscriptions(), cast("TransactionActor", RecordsArrivals())
+    subscriptions, actor = Subscriptions(), cast("Subscriber", RecordsArrivals())
     turns = 0
 
     async def count_turns(*, task_status: Any) -> None:
