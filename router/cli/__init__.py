@@ -1,8 +1,8 @@
 """The command `dicom-router`. Exit codes: 0 fine, 1 the work failed, 2 usage or configuration.
 
-One module for each command, which exports it as a click command of its own name; a new one is a file and an entry in
-`COMMANDS`. A module is read when its command is called, so that `--help` need not wait for what only `run` needs.
-Results go to standard output, what is wrong to standard error.
+Each command is a module that exports a click command of the same name; a new one is a file and an entry in `COMMANDS`.
+A module is imported when its command is called, so that `--help` does not wait for what only `run` needs. Results go to
+standard output, errors to standard error.
 """
 
 import importlib
@@ -14,23 +14,23 @@ from router import __version__, logs
 from router.cli.configuration import CONFIG_HELP
 
 COMMANDS = {
-    "run": "Run the router until it is told to stop.",
-    "check": "Tell every fault of the configuration.",
-    "explain": "Tell where files would go, and why.",
-    "status": "Show what the running router is doing.",
-    "queue": "Look into the queue of deliveries, and change it.",
-    "commitments": "Look at storage commitment: what archives have promised.",
-    "steps": "Look at the procedure steps that modalities have reported.",
-    "echo": "Ask a peer whether it is there (C-ECHO).",
+    "run": "Run the router in the foreground.",
+    "check": "Check the configuration, and list all its faults.",
+    "explain": "Explain where files would be routed, and why.",
+    "status": "Show destinations, associations and spool of the router.",
+    "queue": "List, show, export and change deliveries.",
+    "commitments": "List storage commitment transactions, and reconcile.",
+    "steps": "List, show and discard procedure steps.",
+    "echo": "Verify the connection to a peer (C-ECHO).",
     "send": "Send files to a peer (C-STORE).",
-    "bench": "Measure throughput: any SCP, any router, and this one beside others.",
-    "demo": "Route real objects to stand-ins of the archives, and show what went where.",
+    "bench": "Measure the throughput of any SCP and any router.",
+    "demo": "Route real objects to simulated archives, and show the result.",
 }
-"""Each command, and its help in one line; the command is `router.cli.NAME.NAME`."""
+"""Each command with its help in one line; the command is `router.cli.NAME.NAME`."""
 
 
 class _Commands(click.Group):
-    """The commands, read when they are called."""
+    """The commands, imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -52,7 +52,7 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="dicom-router")
 @click.pass_context
 def main(ctx: click.Context, /, config: Path | None) -> None:
-    """A DICOM router: takes objects in, keeps them safe, and brings them to where its routes say."""
+    """A DICOM router: store objects durably, then deliver them to the destinations of its routes."""
     ctx.obj = config
-    logs.configure(level="error")  # the words of a command are its output; `run` has a log
+    logs.configure(level="error")  # commands print their result; only `run` has a log
     ctx.call_on_close(logs.close)

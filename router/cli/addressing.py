@@ -1,4 +1,4 @@
-"""NAME|HOST:PORT: whom `echo` and `send` call, and as whom."""
+"""The peer that `echo`, `send` and `bench` call: NAME|HOST:PORT, --called, --calling."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -10,7 +10,7 @@ from router.config import Config, Endpoint
 from router.config.identifiers import ae_title, connecting
 
 ANY: Final = "ANY-SCP"
-"""The called AE title where nobody has said one: what other tools send then, and few peers look at."""
+"""The called AE title if none is given, as of other tools; few peers check it."""
 
 
 def _ae_title(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -21,25 +21,25 @@ def _ae_title(ctx: click.Context, parameter: click.Parameter, value: str | None)
 
 
 def ae_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command --called and --calling."""
-    for name, words in (
-        ("--calling", "Our AE title; that of the configuration unless told."),
-        ("--called", f"The peer's AE title; that of the configuration, or {ANY}, unless told."),
+    """Add --called and --calling to a command."""
+    for name, text in (
+        ("--calling", "Our AE title. [default: as in the configuration]"),
+        ("--called", f"The AE title of the peer. [default: as in the configuration, else {ANY}]"),
     ):
-        command = click.option(name, metavar="AE", callback=_ae_title, help=words)(command)
+        command = click.option(name, metavar="AE", callback=_ae_title, help=text)(command)
     return command
 
 
-def target(who: str, config: Config, *, called: str | None, calling: str | None) -> RemoteAE:
-    """The peer by its name in the configuration, or by its address.
+def remote_ae(who: str, config: Config, *, called: str | None, calling: str | None) -> RemoteAE:
+    """Return the peer of a name in the configuration, or of an address.
 
     Raises:
-        click.UsageError: it is neither; exit code 2.
+        click.UsageError: it is neither a known name nor an address; exit code 2.
     """
     peer = config.peers.get(who)
     router = config.router
     if peer is not None and peer.address is None:
-        raise click.UsageError(f"the peer {who} has no address in the configuration: it can only call us")
+        raise click.UsageError(f"peer {who} has no address in the configuration: it can only call the router")
     address = peer.address if peer is not None and peer.address is not None else _address(who, config)
     return RemoteAE(
         host=address.host,
@@ -56,7 +56,7 @@ def _address(who: str, config: Config) -> Endpoint:
     try:
         return connecting(who)
     except ValueError:
-        known = f"; there are {', '.join(config.peers)}" if config.peers else ""
+        known = f" ({', '.join(config.peers)})" if config.peers else ""
         raise click.UsageError(
-            f"{who!r} is neither a peer of the configuration{known} nor an address as HOST:PORT"
+            f"invalid peer {who!r}: expected a name of the configuration{known} or HOST:PORT"
         ) from None

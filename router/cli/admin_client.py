@@ -1,7 +1,7 @@
-"""Ask a running router over its admin API: which address, which token, and what a refusal means.
+"""Send requests to the admin API of a running router: find its address and token, and explain failures.
 
-The token is that of `--token-file`, else of the environment variable `DICOM_ROUTER_TOKEN`, else of the file that the
-router has written into its spool.
+The token comes from `--token-file`, else from the environment variable `DICOM_ROUTER_TOKEN`, else from the file that
+the router has written to its spool.
 """
 
 import os
@@ -15,24 +15,25 @@ from typing import Any, Final
 import click
 from attrs import evolve
 
-from router.cli.failing import CommandError
+from router.cli.errors import CommandError
 from router.config import TLS, Config, Endpoint
 from router.config.identifiers import connecting
 from router.web.admin import TOKEN_FILE, read_token
 
 TOKEN_VARIABLE: Final = "DICOM_ROUTER_TOKEN"
-_PATIENCE: Final = 60.0
+_RESPONSE_DEADLINE: Final = 60.0
 """Seconds for the admin API to answer."""
-_ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+_LOOPBACK_OF: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Addresses to connect to for a router that listens on all addresses."""
 _TOKEN_FILE_KEY: Final = "router.web.admin.token-file"
 
 
 class NotRunning(CommandError):
-    """Nobody answers at the address of the admin API."""
+    """No router answers at the address of the admin API."""
 
 
 def admin_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command --admin, as the parameter `admin`, and --token-file, which `AdminClient` finds by itself."""
+    """Add --admin to a command, as the parameter `admin`, and --token-file, which `AdminClient` reads."""
 
     def address(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Endpoint | None:
         try:
@@ -49,39 +50,39 @@ def admin_option(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="FILE",
         expose_value=False,
         callback=remember,
-        help=f"The admin token of the running router; {TOKEN_VARIABLE}, or {TOKEN_FILE} in its spool, unless told.",
+        help=f"File with the router's admin token. [default: ${TOKEN_VARIABLE}, else {TOKEN_FILE} in its spool]",
     )
     return click.option(
         "--admin",
         metavar="HOST:PORT",
         callback=address,
-        help="The admin API of the running router; admin.listen of the configuration unless told.",
+        help="Address of the running router's admin API. [default: admin.listen of the configuration]",
     )(token_file(command))
 
 
 class AdminClient:
-    """Requests to one running router. Every failure is a `CommandError` in words."""
+    """Requests to one running router. Every failure is a `CommandError`."""
 
     def __init__(self, config: Config, admin: Endpoint | None) -> None:
         listen = admin or config.admin.listen
         if not listen.port:
-            raise NotRunning("admin.listen has port 0, so that --admin must say where the running router listens")
-        self.address: Final = evolve(listen, host=_ANYWHERE.get(listen.host, listen.host))
+            raise NotRunning("admin.listen has port 0: give the address of the running router with --admin")
+        self.address: Final = evolve(listen, host=_LOOPBACK_OF.get(listen.host, listen.host))
         self._tls = config.admin.tls
         self._spool_token = config.router.spool / TOKEN_FILE
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> HTTPResponse:
-        """Send one request and return the answer, whatever its status but 401.
+        """Send one request and return the response, whatever its status except 401.
 
         Raises:
-            NotRunning: nobody answers.
+            NotRunning: no router answers.
             CommandError: the token is missing or is not the router's.
         """
         token, problem = self._token()
         response = self._ask(method, path, body, token)
         if response.status == HTTPStatus.UNAUTHORIZED:
             response.close()
-            again, problem = self._token()  # a router that has just started may have made another
+            again, problem = self._token()  # a router that has just started may have written another
             if again == token:
                 raise CommandError(problem or f"the router at {self.address} does not accept this admin token")
             response = self._ask(method, path, body, again)
@@ -103,16 +104,16 @@ class AdminClient:
             raise NotRunning(f"no router answers at {self.address} ({_cause(error)})") from error
         except HTTPException as error:
             connection.close()
-            raise CommandError(f"what answers at {self.address} is not an admin API") from error
+            raise CommandError(f"the server at {self.address} is not an admin API") from error
 
     def _connection(self) -> HTTPConnection:
         host, port = self.address.host, self.address.port
         if self._tls.certificate is None:
-            return HTTPConnection(host, port, timeout=_PATIENCE)
-        return HTTPSConnection(host, port, timeout=_PATIENCE, context=_client_context(self._tls))
+            return HTTPConnection(host, port, timeout=_RESPONSE_DEADLINE)
+        return HTTPSConnection(host, port, timeout=_RESPONSE_DEADLINE, context=_client_context(self._tls))
 
     def _token(self) -> tuple[str, str]:
-        """The token, "" where there is none, and what to tell the operator if the router refuses it."""
+        """Return the token, "" if there is none, and the message for the operator if the router refuses it."""
         file = click.get_current_context().meta.get(_TOKEN_FILE_KEY)
         if file is None and (token := os.environ.get(TOKEN_VARIABLE)):
             return token, ""
@@ -120,13 +121,13 @@ class AdminClient:
             return read_token(file or self._spool_token), ""
         except OSError as error:
             return "", (
-                f"the router asks for its admin token, and {error.filename} cannot be read ({_cause(error)}): "
+                f"the router requires its admin token, but {error.filename} cannot be read ({_cause(error)}): "
                 f"run this as the router's user with its --config, or give --token-file or {TOKEN_VARIABLE}"
             )
 
 
 def _client_context(tls: TLS) -> ssl.SSLContext:
-    """Trust the very certificate of the configuration, whatever name it is for, and show it where one is asked for."""
+    """Return a context that trusts only the certificate of the configuration, whatever its name, and can present it."""
     try:
         context = ssl.create_default_context(cafile=tls.certificate)
         context.check_hostname = False

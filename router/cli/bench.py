@@ -21,7 +21,7 @@ from rich.status import Status
 import router
 from router import __version__
 from router.association import AssociationError
-from router.cli.addressing import ae_options, target
+from router.cli.addressing import ae_options, remote_ae
 from router.cli.bench_options import (
     behaviour,
     generator,
@@ -32,8 +32,8 @@ from router.cli.bench_options import (
     sink_options,
     write_figures,
 )
-from router.cli.configuration import config_option, read_if_there
-from router.cli.failing import EXIT_FAILED, CommandError
+from router.cli.configuration import config_option, read_optional_config
+from router.cli.errors import EXIT_FAILED, CommandError
 from router.cli.output import console, count, size
 from router.config.identifiers import ae_title, listening
 from router.tools.bench import (
@@ -74,8 +74,8 @@ def send(
     config_path: Path, **options: Any,
 ) -> None:  # fmt: skip
     """Load a storage SCP with C-STORE requests, and show objects/s, MB/s and response times."""
-    config = read_if_there(config_path)
-    load = generator(target(who, config, called=called, calling=calling), options, config.timeouts)
+    config = read_optional_config(config_path)
+    load = generator(remote_ae(who, config, called=called, calling=calling), options, config.timeouts)
     _run(load, load.run)
     figures = _with_heading("send", report_load(load))
     write_figures(figures, _load_lines(figures), json_path)
@@ -135,8 +135,8 @@ def route(
 
     Show how long each object took to be acknowledged and to arrive, and which are missing.
     """
-    config = read_if_there(config_path)
-    load = generator(target(who, config, called=called, calling=calling), options, config.timeouts)
+    config = read_optional_config(config_path)
+    load = generator(remote_ae(who, config, called=called, calling=calling), options, config.timeouts)
     end = SinkProcess(address, sink_arguments(behaviour(options)))
     measured = RouteBench(load, end.arrivals)
 

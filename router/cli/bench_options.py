@@ -10,8 +10,8 @@ import click
 from attrs import evolve
 
 from router.association import RemoteAE
-from router.cli.failing import CommandError
-from router.cli.output import say, say_json
+from router.cli.errors import CommandError
+from router.cli.output import print_json, print_line
 from router.config import quantities
 from router.dicom.part10 import NotDICOM
 from router.tools.bench import (
@@ -206,9 +206,9 @@ def sink_arguments(behaviour: Behaviour) -> list[str]:
 def write_figures(figures: dict[str, Any], lines: Sequence[str], json_path: Path | None) -> None:
     """Write the figures to the file, if one was given, and print the lines unless the file is standard output."""
     if json_path == Path("-"):
-        say_json(figures)
+        print_json(figures)
         return
     if json_path is not None:
         json_path.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
     for line in lines:
-        say(line)
+        print_line(line)

@@ -1,6 +1,6 @@
-"""`check`: every fault of the configuration at once, and what is allowed but hardly meant.
+"""`check`: list all faults of the configuration at once, and remarks on what is allowed but probably a mistake.
 
-Faults keep a router from starting: exit code 2. Remarks do not.
+With faults the router does not start, and the exit code is 2. Remarks do not change the exit code.
 """
 
 import os
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from router.cli.configuration import config_option, faults_in_words
-from router.cli.failing import EXIT_CONFIGURATION
-from router.cli.output import count, json_option, say, say_json
+from router.cli.configuration import config_option, describe_faults
+from router.cli.errors import EXIT_CONFIGURATION
+from router.cli.output import count, json_option, print_json, print_line
 from router.config import Config, ConfigError, Fault
 from router.services import load_config
 
@@ -23,7 +23,7 @@ _HERE = frozenset({"127.0.0.1", "::1", "localhost", "0.0.0.0", "::"})
 @config_option
 @click.pass_context
 def check(ctx: click.Context, config_path: Path, as_json: bool) -> None:
-    """Tell every fault of the configuration."""
+    """Check the configuration, and list all its faults."""
     remarks: list[Fault] = []
     try:
         config = load_config(config_path)
@@ -32,7 +32,7 @@ def check(ctx: click.Context, config_path: Path, as_json: bool) -> None:
     except ConfigError as error:
         faults = error.faults
     if as_json:
-        say_json({"file": str(config_path), "faults": _as_json(faults), "remarks": _as_json(remarks)})
+        print_json({"file": str(config_path), "faults": _as_json(faults), "remarks": _as_json(remarks)})
     else:
         _show(config_path, faults, remarks)
     if faults:
@@ -45,29 +45,29 @@ def _as_json(faults: tuple[Fault, ...] | list[Fault]) -> list[dict[str, str]]:
 
 def _show(path: Path, faults: tuple[Fault, ...], remarks: list[Fault]) -> None:
     if faults:
-        say(faults_in_words(path, ConfigError(faults)))
+        print_line(describe_faults(path, ConfigError(faults)))
     else:
-        say(f"{path} is fine")
+        print_line(f"{path} is fine")
     if remarks:
-        say(f"{count(len(remarks), 'remark')}:")
+        print_line(f"{count(len(remarks), 'remark')}:")
     for remark in remarks:
-        say(f"  {remark}")
+        print_line(f"  {remark}")
 
 
 def _faults(config: Config) -> Iterator[Fault]:
-    """What only shows outside of the file."""
+    """Find the faults that show only outside of the file."""
     spool = config.router.spool
     parent = next(folder for folder in (spool, *spool.absolute().parents) if folder.exists())
     if not parent.is_dir():
         yield Fault("router.spool", f"{parent} is not a folder")
     elif not os.access(parent, os.W_OK | os.X_OK):
-        yield Fault("router.spool", f"{parent} is not writable for the user who runs this")
+        yield Fault("router.spool", f"{parent} is not writable for this user")
 
 
 def _remarks(config: Config) -> Iterator[Fault]:
-    """What is allowed, and hardly meant."""
+    """Find what is allowed, but probably a mistake."""
     if not config.routes:
-        yield Fault("routes", "there are none: everything will be " + _unrouted(config))
+        yield Fault("routes", "there are no routes: everything will be " + _unrouted(config))
     used = {name for route in config.routes for name in route.to}
     for name, peer in config.peers.items():
         if peer.address is not None and name not in used:
@@ -81,17 +81,20 @@ def _unrouted(config: Config) -> str:
 
 
 def _unreachable(config: Config) -> Iterator[Fault]:
-    """Routes behind one that takes everything and is final."""
+    """Find routes after one that is final and matches everything."""
     closed: dict[str, str] = {}
     for route in config.routes:
         if route.service in closed:
-            yield Fault(f'routes["{route.name}"]', f'is never looked at: "{closed[route.service]}" takes everything')
+            yield Fault(
+                f'routes["{route.name}"]',
+                f'is never reached: "{closed[route.service]}" is final and matches all',
+            )
         elif route.final and not route.when:
             closed[route.service] = route.name
 
 
 def _loops(config: Config, used: set[str]) -> Iterator[Fault]:
-    """Destinations that are this router."""
+    """Find destinations that are this router itself."""
     for name in sorted(used):
         address = config.peers[name].address
         for listener in config.listeners:

@@ -1,4 +1,4 @@
-"""The option --config, before the command or behind it, and what becomes of a configuration with faults."""
+"""The option --config, before or after the command, and the error for a configuration with faults."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,32 +6,34 @@ from typing import Any, Final
 
 import click
 
-from router.cli.failing import EXIT_CONFIGURATION, CommandError
+from router.cli.errors import EXIT_CONFIGURATION, CommandError
 from router.config import Config, ConfigError
 from router.services import load_config
 
 DEFAULT: Final = Path("router.toml")
-CONFIG_HELP: Final = f"The configuration file; {DEFAULT} in the current folder unless told."
+CONFIG_HELP: Final = f"The configuration file. [default: {DEFAULT}]"
 
 
 class ConfigFaults(CommandError):
-    """The configuration cannot be used. Shows every fault."""
+    """The configuration has faults; the message lists all of them."""
 
     exit_code = EXIT_CONFIGURATION
 
     def __init__(self, path: Path, error: ConfigError) -> None:
-        super().__init__(faults_in_words(path, error))
+        super().__init__(describe_faults(path, error))
 
 
-def faults_in_words(path: Path, error: ConfigError) -> str:
-    """All faults, one a line."""
+def describe_faults(path: Path, error: ConfigError) -> str:
+    """Return all faults, one on each line."""
     count = len(error.faults)
     return "\n".join([f"{path} has {count} fault{'s' * (count != 1)}:", *(f"  {fault}" for fault in error.faults)])
 
 
 def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the option, and its path as the parameter `config_path`: that of the command, else that before
-    it, else the default."""
+    """Add --config to a command, as the parameter `config_path`.
+
+    The option after the command counts, else the one before it, else the default.
+    """
 
     def chosen(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path:
         return value or ctx.find_object(Path) or DEFAULT
@@ -46,8 +48,8 @@ def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-def read(path: Path) -> Config:
-    """The configuration of a command that cannot do without.
+def read_config(path: Path) -> Config:
+    """Return the configuration of a command that needs one.
 
     Raises:
         ConfigFaults: exit code 2.
@@ -58,9 +60,14 @@ def read(path: Path) -> Config:
         raise ConfigFaults(path, error) from None
 
 
-def read_if_there(path: Path) -> Config:
-    """The configuration of a command that can do without: the default file may be missing, one that was named may
-    not."""
+def read_optional_config(path: Path) -> Config:
+    """Return the configuration of a command that works without one.
+
+    The default file may be missing; a file that was named may not.
+
+    Raises:
+        ConfigFaults: exit code 2.
+    """
     if path == DEFAULT and not path.exists():
         return Config()
-    return read(path)
+    return read_config(path)

@@ -1,4 +1,4 @@
-"""`demo`: the main job for the eye, in a process of its own and a folder that is gone afterwards."""
+"""`demo`: show the router at work, in this process and a temporary folder."""
 
 import tempfile
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ import structlog
 import trio
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from router.cli.configuration import config_option, read
-from router.cli.failing import EXIT_FAILED
-from router.cli.output import console, count, say, say_table, size
+from router.cli.configuration import config_option, read_config
+from router.cli.errors import EXIT_FAILED
+from router.cli.output import console, count, print_line, print_table, size
 from router.config import Config, Route
 from router.tools.demo import DemoResult, Line, perform, perform_promises, perform_steps, write_objects
 from router.tools.send import Instance
@@ -25,11 +25,17 @@ _HEARD: Final = 6
 
 @click.command()
 @config_option
-@click.option("--objects", type=click.IntRange(1, 100_000), default=500, show_default=True, help="Of the CT series.")
+@click.option(
+    "--objects",
+    type=click.IntRange(1, 100_000),
+    default=500,
+    show_default=True,
+    help="Number of objects of the CT series.",
+)
 @click.pass_context
 def demo(ctx: click.Context, config_path: Path, objects: int) -> None:
-    """Route real objects through the router of FILE to its archives, played by stand-ins on this machine."""
-    config = read(config_path)
+    """Route real objects through the router of the configuration, to simulated archives on this machine."""
+    config = read_config(config_path)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     with tempfile.TemporaryDirectory(prefix="dicom-router-demo-") as folder:
         performance, images = _play(config, objects, Path(folder))
@@ -40,10 +46,10 @@ def demo(ctx: click.Context, config_path: Path, objects: int) -> None:
     _show_lines(promises, "Storage commitment: both archives have to promise, and one has lost an image")
     heard = sum("hears" in line.what for line in lines), sum("hears event 2" in line.what for line in promises)
     if not _all_well(performance) or heard != (_HEARD, 1):
-        say("Not everything arrived as it was sent: see above.")
+        print_line("Not everything arrived as it was sent: see above.")
         ctx.exit(EXIT_FAILED)
-    say("Everything that was acknowledged is where its routes say, byte for byte.")
-    say("The folder of the demo is removed.")
+    print_line("Everything that was acknowledged is where its routes say, byte for byte.")
+    print_line("The folder of the demo is removed.")
 
 
 def _play(config: Config, objects: int, folder: Path) -> tuple[DemoResult, list[Instance]]:
@@ -62,41 +68,41 @@ def _play(config: Config, objects: int, folder: Path) -> tuple[DemoResult, list[
 
 
 def _show(config: Config, performance: DemoResult) -> None:
-    say_table(
+    print_table(
         ["route", "when", "to"],
         [(route.name, _conditions(route), ", ".join(route.to)) for route in config.routes],
         title="Routes",
     )
     numbers = ("accepted", "delivered", "waiting", "in_flight", "held", "discarded")
-    say_table(
+    print_table(
         ["destination", *numbers],
         [(name or "unrouted", *(n[key] for key in numbers)) for name, n in performance.destinations.items()],
         title="What the router says",
     )
-    say_table(
+    print_table(
         ["archive", "objects", "transfer syntaxes", "byte for byte"],
         [(a.name, a.objects, a.transfer_syntaxes, f"{a.identical} of {a.objects}") for a in performance.archives],
         title="What the archives have",
     )
     if performance.refused:
-        say_table(["refused, and why", "objects"], list(performance.refused.items()))
+        print_table(["refused, and why", "objects"], list(performance.refused.items()))
     deliveries = sum(n["delivered"] for n in performance.destinations.values())
     rate = performance.objects / performance.acknowledged_seconds
-    say(
+    print_line(
         f"{count(performance.objects, 'object')} ({size(performance.sent_bytes)}) were on the disk and acknowledged "
         f"after {performance.acknowledged_seconds:.2f} s: {rate:.0f}/s."
     )
     rate = deliveries / performance.delivered_seconds
-    say(
+    print_line(
         f"{count(deliveries, 'delivery', 'deliveries')} were made after {performance.delivered_seconds:.2f} s: "
         f"{rate:.0f}/s."
     )
-    say("Sender, router and archives share this machine.\n")
+    print_line("Sender, router and archives share this machine.\n")
 
 
 def _show_lines(lines: Sequence[Line], title: str) -> None:
     rows = [(f"{line.seconds:.2f}", line.who, line.what) for line in lines]
-    say_table(["seconds", "who", "what"], rows, title=title)
+    print_table(["seconds", "who", "what"], rows, title=title)
 
 
 def _conditions(route: Route) -> str:

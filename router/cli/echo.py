@@ -1,4 +1,4 @@
-"""`echo`: is the peer there, does it know us, and how long does it take to say so?"""
+"""`echo`: verify that a peer answers and accepts our AE title, and how long it takes (C-ECHO)."""
 
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,10 @@ import trio
 
 from pdu import AcceptedContext
 from router.association import AssociationError, RemoteAE, Requestor, plan_contexts
-from router.cli.addressing import ae_options, target
-from router.cli.configuration import config_option, read_if_there
-from router.cli.failing import EXIT_FAILED, CommandError
-from router.cli.output import json_option, say, say_json
+from router.cli.addressing import ae_options, remote_ae
+from router.cli.configuration import config_option, read_optional_config
+from router.cli.errors import EXIT_FAILED, CommandError
+from router.cli.output import json_option, print_json, print_line
 from router.config import Timeouts
 from router.dicom.uids import UNCOMPRESSED, uid_name
 from router.dimse import Command, CommandField, Status, describe
@@ -27,15 +27,15 @@ from router.services.verification import VERIFICATION
 def echo(
     ctx: click.Context, who: str, called: str | None, calling: str | None, as_json: bool, config_path: Path
 ) -> None:
-    """Propose Verification in all three uncompressed transfer syntaxes, and send a C-ECHO in each that is accepted."""
-    config = read_if_there(config_path)
-    peer = target(who, config, called=called, calling=calling)
+    """Verify the connection to a peer: send a C-ECHO in each uncompressed transfer syntax that it accepts."""
+    config = read_optional_config(config_path)
+    peer = remote_ae(who, config, called=called, calling=calling)
     try:
         answer = trio.run(_echo, peer, config.timeouts)
     except AssociationError as error:
         raise CommandError(f"{_name(peer)}: {error}") from None
     if as_json:
-        say_json(answer)
+        print_json(answer)
     else:
         _show(peer, answer)
     statuses = [one["status"] for one in answer["echoes"] if one["accepted"]]
@@ -44,7 +44,7 @@ def echo(
 
 
 async def _echo(peer: RemoteAE, timeouts: Timeouts) -> dict[str, Any]:
-    """What the peer said to each transfer syntax, and how long it took."""
+    """Return the peer's answer for each transfer syntax, and how long it took."""
     started = trio.current_time()
     contexts = plan_contexts([(VERIFICATION, transfer_syntax) for transfer_syntax in UNCOMPRESSED])
     async with await Requestor.open(peer, contexts, timeouts) as association:
@@ -79,14 +79,14 @@ async def _one(association: Requestor, context: AcceptedContext) -> dict[str, An
 
 
 def _show(peer: RemoteAE, answer: dict[str, Any]) -> None:
-    say(f"{_name(peer)}: association accepted in {answer['association_seconds'] * 1000:.1f} ms")
+    print_line(f"{_name(peer)}: association accepted in {answer['association_seconds'] * 1000:.1f} ms")
     for one in answer["echoes"]:
         name = uid_name(one["transfer_syntax"])
         if one["accepted"]:
             mark = "" if one["status"] == Status.SUCCESS else " (failed)"
-            say(f"  {name}: {one['words']} in {one['seconds'] * 1000:.1f} ms{mark}")
+            print_line(f"  {name}: {one['words']} in {one['seconds'] * 1000:.1f} ms{mark}")
         else:
-            say(f"  {one['words']}")
+            print_line(f"  {one['words']}")
 
 
 def _name(peer: RemoteAE) -> str:

@@ -1,7 +1,6 @@
-"""`explain`: where files would go, and why, by the configuration alone. No router need run, nothing is sent.
+"""`explain`: where files would be routed, and why, by the configuration alone. Nothing is sent.
 
-Of a data set, only the elements that a condition is about are read, and only those that kept a route from matching
-are shown.
+Of a data set, only the elements of conditions are read, and only those that kept a route from matching are shown.
 """
 
 from ipaddress import ip_address
@@ -11,9 +10,9 @@ from typing import Any
 import click
 from attrs import evolve
 
-from router.cli.configuration import config_option, read
-from router.cli.failing import EXIT_FAILED
-from router.cli.output import json_option, say, say_json
+from router.cli.configuration import config_option, read_config
+from router.cli.errors import EXIT_FAILED
+from router.cli.output import json_option, print_json, print_line
 from router.config import Config
 from router.dicom.encoding import MalformedDataSet
 from router.dicom.part10 import NotDICOM
@@ -28,15 +27,24 @@ def _ip_address(ctx: click.Context, parameter: click.Parameter, value: str) -> s
     try:
         return str(ip_address(value))
     except ValueError:
-        raise click.BadParameter(f"{value!r} is no IP address", ctx, parameter) from None
+        raise click.BadParameter(f"invalid IP address {value!r}", ctx, parameter) from None
 
 
 @click.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--calling", metavar="AE", default="", help="The sender's AE title.")
-@click.option("--called", metavar="AE", help="The AE title that it calls; ours unless told.")
-@click.option("--peer", metavar="IP", default="127.0.0.1", show_default=True, callback=_ip_address)
-@click.option("--service", type=click.Choice(ROUTED), default="storage", show_default=True)
+@click.option("--calling", metavar="AE", default="", help="The AE title of the sender.")
+@click.option("--called", metavar="AE", help="The AE title that the sender calls. [default: ours]")
+@click.option(
+    "--peer",
+    metavar="IP",
+    default="127.0.0.1",
+    show_default=True,
+    callback=_ip_address,
+    help="The address of the sender.",
+)
+@click.option(
+    "--service", type=click.Choice(ROUTED), default="storage", show_default=True, help="The service to route for."
+)
 @json_option
 @config_option
 @click.pass_context
@@ -50,8 +58,8 @@ def explain(
     as_json: bool,
     config_path: Path,
 ) -> None:
-    """Tell for each FILE which routes match, why the others do not, and where it would go."""
-    config = read(config_path)
+    """Explain for each FILE which routes match, why the others do not, and where it would be delivered."""
+    config = read_config(config_path)
     association = Facts(
         service=service,
         calling_ae=calling,
@@ -63,7 +71,7 @@ def explain(
     table = RoutingTable(config.routes)
     answers = [_explain(path, association, table, config) for path in files]
     if as_json:
-        say_json(answers)
+        print_json(answers)
     else:
         for answer in answers:
             _show(answer)
@@ -102,9 +110,9 @@ def _explain(path: Path, association: Facts, table: RoutingTable, config: Config
 
 
 def _refusal(instance: Instance, facts: Facts, routed: bool, config: Config) -> list[str]:
-    """Why the router would not even take it, in words; empty where it would."""
+    """Return the reasons why the router would refuse the object; none if it would accept it."""
     access, storage = config.access, config.options[StorageSettings]
-    asked = (
+    checks = (
         (access.peer.matches(facts.peer), f"[access] lets {facts.peer} open no association"),
         (access.calling_ae.matches(facts.calling_ae), f'[access] does not know calling AE "{facts.calling_ae}"'),
         (access.called_ae.matches(facts.called_ae), f'[access] does not know called AE "{facts.called_ae}"'),
@@ -116,20 +124,20 @@ def _refusal(instance: Instance, facts: Facts, routed: bool, config: Config) -> 
         ),
         (routed or config.router.unrouted == "hold", "no route takes it"),
     )
-    return [words for fine, words in asked if not fine]
+    return [reason for is_met, reason in checks if not is_met]
 
 
 def _show(answer: dict[str, Any]) -> None:
-    say(answer["file"])
+    print_line(answer["file"])
     if "error" in answer:
-        say(f"  cannot be explained: {answer['error']}")
+        print_line(f"  cannot be explained: {answer['error']}")
         return
-    say(f"  {name_of(answer['sop_class_uid'])}, {name_of(answer['transfer_syntax'])}")
+    print_line(f"  {name_of(answer['sop_class_uid'])}, {name_of(answer['transfer_syntax'])}")
     for route in answer["routes"]:
-        say(f'  route "{route["route"]}": ' + ("matches" if route["matched"] else "; ".join(route["reasons"])))
+        print_line(f'  route "{route["route"]}": ' + ("matches" if route["matched"] else "; ".join(route["reasons"])))
     if answer["refused"]:
-        say(f"  => refused: {'; '.join(answer['refused'])}")
+        print_line(f"  => refused: {'; '.join(answer['refused'])}")
     elif answer["held"]:
-        say("  => held: no route takes it, and unrouted objects are kept for a person to look at")
+        print_line("  => held: no route matches, and unrouted objects are held for an operator")
     else:
-        say(f"  => {', '.join(answer['destinations'])}")
+        print_line(f"  => {', '.join(answer['destinations'])}")

@@ -1,6 +1,6 @@
-"""What commands print on standard output: tables for people, JSON for machines.
+"""Print the results of commands on standard output: lines, tables, JSON.
 
-What came from a peer may hold anything: it is shown without control characters and never taken for markup.
+Text from a peer may contain anything: control characters are escaped, and markup is not interpreted.
 """
 
 import json
@@ -17,41 +17,41 @@ from rich.console import Console
 from rich.text import Text
 
 _NO_TERMINAL_WIDTH: Final = 100
-"""Columns of a file or a pipe, unless COLUMNS says otherwise."""
+"""Columns of a file or a pipe, if COLUMNS is not set."""
 _LEAST_WIDTH: Final = 20
 _GAP: Final = "  "
-"""Between two columns of a table."""
+"""Space between two columns of a table."""
 _WHOLE_WORD: Final = 64
-"""Characters of a word that is not broken while something else can yield. A UID has no more (PS3.5 9.1)."""
+"""Longest word that is kept whole while another column can become narrower: the length of a UID (PS3.5 9.1)."""
 
 
-json_option: Final = click.option("--json", "as_json", is_flag=True, help="For machines.")
-"""Of every command that shows something."""
+json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+"""The option of every command that shows something."""
 
 
 def console() -> Console:
-    """Return standard output as a place for tables and progress: as wide as COLUMNS, else as its terminal, else 100."""
+    """Return a console on standard output, as wide as COLUMNS, else as its terminal, else 100 columns."""
     columns, elsewhere = os.environ.get("COLUMNS", ""), None if sys.stdout.isatty() else _NO_TERMINAL_WIDTH
     width = max(int(columns), _LEAST_WIDTH) if columns.isdecimal() else elsewhere
     return Console(file=sys.stdout, width=width, markup=False, highlight=False, emoji=False)
 
 
-def say(words: str) -> None:
-    """One line of words on standard output."""
-    click.echo(printable(words))
+def print_line(text: str) -> None:
+    """Print a line of text."""
+    click.echo(printable(text))
 
 
-def say_json(value: Any) -> None:
-    """One JSON value on standard output."""
+def print_json(value: Any) -> None:
+    """Print one JSON value."""
     click.echo(json.dumps(value, indent=2, default=str))
 
 
-def say_table(
+def print_table(
     headings: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", below: Sequence[str] = ()
 ) -> None:
-    """Print a table that fits the console: long cells are wrapped in their column. Numbers stand to the right.
+    """Print a table that fits the console: long cells are wrapped in their column, numbers are right-aligned.
 
-    `below` has a text for each row, which stands under it: a UID, a reason, whatever needs the whole width.
+    `below` has a text for each row to print under it, such as a UID or a reason, which needs the whole width.
     """
     out, cells = console(), [list(row) for row in rows]
     texts = [[printable(str(cell)) for cell in row] for row in cells]
@@ -63,7 +63,7 @@ def say_table(
     lines = [_lines(row, widths, numeric) for row in (headings, *texts)]
     rule = ("-" if out.options.ascii_only else "─") * min(out.width, max(map(len, chain(*lines))))
     if title:
-        say(title)
+        print_line(title)
     out.print("\n".join(lines[0]), style="bold", soft_wrap=True)
     out.print(rule, soft_wrap=True)
     for row, note in zip_longest(lines[1:], below, fillvalue=""):
@@ -73,9 +73,9 @@ def say_table(
 
 
 def fit(wanted: Sequence[int], least: Sequence[int], room: int) -> list[int]:
-    """Return the widths of a table's columns, `room` together where that leaves each at least one character.
+    """Return the widths of a table's columns, `room` in total if that leaves each at least one character.
 
-    The widest column yields first: each down to its `least`, and only then below it.
+    The widest column is reduced first: each column down to its `least`, and only then further.
     """
     widths = list(wanted)
     while sum(widths) > room and max(widths) > 1:
@@ -115,17 +115,17 @@ def _longest_word(text: str) -> int:
 
 
 def printable(text: str) -> str:
-    """The text with every control character escaped; line feeds stay."""
+    """Return the text with every control character escaped, except line feeds."""
     return "".join(sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1] for sign in text)
 
 
 def count(number: int, one: str, many: str = "") -> str:
-    """ "1 file", "2 files"."""
+    """Return a number with its noun: "1 file", "2 files"."""
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def size(number: float) -> str:
-    """Bytes for people: "12.3 MB"."""
+    """Return a number of bytes with its unit: "12.3 MB"."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if number < 1000:
             return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
@@ -133,6 +133,6 @@ def size(number: float) -> str:
     return f"{number:.1f} TB"
 
 
-def moment(epoch: float) -> str:
-    """A time of day, as the people here count it."""
+def local_time(epoch: float) -> str:
+    """Return a time in seconds since the epoch as local date and time."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(epoch))

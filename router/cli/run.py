@@ -1,7 +1,7 @@
 """`run`: the router in the foreground.
 
-Everything from here on is said in the log, on standard error, also what keeps the router from starting: whoever
-collects the log finds it there.
+All messages go to the log on standard error, also the reasons why the router does not start, so that whatever collects
+the log has them.
 """
 
 import gc
@@ -19,31 +19,35 @@ import trio
 
 from router import logs, supervisor
 from router.cli.configuration import config_option
-from router.cli.failing import EXIT_CONFIGURATION, EXIT_FAILED
+from router.cli.errors import EXIT_CONFIGURATION, EXIT_FAILED
 from router.config import Config, ConfigError
 from router.services import load_config
 from router.spool import RecoveryReport, Spool, SpoolError
 
 _PROGRESS_EVERY: Final = 2.0
-"""Seconds between two lines about a recovery that takes its time."""
+"""Seconds between two log lines about a long recovery."""
 
 log = structlog.get_logger()
 
 
 @click.command()
 @config_option
-@click.option("--log-format", type=click.Choice(["json", "pretty"]), help="JSON lines unless it is a terminal.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["json", "pretty"]),
+    help="Format of the log. [default: pretty on a terminal, else json]",
+)
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
     show_default=True,
-    help="debug shows every presentation context in words.",
+    help="Least level to log; debug includes every presentation context.",
 )
-@click.option("--phi", is_flag=True, help="Log the Error Comments of peers too: archives put patient names there.")
+@click.option("--phi", is_flag=True, help="Also log the Error Comments of peers, which may name patients.")
 @click.pass_context
 def run(ctx: click.Context, config_path: Path, log_format: logs.Format | None, log_level: str, phi: bool) -> None:
-    """Run the router until SIGTERM or SIGINT. SIGHUP reads the configuration anew."""
+    """Run the router until SIGTERM or SIGINT; SIGHUP reloads the configuration."""
     logs.configure(log_format, level=log_level, phi=phi)
     try:
         config = load_config(config_path)
@@ -59,42 +63,44 @@ def run(ctx: click.Context, config_path: Path, log_format: logs.Format | None, l
 
 
 def _not_reloaded(*_: object) -> None:
-    """SIGHUP before the supervisor obeys it, and after: by itself it would end the process."""
+    """Handle SIGHUP before and after the supervisor does; unhandled, it would end the process."""
     log.warning("not reloaded: the router is starting or stopping")
 
 
 def _allow_many_files() -> None:
-    """As many open files as the operator's hard limit lets us have: the soft one is often 1024, and 500 associations
-    may have a socket and a file each."""
+    """Raise the limit of open files to the hard limit.
+
+    The soft limit is often 1024, and 500 associations may need a socket and a file each.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _serve(config: Config) -> bool:
-    """Whether the router ran, and ended because it was told to."""
+    """Open the spool and run the router. Return True if it ended on request."""
     try:
-        spool = Spool.open(config.router.spool, config.spool, progress=_Progress())
+        spool = Spool.open(config.router.spool, config.spool, progress=_RecoveryProgress())
     except (SpoolError, OSError) as error:
-        log.critical("not started", why=_words(error))
+        log.critical("not started", why=_message_of(error))
         return False
     try:
-        _report(spool.recovery)
+        _log_recovery(spool.recovery)
         return _run(config, spool)
     finally:
         spool.close()
 
 
 def _run(config: Config, spool: Spool) -> bool:
-    """What the world is at fault for ends in a line of the log; everything else is a bug and keeps its traceback."""
+    """Run the router. Log errors of the disk and the network; any other exception is a bug and keeps its traceback."""
     failures: dict[str, None] = {}
-    gc.freeze()  # the collector need not walk through the dictionaries of DICOM again and again
+    gc.freeze()  # so that the garbage collector does not scan the DICOM dictionaries
     try:
         trio.run(supervisor.serve, config, spool)
     except* (SpoolError, OSError) as group:
-        failures |= dict.fromkeys(map(_words, _leaves(group)))
-    for words in failures:
-        log.critical("ended", why=words)
+        failures |= dict.fromkeys(map(_message_of, _leaves(group)))
+    for message in failures:
+        log.critical("ended", why=message)
     return not failures
 
 
@@ -106,14 +112,14 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
             yield error
 
 
-def _words(error: BaseException) -> str:
+def _message_of(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is None and error.strerror:
         return error.strerror
     return str(error)
 
 
-class _Progress:
-    """Tells the log how far a recovery is, every now and then."""
+class _RecoveryProgress:
+    """Log the progress of a recovery every `_PROGRESS_EVERY` seconds."""
 
     def __init__(self) -> None:
         self._next = time.monotonic() + _PROGRESS_EVERY
@@ -124,8 +130,8 @@ class _Progress:
             log.info("recovering", step=step, done=done, of=total)
 
 
-def _report(recovery: RecoveryReport) -> None:
-    """What the start found, and a line of its own for everything that a person should look at."""
+def _log_recovery(recovery: RecoveryReport) -> None:
+    """Log the result of the recovery, and each damaged or missing part of the spool."""
     log.info(
         "spool recovered",
         ledger=recovery.ledger,

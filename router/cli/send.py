@@ -1,4 +1,4 @@
-"""`send`: files, folders and DICOMDIRs to a peer, with a progress bar and an honest account."""
+"""`send`: send files, folders and what DICOMDIRs name to a peer, with a progress bar and a result for each file."""
 
 import sys
 import time
@@ -20,35 +20,35 @@ from rich.progress import (
 )
 
 from router.association import RemoteAE
-from router.cli.addressing import ae_options, target
-from router.cli.configuration import config_option, read_if_there
-from router.cli.failing import EXIT_FAILED, CommandError
-from router.cli.output import console, count, say, say_json, size
+from router.cli.addressing import ae_options, remote_ae
+from router.cli.configuration import config_option, read_optional_config
+from router.cli.errors import EXIT_FAILED, CommandError
+from router.cli.output import console, count, print_json, print_line, size
 from router.config import Config
 from router.dicom.part10 import NotDICOM
 from router.tools.send import Instance, SendOutcome, Sent, examine, find
-from router.tools.send import send as carry
+from router.tools.send import send as send_instances
 
 _MOST_SHOWN: Final = 50
-"""Failures that are listed for people; --json has all."""
+"""Failures that are listed without --json."""
 
 
 @define
-class _Account:
-    """What became of everything that was named."""
+class _Tally:
+    """Counts of the results of all files."""
 
     stored: int = 0
     warned: int = 0
     bytes: int = 0
-    """Of the data sets that the peer has stored."""
+    """Bytes of the data sets that the peer has stored."""
     skipped: int = 0
-    """Files in folders that are no DICOM files."""
+    """Files in folders that are not DICOM files."""
     statuses: Counter[str] = field(factory=Counter)
     failures: list[dict[str, str]] = field(factory=list)
     associations: int = 0
     seconds: float = 0.0
 
-    def settle(self, sent: Sent) -> None:
+    def add(self, sent: Sent) -> None:
         instance = sent.instance
         if sent.verdict is SendOutcome.FAILED:
             self.fail(instance.path, sent.words, instance.sop_instance_uid)
@@ -60,16 +60,16 @@ class _Account:
         else:
             self.stored += 1
 
-    def fail(self, path: Path, words: str, sop_instance_uid: str = "") -> None:
-        self.statuses[words] += 1
-        self.failures.append({"path": str(path), "sop_instance_uid": sop_instance_uid, "reason": words})
+    def fail(self, path: Path, reason: str, sop_instance_uid: str = "") -> None:
+        self.statuses[reason] += 1
+        self.failures.append({"path": str(path), "sop_instance_uid": sop_instance_uid, "reason": reason})
 
 
 @click.command()
 @click.argument("who", metavar="NAME|HOST:PORT")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @ae_options
-@click.option("--json", "as_json", is_flag=True, help="For machines; no progress bar.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, without a progress bar.")
 @config_option
 @click.pass_context
 def send(
@@ -81,57 +81,59 @@ def send(
     as_json: bool,
     config_path: Path,
 ) -> None:
-    """Send files, folders with all that is in them, and what a DICOMDIR names. Nothing is converted: an object goes
-    in the transfer syntax it has, or not at all."""
-    config = read_if_there(config_path)
-    peer = target(who, config, called=called, calling=calling)
-    account = _Account()
-    with console().status("looking into the files") if sys.stdout.isatty() else nullcontext():
+    """Send files, folders with all files below them, and the files that a DICOMDIR names.
+
+    Nothing is converted: an object is sent in its own transfer syntax, or fails.
+    """
+    config = read_optional_config(config_path)
+    peer = remote_ae(who, config, called=called, calling=calling)
+    tally = _Tally()
+    with console().status("reading the files") if sys.stdout.isatty() else nullcontext():
         try:
-            instances = _examine_all(paths, account)
+            instances = _examine_all(paths, tally)
         except NotDICOM as error:
             raise CommandError(str(error)) from None
     if instances:
-        _carry(instances, peer, config, account, quiet=as_json)
+        _send_all(instances, peer, config, tally, quiet=as_json)
     if as_json:
-        say_json(_as_json(account, len(instances)))
+        print_json(_as_json(tally, len(instances)))
     else:
-        _show(account, peer, len(instances))
-    if account.failures or not instances:
+        _show(tally, peer, len(instances))
+    if tally.failures or not instances:
         ctx.exit(EXIT_FAILED)
 
 
-def _examine_all(paths: Sequence[Path], account: _Account) -> list[Instance]:
-    """What can be sent. The rest is skipped where it was only met on the way, and a failure where it was named."""
+def _examine_all(paths: Sequence[Path], tally: _Tally) -> list[Instance]:
+    """Return what can be sent. Other files are failures if they were named, and skipped if they were in a folder."""
     instances = []
     for found in find(paths):
         try:
             instances.append(examine(found.path))
         except NotDICOM as error:
             if found.named:
-                account.fail(found.path, str(error))
+                tally.fail(found.path, str(error))
             else:
-                account.skipped += 1
+                tally.skipped += 1
         except OSError as error:
-            account.fail(found.path, error.strerror or str(error))
+            tally.fail(found.path, error.strerror or str(error))
     return instances
 
 
-def _carry(instances: Sequence[Instance], peer: RemoteAE, config: Config, account: _Account, *, quiet: bool) -> None:
+def _send_all(instances: Sequence[Instance], peer: RemoteAE, config: Config, tally: _Tally, *, quiet: bool) -> None:
     started = time.monotonic()
     with _progress(instances, quiet=quiet) as advance:
 
         def tell(sent: Sent) -> None:
-            account.settle(sent)
+            tally.add(sent)
             advance(sent.instance)
 
-        account.associations = trio.run(carry, instances, peer, config.timeouts, tell)
-    account.seconds = time.monotonic() - started
+        tally.associations = trio.run(send_instances, instances, peer, config.timeouts, tell)
+    tally.seconds = time.monotonic() - started
 
 
 @contextmanager
 def _progress(instances: Sequence[Instance], *, quiet: bool) -> Iterator[Callable[[Instance], None]]:
-    """A bar on a terminal; nothing anywhere else."""
+    """Show a progress bar on a terminal; yield what advances it."""
     if quiet or not sys.stdout.isatty():
         yield lambda instance: None
         return
@@ -155,34 +157,34 @@ def _progress(instances: Sequence[Instance], *, quiet: bool) -> Iterator[Callabl
         yield advance
 
 
-def _as_json(account: _Account, examined: int) -> dict[str, Any]:
+def _as_json(tally: _Tally, examined: int) -> dict[str, Any]:
     return {
         "files": examined,
-        "stored": account.stored,
-        "stored_with_warning": account.warned,
-        "failed": len(account.failures),
-        "skipped": account.skipped,
-        "bytes": account.bytes,
-        "seconds": round(account.seconds, 3),
-        "associations": account.associations,
-        "statuses": dict(account.statuses),
-        "failures": account.failures,
+        "stored": tally.stored,
+        "stored_with_warning": tally.warned,
+        "failed": len(tally.failures),
+        "skipped": tally.skipped,
+        "bytes": tally.bytes,
+        "seconds": round(tally.seconds, 3),
+        "associations": tally.associations,
+        "statuses": dict(tally.statuses),
+        "failures": tally.failures,
     }
 
 
-def _show(account: _Account, peer: RemoteAE, examined: int) -> None:
-    sent = account.stored + account.warned
-    say(
+def _show(tally: _Tally, peer: RemoteAE, examined: int) -> None:
+    sent = tally.stored + tally.warned
+    print_line(
         f"{sent} of {count(examined, 'object')} stored by {peer.called_ae} at {peer.host}:{peer.port}: "
-        f"{size(account.bytes)} in {account.seconds:.1f} s over {count(account.associations, 'association')}"
+        f"{size(tally.bytes)} in {tally.seconds:.1f} s over {count(tally.associations, 'association')}"
     )
-    for words, number in account.statuses.most_common():
-        say(f"  {number} x {words}")
-    if account.skipped:
-        say(f"  {count(account.skipped, 'file')} in folders skipped: no DICOM objects")
-    if account.failures:
-        say(f"{count(len(account.failures), 'failure')}:")
-    for failure in account.failures[:_MOST_SHOWN]:
-        say(f"  {failure['path']}: {failure['reason']}")
-    if len(account.failures) > _MOST_SHOWN:
-        say(f"  and {len(account.failures) - _MOST_SHOWN} more; --json lists them all")
+    for status, number in tally.statuses.most_common():
+        print_line(f"  {number} x {status}")
+    if tally.skipped:
+        print_line(f"  {count(tally.skipped, 'file')} in folders skipped: not DICOM")
+    if tally.failures:
+        print_line(f"{count(len(tally.failures), 'failure')}:")
+    for failure in tally.failures[:_MOST_SHOWN]:
+        print_line(f"  {failure['path']}: {failure['reason']}")
+    if len(tally.failures) > _MOST_SHOWN:
+        print_line(f"  and {len(tally.failures) - _MOST_SHOWN} more; --json lists them all")

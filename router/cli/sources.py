@@ -13,8 +13,8 @@ from urllib.parse import urlencode
 import click
 
 from router.cli.admin_client import AdminClient, NotRunning
-from router.cli.configuration import read, read_if_there
-from router.cli.failing import CommandError
+from router.cli.configuration import read_config, read_optional_config
+from router.cli.errors import CommandError
 from router.config import Config, Endpoint
 
 _PIECE: Final = 256 * 1024
@@ -55,7 +55,7 @@ def open_running(config_path: Path, admin: Endpoint | None) -> "RunningRouter":
 
 
 def _config(config_path: Path, admin: Endpoint | None) -> Config:
-    return read(config_path) if admin is None else read_if_there(config_path)
+    return read_config(config_path) if admin is None else read_optional_config(config_path)
 
 
 class RunningRouter:

@@ -1,4 +1,4 @@
-"""`status`: what the running router is doing, or what the spool of a stopped one holds."""
+"""`status`: the state of the running router, or of the spool of a stopped one."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import click
 
 from router.cli.admin_client import admin_option
 from router.cli.configuration import config_option
-from router.cli.output import count, json_option, say, say_json, say_table, size
+from router.cli.output import count, json_option, print_json, print_line, print_table, size
 from router.cli.sources import open_source
 from router.config import Endpoint
 
@@ -17,10 +17,10 @@ from router.config import Endpoint
 @json_option
 @config_option
 def status(config_path: Path, admin: Endpoint | None, as_json: bool) -> None:
-    """Show the destinations with their deliveries, the open associations and the spool."""
+    """Show the destinations with their deliveries, the open associations, and the spool."""
     now = open_source(config_path, admin).get("/api/status")
     if as_json:
-        say_json({"running": True, **now})
+        print_json({"running": True, **now})
         return
     _show_router(now)
     _show_destinations(now["destinations"])
@@ -29,20 +29,20 @@ def status(config_path: Path, admin: Endpoint | None, as_json: bool) -> None:
         _show_spool(spool)
     _show_steps(now.get("steps", {}))
     if dropped := now.get("log", {}).get("dropped_lines"):
-        say(f"log: {count(dropped, 'line')} dropped, for standard error failed or was not read")
+        print_line(f"log: {count(dropped, 'line')} dropped because standard error failed or was not read")
 
 
 def _show_router(now: dict[str, Any]) -> None:
     if not now.get("running", True):
-        say(f"{now['ae_title']} is not running")
+        print_line(f"{now['ae_title']} is not running")
         return
     accepting = "accepting" if now["accepting"] else "NOT accepting"
-    say(f"{now['ae_title']} {now['version']}, running for {_span(now['seconds'])}, {accepting}")
+    print_line(f"{now['ae_title']} {now['version']}, running for {_span(now['seconds'])}, {accepting}")
 
 
 def _show_destinations(destinations: dict[str, dict[str, Any]]) -> None:
     if not destinations:
-        say("no destinations")
+        print_line("no destinations")
         return
     numbers = ["waiting", "in_flight", "delivered", "held", "discarded"]
     if any("committed" in one for one in destinations.values()):
@@ -52,15 +52,15 @@ def _show_destinations(destinations: dict[str, dict[str, Any]]) -> None:
         for name, one in destinations.items()
     ]
     headings = ("destination", *(number.replace("_", " ") for number in numbers), "now")
-    say_table(headings, rows, below=[_why(one) for one in destinations.values()])
+    print_table(headings, rows, below=[_why(one) for one in destinations.values()])
 
 
 def _why(numbers: dict[str, Any]) -> str:
-    """Return why the destination's actor is in its stage, and when it tries again."""
-    words = [numbers.get("actor_reason") or ""]
+    """Return why the destination is in its stage, and when it tries again."""
+    parts = [numbers.get("actor_reason") or ""]
     if (next_try := numbers.get("actor_next_try")) is not None:
-        words.append(f"next try in {_span(next_try)}")
-    return ": ".join(filter(None, words))
+        parts.append(f"next try in {_span(next_try)}")
+    return ": ".join(filter(None, parts))
 
 
 def _show_associations(associations: list[dict[str, Any]]) -> None:
@@ -77,28 +77,28 @@ def _show_associations(associations: list[dict[str, Any]]) -> None:
         )
         for one in associations
     ]
-    say_table(("calling", "peer", "called", "messages", "received", "open for"), rows)
+    print_table(("calling", "peer", "called", "messages", "received", "open for"), rows)
 
 
 def _show_spool(spool: dict[str, Any]) -> None:
-    say(
+    print_line(
         f"spool: {count(spool['unfinished'], 'unfinished message')}, {size(spool['bytes'])} in "
         f"{count(spool['segments'], 'segment')}, {size(spool['free'])} free on its disk"
     )
     if spool["damaged"]:
-        say(f"spool: {count(spool['damaged'], 'damaged message')} found since the start; the log says more")
+        print_line(f"spool: {count(spool['damaged'], 'damaged message')} found since the start; the log says more")
 
 
 def _show_steps(steps: dict[str, int]) -> None:
     if steps.get("stale"):
-        say(
-            f"procedure steps: {steps['in_progress']} in progress, {steps['stale']} of them without a change for longer"
+        print_line(
+            f"procedure steps: {steps['in_progress']} in progress, {steps['stale']} of them unchanged for longer"
             " than mpps.keep; see steps list --stale and steps discard"
         )
 
 
 def _span(seconds: float) -> str:
-    """A duration for people: "4.2 s", "3 min", "2.5 h", "9.1 d"."""
+    """Return a duration with its unit: "4.2 s", "3 min", "2.5 h", "9.1 d"."""
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.1f} {unit}"

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import trio
 
-from router.cli.failing import CommandError
+from router.cli.errors import CommandError
 from router.config import Config
 from router.spool import Spool, SpoolError
 from router.web.admin.backend import StoppedBackend

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.cli.output import fit, say_table
+from router.cli.output import fit, print_table
 
 COLUMNS = st.lists(st.tuples(st.integers(1, 80), st.integers(0, 80)), min_size=1, max_size=12)
 """What each column wants, and how much of that is a word that should stay whole."""
@@ -30,7 +30,7 @@ def test_every_word_of_every_cell_is_shown_within_the_columns(
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     uid, reason = "1.2." + "9" * 60, "A700H: out of resources, try again later"
-    say_table(("id", "why"), [(7, reason), (12345, "held")], title="Queue", below=(uid, ""))
+    print_table(("id", "why"), [(7, reason), (12345, "held")], title="Queue", below=(uid, ""))
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= max(20, columns)
     letters = re.sub(r"[\s─]", "", shown)
@@ -44,5 +44,5 @@ def test_a_uid_stays_whole_beside_short_columns(
 ) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     uid = "1.2." + "9" * 60
-    say_table(("SOP instance", "told", "reason"), [(uid, "committed", "word " * 40)])
+    print_table(("SOP instance", "told", "reason"), [(uid, "committed", "word " * 40)])
     assert uid in capsys.readouterr().out

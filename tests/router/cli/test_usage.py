@@ -158,7 +158,7 @@ def test_a_spool_that_cannot_be_is_a_fault(tmp_path: Path) -> None:
         (
             '[[routes]]\nname = "a"\nservice = "storage"\nto = ["vna"]\nfinal = true\n'
             '[[routes]]\nname = "b"\nservice = "storage"\nto = ["vna"]',
-            'routes["b"]: is never looked at',
+            'routes["b"]: is never reached',
         ),
         (
             '[peers.me]\nae_title = "ME"\naddress = "localhost:11112"\n'

@@ -1,17 +1,17 @@
-"""How a command fails: words on standard error, and an exit code."""
+"""The error of a command: a message on standard error, and an exit code."""
 
 from typing import IO, Any, Final
 
 import click
 
 EXIT_FAILED: Final = 1
-"""The work failed."""
+"""Exit code: the work failed."""
 EXIT_CONFIGURATION: Final = 2
-"""Usage or configuration."""
+"""Exit code: wrong usage or configuration."""
 
 
 class CommandError(click.ClickException):
-    """The work failed, in words that need nothing added."""
+    """The work failed; the message says all that the operator needs."""
 
     exit_code = EXIT_FAILED
 
