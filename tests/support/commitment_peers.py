@@ -9,7 +9,7 @@ from pdu import AssociateAC, AssociateRQ, RoleSelection, UserInformation, negoti
 from router.association import InMemory, RemoteAE, Requestor, plan_contexts
 from router.association.transport import Transport
 from router.config import Timeouts
-from router.dimse import DATA_SET, Command, CommandField, MessageBegin, encode, response_to
+from router.dimse import Command, CommandField, MessageBegin, commands, encode, response_to
 from router.services.commitment.attributes import (
     STORAGE_COMMITMENT,
     WELL_KNOWN_INSTANCE,
@@ -60,26 +60,12 @@ async def invoke(
 
 
 def n_action(**changes: Any) -> Command:
-    command = Command(
-        field=CommandField.N_ACTION_RQ,
-        message_id=1,
-        requested_sop_class_uid=STORAGE_COMMITMENT,
-        requested_sop_instance_uid=WELL_KNOWN_INSTANCE,
-        action_type_id=1,
-        data_set_type=DATA_SET,
-    )
+    command = commands.n_action(STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE, 1)
     return evolve(command, **changes)
 
 
 def n_event_report(event_type: int) -> Command:
-    return Command(
-        field=CommandField.N_EVENT_REPORT_RQ,
-        message_id=1,
-        affected_sop_class_uid=STORAGE_COMMITMENT,
-        affected_sop_instance_uid=WELL_KNOWN_INSTANCE,
-        event_type_id=event_type,
-        data_set_type=DATA_SET,
-    )
+    return commands.n_event_report(STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE, event_type)
 
 
 async def ask(port: int, references: tuple[Reference, ...], *, uid: str = UID, calling: str = "MODALITY") -> int:

@@ -10,7 +10,8 @@ from typing import Final
 from attrs import evolve
 
 from router.dicom.uids import IMPLICIT_LE
-from router.dimse import DATA_SET, Command, CommandField, Response, Status, StatusClass, encode, status_class
+from router.dimse import Command, Response, Status, StatusClass, encode, status_class
+from router.dimse.commands import n_action, n_event_report
 from router.model import Cause, DeliveryState, Envelope, PendingDelivery, Recipient, Result
 from router.services.commitment.attributes import REQUEST_ACTION, STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE
 from router.services.commitment.options import SERVICE
@@ -38,14 +39,7 @@ async def send_request(
     Raises:
         OutOfSpace: the disk is full.
     """
-    command = Command(
-        field=CommandField.N_ACTION_RQ,
-        message_id=1,
-        requested_sop_class_uid=STORAGE_COMMITMENT,
-        requested_sop_instance_uid=WELL_KNOWN_INSTANCE,
-        action_type_id=REQUEST_ACTION,
-        data_set_type=DATA_SET,
-    )
+    command = n_action(STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE, REQUEST_ACTION)
     await _send(spool, transaction, command, uid, destination, IMPLICIT_LE, data_set)
 
 
@@ -55,14 +49,7 @@ async def send_report(spool: Spool, transaction: StoredTransaction, event_type: 
     Raises:
         OutOfSpace: the disk is full.
     """
-    command = Command(
-        field=CommandField.N_EVENT_REPORT_RQ,
-        message_id=1,
-        affected_sop_class_uid=STORAGE_COMMITMENT,
-        affected_sop_instance_uid=WELL_KNOWN_INSTANCE,
-        event_type_id=event_type,
-        data_set_type=DATA_SET,
-    )
+    command = n_event_report(STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE, event_type)
     syntax = transaction.transfer_syntax
     await _send(spool, transaction, command, transaction.uid, transaction.reply_to, syntax, data_set)
 

@@ -23,15 +23,13 @@ from router.dicom.tags import (
 )
 from router.dicom.uids import IMPLICIT_LE
 from router.dimse import (
-    DATA_SET,
-    Command,
-    CommandField,
     Response,
     Status,
     StatusClass,
     encode,
     status_class,
 )
+from router.dimse.commands import n_create
 from router.model import Envelope, PendingDelivery, Recipient, Result
 from router.services.base import DeliveryPolicy
 from router.services.encoding import UncompressedDeliveries
@@ -120,13 +118,7 @@ def notification_envelope(
     notification: AvailabilityNotification, calling_ae: str, peer: str, to: Sequence[str]
 ) -> Envelope:
     """The message to peers. `calling_ae` and `peer` are those of the modality, for people."""
-    command = Command(
-        field=CommandField.N_CREATE_RQ,
-        message_id=1,
-        affected_sop_class_uid=INSTANCE_AVAILABILITY,
-        affected_sop_instance_uid=notification.uid,
-        data_set_type=DATA_SET,
-    )
+    command = n_create(INSTANCE_AVAILABILITY, notification.uid)
     return Envelope(
         kind=command.name,
         command=encode(command),

@@ -12,7 +12,8 @@ from typing import ClassVar, Final
 from pdu import RoleSelection
 from router.config import RouteOptions, ServiceOptions
 from router.dicom.uids import IMPLICIT_LE
-from router.dimse import Command, CommandField, Response, Status, StatusClass, encode, status_class
+from router.dimse import Response, Status, StatusClass, encode, status_class
+from router.dimse.commands import n_event_report
 from router.model import Envelope, PendingDelivery, Recipient, Result
 from router.services.base import DeliveryPolicy
 from router.services.encoding import UncompressedDeliveries
@@ -47,13 +48,7 @@ class MPPSNotification(UncompressedDeliveries, DeliveryPolicy):
 
 def event_report(uid: str, event_type: int, calling_ae: str, peer: str, to: Sequence[str]) -> Envelope:
     """The message that says to peers what became of a step. It has no data set."""
-    command = Command(
-        field=CommandField.N_EVENT_REPORT_RQ,
-        message_id=1,
-        affected_sop_class_uid=MPPS_NOTIFICATION,
-        affected_sop_instance_uid=uid,
-        event_type_id=event_type,
-    )
+    command = n_event_report(MPPS_NOTIFICATION, uid, event_type, data_set=False)
     return Envelope(
         kind=command.name,
         command=encode(command),

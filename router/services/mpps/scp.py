@@ -22,7 +22,6 @@ from router.dicom.dataset import TRANSFER_SYNTAXES, read, write
 from router.dicom.encoding import MalformedDataSet
 from router.dicom.uids import is_uid
 from router.dimse import (
-    DATA_SET,
     Command,
     CommandField,
     Response,
@@ -31,6 +30,7 @@ from router.dimse import (
     describe,
     status_class,
 )
+from router.dimse.commands import n_create, n_set
 from router.logs import escaped
 from router.model import AttemptResult, PendingDelivery, Result
 from router.services.base import (
@@ -230,20 +230,10 @@ def _preludes(step: Step, syntax: str, *, updated: bool) -> list[Prelude]:
     create = step.create_data
     if step.transfer_syntax != syntax:
         create = write(read(create, step.transfer_syntax), syntax)
-    command = Command(
-        field=CommandField.N_CREATE_RQ,
-        affected_sop_class_uid=MPPS,
-        affected_sop_instance_uid=step.uid,
-        data_set_type=DATA_SET,
-    )
+    command = n_create(MPPS, step.uid)
     before = [Prelude(command=command, data_set=create)]
     if updated and step.update_data:
-        command = Command(
-            field=CommandField.N_SET_RQ,
-            requested_sop_class_uid=MPPS,
-            requested_sop_instance_uid=step.uid,
-            data_set_type=DATA_SET,
-        )
+        command = n_set(MPPS, step.uid)
         before.append(Prelude(command=command, data_set=write(step.update(), syntax)))
     return before
 

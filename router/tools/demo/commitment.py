@@ -15,7 +15,8 @@ from pdu import ContextResult, RoleSelection
 from router.association import InMemory, RemoteAE, Requestor, plan_contexts
 from router.config import Config, Endpoint, Listener, Options, Peer, Retry, Route
 from router.dicom.uids import IMPLICIT_LE
-from router.dimse import DATA_SET, Command, CommandField, Response, Status, response_to
+from router.dimse import Command, CommandField, Response, Status, response_to
+from router.dimse.commands import n_action, n_event_report
 from router.services import Proposal, Replies, Request
 from router.services.commitment.attributes import (
     REQUEST_ACTION,
@@ -103,13 +104,7 @@ class _Asked(DemoRIS):
             )
         )
         self.note(f"promises {len(outcome.committed)} images" + (f", has lost {len(lost)}" if lost else ""))
-        command = Command(
-            field=CommandField.N_EVENT_REPORT_RQ,
-            affected_sop_class_uid=STORAGE_COMMITMENT,
-            affected_sop_instance_uid=WELL_KNOWN_INSTANCE,
-            event_type_id=outcome.event_type,
-            data_set_type=DATA_SET,
-        )
+        command = n_event_report(STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE, outcome.event_type)
         data_set = write_report(request.transaction_uid, outcome, IMPLICIT_LE)
         await _say(evolve(router, calling_ae=self.title), command, data_set, config)
 
@@ -156,13 +151,7 @@ def _config(pacs: int, vna: int, modality: int) -> Config:
 
 
 async def _ask(router: RemoteAE, images: Sequence[Instance], config: Config) -> None:
-    command = Command(
-        field=CommandField.N_ACTION_RQ,
-        requested_sop_class_uid=STORAGE_COMMITMENT,
-        requested_sop_instance_uid=WELL_KNOWN_INSTANCE,
-        action_type_id=REQUEST_ACTION,
-        data_set_type=DATA_SET,
-    )
+    command = n_action(STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE, REQUEST_ACTION)
     references = tuple(Reference(image.sop_class_uid, image.sop_instance_uid) for image in images)
     request = CommitmentRequest(transaction_uid=str(generate_uid(prefix=None)), references=references)
     await _say(router, command, write_request(request, IMPLICIT_LE), config)

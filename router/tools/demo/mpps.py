@@ -15,7 +15,8 @@ from router.config import Config, Endpoint, Listener, Peer, Retry, Route
 from router.dicom.dataset import DataSet, Element, element, write
 from router.dicom.tags import REFERENCED_SOP_CLASS_UID, REFERENCED_SOP_INSTANCE_UID
 from router.dicom.uids import EXPLICIT_LE
-from router.dimse import DATA_SET, Command, CommandField
+from router.dimse import Command
+from router.dimse.commands import n_create, n_set
 from router.services.mpps.attributes import (
     MODALITY,
     MPPS,
@@ -100,18 +101,8 @@ def _config(pacs: int, one: int, two: int) -> Config:
 async def _report(target: RemoteAE, images: Sequence[Instance], config: Config, note: Note) -> None:
     """The modality's part."""
     uid, series = generate_uid(prefix=None), generate_uid(prefix=None)
-    create = Command(
-        field=CommandField.N_CREATE_RQ,
-        affected_sop_class_uid=MPPS,
-        affected_sop_instance_uid=uid,
-        data_set_type=DATA_SET,
-    )
-    change = Command(
-        field=CommandField.N_SET_RQ,
-        requested_sop_class_uid=MPPS,
-        requested_sop_instance_uid=uid,
-        data_set_type=DATA_SET,
-    )
+    create = n_create(MPPS, uid)
+    change = n_set(MPPS, uid)
     await _say(target, create, _in_progress(), config)
     note("modality", "N-CREATE: IN PROGRESS, and has its answer")
     sent: list[Sent] = []
