@@ -1,303 +1,271 @@
-"""An operation with several responses: pending ones, C-CANCEL-RQ, an abort, a peer that does not read (PS3.7 9.1.2)."""
+"""Requests with several responses: read at the caller's pace, cancelled, and what a peer does wrong meanwhile."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 import trio
-from pydicom import Dataset
-from pynetdicom import AE
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from pdu import Abort, AssociateAC, AsynchronousOperationsWindow, SOPClassExtendedNegotiation
-from router.association import operation
-from router.dimse import DATA_SET, Command, CommandField, Response, Status, encode
-from router.services import SERVICES, Replies, Request, Service
-from router.spool import Incoming
-from tests.router.association.echo_service import REPEATED_ECHO, RepeatedEcho
-from tests.support.harness import (
-    ABORT_BY_USER,
-    IMPLICIT,
-    Modality,
-    RunningRouter,
-    associate_rq,
-    configuration,
-    data_set,
-    eventually,
-    p_data,
-    running_router,
-    store_rq,
+from pdu import RoleSelection, SOPClassExtendedNegotiation
+from router.association import Aborted, InMemory, NoResponse, Requestor
+from router.association.invocation import Invocation
+from router.association.proposal import contexts_of
+from router.association.transport import Transport
+from router.config import Timeouts
+from router.dimse import DATA_SET, Command, CommandField, MessageBegin, Status, encode, response_to
+from tests.router.association.test_requestor import remote_at
+from tests.support.harness import CT, IMPLICIT, PATIENCE, Archive, configuration, eventually, running_router
+from tests.support.query import C_FIND, C_GET, FIND, GET, QuerySCP, ct, identifier, match, patient_id
+
+QUERY = InMemory(identifier(PatientID=""))
+
+
+async def opened(port: int, timeouts: Timeouts = Timeouts(), **options: Any) -> Requestor:  # noqa: B008 (frozen)
+    contexts = contexts_of([(FIND, (IMPLICIT,)), (GET, (IMPLICIT,)), (CT, (IMPLICIT,))])
+    return await Requestor.open(remote_at(port), contexts, timeouts, **options)
+
+
+async def find(association: Requestor, **options: Any) -> Invocation:
+    return await association.converse(association.contexts[FIND, IMPLICIT], C_FIND, QUERY, **options)
+
+
+async def test_each_pending_response_is_read_in_order_and_the_final_one_is_the_last() -> None:
+    def many(event: Any) -> Iterator[Any]:
+        yield from ((Status.PENDING, match(number)) for number in range(300))
+
+    with QuerySCP(many) as scp:
+        async with await opened(scp.port) as association:
+            for _ in range(2):  # the association can be used again
+                responses = [response async for response in await find(association)]
+                assert [patient_id(one.data_set) for one in responses[:-1]] == [f"P{n}" for n in range(300)]
+                assert responses[-1].status == Status.SUCCESS
+                assert association.is_idle
+    assert scp.associations == 1
+
+
+async def test_a_conversation_may_take_longer_than_the_deadline_of_one_response() -> None:
+    pause = threading.Event()
+
+    def slow(event: Any) -> Iterator[Any]:
+        for number in range(6):
+            pause.wait(0.2)
+            yield Status.PENDING, match(number)
+
+    with QuerySCP(slow) as scp:
+        async with await opened(scp.port, Timeouts(dimse=0.8)) as association:
+            began = trio.current_time()
+            assert len([response async for response in await find(association)]) == 7
+            assert trio.current_time() - began > 0.8
+
+
+async def test_a_request_is_cancelled_while_its_response_is_waited_for() -> None:
+    async def cancel_when(conversation: Invocation, moment: trio.Event) -> None:
+        await moment.wait()
+        await conversation.cancel()
+
+    def until_cancelled(event: Any) -> Iterator[Any]:
+        yield Status.PENDING, match(1)
+        while not event.is_cancelled:
+            threading.Event().wait(0.01)
+        yield Status.CANCEL, None
+
+    with QuerySCP(until_cancelled) as scp:
+        async with await opened(scp.port) as association, trio.open_nursery() as nursery:
+            conversation, moment = await find(association), trio.Event()
+            nursery.start_soon(cancel_when, conversation, moment)
+            statuses = []
+            with trio.fail_after(PATIENCE):
+                async for response in conversation:
+                    statuses.append(response.status)
+                    moment.set()
+            assert statuses == [Status.PENDING, Status.CANCEL]
+            await conversation.cancel()  # too late: without effect
+            assert [one.status async for one in await find_none(association)] == [Status.SUCCESS]
+
+
+async def find_none(association: Requestor) -> Invocation:
+    """A C-GET, for which the SCP has nothing."""
+    return await association.converse(association.contexts[GET, IMPLICIT], C_GET, QUERY)
+
+
+async def test_reading_may_be_cancelled_and_begun_again() -> None:
+    goes_on = threading.Event()
+
+    def waits(event: Any) -> Iterator[Any]:
+        yield Status.PENDING, match(1)
+        goes_on.wait(PATIENCE)
+        yield Status.PENDING, match(2)
+
+    with QuerySCP(waits) as scp:
+        async with await opened(scp.port) as association:
+            conversation = await find(association)
+            assert patient_id((await anext(conversation)).data_set) == "P1"
+            with trio.move_on_after(0.1) as scope:
+                await anext(conversation)
+            assert scope.cancelled_caught
+            goes_on.set()
+            assert patient_id((await anext(conversation)).data_set) == "P2"
+            assert (await anext(conversation)).status == Status.SUCCESS
+
+
+async def test_what_a_c_get_brings_on_our_association_is_stored_before_its_final_response(tmp_path: Path) -> None:
+    uids = [f"1.2.7.{number}" for number in range(1, 6)]
+
+    def get(event: Any) -> Iterator[Any]:
+        yield len(uids)
+        for uid in uids:
+            yield Status.PENDING, ct(uid)
+
+    async with Archive().serving() as archive, running_router(configuration(tmp_path, pacs=archive.port)) as router:
+        operations = router.router._peers.operations
+        roles = [RoleSelection(sop_class_uid=CT, scu_role=False, scp_role=True)]
+        with QuerySCP(get=get) as scp:
+            async with await opened(scp.port, roles=roles, host=operations) as association:
+                assert association.roles[CT].scp_role
+                final = [one async for one in await find_none(association)][-1]
+                assert final.command.number_of_completed_suboperations == len(uids)
+        stored = await archive.received(len(uids))
+        assert {one.command.sop_instance_uid for one in stored} == set(uids)
+
+
+async def test_an_operation_for_which_no_role_was_proposed_aborts(tmp_path: Path) -> None:
+    def get(event: Any) -> Iterator[Any]:
+        yield 1
+        yield Status.PENDING, ct("1.2.7")
+
+    @attrs.define
+    class Stores(Archive):
+        """Sends a C-STORE-RQ instead of a response."""
+
+        async def _answer(self, transport: Transport, begin: MessageBegin, data: bytes) -> None:
+            command = Command(field=CommandField.C_STORE_RQ, message_id=1, affected_sop_class_uid=CT, priority=0)
+            await self._respond(transport, 5, attrs.evolve(command, affected_sop_instance_uid="1.2.7"))
+
+    async with running_router(configuration(tmp_path)) as router, Stores().serving() as peer:
+        operations = router.router._peers.operations
+        with pytest.raises(Aborted, match="C-STORE-RQ"):
+            async with await opened(peer.port, host=operations) as association:
+                await anext(await find_none(association))
+
+
+# Peers that do it wrong
+
+
+@attrs.define
+class Streams(Archive):
+    """Sends `count` pending responses with data sets of `size` bytes, each after `change`, and then a final one."""
+
+    count: int = 3
+    size: int = 10
+    change: Any = lambda response: response
+    has_final: bool = True
+    releases: int = 0
+    sent: int = 0
+    script: Any = lambda command: 0
+
+    async def _answer(self, transport: Transport, begin: MessageBegin, data: bytes) -> None:
+        if begin.command.field == CommandField.C_CANCEL_RQ:
+            return
+        layer = transport.upper_layer
+        pending = self.change(response_to(begin.command, Status.PENDING, data_set_type=DATA_SET))
+        for _ in range(self.count):
+            buffers = layer.send_data(begin.context_id, encode(pending), command=True, last=True)
+            buffers += layer.send_data(begin.context_id, bytes(self.size), command=False, last=True)
+            await transport.send(buffers)
+            self.sent += 1
+        if self.has_final:
+            await self._respond(transport, begin.context_id, response_to(begin.command, 0))
+
+    async def _release(self, transport: Transport) -> None:
+        self.releases += 1
+        await super()._release(transport)
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+async def test_only_an_association_whose_conversation_was_read_to_its_end_is_released(is_read: bool) -> None:
+    async with Streams().serving() as peer:
+        async with await opened(peer.port) as association:
+            async for _ in await find(association):
+                if not is_read:
+                    break
+
+        async def is_closed() -> bool:
+            return peer._open == 0
+
+        await eventually(is_closed)
+        assert peer.releases == is_read
+
+
+async def test_a_peer_that_stops_in_the_middle_has_its_own_deadline_for_the_next_response() -> None:
+    async with Streams(count=1, has_final=False).serving() as peer, await opened(peer.port) as association:
+        conversation = await find(association, patience=0.3)
+        assert (await anext(conversation)).is_pending
+        began = trio.current_time()
+        with pytest.raises(NoResponse, match="no response to C-FIND-RQ within"):
+            await anext(conversation)
+        assert trio.current_time() - began < PATIENCE
+
+
+async def test_a_peer_is_held_back_while_nothing_is_read() -> None:
+    async with Streams(count=10_000, size=4096).serving() as peer, await opened(peer.port) as association:
+        conversation = await find(association, patience=0.1)
+        for _ in range(10):
+            await anext(conversation)
+        before = -1
+
+        async def is_held_back() -> bool:
+            nonlocal before
+            before, same = peer.sent, peer.sent == before
+            await trio.sleep(0.2)  # two deadlines, while nothing is read
+            return same
+
+        await eventually(is_held_back)
+        assert peer.sent < 10_000
+        assert len([response async for response in conversation]) == 10_000 - 10 + 1
+
+
+async def test_a_data_set_over_the_limit_aborts() -> None:
+    async with Streams(size=(1 << 20) + 1).serving() as peer:
+        with pytest.raises(Aborted, match="1048576 bytes"):
+            async with await opened(peer.port) as association:
+                await anext(await find(association))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda response: attrs.evolve(response, message_id_being_responded_to=77),
+        lambda response: attrs.evolve(response, field=CommandField.C_MOVE_RSP),
+        lambda response: attrs.evolve(response, affected_sop_class_uid=GET),
+    ],
+    ids=["message id", "kind", "class"],
 )
-
-REGISTERED: tuple[type[Service], ...] = (RepeatedEcho, *SERVICES)
-IDENTIFIER = data_set("1.2.3", REPEATED_ECHO)
-PENDING, SUCCESS, CANCEL = Status.PENDING, Status.SUCCESS, Status.CANCEL
-
-
-@pytest.fixture(autouse=True)
-def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RepeatedEcho, "pause", 0.0)
-    monkeypatch.setattr(RepeatedEcho, "sent", 0)
-    monkeypatch.setattr(RepeatedEcho, "cancelled", 0)
+async def test_a_response_that_does_not_fit_the_request_aborts(change: Any) -> None:
+    async with Streams(change=change).serving() as peer:
+        with pytest.raises(Aborted):
+            async with await opened(peer.port) as association:
+                await anext(await find(association))
 
 
-@asynccontextmanager
-async def router_of(tmp_path: Path, text: str = "") -> AsyncIterator[RunningRouter]:
-    config = configuration(tmp_path, text, router='unrouted = "hold"')
-    async with running_router(config, services=REGISTERED) as router:
-        yield router
+async def test_the_peer_may_end_the_association_in_the_middle() -> None:
+    def aborts(event: Any) -> Iterator[Any]:
+        yield Status.PENDING, match(1)
+        event.assoc.abort()
+
+    with QuerySCP(aborts) as scp:
+        async with await opened(scp.port) as association:
+            conversation = await find(association)
+            with pytest.raises(Aborted, match="while a response was due"):
+                while True:
+                    await anext(conversation)
 
 
-def find_rq(message_id: int = 1) -> Command:
-    return Command(
-        field=CommandField.C_FIND_RQ,
-        message_id=message_id,
-        affected_sop_class_uid=REPEATED_ECHO,
-        priority=0,
-        data_set_type=DATA_SET,
-    )
-
-
-def cancel_rq(message_id: int) -> bytes:
-    command = Command(field=CommandField.C_CANCEL_RQ, message_id_being_responded_to=message_id)
-    return p_data(1, encode(command), command=True)
-
-
-async def associate(modality: Modality, window: int = 1, repeats: int = 3) -> AssociateAC:
-    request = associate_rq((REPEATED_ECHO, (IMPLICIT,)))
-    information = attrs.evolve(
-        request.user_information,
-        asynchronous_operations_window=AsynchronousOperationsWindow(invoked=window, performed=1),
-        extended=(SOPClassExtendedNegotiation(sop_class_uid=REPEATED_ECHO, information=bytes([repeats])),),
-    )
-    await modality.say(attrs.evolve(request, user_information=information))
-    accept = await modality.hear()
-    assert isinstance(accept, AssociateAC)
-    return accept
-
-
-async def find(modality: Modality, message_id: int = 1, identifier: bytes = IDENTIFIER) -> None:
-    await modality.say(p_data(1, encode(find_rq(message_id)), command=True))
-    for start in range(0, len(identifier), 16000):
-        piece = identifier[start : start + 16000]
-        await modality.say(p_data(1, piece, command=False, last=start + 16000 >= len(identifier)))
-
-
-async def response(modality: Modality) -> tuple[int | None, int | None, bytes]:
-    """Hear one response: the Message ID being responded to, the status and the data set."""
-    command = await modality.response()
-    content, is_last = b"", not command.has_data_set
-    while not is_last:
-        for pdv in (await modality.hear()).pdvs:
-            content, is_last = content + bytes(pdv.data), pdv.is_last
-    return command.message_id_being_responded_to, command.status, content
-
-
-def found_by_pynetdicom(port: int, *, cancels: bool) -> list[tuple[int, str]]:
-    """Ask as pynetdicom does; return status and Patient ID of each response. Verify afterwards, on the association."""
-    ae = AE(ae_title="SCU")
-    ae.add_requested_context(REPEATED_ECHO, IMPLICIT)
-    ae.add_requested_context(Verification, IMPLICIT)
-    identifier = Dataset()
-    identifier.PatientID = "77"
-    association = ae.associate("127.0.0.1", port, ae_title="ROUTER")
-    assert association.is_established
-    found = []
-    for status, match in association.send_c_find(identifier, REPEATED_ECHO, msg_id=7):
-        found.append((status.Status, match.PatientID if match else ""))
-        if cancels and len(found) == 1:
-            association.send_c_cancel(7, query_model=REPEATED_ECHO)
-    assert association.send_c_echo().Status == 0
-    association.release()
-    return found
-
-
-async def test_pynetdicom_gets_three_pending_responses_and_the_final_one(tmp_path: Path) -> None:
-    async with router_of(tmp_path) as router:
-        found = await trio.to_thread.run_sync(lambda: found_by_pynetdicom(router.port, cancels=False))
-    assert found == [(PENDING, "77")] * 3 + [(SUCCESS, "")]
-
-
-async def test_a_cancel_of_pynetdicom_after_the_first_response_is_answered_fe00h(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(RepeatedEcho, "pause", float("inf"))
-    async with router_of(tmp_path) as router:
-        found = await trio.to_thread.run_sync(lambda: found_by_pynetdicom(router.port, cancels=True))
-    assert found == [(PENDING, "77"), (CANCEL, "")]
-
-
-async def test_the_answer_to_extended_negotiation_goes_into_the_accept_and_to_the_service(tmp_path: Path) -> None:
-    async with router_of(tmp_path) as router, Modality.connected(router.port) as modality:
-        accept = await associate(modality, repeats=5)
-        (answer,) = accept.user_information.extended
-        assert (answer.sop_class_uid, answer.information) == (REPEATED_ECHO, b"\5")
-        await find(modality)
-        heard = [await response(modality) for _ in range(6)]
-    assert heard == [(1, PENDING, IDENTIFIER)] * 5 + [(1, SUCCESS, b"")]
-
-
-async def test_a_cancel_in_the_same_write_as_its_request_reaches_the_operation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(RepeatedEcho, "pause", float("inf"))
-    async with router_of(tmp_path) as router, Modality.connected(router.port) as modality:
-        await associate(modality)
-        request = p_data(1, encode(find_rq()), command=True) + p_data(1, IDENTIFIER, command=False)
-        await modality.say(request + cancel_rq(1))
-        statuses = [(await response(modality))[1] for _ in range(2)]
-    assert statuses == [PENDING, CANCEL]
-
-
-async def test_a_cancel_of_nothing_has_no_response(tmp_path: Path) -> None:
-    async with router_of(tmp_path) as router, Modality.connected(router.port) as modality:
-        await associate(modality)
-        await modality.say(cancel_rq(1))
-        await find(modality)
-        await modality.say(cancel_rq(9))
-        heard = [await response(modality) for _ in range(4)]
-        await modality.say(cancel_rq(1))  # after its final response
-        await find(modality, 2)
-        heard += [await response(modality) for _ in range(4)]
-    assert [status for _, status, _ in heard] == [PENDING, PENDING, PENDING, SUCCESS] * 2
-
-
-@pytest.mark.parametrize("ends", ["abort", "close"])
-async def test_the_end_of_the_association_reaches_the_operation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str
-) -> None:
-    monkeypatch.setattr(RepeatedEcho, "pause", float("inf"))
-    async with router_of(tmp_path) as router:
-        async with Modality.connected(router.port) as modality:
-            await associate(modality)
-            await find(modality)
-            await response(modality)
-            if ends == "abort":
-                await modality.say(ABORT_BY_USER)
-
-                async def cancelled() -> bool:
-                    return RepeatedEcho.cancelled == 1
-
-                await eventually(cancelled)
-        await eventually(gone(router))
-    assert RepeatedEcho.cancelled == 1
-
-
-def gone(router: RunningRouter) -> Any:
-    async def no_association() -> bool:
-        return not (await router.router.status())["associations"]
-
-    return no_association
-
-
-class IgnoresCancel(RepeatedEcho):
-    """Never returns after its first response, whatever happens."""
-
-    async def perform(self, request: Request, data: Incoming | None, replies: Replies) -> Response:
-        await replies.send(
-            Response(attrs.evolve(find_rq(), field=0x8020, message_id_being_responded_to=1, status=PENDING))
-        )
-        await trio.sleep_forever()
-        raise AssertionError("it never wakes up")
-
-
-async def test_an_operation_that_does_not_return_after_the_association_is_cancelled(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(operation, "_GRACE", 0.05)
-    config = configuration(tmp_path)
-    async with running_router(config, services=[IgnoresCancel, *SERVICES]) as router:
-        async with Modality.connected(router.port) as modality:
-            await associate(modality)
-            await find(modality)
-            await modality.hear()
-        await eventually(gone(router))
-
-
-async def test_a_peer_that_does_not_read_holds_the_operation_and_no_memory(tmp_path: Path) -> None:
-    identifier = data_set("1.2.3", REPEATED_ECHO, size=48 * 1024)
-    async with router_of(tmp_path) as router, Modality.connected(router.port) as modality:
-        await associate(modality, repeats=255)
-        await find(modality, identifier=identifier)
-        before, still = -1, 0
-
-        async def held() -> bool:
-            nonlocal before, still
-            still = still + 1 if RepeatedEcho.sent == before else 0
-            before = RepeatedEcho.sent
-            return before > 0 and still == 20
-
-        await eventually(held)
-        assert RepeatedEcho.sent < 200  # what the kernel's buffers hold
-        heard = [await response(modality) for _ in range(256)]
-    assert heard == [(1, PENDING, identifier)] * 255 + [(1, SUCCESS, b"")]
-
-
-async def test_a_peer_that_does_not_read_for_the_write_deadline_ends_the_operation(tmp_path: Path) -> None:
-    identifier = data_set("1.2.3", REPEATED_ECHO, size=48 * 1024)
-    text = '[timeouts]\nwrite = "200ms"'
-    async with router_of(tmp_path, text) as router, Modality.connected(router.port) as modality:
-        await associate(modality, repeats=255)
-        await find(modality, identifier=identifier)
-        await eventually(gone(router))
-    assert 0 < RepeatedEcho.sent < 200
-
-
-async def test_two_operations_of_a_window_are_cancelled_one_by_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(RepeatedEcho, "pause", float("inf"))
-    async with router_of(tmp_path) as router, Modality.connected(router.port) as modality:
-        await associate(modality, window=2)
-        await find(modality, 11)
-        await find(modality, 12)
-        assert {(await response(modality))[:2] for _ in range(2)} == {(11, PENDING), (12, PENDING)}
-        await modality.say(cancel_rq(12))
-        assert (await response(modality))[:2] == (12, CANCEL)
-        await find(modality, 13)
-        assert (await response(modality))[:2] == (13, PENDING)
-        await modality.say(cancel_rq(11) + cancel_rq(13))
-        assert {(await response(modality))[:2] for _ in range(2)} == {(11, CANCEL), (13, CANCEL)}
-
-
-async def test_no_more_operations_are_in_flight_than_the_window_allows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The request of a peer that sends more than it may waits for the others, and is performed then."""
-    monkeypatch.setattr(RepeatedEcho, "pause", 0.1)
-    async with router_of(tmp_path) as router, Modality.connected(router.port) as modality:
-        await associate(modality, window=1)
-        await find(modality, 1)
-        await find(modality, 2)
-        heard = [(await response(modality))[:2] for _ in range(8)]
-    assert heard == [(number, status) for number in (1, 2) for status in (PENDING, PENDING, PENDING, SUCCESS)]
-
-
-async def test_an_operation_goes_to_the_service_that_performs_it_not_to_the_context_as_a_whole(tmp_path: Path) -> None:
-    echo = Command(field=CommandField.C_ECHO_RQ, message_id=5, affected_sop_class_uid=REPEATED_ECHO)
-    async with router_of(tmp_path) as router, Modality.connected(router.port) as modality:
-        await associate(modality)
-        stored = await modality.store(store_rq("1.2.3", REPEATED_ECHO), data_set("1.2.3", REPEATED_ECHO))
-        await modality.say(p_data(1, encode(echo), command=True))
-        unknown = await modality.response()
-        await find(modality)
-        found = [(await response(modality))[1] for _ in range(4)]
-    assert (stored.status, unknown.status) == (SUCCESS, Status.UNRECOGNIZED_OPERATION)
-    assert found == [PENDING, PENDING, PENDING, SUCCESS]
-
-
-async def test_a_stop_of_the_router_waits_for_the_operation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RepeatedEcho, "pause", float("inf"))
-    heard: list[Any] = []
-    async with router_of(tmp_path) as router, Modality.connected(router.port) as modality:
-        await associate(modality)
-        await find(modality)
-        await response(modality)
-        router.router.stop()
-        await modality.say(cancel_rq(1))
-        heard += [await response(modality), await modality.hear()]
-    assert heard[0][:2] == (1, CANCEL)
-    assert isinstance(heard[1], Abort)
+async def test_the_answer_to_extended_negotiation_can_be_read() -> None:
+    relational = SOPClassExtendedNegotiation(sop_class_uid=FIND, information=b"\x01")
+    with QuerySCP(relational=b"\x01") as scp:
+        async with await opened(scp.port, extended=[relational]) as association:
+            assert association.extended == {FIND: b"\x01"}
+        assert scp.proposed == [{FIND: b"\x01"}]
