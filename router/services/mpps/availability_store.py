@@ -1,6 +1,9 @@
-"""What is owed about the instances of steps, as rows: one for each peer that waits for a notice, one for each instance
-that is not known to be there. All functions are work for `State.change` or `State.read`. Not here: when it is paid
-(`notices`)."""
+"""Pending availability notifications, in the services' database (router/state_store.py).
+
+Two tables, whose SQL is here alone: one row for each peer that waits for a notification about a step, and one for each
+instance of a step that its archives have not confirmed. All functions are work for `StateStore.change` or
+`StateStore.read`. Not here: when a notification is sent (availability_notifier.py).
+"""
 
 from collections.abc import Collection, Sequence
 from typing import Final
@@ -20,97 +23,100 @@ CREATE TABLE IF NOT EXISTS availability_missing (
 CREATE INDEX IF NOT EXISTS availability_missing_uid ON availability_missing (uid);
 """
 
+Missing = tuple[str, str]
+"""SOP Instance UID of an instance that is not confirmed, and that of its step."""
+FIRST: Final[Missing] = ("", "")
+"""Before every `Missing`."""
+
 
 @frozen(kw_only=True)
 class PendingNotification:
-    """What one peer is owed about one step."""
+    """A notification that one peer waits for, about one step."""
 
     uid: str
+    """SOP Instance UID of the step."""
     destination: str
     due: float
-    """On `Spool.clock()`."""
+    """When it gets a partial one, in seconds on `Spool.clock()`."""
     missing: str
     """As in the route: "omit" or "unavailable"."""
     partial_sent: bool
-    """Of what was there when its patience ended."""
+    """It has got a partial one."""
 
 
 def add(
-    connection: StateTransaction, uid: str, notices: Sequence[PendingNotification], instances: Sequence[str]
+    state: StateTransaction, uid: str, notifications: Sequence[PendingNotification], instances: Sequence[str]
 ) -> None:
-    """All that is owed about a step, when it ends."""
-    rows = [(uid, notice.destination, notice.due, notice.missing, notice.partial_sent) for notice in notices]
-    connection.executemany("REPLACE INTO availability_notices VALUES (?, ?, ?, ?, ?)", rows)
+    """Insert the notifications about a step that has ended, and its instances, all unconfirmed."""
+    rows = [(uid, one.destination, one.due, one.missing, one.partial_sent) for one in notifications]
+    state.executemany("REPLACE INTO availability_notices VALUES (?, ?, ?, ?, ?)", rows)
     missing = [(instance, uid) for instance in instances]
-    connection.executemany("REPLACE INTO availability_missing VALUES (?, ?)", missing)
+    state.executemany("REPLACE INTO availability_missing VALUES (?, ?)", missing)
 
 
-def load_missing(connection: StateTransaction) -> list[tuple[str, str]]:
-    """(instance, step)."""
-    return connection.execute("SELECT instance, uid FROM availability_missing").fetchall()
+def load_missing_page(state: StateTransaction, after: Missing, limit: int) -> list[Missing]:
+    """Return the unconfirmed instances that follow on `after`, in order; the first page follows on `FIRST`."""
+    query = (
+        "SELECT instance, uid FROM availability_missing WHERE (instance, uid) > (?, ?) ORDER BY instance, uid LIMIT ?"
+    )
+    return state.execute(query, (*after, limit)).fetchall()
 
 
-def steps_with_notifications(connection: StateTransaction) -> set[str]:
-    """Those that somebody waits to hear of."""
-    return {uid for (uid,) in connection.execute("SELECT DISTINCT uid FROM availability_notices")}
-
-
-def load_missing_of(
-    connection: StateTransaction, delivered: Collection[str], steps: Collection[str]
-) -> list[tuple[str, str]]:
-    """(instance, step) that are missing, of these instances and of these steps."""
-    found: list[tuple[str, str]] = []
-    for column, values in (("instance", delivered), ("uid", steps)):
+def load_missing(state: StateTransaction, instances: Collection[str], steps: Collection[str]) -> list[Missing]:
+    """Return the unconfirmed ones among these instances, and among those of these steps."""
+    found: list[Missing] = []
+    for column, values in (("instance", instances), ("uid", steps)):
         for value in values:
             query = f"SELECT instance, uid FROM availability_missing WHERE {column} = ?"
-            found += connection.execute(query, (value,))
+            found += state.execute(query, (value,))
     return found
 
 
-def remove_instances(connection: StateTransaction, instances: Sequence[str]) -> None:
-    """These are missing no more, in whatever steps."""
-    connection.executemany("DELETE FROM availability_missing WHERE instance = ?", [(uid,) for uid in instances])
+def has_missing(state: StateTransaction, uid: str) -> bool:
+    """Return whether a step has unconfirmed instances."""
+    return state.execute("SELECT 1 FROM availability_missing WHERE uid = ? LIMIT 1", (uid,)).fetchone() is not None
 
 
-def has_missing(connection: StateTransaction, uid: str) -> bool:
-    return connection.execute("SELECT 1 FROM availability_missing WHERE uid = ? LIMIT 1", (uid,)).fetchone() is not None
+def remove_instances(state: StateTransaction, instances: Sequence[str]) -> None:
+    """Remove instances that are confirmed, from all steps."""
+    state.executemany("DELETE FROM availability_missing WHERE instance = ?", [(uid,) for uid in instances])
 
 
-_NOTICE: Final = "SELECT uid, destination, due, missing, told FROM availability_notices WHERE"
+_SELECT: Final = "SELECT uid, destination, due, missing, told FROM availability_notices WHERE"
 
 
-def load_pending(connection: StateTransaction, uid: str) -> list[PendingNotification]:
-    """What is owed about a step."""
-    return [_notice(row) for row in connection.execute(f"{_NOTICE} uid = ?", (uid,))]
+def load_pending(state: StateTransaction, uid: str) -> list[PendingNotification]:
+    """Return the pending notifications about a step."""
+    return [_notification(row) for row in state.execute(f"{_SELECT} uid = ?", (uid,))]
 
 
-def load_overdue(connection: StateTransaction, now: float) -> list[PendingNotification]:
-    """Those whose patience has ended, step by step."""
-    return [_notice(row) for row in connection.execute(f"{_NOTICE} due <= ? AND NOT told ORDER BY uid", (now,))]
+def load_overdue(state: StateTransaction, now: float) -> list[PendingNotification]:
+    """Return those whose time for a partial notification has come, step by step."""
+    return [_notification(row) for row in state.execute(f"{_SELECT} due <= ? AND NOT told ORDER BY uid", (now,))]
 
 
-def _notice(row: tuple[str, str, float, str, int]) -> PendingNotification:
+def _notification(row: tuple[str, str, float, str, int]) -> PendingNotification:
     return PendingNotification(uid=row[0], destination=row[1], due=row[2], missing=row[3], partial_sent=bool(row[4]))
 
 
-def count_and_next_due(connection: StateTransaction) -> tuple[int, float]:
-    """How many notices are owed, and when the next patience ends."""
-    count, due = connection.execute("SELECT count(*), min(iif(told, NULL, due)) FROM availability_notices").fetchone()
+def load_steps(state: StateTransaction) -> set[str]:
+    """Return the SOP Instance UIDs of the steps that have pending notifications."""
+    return {uid for (uid,) in state.execute("SELECT DISTINCT uid FROM availability_notices")}
+
+
+def count_and_next_due(state: StateTransaction) -> tuple[int, float]:
+    """Return how many notifications are pending, and when the next partial one is due; infinity if none is."""
+    count, due = state.execute("SELECT count(*), min(iif(told, NULL, due)) FROM availability_notices").fetchone()
     return count, float("inf") if due is None else due
 
 
-def mark_partial_sent(connection: StateTransaction, uid: str, destinations: Sequence[str]) -> None:
-    """These have been told of a part."""
+def mark_partial_sent(state: StateTransaction, uid: str, destinations: Sequence[str]) -> None:
+    """Note that these peers have got a partial notification about a step."""
     rows = [(uid, name) for name in destinations]
-    connection.executemany("UPDATE availability_notices SET told = 1 WHERE uid = ? AND destination = ?", rows)
+    state.executemany("UPDATE availability_notices SET told = 1 WHERE uid = ? AND destination = ?", rows)
 
 
-def remove_step(connection: StateTransaction, uid: str) -> None:
-    """Everybody has been told of everything."""
-    remove(connection, [uid])
-
-
-def remove(connection: StateTransaction, uids: Sequence[str]) -> None:
-    """Delete all that is owed about steps."""
+def remove(state: StateTransaction, uids: Sequence[str]) -> None:
+    """Remove the notifications about steps, and their unconfirmed instances."""
     for table in ("availability_notices", "availability_missing"):
-        connection.executemany(f"DELETE FROM {table} WHERE uid = ?", [(uid,) for uid in uids])
+        state.executemany(f"DELETE FROM {table} WHERE uid = ?", [(uid,) for uid in uids])

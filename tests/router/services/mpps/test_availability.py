@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from attrs import evolve
 
 from router.dicom import tags
 from router.dicom.dataset import DataSet, items, read, text
 from router.dicom.tags import REFERENCED_SOP_SEQUENCE
 from router.dimse import Status
-from router.services.mpps import attributes
+from router.services.mpps import attributes, availability_notifier
 from router.services.mpps.instance_availability import (
     INSTANCE_AVAILABILITY_TAG,
     REFERENCED_SERIES_SEQUENCE,
@@ -161,6 +162,40 @@ async def test_what_is_owed_is_found_again_after_a_restart(tmp_path: Path) -> No
             await store_instances(router, ["1.2.3.1"])
             (notice,) = await until_notified(ris, 1)
     assert told(notice) == {"1.2.3.1": ("ONLINE", "PACS")}
+
+
+async def test_instances_delivered_before_a_restart_are_confirmed_page_by_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uids = [f"1.2.3.{number}" for number in range(1, 6)]
+    monkeypatch.setattr(availability_notifier, "_PAGE", 2)
+    async with Archive().serving() as pacs, RIS().serving() as ris:
+        config = hub(tmp_path, STORE, STEPS, INFORM, pacs=pacs.port, ris=ris.port)
+        with monkeypatch.context() as crashed:
+            crashed.setattr(availability_notifier.AvailabilityNotifier, "settled", lambda self, delivery, result: None)
+            async with running_router(config) as router:
+                await end(router, uids)
+                await store_instances(router, uids)
+                await router.until("pacs", delivered=5)
+                assert notices(ris) == []
+        async with running_router(config):
+            (notice,) = await until_notified(ris, 1)
+    assert told(notice) == dict.fromkeys(uids, ("ONLINE", "PACS"))
+
+
+async def test_an_archive_that_is_no_longer_configured_has_no_retrieve_ae_title(tmp_path: Path) -> None:
+    async with Archive().serving() as one, Archive().serving() as other, RIS().serving() as ris:
+        both = 'service = "storage"\nto = ["one", "other"]'
+        config = hub(tmp_path, both, STEPS, INFORM, one=one.port, other=other.port, ris=ris.port)
+        async with running_router(config) as router:
+            await store_instances(router, ["1.2.3.1"])
+            await router.until("one", delivered=1)
+            await router.until("other", delivered=1)
+        config = hub(tmp_path, 'service = "storage"\nto = ["one"]', STEPS, INFORM, one=one.port, ris=ris.port)
+        async with running_router(config) as router:
+            await end(router, ["1.2.3.1"])
+            (notice,) = await until_notified(ris, 1)
+    assert told(notice) == {"1.2.3.1": ("ONLINE", "ONE")}
 
 
 async def test_a_step_is_told_of_once(tmp_path: Path) -> None:

@@ -2,12 +2,16 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 
 from router.dimse import Status
+from router.services.mpps import step_store
+from router.state_store import StateTransaction
 from tests.support.command_line import command, json_output
 from tests.support.harness import Archive, RunningRouter, running_router
 from tests.support.mpps import store_instances
@@ -102,6 +106,27 @@ async def test_who_the_patient_is_is_told_only_on_request(tmp_path: Path) -> Non
                 assert all(word in told for word in PHI)
                 assert not any(word in silent for word in PHI)
                 assert UID in silent
+
+
+async def test_a_list_with_patients_reads_the_data_sets_in_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step_store, "BATCH_BYTES", 1)
+    async with RIS().serving() as ris, running_router(hub(tmp_path, ris=ris.port)) as router:
+        async with Scanner.connected(router.port) as scanner:
+            for number in range(3):
+                await scanner.create(f"1.2.{number}", in_progress())
+        await router.until("ris", delivered=3)
+        page = await json_output("steps", "list", "--phi", *router.options)
+        state = router.router._state
+        assert [len(await state.read(partial(_batch, left=left))) for left in (["1.2.0", "1.2.1"], ["1.2.9"])] == [1, 0]
+    assert {one["uid"]: one["patient_name"] for one in page["steps"]} == {
+        f"1.2.{number}": "Doe^Jane" for number in range(3)
+    }
+
+
+def _batch(state: StateTransaction, left: list[str]) -> list[step_store.Step]:
+    return step_store.load_batch(state, left)[0]
 
 
 async def test_no_log_line_tells_who_the_patient_is(tmp_path: Path) -> None:
