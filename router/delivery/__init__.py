@@ -1,7 +1,8 @@
-"""Delivery: one actor per destination. `queue`, `cohort`, `retry` and `outcome` decide, `destination` does."""
+"""Deliver: one actor for each destination. Most modules only decide; `destination` and `session` act."""
 
-from router.delivery.destination import Destination, DestinationStatistics
+from router.delivery.destination import Destination
 from router.delivery.dispatcher import Dispatcher
 from router.delivery.retry import restarts
+from router.delivery.statistics import DestinationStatistics
 
 __all__ = ["Destination", "DestinationStatistics", "Dispatcher", "restarts"]

@@ -67,8 +67,8 @@ class Backlog:
         """An operator has changed the queue: read it anew from its beginning."""
         self._changes += 1
 
-    def taken(self, delivery: PendingDelivery) -> None:
-        """It has left the queue for an association: where it was one of the newest, more of them are read in time."""
+    def begun(self, delivery: PendingDelivery) -> None:
+        """Note that a delivery has left the queue for a channel: if it was one of the newest, more are read in time."""
         if delivery.message_id > self._read_up_to and not self._is_all_read:
             self._newest_left -= 1
             self._wants_newest = self._wants_newest or self._newest_left == _NEWEST // 2
@@ -123,10 +123,10 @@ class Backlog:
     async def _read(self) -> None:
         if lanes := sorted(self._queue.lanes_to_read)[:_LANES]:
             self._queue.lanes_to_read.difference_update(lanes)  # before: it may be added again meanwhile
-            self._take_in(await self._spool.first_of_lanes(self._destination, lanes))
+            self._add(await self._spool.first_of_lanes(self._destination, lanes))
         elif self._wants_newest:
             self._wants_newest, self._newest_left = False, _NEWEST
-            self._take_in(await self._spool.newest(self._destination, _NEWEST))
+            self._add(await self._spool.newest(self._destination, _NEWEST))
         elif self._is_due_short:
             await self._read_due()
         else:
@@ -135,18 +135,18 @@ class Backlog:
     async def _read_due(self) -> None:
         deferred, self._next_due = self._next_due, _NEVER  # what is deferred meanwhile brings it forward
         part = await self._spool.due(self._destination, self._due_up_to, self._queue.again_room)
-        if self._take_in(part.rows):
+        if self._add(part.rows):
             self._due_up_to = part.last
             self._next_due = min(self._next_due, deferred if part.next_due is None else part.next_due)
 
     async def _read_fresh(self) -> None:
         before, arrivals = self._read_up_to, self._arrivals
         part = await self._spool.fresh(self._destination, before, self._queue.room)
-        if self._take_in(part.rows) and self._read_up_to == before:  # else something older has been told of
+        if self._add(part.rows) and self._read_up_to == before:  # else something older has been told of
             self._read_up_to = part.last
             self._is_all_read = part.is_end and arrivals == self._arrivals
 
-    def _take_in(self, rows: Sequence[LocatedDelivery]) -> bool:
+    def _add(self, rows: Sequence[LocatedDelivery]) -> bool:
         """False: an operator has changed the queue since it was asked for, and it has to be read anew."""
         if self._is_changed:
             return False

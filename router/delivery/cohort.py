@@ -75,8 +75,8 @@ class Cohort:
         """Whether something has come in behind what got no answer."""
         return bool(self.deliveries) and self.deliveries[-1].message_id > self._newest
 
-    def take(self, now: float) -> PendingDelivery:
-        """The next delivery, where one is `available`."""
+    def pop(self, now: float) -> PendingDelivery:
+        """Return the next delivery; one has to be `available`."""
         if self.failures and self._has_news:
             self.place = Place.NEWEST
         elif not self.failures and now >= self.rest_until:
@@ -84,11 +84,12 @@ class Cohort:
         index = {Place.OLDEST: 0, Place.NEWEST: -1, Place.MIDDLE: len(self.deliveries) // 2}[self.place]
         return self.deliveries.pop(index)
 
-    def take_all(self, chosen: Callable[[PendingDelivery], bool]) -> list[PendingDelivery]:
-        taken = [delivery for delivery in self.deliveries if chosen(delivery)]
-        if taken:
+    def pop_all(self, chosen: Callable[[PendingDelivery], bool]) -> list[PendingDelivery]:
+        """Return the deliveries that are `chosen`, and keep the others."""
+        popped = [delivery for delivery in self.deliveries if chosen(delivery)]
+        if popped:
             self.deliveries = [delivery for delivery in self.deliveries if not chosen(delivery)]
-        return taken
+        return popped
 
     def failed(self, message_id: int, now: float, seconds: float, *, counts: bool) -> None:
         """An attempt got no answer in so many `seconds`. It `counts` once, however often it is told."""

@@ -13,9 +13,10 @@ Not here: reading the ledger (backlog.py), when a destination is tried (retry.py
 """
 
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
+from operator import attrgetter
 from typing import Final
 
 from attrs import define, field
@@ -24,10 +25,13 @@ from router.delivery.cohort import Cohort, Group
 from router.model import Cause, PendingDelivery
 
 Pair = tuple[str, str]
-"""(SOP class, transfer syntax): what a presentation context is made of."""
+"""(SOP class, transfer syntax of the stored data set): a channel carries all deliveries of a pair, or none."""
+Carries = Callable[[PendingDelivery], bool]
+"""Whether a channel carries a delivery."""
 
 SUSPICIOUS: Final = frozenset({Cause.ABORTED, Cause.TIMED_OUT, Cause.CRASHED})
 _MOST_COHORTS: Final = 64
+_by_due: Final = attrgetter("due")
 _AGAIN_EVERY: Final = 8
 """One of so many deliveries is one that has failed before, although fresh ones wait, and the other way round."""
 
@@ -38,7 +42,7 @@ def is_suspect(delivery: PendingDelivery) -> bool:
 
 
 def pair_of(delivery: PendingDelivery) -> Pair:
-    """The presentation context that it needs."""
+    """Return the kind of a delivery that decides which channels carry it."""
     return delivery.abstract_syntax, delivery.transfer_syntax
 
 
@@ -65,7 +69,7 @@ class DeliveryQueue:
     """The message id of the suspect that is in flight."""
     _stalled: set[int] = field(factory=set)
     """Message ids of what is in flight and has waited for long."""
-    _takes: int = 0
+    _pops: int = 0
     _left: set[int] | None = None
     """While the ledger is read: what has left since, which its answer does not know."""
 
@@ -102,11 +106,11 @@ class DeliveryQueue:
     def available(self, now: float) -> int:
         """How many deliveries might be taken now."""
         fresh = sum(cohort.available(now) for cohort in self._cohorts.values())
-        suspects = sum(map(len, self._suspects.values())) if self._may_suspects_travel else 0
+        suspects = sum(map(len, self._suspects.values())) if self._may_suspects_begin else 0
         return fresh + sum(map(len, self._again.values())) + suspects
 
     @property
-    def _may_suspects_travel(self) -> bool:
+    def _may_suspects_begin(self) -> bool:
         return self._suspect is None and not self._stalled
 
     def next_moment(self, now: float) -> float:
@@ -150,67 +154,63 @@ class DeliveryQueue:
     def _drop_empty_cohorts(self) -> None:
         self._cohorts = {group: cohort for group, cohort in self._cohorts.items() if cohort.deliveries}
 
-    def plan(self, now: float) -> list[Pair]:
-        """The presentation contexts that are needed, in the order in which deliveries would be taken."""
-        cohorts = sorted(self._cohorts.items(), key=lambda item: item[1].rank())
-        fresh = (group[1:] for group, cohort in cohorts if cohort.available(now))
-        suspects = self._suspects if self._may_suspects_travel else ()
-        return list(dict.fromkeys(chain(fresh, _by_age(self._again), suspects)))
+    def plan(self, now: float) -> list[PendingDelivery]:
+        """Return one delivery for each (SOP class, transfer syntax) that may begin, in the order of their turns."""
+        cohorts = sorted(self._cohorts.values(), key=Cohort.rank)
+        fresh = (cohort.deliveries[0] for cohort in cohorts if cohort.available(now))
+        again = sorted((queue[0] for queue in self._again.values()), key=_by_due)
+        suspects = (queue[0] for queue in self._suspects.values()) if self._may_suspects_begin else ()
+        plan: dict[Pair, PendingDelivery] = {}
+        for delivery in chain(fresh, again, suspects):
+            plan.setdefault(pair_of(delivery), delivery)
+        return list(plan.values())
 
-    def take(
-        self, offered: Container[Pair], now: float, *, alone: bool, probing: bool = False
-    ) -> PendingDelivery | None:
-        """A delivery that one of the `offered` contexts can carry; it is in flight from now on.
+    def pop(self, carries: Carries, now: float, *, alone: bool, probing: bool = False) -> PendingDelivery | None:
+        """Return the next delivery that the channel `carries`; it is in flight from now on.
 
-        `alone`: nothing else is under way on the association, so that it may be a suspect. `probing`: it is to tell
-        whether the destination works, so that fresh ones always go first.
+        `alone`: nothing else is under way on the channel, so that it may be a suspect. `probing`: it is to show whether
+        the destination works, so that fresh ones always go first.
         """
-        self._takes += 1
-        ways = [self._take_fresh, self._take_again, self._take_suspect if alone else _nothing]
-        if not probing and not self._takes % _AGAIN_EVERY:
+        self._pops += 1
+        ways = [self._pop_fresh, self._pop_again, self._pop_suspect if alone else _pop_nothing]
+        if not probing and not self._pops % _AGAIN_EVERY:
             ways = ways[1:] + ways[:1]
-            if not self._takes % (2 * _AGAIN_EVERY):
+            if not self._pops % (2 * _AGAIN_EVERY):
                 ways[0], ways[1] = ways[1], ways[0]
         for way in ways:
-            if (delivery := way(offered, now)) is not None:
+            if (delivery := way(carries, now)) is not None:
                 self._in_flight.add(delivery.message_id)
                 return delivery
         return None
 
-    def _take_fresh(self, offered: Container[Pair], now: float) -> PendingDelivery | None:
-        able = [
-            (cohort.rank(), group)
-            for group, cohort in self._cohorts.items()
-            if group[1:] in offered and cohort.available(now)
-        ]
-        if not able:
-            return None
-        return self._cohorts[min(able)[1]].take(now)
+    def _pop_fresh(self, carries: Carries, now: float) -> PendingDelivery | None:
+        able = [cohort for cohort in self._cohorts.values() if cohort.available(now) and carries(cohort.deliveries[0])]
+        return min(able, key=Cohort.rank).pop(now) if able else None
 
-    def _take_again(self, offered: Container[Pair], now: float) -> PendingDelivery | None:
-        return _take_oldest(self._again, offered)
+    def _pop_again(self, carries: Carries, now: float) -> PendingDelivery | None:
+        return _pop_oldest(self._again, carries)
 
-    def _take_suspect(self, offered: Container[Pair], now: float) -> PendingDelivery | None:
-        if not self._may_suspects_travel:
+    def _pop_suspect(self, carries: Carries, now: float) -> PendingDelivery | None:
+        if not self._may_suspects_begin:
             return None
-        delivery = _take_oldest(self._suspects, offered)
+        delivery = _pop_oldest(self._suspects, carries)
         if delivery is not None:
             self._suspect = delivery.message_id
         return delivery
 
-    def take_all(self, chosen: Callable[[PendingDelivery], bool]) -> list[PendingDelivery]:
-        """All ready deliveries that are `chosen`, in flight from now on: to be settled without being sent."""
-        taken = []
+    def pop_all(self, chosen: Callable[[PendingDelivery], bool]) -> list[PendingDelivery]:
+        """Return all ready deliveries that are `chosen`, in flight from now on: to be settled without being sent."""
+        popped = []
         for cohort in self._cohorts.values():
-            taken += cohort.take_all(chosen)
+            popped += cohort.pop_all(chosen)
         for queues in (self._again, self._suspects):
             for pair, queue in list(queues.items()):
-                taken += [delivery for delivery in queue if chosen(delivery)]
+                popped += [delivery for delivery in queue if chosen(delivery)]
                 queues[pair] = deque(delivery for delivery in queue if not chosen(delivery))
                 if not queues[pair]:
                     del queues[pair]
-        self._in_flight |= {delivery.message_id for delivery in taken}
-        return taken
+        self._in_flight |= {delivery.message_id for delivery in popped}
+        return popped
 
     def leave(self, message_id: int, *, delivered: bool) -> None:
         """An attempt is over and the ledger knows how. Where it was delivered, the next of its lane may travel."""
@@ -258,17 +258,13 @@ class DeliveryQueue:
         self.lanes_to_read.clear()
 
 
-def _nothing(offered: Container[Pair], now: float) -> None:
+def _pop_nothing(carries: Carries, now: float) -> None:
     return None
 
 
-def _by_age(queues: dict[Pair, deque[PendingDelivery]]) -> list[Pair]:
-    return sorted(queues, key=lambda pair: queues[pair][0].due)
-
-
-def _take_oldest(queues: dict[Pair, deque[PendingDelivery]], offered: Container[Pair]) -> PendingDelivery | None:
-    """Of what one of the contexts can carry, what has been due for longest."""
-    pairs = [pair for pair in queues if pair in offered]
+def _pop_oldest(queues: dict[Pair, deque[PendingDelivery]], carries: Carries) -> PendingDelivery | None:
+    """Return the delivery that has been due for longest, of those that the channel carries."""
+    pairs = [pair for pair, queue in queues.items() if carries(queue[0])]
     if not pairs:
         return None
     pair = min(pairs, key=lambda pair: queues[pair][0].due)

@@ -20,6 +20,7 @@ from router.association import AcceptorContext, AssociationPools, NameLookup, Op
 from router.config import Config
 from router.delivery import Dispatcher
 from router.model import Purpose
+from router.remote import Connectors
 from router.services import SERVICES, MPPSRelay, Service, ServiceContext, services_of
 from router.spool import Spool
 from router.state_store import StateStore
@@ -46,13 +47,14 @@ class Router:
         running = services_of(context, services)
         self._peers.operations = OperationContext(running, spool, config.statuses)
         (self._mpps,) = (service for service in running if isinstance(service, MPPSRelay))
-        self._dispatcher = Dispatcher(config, spool, running, self._pools)
+        connectors = Connectors(spool, running, self._pools)
+        self._dispatcher = Dispatcher(config, spool, running, connectors)
         self._acceptor_context = AcceptorContext(
             config=config,
             services=running,
             spool=spool,
             doors=AssociationLimits(config.limits),
-            visited=self._dispatcher.visited,
+            visited=lambda title, association: self._dispatcher.deliver_on(title, connectors.reverse(association)),
         )
         self._listeners = Listeners(self._acceptor_context)
         self._admin = AdminAPI(config)

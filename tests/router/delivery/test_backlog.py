@@ -111,8 +111,7 @@ class BacklogMachine(RuleBasedStateMachine):
 
     def take(self, alone: bool) -> None:
         self.refill()
-        pair = envelope().abstract_syntax, envelope().transfer_syntax
-        if (delivery := self.queue.take([pair], self.spool.now, alone=alone)) is not None:
+        if (delivery := self.queue.pop(lambda _: True, self.spool.now, alone=alone)) is not None:
             assert delivery.message_id not in self.finished
             assert delivery.message_id not in [one.message_id for one in self.flying]
             ahead = [number for number, key in self.keys.items() if key and key == delivery.key]

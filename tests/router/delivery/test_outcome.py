@@ -9,6 +9,7 @@ from router.delivery import outcome
 from router.delivery.retry import CRASHES_TO_HOLD
 from router.dimse import Response, response_to
 from router.model import Cause, Fault, Result
+from router.remote import results
 from router.spool import DamagedMessage, OutOfSpace
 from tests.router.delivery.test_queue import waiting
 from tests.support.harness import store_rq
@@ -27,20 +28,20 @@ def test_an_association_that_has_carried_responses_is_not_the_sites_fault(
     error: Aborted | NoResponse, responded: bool, cause: Cause, fault: Fault
 ) -> None:
     for sent in (True, False):
-        end = outcome.of_lost_association(error, responded=responded, sent=sent)
+        end = outcome.of_lost_channel(results.channel_lost(error), responded=responded, sent=sent)
         assert (end.result, end.cause, end.fault, end.unanswered) == (Result.RETRY, cause, fault, sent)
 
 
 def test_without_an_association_the_fault_is_the_sites_whatever_the_rejection_says() -> None:
     rejection = AssociateRJ(result=1, source=1, reason=7)
     for error, cause in ((NotConnected("x"), Cause.UNREACHABLE), (Rejected("x", rejection), Cause.REJECTED)):
-        end = outcome.of_no_association(error)
+        end = results.no_channel(error).result
         assert (end.result, end.cause, end.fault, end.unanswered) == (Result.RETRY, cause, Fault.SITE, False)
 
 
 def test_a_comment_of_the_peers_is_a_field_of_its_own() -> None:
     response = Response(response_to(store_rq("1.2.3"), 0xA700, error_comment="no room for Doe^Jane"))
-    end = outcome.of_response(Result.RETRY, response, "storage")
+    end = results.of_response(Result.RETRY, response, "storage")
     assert (end.status, end.comment, end.fault) == (0xA700, "no room for Doe^Jane", Fault.DELIVERY)
     assert "Doe" not in end.reason
 
@@ -61,6 +62,6 @@ def test_crashes_hold_a_message_after_a_few() -> None:
 
 def test_what_is_given_up_keeps_its_status_and_cause() -> None:
     response = Response(response_to(store_rq("1.2.3"), 0xA700))
-    end = outcome.given_up(outcome.of_response(Result.RETRY, response, "storage"), 7)
+    end = outcome.given_up(results.of_response(Result.RETRY, response, "storage"), 7)
     assert (end.result, end.status, end.cause) == (Result.HELD, 0xA700, Cause.ANSWERED)
     assert end.reason.startswith("given up after 7 attempts, the last: A700H")

@@ -1,6 +1,6 @@
 """The queue: only what may travel, every delivery in one place, no run of bad messages before all others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 from attrs import evolve
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, precondition, rule
 
 from router.delivery.cohort import REST
-from router.delivery.queue import DeliveryQueue, Pair
+from router.delivery.queue import Carries, DeliveryQueue, Pair, pair_of
 from router.model import Cause, PendingDelivery
 
 PAIRS: tuple[Pair, ...] = (("ct", "implicit"), ("ct", "jpeg"), ("mr", "implicit"))
@@ -37,21 +37,26 @@ def failed(message_id: int, cause: Cause = Cause.ANSWERED, due: float = 50.0) ->
     return evolve(waiting(message_id), due=due, cause=cause, attempts=1)
 
 
+def on(pairs: Container[Pair]) -> Carries:
+    """A channel that carries these pairs."""
+    return lambda delivery: pair_of(delivery) in pairs
+
+
 def take(queue: DeliveryQueue, now: float = NOW, *, alone: bool = True) -> int | None:
-    delivery = queue.take(PAIRS, now, alone=alone)
+    delivery = queue.pop(on(PAIRS), now, alone=alone)
     return None if delivery is None else delivery.message_id
 
 
 def test_the_plan_is_led_by_the_oldest_delivery() -> None:
     queue = DeliveryQueue()
     queue.add([waiting(1, pair=PAIRS[2]), waiting(2, pair=PAIRS[0]), waiting(3, pair=PAIRS[2])])
-    assert queue.plan(NOW) == [PAIRS[2], PAIRS[0]]
+    assert [pair_of(delivery) for delivery in queue.plan(NOW)] == [PAIRS[2], PAIRS[0]]
 
 
 def test_only_what_the_association_can_carry_is_taken_oldest_first() -> None:
     queue = DeliveryQueue()
     queue.add([waiting(1, pair=PAIRS[2]), waiting(2, pair=PAIRS[0]), waiting(3, pair=PAIRS[1])])
-    taken = [queue.take(PAIRS[:2], NOW, alone=True) for _ in range(3)]
+    taken = [queue.pop(on(PAIRS[:2]), NOW, alone=True) for _ in range(3)]
     assert [delivery and delivery.message_id for delivery in taken] == [2, 3, None]
     assert queue.available(NOW) == 1
 
@@ -202,7 +207,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(target=in_flight, offered=st.sets(st.sampled_from(PAIRS), min_size=1), alone=st.booleans())
     def take(self, offered: set[Pair], alone: bool) -> Any:
         available = self.queue.available(self.now)
-        delivery = self.queue.take(offered, self.now, alone=alone)
+        delivery = self.queue.pop(on(offered), self.now, alone=alone)
         if delivery is None:
             assert not available or offered != set(PAIRS) or not alone
             return multiple()
@@ -244,7 +249,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(remainder=st.integers(0, 2))
     def settle_some(self, remainder: int) -> None:
         chosen: Callable[[PendingDelivery], bool] = lambda delivery: delivery.message_id % 3 == remainder  # noqa: E731
-        taken = {delivery.message_id for delivery in self.queue.take_all(chosen)}
+        taken = {delivery.message_id for delivery in self.queue.pop_all(chosen)}
         assert taken == {number for number in self.ready if number % 3 == remainder}
         for message_id in taken:
             del self.ready[message_id]
