@@ -14,13 +14,21 @@ from router.cli.configuration import config_option, read_config
 from router.cli.errors import EXIT_FAILED
 from router.cli.output import console, count, print_line, print_table, size
 from router.config import Config, Route
-from router.tools.demo import DemoResult, Line, perform, perform_promises, perform_steps, write_objects
+from router.tools.demo import (
+    DemoResult,
+    Line,
+    LineKind,
+    run_commitment_demo,
+    run_steps_demo,
+    run_storage_demo,
+    write_objects,
+)
 from router.tools.send import Instance
 
 _IMAGES: Final = 20
-"""Of the series, for the procedure step."""
-_HEARD: Final = 6
-"""What two RIS hear of it: its beginning, its end, and that its images are there."""
+"""Images of the series that belong to the procedure step."""
+_NOTIFICATIONS: Final = 6
+"""Messages that two RIS receive: the beginning of the step, its end, and that its images are available."""
 
 
 @click.command()
@@ -38,36 +46,37 @@ def demo(ctx: click.Context, config_path: Path, objects: int) -> None:
     config = read_config(config_path)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     with tempfile.TemporaryDirectory(prefix="dicom-router-demo-") as folder:
-        performance, images = _play(config, objects, Path(folder))
-        lines = trio.run(perform_steps, images[:_IMAGES], Path(folder))
-        promises = trio.run(perform_promises, images[:_IMAGES], Path(folder))
-    _show(config, performance)
-    _show_lines(lines, "A procedure step, taken once, relayed to two RIS in order, one of which was down")
-    _show_lines(promises, "Storage commitment: both archives have to promise, and one has lost an image")
-    heard = sum("hears" in line.what for line in lines), sum("hears event 2" in line.what for line in promises)
-    if not _all_well(performance) or heard != (_HEARD, 1):
+        result, images = _run_storage(config, objects, Path(folder))
+        lines = trio.run(run_steps_demo, images[:_IMAGES], Path(folder))
+        reports = trio.run(run_commitment_demo, images[:_IMAGES], Path(folder))
+    _show(config, result)
+    _show_lines(lines, "A procedure step, accepted once, relayed in order to two RIS, one of which was down")
+    _show_lines(reports, "Storage commitment: both archives must commit, and one has lost an image")
+    notified = sum(line.kind is LineKind.NOTIFICATION for line in lines)
+    failures = sum(line.kind is LineKind.FAILURES_REPORTED for line in reports)
+    if not _is_complete(result) or (notified, failures) != (_NOTIFICATIONS, 1):
         print_line("Not everything arrived as it was sent: see above.")
         ctx.exit(EXIT_FAILED)
     print_line("Everything that was acknowledged is where its routes say, byte for byte.")
     print_line("The folder of the demo is removed.")
 
 
-def _play(config: Config, objects: int, folder: Path) -> tuple[DemoResult, list[Instance]]:
+def _run_storage(config: Config, objects: int, folder: Path) -> tuple[DemoResult, list[Instance]]:
     columns = (TextColumn("{task.description:>14}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console()) as progress:
         tasks: dict[str, Any] = {}
 
-        def told(what: str, done: int, of: int) -> None:
+        def show_progress(what: str, done: int, of: int) -> None:
             if what not in tasks:
                 tasks[what] = progress.add_task(what, total=of)
             progress.update(tasks[what], completed=done, total=of)
 
         (folder / "series").mkdir()
-        instances = write_objects(folder / "series", objects, lambda done: told("written", done, objects))
-        return trio.run(perform, config, instances, folder, told), instances
+        instances = write_objects(folder / "series", objects, lambda done: show_progress("written", done, objects))
+        return trio.run(run_storage_demo, config, instances, folder, show_progress), instances
 
 
-def _show(config: Config, performance: DemoResult) -> None:
+def _show(config: Config, result: DemoResult) -> None:
     print_table(
         ["route", "when", "to"],
         [(route.name, _conditions(route), ", ".join(route.to)) for route in config.routes],
@@ -76,26 +85,25 @@ def _show(config: Config, performance: DemoResult) -> None:
     numbers = ("accepted", "delivered", "waiting", "in_flight", "held", "discarded")
     print_table(
         ["destination", *numbers],
-        [(name or "unrouted", *(n[key] for key in numbers)) for name, n in performance.destinations.items()],
+        [(name or "unrouted", *(n[key] for key in numbers)) for name, n in result.destinations.items()],
         title="What the router says",
     )
     print_table(
         ["archive", "objects", "transfer syntaxes", "byte for byte"],
-        [(a.name, a.objects, a.transfer_syntaxes, f"{a.identical} of {a.objects}") for a in performance.archives],
+        [(a.name, a.objects, a.transfer_syntaxes, f"{a.identical} of {a.objects}") for a in result.archives],
         title="What the archives have",
     )
-    if performance.refused:
-        print_table(["refused, and why", "objects"], list(performance.refused.items()))
-    deliveries = sum(n["delivered"] for n in performance.destinations.values())
-    rate = performance.objects / performance.acknowledged_seconds
+    if result.refused:
+        print_table(["refused, and why", "objects"], list(result.refused.items()))
+    deliveries = sum(n["delivered"] for n in result.destinations.values())
+    rate = result.objects / result.acknowledged_seconds
     print_line(
-        f"{count(performance.objects, 'object')} ({size(performance.sent_bytes)}) were on the disk and acknowledged "
-        f"after {performance.acknowledged_seconds:.2f} s: {rate:.0f}/s."
+        f"{count(result.objects, 'object')} ({size(result.sent_bytes)}) were on the disk and acknowledged "
+        f"after {result.acknowledged_seconds:.2f} s: {rate:.0f}/s."
     )
-    rate = deliveries / performance.delivered_seconds
+    rate = deliveries / result.delivered_seconds
     print_line(
-        f"{count(deliveries, 'delivery', 'deliveries')} were made after {performance.delivered_seconds:.2f} s: "
-        f"{rate:.0f}/s."
+        f"{count(deliveries, 'delivery', 'deliveries')} were made after {result.delivered_seconds:.2f} s: {rate:.0f}/s."
     )
     print_line("Sender, router and archives share this machine.\n")
 
@@ -109,9 +117,9 @@ def _conditions(route: Route) -> str:
     return "; ".join(f"{one.key} = {', '.join(map(str, one.values))}" for one in route.when) or "always"
 
 
-def _all_well(performance: DemoResult) -> bool:
-    undelivered = any(n["accepted"] != n["delivered"] for n in performance.destinations.values())
-    arrived = sum(archive.objects for archive in performance.archives)
-    delivered = sum(n["delivered"] for n in performance.destinations.values())
-    identical = all(archive.identical == archive.objects for archive in performance.archives)
+def _is_complete(result: DemoResult) -> bool:
+    undelivered = any(n["accepted"] != n["delivered"] for n in result.destinations.values())
+    arrived = sum(archive.objects for archive in result.archives)
+    delivered = sum(n["delivered"] for n in result.destinations.values())
+    identical = all(archive.identical == archive.objects for archive in result.archives)
     return not undelivered and identical and bool(delivered) and arrived == delivered

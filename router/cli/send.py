@@ -50,12 +50,12 @@ class _Tally:
 
     def add(self, sent: Sent) -> None:
         instance = sent.instance
-        if sent.verdict is SendOutcome.FAILED:
-            self.fail(instance.path, sent.words, instance.sop_instance_uid)
+        if sent.outcome is SendOutcome.FAILED:
+            self.fail(instance.path, sent.reason, instance.sop_instance_uid)
             return
-        self.statuses[sent.words] += 1
+        self.statuses[sent.reason] += 1
         self.bytes += instance.length
-        if sent.verdict is SendOutcome.WARNING:
+        if sent.outcome is SendOutcome.WARNING:
             self.warned += 1
         else:
             self.stored += 1

@@ -1,12 +1,21 @@
-"""The demonstration: a router between a modality and two archives, in one process, on real sockets and a real disk.
+"""The demo: a router between a modality and two archives, in one process, on real sockets and a real disk.
 
-The router is that of a configuration file with its addresses exchanged for free ports on this machine. The archives
-are routers too, which hold everything they are given; so the demonstration needs nothing that is not here.
+The router is that of a configuration file, with its addresses replaced by free ports of this machine. The archives are
+routers too, which hold everything that they are sent, so that the demo needs no other program.
 """
 
-from router.tools.demo.commitment import perform_promises
-from router.tools.demo.mpps import Line, perform_steps
+from router.tools.demo.commitment import run_commitment_demo
+from router.tools.demo.mpps import run_steps_demo
 from router.tools.demo.objects import write_objects
-from router.tools.demo.stage import ArchiveContents, DemoResult, perform
+from router.tools.demo.scenario import ArchiveContents, DemoResult, Line, LineKind, run_storage_demo
 
-__all__ = ["ArchiveContents", "DemoResult", "Line", "perform", "perform_promises", "perform_steps", "write_objects"]
+__all__ = [
+    "ArchiveContents",
+    "DemoResult",
+    "Line",
+    "LineKind",
+    "run_commitment_demo",
+    "run_steps_demo",
+    "run_storage_demo",
+    "write_objects",
+]

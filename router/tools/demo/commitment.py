@@ -1,5 +1,7 @@
-"""The third act: a modality asks whether it may delete its images. Two archives have to promise, one of them has lost
-an image; the router reports what they say, and nothing else."""
+"""Storage commitment in the demo: a modality asks whether it may delete its images.
+
+Two archives must commit to them, and one has lost an image; the router reports exactly what they answer.
+"""
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -37,18 +39,17 @@ from router.services.commitment.transaction import (
     TransactionOutcome,
 )
 from router.spool import Incoming
-from router.tools.demo.mpps import Line
-from router.tools.demo.ris import DemoRIS
-from router.tools.demo.stage import HERE, archive, local, running, target_of
+from router.tools.demo.ris import SimulatedPeer
+from router.tools.demo.scenario import LOOPBACK, Line, LineKind, address_of, archive, on_this_machine, running
 from router.tools.send import Instance, Sent, send
 
 _PATIENCE: Final = 30.0
-"""Seconds for the report to come."""
-_PAIR: Final = (STORAGE_COMMITMENT, IMPLICIT_LE)
+"""Seconds for the report to arrive."""
+_SYNTAXES: Final = (STORAGE_COMMITMENT, IMPLICIT_LE)
 
 
-class _Asked(DemoRIS):
-    """An archive, or the modality: what it is told, it writes down as lines."""
+class _CommitmentPeer(SimulatedPeer):
+    """An archive, or the modality: notes each message that it receives."""
 
     requests: ClassVar[frozenset[int]] = frozenset(
         {CommandField.C_STORE_RQ, CommandField.N_ACTION_RQ, CommandField.N_EVENT_REPORT_RQ}
@@ -58,7 +59,7 @@ class _Asked(DemoRIS):
         super().__init__(title)
         self.lines: list[Line] = []
         self.asked: list[CommitmentRequest] = []
-        self.heard = trio.Event()
+        self.received = trio.Event()
         self._loses = loses
         self._stored: list[str] = []
 
@@ -68,11 +69,11 @@ class _Asked(DemoRIS):
     def roles(self, proposal: Proposal) -> tuple[bool, bool]:
         return True, True
 
-    def note(self, what: str) -> None:
-        self.lines.append(Line(seconds=trio.current_time(), who=self.title, what=what))
+    def note(self, what: str, kind: LineKind = LineKind.NOTE) -> None:
+        self.lines.append(Line(seconds=trio.current_time(), who=self.title, what=what, kind=kind))
 
     async def perform(self, request: Request, data: Incoming | None, replies: Replies) -> Response:
-        assert data is not None, "nothing comes without a data set"
+        assert data is not None, "every message here has a data set"
         command = request.command
         if command.field == CommandField.C_STORE_RQ:
             self._stored.append(command.sop_instance_uid)
@@ -84,15 +85,17 @@ class _Asked(DemoRIS):
             self.note(f"is asked to promise {len(self.asked[-1].references)} images")
         else:
             event_type = command.event_type_id or 0
-            words = read_report(content, request.transfer_syntax, event_type).results
-            failed = [uid for uid, word in words.items() if word.reason != COMMITTED]
-            self.note(f"hears event {event_type}: {len(words) - len(failed)} committed, {len(failed)} failed (0112H)")
-        self.heard.set()
+            results = read_report(content, request.transfer_syntax, event_type).results
+            failed = [uid for uid, result in results.items() if result.reason != COMMITTED]
+            committed = len(results) - len(failed)
+            kind = LineKind.FAILURES_REPORTED if failed else LineKind.NOTE
+            self.note(f"hears event {event_type}: {committed} committed, {len(failed)} failed (0112H)", kind)
+        self.received.set()
         return Response(response_to(command, Status.SUCCESS))
 
-    async def promise(self, router: RemoteAE, config: Config) -> None:
-        """Report what there is and what is not, on an association of its own."""
-        await self.heard.wait()
+    async def report(self, router: RemoteAE, config: Config) -> None:
+        """Report which images it has and which not, on a new association."""
+        await self.received.wait()
         (request,) = self.asked
         lost = self._stored[: self._loses]
         outcome = TransactionOutcome(
@@ -106,29 +109,29 @@ class _Asked(DemoRIS):
         self.note(f"promises {len(outcome.committed)} images" + (f", has lost {len(lost)}" if lost else ""))
         command = n_event_report(STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE, outcome.event_type)
         data_set = write_report(request.transaction_uid, outcome, IMPLICIT_LE)
-        await _say(evolve(router, calling_ae=self.title), command, data_set, config)
+        await _send_request(evolve(router, calling_ae=self.title), command, data_set, config)
 
 
-async def perform_promises(images: Sequence[Instance], folder: Path) -> list[Line]:
-    """Everything in order; the last lines are missing where it did not come in time."""
+async def run_commitment_demo(images: Sequence[Instance], folder: Path) -> list[Line]:
+    """Run it, and return what happened in order; without the last lines if they took too long."""
     started = trio.current_time()
-    pacs, vna, modality = _Asked("PACS"), _Asked("VNA", loses=1), _Asked("MODALITY")
+    pacs, vna, modality = _CommitmentPeer("PACS"), _CommitmentPeer("VNA", loses=1), _CommitmentPeer("MODALITY")
     async with AsyncExitStack() as stack:
         spool, _, _ = await stack.enter_async_context(archive("LENDER", folder / "promises-lender"))
         ports = [await stack.enter_async_context(one.serving(Config(), spool)) for one in (pacs, vna, modality)]
         (folder / "promises").mkdir()
-        config = local(_config(*ports), folder / "promises")
+        config = on_this_machine(_config(*ports), folder / "promises")
         _, _, port = await stack.enter_async_context(running(config))
-        router = target_of(config, port)
+        router = address_of(config, port)
         sent: list[Sent] = []
         await send(images, router, config.timeouts, sent.append)
         modality.note(f"has sent {len(sent)} images, and asks whether it may delete them")
         with trio.move_on_after(_PATIENCE):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(pacs.promise, router, config)
-                nursery.start_soon(vna.promise, router, config)
+                nursery.start_soon(pacs.report, router, config)
+                nursery.start_soon(vna.report, router, config)
                 nursery.start_soon(partial(_ask, router, images, config))
-                nursery.start_soon(modality.heard.wait)
+                nursery.start_soon(modality.received.wait)
     lines = sorted(pacs.lines + vna.lines + modality.lines, key=lambda line: line.seconds)
     return [evolve(line, seconds=line.seconds - started) for line in lines]
 
@@ -137,7 +140,7 @@ def _config(pacs: int, vna: int, modality: int) -> Config:
     retry = Retry(first=0.2, factor=1.5, max=0.5)
     peers = {
         name: Peer(
-            name=name, ae_title=name.upper(), address=Endpoint(host=HERE.host, port=port), retry=retry, linger=0.5
+            name=name, ae_title=name.upper(), address=Endpoint(host=LOOPBACK.host, port=port), retry=retry, linger=0.5
         )
         for name, port in (("pacs", pacs), ("vna", vna), ("modality", modality))
     }
@@ -147,19 +150,19 @@ def _config(pacs: int, vna: int, modality: int) -> Config:
         Route(name="images to both archives", service="storage", to=to),
         Route(name="both have to promise", service="storage-commitment", to=to, options=Options((terms,))),
     )
-    return evolve(Config(), peers=peers, routes=routes, listeners=(Listener(address=HERE),))
+    return evolve(Config(), peers=peers, routes=routes, listeners=(Listener(address=LOOPBACK),))
 
 
 async def _ask(router: RemoteAE, images: Sequence[Instance], config: Config) -> None:
     command = n_action(STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE, REQUEST_ACTION)
     references = tuple(Reference(image.sop_class_uid, image.sop_instance_uid) for image in images)
     request = CommitmentRequest(transaction_uid=str(generate_uid(prefix=None)), references=references)
-    await _say(router, command, write_request(request, IMPLICIT_LE), config)
+    await _send_request(router, command, write_request(request, IMPLICIT_LE), config)
 
 
-async def _say(target: RemoteAE, command: Command, data_set: bytes, config: Config) -> None:
+async def _send_request(target: RemoteAE, command: Command, data_set: bytes, config: Config) -> None:
     roles = [RoleSelection(sop_class_uid=STORAGE_COMMITMENT, scu_role=True, scp_role=True)]
-    opening = Requestor.open(target, plan_contexts([_PAIR]), config.timeouts, roles=roles)
+    opening = Requestor.open(target, plan_contexts([_SYNTAXES]), config.timeouts, roles=roles)
     async with await opening as association:
-        response = await association.request(association.contexts[_PAIR], command, InMemory(data_set))
-    assert response.status == 0, "the router of the demonstration takes what it is told"
+        response = await association.request(association.contexts[_SYNTAXES], command, InMemory(data_set))
+    assert response.status == 0, "the router of the demo accepts the request"

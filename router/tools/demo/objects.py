@@ -1,4 +1,4 @@
-"""Objects to send: pydicom's own test files, and a series made of one of them."""
+"""Objects to send: the test files of pydicom, and a series made from one of them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,16 +13,19 @@ from router.tools.send import Instance, examine
 
 _ROOT: Final = Path(pydicom.__file__).parent / "data" / "test_files"
 _LARGEST: Final = 4 << 20
+"""Bytes of the largest test file to send."""
 
 
-def write_objects(folder: Path, count: int, told: Callable[[int], None]) -> list[Instance]:
-    """A CT series of `count` objects of its own UIDs, written to `folder`; and every file of pydicom's that can be
-    stored. `told` hears how many of the series are written."""
-    series = [examine(path) for path in _series(folder, count, told)]
+def write_objects(folder: Path, count: int, progress: Callable[[int], None]) -> list[Instance]:
+    """Write a CT series of `count` objects with new UIDs to `folder`; return it and all test files that can be stored.
+
+    `progress` is called with the number of objects written so far.
+    """
+    series = [examine(path) for path in _series(folder, count, progress)]
     return [*series, *_test_files()]
 
 
-def _series(folder: Path, count: int, told: Callable[[int], None]) -> list[Path]:
+def _series(folder: Path, count: int, progress: Callable[[int], None]) -> list[Path]:
     template = pydicom.dcmread(_ROOT / "CT_small.dcm")
     paths = []
     for number in range(count):
@@ -31,16 +34,15 @@ def _series(folder: Path, count: int, told: Callable[[int], None]) -> list[Path]
         template.InstanceNumber = number + 1
         paths.append(folder / f"{number:05}.dcm")
         template.save_as(paths[-1])
-        told(number + 1)
+        progress(number + 1)
     return paths
 
 
 def _test_files() -> list[Instance]:
-    """One instance for each SOP Instance UID: the same UID with other bytes would be a duplicate, which is another
-    demonstration."""
+    """Return one instance for each SOP Instance UID: the same UID with other bytes would be refused as a duplicate."""
     instances: dict[str, Instance] = {}
     with catch_warnings():
-        simplefilter("ignore")  # pydicom's oddities are what its test files are for
+        simplefilter("ignore")  # the test files are malformed on purpose
         for path in sorted(_ROOT.glob("*.dcm")):
             if path.stat().st_size <= _LARGEST:
                 try:

@@ -1,4 +1,4 @@
-"""A stand-in of a RIS: takes what it is told about procedure steps, says yes, and remembers when and what."""
+"""A simulated RIS: accept every message about procedure steps, and record when it came and what it said."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,21 +18,21 @@ from router.services import SCP, Allowance, Proposal, Replies, Request
 from router.services.mpps.attributes import MPPS, STATUS, references
 from router.services.mpps.instance_availability import INSTANCE_AVAILABILITY, REFERENCED_SERIES_SEQUENCE
 from router.spool import Incoming, Spool
-from router.tools.demo.stage import HERE
+from router.tools.demo.scenario import LOOPBACK
 
 
 @frozen(kw_only=True)
-class Told:
-    """One message."""
+class ReceivedMessage:
+    """One message about a step."""
 
     at: float
-    """trio's clock."""
+    """Seconds of trio's clock."""
     kind: str
-    words: str
+    summary: str
 
 
-class DemoRIS(SCP):
-    """Somebody to call: a service class of its own is all that an acceptor needs."""
+class SimulatedPeer(SCP):
+    """A peer that the router can call: an acceptor with this service class only."""
 
     name: ClassVar[str] = "stand-in"
     requests: ClassVar[frozenset[int]] = frozenset()
@@ -51,31 +51,30 @@ class DemoRIS(SCP):
 
     @asynccontextmanager
     async def serving(self, config: Config, spool: Spool, port: int = 0) -> AsyncIterator[int]:
-        """Its port, any free one unless told, where it listens while the block lasts. `spool` lends the memory for
-        what comes in."""
-        listener = Listener(address=HERE, ae_title=self.title)
+        """Listen while the block lasts, and yield the port; 0 is any free one. `spool` provides the receive buffers."""
+        listener = Listener(address=LOOPBACK, ae_title=self.title)
         reception = AcceptorContext(
-            config=config, services=(self,), spool=spool, doors=AssociationLimits(config.limits), visited=_nothing_waits
+            config=config, services=(self,), spool=spool, doors=AssociationLimits(config.limits), visited=_send_nothing
         )
 
         async def greet(stream: trio.SocketStream) -> None:
-            await Acceptor(stream.socket, HERE.host, listener, reception).run()
+            await Acceptor(stream.socket, LOOPBACK.host, listener, reception).run()
 
         async with trio.open_nursery() as nursery:
-            listeners = await trio.open_tcp_listeners(port, host=HERE.host)
+            listeners = await trio.open_tcp_listeners(port, host=LOOPBACK.host)
             nursery.start_soon(trio.serve_listeners, greet, listeners)
             yield listeners[0].socket.getsockname()[1]
             nursery.cancel_scope.cancel()
 
 
-class RIS(DemoRIS):
-    """One RIS."""
+class SimulatedRIS(SimulatedPeer):
+    """A RIS that accepts procedure steps and notifications of instance availability."""
 
     requests: ClassVar[frozenset[int]] = frozenset({CommandField.N_CREATE_RQ, CommandField.N_SET_RQ})
 
     def __init__(self, title: str) -> None:
         super().__init__(title)
-        self.told: list[Told] = []
+        self.received: list[ReceivedMessage] = []
 
     def negotiate(self, proposal: Proposal) -> str | ContextResult | None:
         if proposal.abstract_syntax not in (MPPS, INSTANCE_AVAILABILITY):
@@ -87,21 +86,21 @@ class RIS(DemoRIS):
         assert data is not None, "the router sends nothing else"
         with data.view() as view:
             tree = read(view, request.transfer_syntax)
-        words = _step(tree) if request.abstract_syntax == MPPS else _availability(tree)
-        self.told.append(Told(at=trio.current_time(), kind=request.command.name, words=words))
+        summary = _summarize_step(tree) if request.abstract_syntax == MPPS else _summarize_availability(tree)
+        self.received.append(ReceivedMessage(at=trio.current_time(), kind=request.command.name, summary=summary))
         return Response(response_to(request.command, Status.SUCCESS))
 
 
-async def _nothing_waits(title: str, visit: object) -> None:
+async def _send_nothing(title: str, visit: object) -> None:
     pass
 
 
-def _step(tree: DataSet) -> str:
+def _summarize_step(tree: DataSet) -> str:
     produced = references(tree)
     return f"{text(tree, STATUS)}{f', {len(produced)} images' if produced else ''}"
 
 
-def _availability(tree: DataSet) -> str:
+def _summarize_availability(tree: DataSet) -> str:
     instances = [
         item for series in items(tree, REFERENCED_SERIES_SEQUENCE) for item in items(series, REFERENCED_SOP_SEQUENCE)
     ]

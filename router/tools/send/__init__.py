@@ -1,7 +1,7 @@
-"""Sending files: what is in them, which associations they need, and how each of them fared."""
+"""Send files: find and examine them, group them by association, and report the outcome of each."""
 
-from router.tools.send.files import FoundFiles, find
+from router.tools.send.files import FoundFile, find
 from router.tools.send.instance import Instance, batches, elements, examine
 from router.tools.send.send import SendOutcome, Sent, send
 
-__all__ = ["FoundFiles", "Instance", "SendOutcome", "Sent", "batches", "elements", "examine", "find", "send"]
+__all__ = ["FoundFile", "Instance", "SendOutcome", "Sent", "batches", "elements", "examine", "find", "send"]

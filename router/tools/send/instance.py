@@ -1,4 +1,4 @@
-"""What is in a file, as far as a C-STORE needs to know, and which files can share an association."""
+"""Read from a file what its C-STORE request needs, and group files that can share an association."""
 
 import mmap
 import os
@@ -24,7 +24,7 @@ class Instance:
 
     path: Path
     offset: int
-    """Where in the file the data set begins."""
+    """Offset of the data set in the file, in bytes."""
     length: int
     """Bytes of the data set."""
     sop_class_uid: str
@@ -32,19 +32,19 @@ class Instance:
     transfer_syntax: str
 
     @property
-    def pair(self) -> tuple[str, str]:
-        """What its presentation context must be for: abstract syntax and transfer syntax."""
+    def syntaxes(self) -> tuple[str, str]:
+        """The abstract and the transfer syntax of its presentation context."""
         return self.sop_class_uid, self.transfer_syntax
 
 
 def examine(path: Path) -> Instance:
-    """Read the meta information and the two UIDs, no more.
+    """Read the file meta information and the two UIDs of an instance.
 
-    The data set's UIDs count; those of the meta information stand in where it has none, or cannot be read so far.
+    The UIDs of the data set count; those of the meta information are used if the data set lacks them or is malformed.
 
     Raises:
-        NotDICOM: it is no DICOM file, or neither place has the UIDs.
-        OSError: it cannot be read.
+        NotDICOM: it is not a DICOM file, or it has no UIDs in either place.
+        OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         head = read_head(file)
@@ -72,10 +72,10 @@ def _identity(path: Path, head: Head) -> Mapping[int, tuple[str, ...]]:
 
 
 def elements(path: Path, offset: int, transfer_syntax: str, wanted: frozenset[int]) -> Mapping[int, tuple[str, ...]]:
-    """As `router.routing.scan`, of the data set that begins at `offset` in a file; read as far as it takes.
+    """Return the wanted elements of the data set that begins at `offset` in a file, as `router.dicom.scanner.scan`.
 
     Raises:
-        MalformedDataSet: what is wanted lies behind something that cannot be read.
+        MalformedDataSet: the data set cannot be read up to the last wanted element.
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
@@ -95,10 +95,10 @@ def _only(found: Mapping[int, tuple[str, ...]], tag: int) -> str:
 
 
 def batches(instances: Iterable[Instance]) -> Iterator[Sequence[Instance]]:
-    """Instances that can share an association: one context for each (SOP class, transfer syntax), at most 128."""
-    by_pair: dict[tuple[str, str], list[Instance]] = {}
+    """Group instances that can share an association: one context for each pair of syntaxes, at most 128."""
+    by_syntaxes: dict[tuple[str, str], list[Instance]] = {}
     for instance in instances:
-        by_pair.setdefault(instance.pair, []).append(instance)
-    pairs = list(by_pair)
+        by_syntaxes.setdefault(instance.syntaxes, []).append(instance)
+    pairs = list(by_syntaxes)
     for at in range(0, len(pairs), MOST_CONTEXTS):
-        yield [instance for pair in pairs[at : at + MOST_CONTEXTS] for instance in by_pair[pair]]
+        yield [instance for pair in pairs[at : at + MOST_CONTEXTS] for instance in by_syntaxes[pair]]

@@ -1,7 +1,7 @@
-"""Files to a peer, over as many associations as it takes. Data sets leave as they stand in their files.
+"""Send files to a peer, over as many associations as needed, with data sets unchanged.
 
-A file that fails is told and left behind; the next goes on. An association that ends early is opened again for what
-is left, but not for ever: a peer that does not let one in, or ends several in a row, fails all that is left.
+A file that fails is reported, and the next is sent. An association that ends early is opened again for the remaining
+files; they all fail if the peer rejects an association or ends several in a row.
 """
 
 import os
@@ -18,12 +18,12 @@ from router.config import Timeouts
 from router.dimse import DATA_SET, Command, CommandField, Priority, StatusClass, describe, status_class
 from router.tools.send.instance import Instance, batches
 
-_PATIENCE: Final = 3
-"""Associations that may end early, one after another without a success, before the peer is given up."""
+_MOST_FAILURES: Final = 3
+"""Associations in a row that may end early without a success, before the peer is given up."""
 
 
 class SendOutcome(Enum):
-    """How a file fared."""
+    """The outcome of sending a file."""
 
     STORED = "stored"
     WARNING = "stored with a warning"
@@ -32,53 +32,53 @@ class SendOutcome(Enum):
 
 @frozen(kw_only=True)
 class Sent:
-    """What became of one file."""
+    """The result of sending one file."""
 
     instance: Instance
-    verdict: SendOutcome
-    words: str
+    outcome: SendOutcome
+    reason: str
     """The peer's status, or why there is none."""
 
 
-Tell = Callable[[Sent], None]
+Report = Callable[[Sent], None]
 
 
-async def send(instances: Iterable[Instance], target: RemoteAE, timeouts: Timeouts, tell: Tell) -> int:
-    """Send all of them, and `tell` of each as soon as its fate is known. Returns how many associations it took."""
-    carrier = _Carrier(target, timeouts, tell)
+async def send(instances: Iterable[Instance], target: RemoteAE, timeouts: Timeouts, report: Report) -> int:
+    """Send all instances, and call `report` with each result as soon as it is known. Return the associations opened."""
+    sender = _Sender(target, timeouts, report)
     for batch in batches(instances):
-        await carrier.carry(deque(batch))
-    return carrier.associations
+        await sender.send_batch(deque(batch))
+    return sender.associations
 
 
 @define
-class _Carrier:
+class _Sender:
     """One call of `send`."""
 
     _target: RemoteAE
     _timeouts: Timeouts
-    _tell: Tell
+    _report: Report
     associations: int = 0
-    _strikes: int = 0
+    _failures: int = 0
     _given_up: str = ""
 
-    async def carry(self, queue: deque[Instance]) -> None:
-        """One batch, to its end."""
+    async def send_batch(self, queue: deque[Instance]) -> None:
+        """Send or fail every instance of the queue."""
         while queue and not self._given_up:
-            self._strikes += 1
+            self._failures += 1
             try:
                 await self._associate(queue)
             except AssociationError as error:
-                if self._strikes >= _PATIENCE:
+                if self._failures >= _MOST_FAILURES:
                     self._given_up = str(error)
             except (OSError, EOFError):
-                self._strikes = 0  # the file's fault, which has been told; the peer could not help it
+                self._failures = 0  # the file's fault, which was reported, and not the peer's
         for instance in queue:
-            self._failed(instance, self._given_up)
+            self._report_failure(instance, self._given_up)
 
     async def _associate(self, queue: deque[Instance]) -> None:
-        """One association, for as much of the queue as it lives for."""
-        contexts = plan_contexts([instance.pair for instance in queue])
+        """Send from the queue over one association, until it is empty or the association ends."""
+        contexts = plan_contexts([instance.syntaxes for instance in queue])
         try:
             association = await Requestor.open(self._target, contexts, self._timeouts)
         except AssociationError as error:
@@ -90,33 +90,33 @@ class _Carrier:
                 await self._store(association, queue.popleft())
 
     async def _store(self, association: Requestor, instance: Instance) -> None:
-        context = association.contexts.get(instance.pair)
+        context = association.contexts.get(instance.syntaxes)
         if context is None:
-            self._failed(instance, association.refused[instance.pair])
+            self._report_failure(instance, association.refused[instance.syntaxes])
             return
         try:
             data = _Data(instance)
         except OSError as error:
-            self._failed(instance, str(error))
+            self._report_failure(instance, str(error))
             return
         try:
             response = await association.request(context, _request(instance), data)
-        except (AssociationError, OSError, EOFError) as error:  # half a message may have left: abort
-            self._failed(instance, str(error))
+        except (AssociationError, OSError, EOFError) as error:  # part of the message may have been sent: abort
+            self._report_failure(instance, str(error))
             raise
         finally:
             data.close()
-        self._strikes = 0
-        words = describe(response.status, "storage")
+        self._failures = 0
+        reason = describe(response.status, "storage")
         if comment := response.command.error_comment:
-            words += f" ({comment})"
-        self._tell(Sent(instance=instance, verdict=_verdict(response.status), words=words))
+            reason += f" ({comment})"
+        self._report(Sent(instance=instance, outcome=_outcome(response.status), reason=reason))
 
-    def _failed(self, instance: Instance, words: str) -> None:
-        self._tell(Sent(instance=instance, verdict=SendOutcome.FAILED, words=words))
+    def _report_failure(self, instance: Instance, reason: str) -> None:
+        self._report(Sent(instance=instance, outcome=SendOutcome.FAILED, reason=reason))
 
 
-def _verdict(status: int) -> SendOutcome:
+def _outcome(status: int) -> SendOutcome:
     match status_class(status):
         case StatusClass.SUCCESS:
             return SendOutcome.STORED
@@ -137,7 +137,7 @@ def _request(instance: Instance) -> Command:
 
 
 class _Data:
-    """The data set of a file, as an association reads it."""
+    """The data set of a file, as a source for an association."""
 
     def __init__(self, instance: Instance) -> None:
         self.data_length = instance.length

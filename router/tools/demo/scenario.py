@@ -1,8 +1,9 @@
-"""The play itself: set up, send, wait until everything is where it belongs, look whether it really is."""
+"""Storage in the demo: start a router and its archives, send objects, wait for all deliveries, compare every byte."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,46 +16,66 @@ from router.spool import Selection, Spool
 from router.supervisor import Router
 from router.tools.send import Instance, SendOutcome, Sent, send
 
-_LOOK: Final = 0.05
-"""Seconds between two looks at the router's numbers."""
+_POLL_EVERY: Final = 0.05
+"""Seconds between two looks at the status of the router."""
 _PATIENCE: Final = 60.0
 """Seconds for everything to arrive after the last object was sent."""
 
-HERE: Final = Endpoint(host="127.0.0.1", port=0)
+LOOPBACK: Final = Endpoint(host="127.0.0.1", port=0)
+
+
+class LineKind(Enum):
+    """What a line of the demo says, for the check at its end."""
+
+    NOTE = auto()
+    NOTIFICATION = auto()
+    """A RIS has received a message about a step."""
+    FAILURES_REPORTED = auto()
+    """The modality has received a report that not all objects are committed."""
+
+
+@frozen(kw_only=True)
+class Line:
+    """One thing that happened."""
+
+    seconds: float
+    who: str
+    what: str
+    kind: LineKind = LineKind.NOTE
 
 
 @frozen(kw_only=True)
 class ArchiveContents:
-    """What one archive has at the end."""
+    """What one archive has in the end."""
 
     name: str
     objects: int
     transfer_syntaxes: int
     identical: int
-    """Objects whose data set is, byte for byte, that of the file that was sent."""
+    """Objects whose data set equals that of the file that was sent, byte for byte."""
 
 
 @frozen(kw_only=True)
 class DemoResult:
-    """How it went."""
+    """Figures of the storage demo."""
 
     objects: int
     sent_bytes: int
     refused: dict[str, int]
     acknowledged_seconds: float
-    """From the first association to the last acknowledgement: each object was on the disk by then."""
+    """Seconds from the first association to the last acknowledgement, when each object was on the disk."""
     delivered_seconds: float
-    """From the first association to the last delivery."""
+    """Seconds from the first association to the last delivery."""
     destinations: dict[str, Any]
     archives: tuple[ArchiveContents, ...]
 
 
-async def perform(
-    config: Config, instances: Sequence[Instance], folder: Path, told: Callable[[str, int, int], None]
+async def run_storage_demo(
+    config: Config, instances: Sequence[Instance], folder: Path, progress: Callable[[str, int, int], None]
 ) -> DemoResult:
-    """Send `instances` through a router with the routes of `config`, and see where they went.
+    """Send `instances` through a router with the routes of `config`, and return what arrived where.
 
-    `told` hears how many objects were acknowledged, and how many deliveries were made, of how many.
+    `progress` is called with "acknowledged" or "delivered", how many are done, and of how many.
     """
     async with AsyncExitStack() as stack:
         spools: dict[str, Spool] = {}
@@ -62,49 +83,49 @@ async def perform(
         for name, peer in config.peers.items():
             if peer.address is not None:
                 spools[name], _, port = await stack.enter_async_context(archive(peer.ae_title, folder / name))
-                peers[name] = evolve(peer, address=evolve(HERE, port=port))
+                peers[name] = evolve(peer, address=evolve(LOOPBACK, port=port))
             else:
                 peers[name] = peer
-        _, router, port = await stack.enter_async_context(running(evolve(local(config, folder), peers=peers)))
-        target = target_of(config, port)
+        _, router, port = await stack.enter_async_context(running(evolve(on_this_machine(config, folder), peers=peers)))
+        target = address_of(config, port)
         started = trio.current_time()
-        sent = await _send(instances, target, config, told)
+        sent = await _send(instances, target, config, progress)
         acknowledged = trio.current_time() - started
-        status = await _delivered(router, told)
+        status = await _wait_for_deliveries(router, progress)
         delivered = trio.current_time() - started
-        stored = [one.instance for one in sent if one.verdict is not SendOutcome.FAILED]
+        stored = [one.instance for one in sent if one.outcome is not SendOutcome.FAILED]
         by_uid = {instance.sop_instance_uid: instance for instance in stored}
         return DemoResult(
             objects=len(stored),
             sent_bytes=sum(instance.length for instance in stored),
-            refused=dict(Counter(one.words for one in sent if one.verdict is SendOutcome.FAILED)),
+            refused=dict(Counter(one.reason for one in sent if one.outcome is SendOutcome.FAILED)),
             acknowledged_seconds=acknowledged,
             delivered_seconds=delivered,
             destinations=status["destinations"],
-            archives=tuple([await _look(name, spool, by_uid) for name, spool in spools.items()]),
+            archives=tuple([await _compare(name, spool, by_uid) for name, spool in spools.items()]),
         )
 
 
-def local(config: Config, folder: Path) -> Config:
-    """The configuration on free ports of this machine, with a spool in `folder`."""
+def on_this_machine(config: Config, folder: Path) -> Config:
+    """Return the configuration on free ports of this machine, with its spool in `folder`."""
     return evolve(
         config,
         router=evolve(config.router, spool=folder / "spool"),
         spool=evolve(config.spool, free_space_floor=0, reserve=0),
-        listeners=(evolve(config.listeners[0], address=HERE),),
-        admin=AdminSettings(listen=HERE),
+        listeners=(evolve(config.listeners[0], address=LOOPBACK),),
+        admin=AdminSettings(listen=LOOPBACK),
     )
 
 
 def archive(ae_title: str, folder: Path) -> Any:
-    """A router that holds what it is given."""
+    """Run a router that holds what it is sent."""
     config = Config()
     return running(
-        local(
+        on_this_machine(
             evolve(
                 config,
                 router=evolve(config.router, ae_title=ae_title, unrouted="hold"),
-                listeners=(Listener(address=HERE, ae_title=ae_title),),
+                listeners=(Listener(address=LOOPBACK, ae_title=ae_title),),
             ),
             folder,
         )
@@ -113,7 +134,7 @@ def archive(ae_title: str, folder: Path) -> Any:
 
 @asynccontextmanager
 async def running(config: Config) -> AsyncIterator[tuple[Spool, Router, int]]:
-    """A router, its spool, and the port that it listens on."""
+    """Run a router; yield its spool, the router, and the port that it listens on."""
     config.router.spool.parent.mkdir(parents=True, exist_ok=True)
     spool = await trio.to_thread.run_sync(Spool.open, config.router.spool, config.spool)
     try:
@@ -126,11 +147,11 @@ async def running(config: Config) -> AsyncIterator[tuple[Spool, Router, int]]:
         spool.close()
 
 
-def target_of(config: Config, port: int) -> RemoteAE:
-    """That router, as the modality calls it."""
+def address_of(config: Config, port: int) -> RemoteAE:
+    """Return the address of the router, as the modality calls it."""
     router = config.router
     return RemoteAE(
-        host=HERE.host,
+        host=LOOPBACK.host,
         port=port,
         called_ae=router.ae_title,
         calling_ae="MODALITY",
@@ -141,33 +162,33 @@ def target_of(config: Config, port: int) -> RemoteAE:
 
 
 async def _send(
-    instances: Sequence[Instance], target: RemoteAE, config: Config, told: Callable[[str, int, int], None]
+    instances: Sequence[Instance], target: RemoteAE, config: Config, progress: Callable[[str, int, int], None]
 ) -> list[Sent]:
     sent: list[Sent] = []
 
     def tell(one: Sent) -> None:
         sent.append(one)
-        told("acknowledged", len(sent), len(instances))
+        progress("acknowledged", len(sent), len(instances))
 
     await send(instances, target, config.timeouts, tell)
     return sent
 
 
-async def _delivered(router: Router, told: Callable[[str, int, int], None]) -> dict[str, Any]:
-    """Wait until nothing waits any more."""
+async def _wait_for_deliveries(router: Router, progress: Callable[[str, int, int], None]) -> dict[str, Any]:
+    """Wait until no delivery is waiting, and return the status."""
     with trio.move_on_after(_PATIENCE):
         while True:
             status = await router.status()
             numbers = [n for n in status["destinations"].values() if n["accepted"]]
-            told("delivered", sum(n["delivered"] for n in numbers), sum(n["accepted"] for n in numbers))
+            progress("delivered", sum(n["delivered"] for n in numbers), sum(n["accepted"] for n in numbers))
             if not any(n["waiting"] or n["in_flight"] for n in numbers):
                 break
-            await trio.sleep(_LOOK)
+            await trio.sleep(_POLL_EVERY)
     return await router.status()
 
 
-async def _look(name: str, spool: Spool, sent: dict[str, Instance]) -> ArchiveContents:
-    """Compare what an archive has with the files that were sent."""
+async def _compare(name: str, spool: Spool, sent: dict[str, Instance]) -> ArchiveContents:
+    """Compare the objects of an archive with the files that were sent."""
     syntaxes, objects, identical = set(), 0, 0
     after = 0
     while rows := await spool.queue.list_deliveries(Selection(), after=after, limit=500):
