@@ -63,6 +63,7 @@ class _Waiter:
 
     side: Side
     plan: AssociationPlan | None = None
+    """Of a lease: the plan that its association has to serve, then the one that the association was opened by."""
     granted: trio.Event = field(factory=trio.Event)
     association: Requestor | None = None
     """One that lingered, and is used in this slot."""
@@ -249,7 +250,7 @@ class AssociationPool:
                 successor = lingering.successor
                 if successor is not None and not successor.is_gone and association.is_idle:
                     closing.pop_all()
-                    successor.association = association
+                    successor.association, successor.plan = association, lingering.plan
         finally:
             if lingering in self._lingering:  # the router stops
                 self._close(lingering)
