@@ -217,7 +217,7 @@ class AssociationPool:
                     timeouts,
                     roles=plan.roles,
                     extended=plan.extended,
-                    host=plan.operations,
+                    operations=plan.operations,
                 )
             async with AsyncExitStack() as closing:
                 await closing.enter_async_context(association)

@@ -1,4 +1,4 @@
-"""Whom to call."""
+"""The remote AE that an association is opened to."""
 
 from typing import Self
 
@@ -9,21 +9,22 @@ from router.config import Config, Peer
 
 @frozen(kw_only=True)
 class RemoteAE:
-    """Whom to call, and as whom."""
+    """A remote AE: its address, the AE titles of both sides, and what we announce to it."""
 
     host: str
     port: int
     called_ae: str
     calling_ae: str
     maximum_pdu_length: int
+    """Bytes of a P-DATA-TF that we receive."""
     implementation_class_uid: str
     implementation_version_name: str
     window: int = 1
-    """Requests that we should like to have outstanding at a time; 1 proposes nothing (PS3.7 D.3.3.3)."""
+    """Requests to have outstanding at a time; 1 proposes no window (PS3.7 D.3.3.3)."""
 
     @classmethod
     def of(cls, peer: Peer, config: Config) -> Self:
-        """A peer of the configuration, which has an address."""
+        """Return the remote AE of a configured peer, which must have an address."""
         assert peer.address is not None, "only a peer with an address can be called"
         router = config.router
         return cls(

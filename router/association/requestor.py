@@ -67,14 +67,14 @@ class Requestor:
     block fails or a response is still due."""
 
     def __init__(
-        self, remote: RemoteAE, transport: Transport, timeouts: Timeouts, host: OperationContext | None
+        self, remote: RemoteAE, transport: Transport, timeouts: Timeouts, operations: OperationContext | None
     ) -> None:
         self._transport = transport
         self._upper_layer = transport.upper_layer
         self._timeouts = timeouts
         self._assembler = MessageAssembler()
         self._responses = PendingResponses()
-        self._operations = PeerOperations(host, remote, transport)
+        self._operations = PeerOperations(operations, remote, transport)
         self._chunk = bytearray()
         self._arrived: list[Indication] = []
         self.contexts: Mapping[tuple[str, str], AcceptedContext] = {}
@@ -97,11 +97,11 @@ class Requestor:
         *,
         roles: Sequence[RoleSelection] = (),
         extended: Sequence[SOPClassExtendedNegotiation] = (),
-        host: OperationContext | None = None,
+        operations: OperationContext | None = None,
     ) -> "Requestor":
         """Connect and negotiate.
 
-        `host` performs the operations that the peer invokes on this association, for the SOP classes of which we
+        `operations` performs the operations that the peer invokes on this association, for the SOP classes of which we
         proposed to be the SCP. Any other request of the peer aborts the association.
 
         Raises:
@@ -111,7 +111,7 @@ class Requestor:
         """
         sock = await connect(remote, timeouts.connect)
         upper_layer = UpperLayer(role=Role.REQUESTOR, maximum_length=remote.maximum_pdu_length)
-        requestor = cls(remote, Transport(KernelSocket(sock), upper_layer, timeouts), timeouts, host)
+        requestor = cls(remote, Transport(KernelSocket(sock), upper_layer, timeouts), timeouts, operations)
         try:
             await requestor._associate(associate_rq(remote, contexts, roles, extended))
         except BaseException:

@@ -156,7 +156,7 @@ class Transport:
     def _receive(self) -> int:
         """Bytes now in the buffer; 0 at the end of the stream, however it came about; -1: nothing yet."""
         if self._buffer is None:
-            self._buffer = self._buffers.take()
+            self._buffer = self._buffers.lend()
             self.upper_layer.lend(self._buffer)
         try:
             return self._socket.receive(self.upper_layer.writable())

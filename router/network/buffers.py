@@ -1,30 +1,30 @@
 """The large buffers that connections receive into, lent while there are bytes and given back before each wait.
 
-A connection that is silent has none, so that hundreds of open associations cost little. Not here: the few bytes of a
-header that is only partly in, which the engine keeps (`pdu.framing`).
+A silent connection has none, so that hundreds of open associations cost little. Not here: the few bytes of an
+incomplete header, which the engine keeps (`pdu.framing`).
 """
 
 from typing import Final
 
 SIZE: Final = 256 << 10
-"""Bytes received at a time; more make no read faster, and the pieces no longer fit the processor's cache."""
+"""Bytes of a buffer. Reads into larger ones are not faster, and their content no longer fits the processor's cache."""
 MOST_KEPT: Final = 16
-"""Buffers kept for the next connection that has bytes. Their number in use is that of the associations whose
-bytes are being handled at one moment."""
+"""Buffers kept for reuse. As many are in use as there are associations whose bytes are handled at one moment."""
 
 
 class ReceiveBuffers:
-    """Used in one thread alone."""
+    """A store of buffers. Not thread-safe."""
 
     def __init__(self, size: int = SIZE) -> None:
-        """`size`: bytes of each."""
+        """`size`: bytes of each buffer."""
         self._size = size
         self._free: list[memoryview] = []
 
-    def take(self) -> memoryview:
+    def lend(self) -> memoryview:
+        """Return a buffer that nobody else uses."""
         return self._free.pop() if self._free else memoryview(bytearray(self._size))
 
     def give_back(self, buffer: memoryview) -> None:
-        """Nothing refers to any part of it any more."""
+        """Accept a buffer of which no part is used any more."""
         if len(self._free) < MOST_KEPT:
             self._free.append(buffer)

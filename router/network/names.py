@@ -1,8 +1,8 @@
-"""Look up host names in a bounded lane of their own, so that a silent name server slows nothing else.
+"""Look up host names in threads of their own, so that a silent name server slows nothing else.
 
 `NameLookup` is trio's resolver for the running router: `trio.open_tcp_stream` asks it for every host that is not an
-IP address. Each host has at most one look-up under way, whoever asks for it and however often. Answers are kept for
-a minute, and used for longer while the name server is silent.
+IP address. Each host has at most one look-up under way, however many tasks ask for it. Answers are kept for a minute,
+and used for longer while the name server is silent.
 """
 
 import socket
@@ -17,9 +17,9 @@ LIFE: Final = 60.0
 STALE_AFTER: Final = 1.0
 """Seconds to wait for the name server before an older answer is used."""
 PATIENCE: Final = 8.0
-"""Seconds to wait for the name server where there is no older answer; its late answer serves the next attempt."""
+"""Seconds to wait for the name server if there is no older answer. A late answer serves the next attempt."""
 _THREADS: Final = 16
-"""Look-ups at the same time. One waits in its thread for as long as the C library does: 20 s are common."""
+"""Look-ups at the same time. Each waits in its thread for as long as the C library does: 20 s are common."""
 _MOST_ANSWERS: Final = 4096
 
 Question = tuple[Any, ...]
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 @define(eq=False)
 class _LookUp:
-    """One question that is under way."""
+    """A question that the name server has not answered yet."""
 
     done: trio.Event = field(factory=trio.Event)
     addresses: Addresses | None = None
@@ -38,12 +38,12 @@ class _LookUp:
 
 
 class NameLookup(trio.abc.HostnameResolver):
-    """The answers of the name server, and the questions that it has not answered yet."""
+    """Asks the name server, and keeps its answers."""
 
     def __init__(self) -> None:
         self._threads = trio.CapacityLimiter(_THREADS)
         self._answers: dict[Question, tuple[float, Addresses]] = {}
-        """When the answer came, and what it was; the oldest first."""
+        """The moment and the addresses of each answer, the oldest first."""
         self._under_way: dict[Question, _LookUp] = {}
 
     async def getaddrinfo(
@@ -76,7 +76,7 @@ class NameLookup(trio.abc.HostnameResolver):
         raise look_up.error or socket.gaierror(socket.EAI_AGAIN, "the name server does not answer")
 
     def _begin(self, question: Question) -> _LookUp:
-        """Ask in a system task: it outlives the task that wanted to know, as the thread does."""
+        """Ask in a system task, which outlives the asking task as its thread does."""
         look_up = self._under_way[question] = _LookUp()
         trio.lowlevel.spawn_system_task(self._ask, question, look_up)
         return look_up
@@ -88,7 +88,7 @@ class NameLookup(trio.abc.HostnameResolver):
             )
         except (OSError, UnicodeError) as error:
             look_up.error = error
-        except Exception as error:  # a system task that raises ends the process
+        except Exception as error:  # an exception of a system task would end the process
             look_up.error = OSError(f"looking up a host name failed: {error!r}")
         else:
             look_up.addresses = addresses
@@ -104,12 +104,12 @@ class NameLookup(trio.abc.HostnameResolver):
             del self._answers[next(iter(self._answers))]
 
     async def getnameinfo(self, sockaddr: tuple[str, int] | tuple[str, int, int, int], flags: int) -> tuple[str, str]:
-        """As `socket.getnameinfo`, in the same lane."""
+        """Return the names of an address, as `socket.getnameinfo` does."""
         return await trio.to_thread.run_sync(
             socket.getnameinfo, sockaddr, flags, limiter=self._threads, abandon_on_cancel=True
         )
 
 
 def _is_final(error: Exception | None) -> bool:
-    """Whether the name server has answered, and said that there is no such host."""
+    """Return whether the name server has answered that there is no such host."""
     return isinstance(error, socket.gaierror) and error.errno != socket.EAI_AGAIN

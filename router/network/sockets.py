@@ -1,4 +1,4 @@
-"""The socket under an association: buffered reads and gathered writes, as trio offers them."""
+"""The socket under an association: non-blocking reads into a buffer and gathered writes."""
 
 import errno
 import socket
@@ -11,7 +11,7 @@ Buffer = bytes | bytearray | memoryview
 
 
 class Socket(Protocol):
-    """What is asked of a socket: tried at once, waited for only where the kernel would block (BlockingIOError)."""
+    """A connected socket. `receive` and `send` raise BlockingIOError where they would have to wait."""
 
     def receive(self, buffer: memoryview, /) -> int: ...
     def send(self, buffers: Sequence[Buffer], /) -> int: ...
@@ -22,10 +22,10 @@ class Socket(Protocol):
 
 
 class KernelSocket:
-    """A connected TCP socket. Most reads and writes need not wait; those cost no trip through the scheduler."""
+    """A connected TCP socket. A read or write that need not wait costs no trip through the scheduler."""
 
     def __init__(self, sock: trio.socket.SocketType) -> None:
-        """Takes the descriptor out of `sock`."""
+        """Detach the descriptor of `sock`."""
         self._socket = socket.socket(fileno=sock.detach())
         self._socket.setblocking(False)
         self.receive: Final = self._socket.recv_into
@@ -45,10 +45,10 @@ class KernelSocket:
 
 
 def tune(sock: Socket) -> None:
-    """Set what every DICOM connection here has: no Nagle on our side, keep-alive against silent partitions."""
+    """Switch Nagle's algorithm off, and keep-alive on, which finds out that a silent peer is gone."""
     for level, option in ((socket.IPPROTO_TCP, socket.TCP_NODELAY), (socket.SOL_SOCKET, socket.SO_KEEPALIVE)):
         try:
             sock.set_option(level, option, 1)
-        except OSError as error:  # the peer may be gone already, which the first read will tell
+        except OSError as error:  # the peer may be gone already: the first read shows it
             if error.errno not in (errno.EINVAL, errno.ENOTCONN, errno.ECONNRESET):
                 raise

@@ -106,7 +106,7 @@ class DimseConnector:
         roles = propose_roles(plan, self._services)
         try:
             association = await Requestor.open(
-                self._remote, contexts, self._timeouts, roles=roles, host=self._operations
+                self._remote, contexts, self._timeouts, roles=roles, operations=self._operations
             )
         except AssociationError as error:
             raise results.no_channel(error) from error

@@ -123,7 +123,7 @@ async def test_what_a_c_get_brings_on_our_association_is_stored_before_its_final
         operations = router.router._peers.operations
         roles = [RoleSelection(sop_class_uid=CT, scu_role=False, scp_role=True)]
         with QuerySCP(get=get) as scp:
-            async with await opened(scp.port, roles=roles, host=operations) as association:
+            async with await opened(scp.port, roles=roles, operations=operations) as association:
                 assert association.roles[CT].scp_role
                 final = [one async for one in await find_none(association)][-1]
                 assert final.command.number_of_completed_suboperations == len(uids)
@@ -147,7 +147,7 @@ async def test_an_operation_for_which_no_role_was_proposed_aborts(tmp_path: Path
     async with running_router(configuration(tmp_path)) as router, Stores().serving() as peer:
         operations = router.router._peers.operations
         with pytest.raises(Aborted, match="C-STORE-RQ"):
-            async with await opened(peer.port, host=operations) as association:
+            async with await opened(peer.port, operations=operations) as association:
                 await anext(await find_none(association))
 
 

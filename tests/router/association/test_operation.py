@@ -109,10 +109,10 @@ def pacs(port: int, called: str = "PACS") -> RemoteAE:
 
 async def test_a_refusal_on_an_association_that_the_router_opened_has_the_sites_code_too() -> None:
     statuses = parse_config('[statuses.by_calling_ae."PACS"]\nno_such_sop_class = "C321"', Path()).statuses
-    host = OperationContext((COMMITMENT,), cast("Spool", None), statuses)
+    operations = OperationContext((COMMITMENT,), cast("Spool", None), statuses)
     context = AcceptedContext(id=1, abstract_syntax=STORAGE_COMMITMENT, transfer_syntax=IMPLICIT)
     for called, status in (("PACS", 0xC321), ("VNA", 0x0118)):
-        operation = host.begin(MessageBegin(1, NO_REPORT, b""), context, pacs(104, called))
+        operation = operations.begin(MessageBegin(1, NO_REPORT, b""), context, pacs(104, called))
         assert operation is not None
         assert (await operation.perform()).status == status
 
@@ -133,7 +133,7 @@ class Flooding(Archive):
 
 
 async def test_thousands_of_requests_on_an_association_that_the_router_opened_hold_nobody_up() -> None:
-    host = OperationContext((COMMITMENT,), cast("Spool", None))
+    operations = OperationContext((COMMITMENT,), cast("Spool", None))
     archive = Flooding()
     most = 0
 
@@ -150,7 +150,7 @@ async def test_thousands_of_requests_on_an_association_that_the_router_opened_ho
 
     async with archive.serving(), trio.open_nursery() as nursery:
         contexts = plan_contexts([(STORAGE_COMMITMENT, IMPLICIT)])
-        async with await Requestor.open(pacs(archive.port), contexts, Timeouts(), host=host) as association:
+        async with await Requestor.open(pacs(archive.port), contexts, Timeouts(), operations=operations) as association:
             nursery.start_soon(look)
             nursery.start_soon(association.attend)
             await eventually(answered)

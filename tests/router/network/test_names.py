@@ -58,7 +58,7 @@ async def test_an_answer_is_kept_for_its_life_and_asked_for_again_after_it(
         assert len(name_server.asked) == asked
 
 
-async def test_a_host_has_one_look_up_under_way_whoever_asks(name_server: NameServer) -> None:
+async def test_a_host_has_one_look_up_under_way_for_all_tasks(name_server: NameServer) -> None:
     lookup, answers = NameLookup(), []
     name_server.speaks.clear()
 
@@ -74,7 +74,7 @@ async def test_a_host_has_one_look_up_under_way_whoever_asks(name_server: NameSe
     assert len(name_server.asked) == 1
 
 
-async def test_who_gives_up_leaves_the_look_up_to_the_next_one(name_server: NameServer) -> None:
+async def test_a_look_up_that_is_given_up_serves_the_next_one(name_server: NameServer) -> None:
     lookup = NameLookup()
     name_server.speaks.clear()
     for _ in range(3):
@@ -123,7 +123,7 @@ async def test_a_silent_name_server_is_named_as_the_cause(
         await connect(target("pacs.example"), PATIENCE + 1000)
 
 
-async def test_what_cannot_be_a_host_name_is_unreachable() -> None:
+async def test_a_text_that_cannot_be_a_host_name_is_unreachable() -> None:
     with pytest.raises(NotConnected, match="cannot be a host name"):
         await connect(target("pacs..local"), 5)
 
