@@ -1,4 +1,4 @@
-"""Each kind of waiting has worker threads of its own."""
+"""Each kind of work has worker threads of its own."""
 
 import ast
 from pathlib import Path
@@ -16,10 +16,10 @@ PATIENCE = 20.0
 DATA = bytes(range(256)) * (5 << 12)
 """5 MiB: more than two pieces of a large file."""
 ONE_SHOT = {"cli", "tools"}
-"""Programs with one thing to do: the default threads are theirs alone."""
+"""Programs with one thing to do: they may use the default threads."""
 
 
-def test_every_thread_of_the_running_router_has_a_named_lane() -> None:
+def test_every_worker_thread_of_the_running_router_has_a_named_limiter() -> None:
     root = Path(router.__file__).parent
     without = [
         f"{path.relative_to(root)}:{node.lineno}"
@@ -35,7 +35,7 @@ def test_every_thread_of_the_running_router_has_a_named_lane() -> None:
     assert without == []
 
 
-async def test_a_large_data_set_comes_in_while_every_other_lane_is_taken(tmp_path: Path) -> None:
+async def test_a_large_data_set_is_received_while_all_other_limiters_are_exhausted(tmp_path: Path) -> None:
     async with running_spool(tmp_path / "spool", SETTINGS) as spool:
         for lane in (trio.to_thread.current_default_thread_limiter(), DISK_OUT, STATE, COMPUTING):
             for _ in range(int(lane.available_tokens)):
@@ -47,7 +47,7 @@ async def test_a_large_data_set_comes_in_while_every_other_lane_is_taken(tmp_pat
             _give_back(DISK_OUT, STATE, COMPUTING)
 
 
-async def test_the_state_changes_while_every_other_lane_is_taken(tmp_path: Path) -> None:
+async def test_the_state_changes_while_all_other_limiters_are_exhausted(tmp_path: Path) -> None:
     state = StateStore.open(tmp_path, Counters())
     state.define("CREATE TABLE IF NOT EXISTS facts (name TEXT)")
     for lane in (trio.to_thread.current_default_thread_limiter(), DISK_IN, DISK_OUT, COMPUTING):
@@ -62,7 +62,7 @@ async def test_the_state_changes_while_every_other_lane_is_taken(tmp_path: Path)
         state.close()
 
 
-async def test_the_writing_of_large_data_sets_takes_no_more_threads_than_its_lane_has(tmp_path: Path) -> None:
+async def test_writing_large_data_sets_uses_no_more_threads_than_its_limiter_allows(tmp_path: Path) -> None:
     settings = evolve(SETTINGS, memory=64 << 20)  # room for two pieces of each
     async with running_spool(tmp_path / "spool", settings) as spool, trio.open_nursery() as nursery:
         most = 0

@@ -1,4 +1,4 @@
-"""Lines on their way to a stream that fails, blocks, or tears."""
+"""Writing lines to a stream that fails, blocks or writes a part."""
 
 import fcntl
 import io
@@ -23,7 +23,7 @@ PATIENCE = 20.0
 
 
 class Stream(io.StringIO):
-    """A stream without a file descriptor that fails or blocks while it is told to."""
+    """A stream without a file descriptor that fails or blocks as the test demands."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ def written(stream: Stream) -> list[str]:
     return stream.getvalue().splitlines()
 
 
-def test_lines_are_written_in_order_and_all_of_them_at_the_close() -> None:
+def test_close_writes_all_lines_in_order() -> None:
     stream = Stream()
     writer = LogWriter(stream, told)
     lines = [f"line {number}" for number in range(2000)]
@@ -63,7 +63,7 @@ def test_lines_are_written_in_order_and_all_of_them_at_the_close() -> None:
 
 
 @pytest.mark.parametrize("failure", [BrokenPipeError(), OSError(28, "no space"), ValueError("closed file")])
-def test_a_stream_that_fails_raises_nothing_and_what_it_lost_is_told_when_it_works_again(failure: Exception) -> None:
+def test_a_failing_stream_raises_nothing_and_lost_lines_are_reported_once_it_works(failure: Exception) -> None:
     stream = Stream()
     stream.failure = failure
     writer = LogWriter(stream, told)
@@ -78,7 +78,7 @@ def test_a_stream_that_fails_raises_nothing_and_what_it_lost_is_told_when_it_wor
     assert writer.dropped == 1
 
 
-def test_a_stream_that_blocks_holds_up_nobody_and_what_the_queue_cannot_hold_is_told() -> None:
+def test_a_blocking_stream_blocks_no_caller_and_dropped_lines_are_reported() -> None:
     stream = Stream()
     stream.open.clear()
     writer = LogWriter(stream, told, capacity=100)
@@ -92,7 +92,7 @@ def test_a_stream_that_blocks_holds_up_nobody_and_what_the_queue_cannot_hold_is_
     assert written(stream) == ["first", "dropped 40", *["0123456789"] * 10]
 
 
-def test_what_was_dropped_is_told_without_another_line() -> None:
+def test_dropped_lines_are_reported_without_another_line() -> None:
     stream = Stream()
     stream.open.clear()
     writer = LogWriter(stream, told, capacity=10)
@@ -116,7 +116,7 @@ def test_a_stalled_reader_does_not_prevent_the_exit() -> None:
 
 
 def test_a_line_that_a_full_disk_has_cut_short_does_not_spoil_the_next(tmp_path: Path) -> None:
-    """In a process of its own, for the limit on the length of files is the process's."""
+    """Run in a separate process, because the limit on the length of files applies to the whole process."""
     program = (
         "import sys, time; from router.log_writer import LogWriter\n"
         "writer = LogWriter(sys.stderr, lambda count: f'dropped {count}')\n"
@@ -158,7 +158,7 @@ def lines_of(stream: Stream) -> list[dict[str, Any]]:
     return [json.loads(line) for line in written(stream)]
 
 
-def test_an_error_comment_is_shown_only_where_the_operator_asked_for_it() -> None:
+def test_an_error_comment_is_shown_only_on_request_of_the_operator() -> None:
     hidden, shown = Stream(), Stream()
     logs.configure("json", stream=hidden)
     structlog.get_logger().info("delivery", reason="A700H out of resources", comment="DOE^JOHN")
@@ -178,7 +178,7 @@ def test_what_a_library_logs_becomes_an_event_of_the_log() -> None:
     assert second["event"] == "%d"
 
 
-def test_the_dropped_lines_are_told_as_an_event() -> None:
+def test_dropped_lines_are_reported_as_an_event() -> None:
     stream = Stream()
     stream.failure = BrokenPipeError()
     logs.configure("json", stream=stream)
@@ -192,7 +192,7 @@ def test_the_dropped_lines_are_told_as_an_event() -> None:
     assert kept["event"] == "kept"
 
 
-def test_warnings_and_what_nobody_can_catch_go_to_the_log() -> None:
+def test_warnings_and_uncatchable_exceptions_go_to_the_log() -> None:
     stream = Stream()
     logs.configure("json", stream=stream)
     logs.adopt_standard_error()

@@ -1,4 +1,4 @@
-"""A router whose log nobody reads, or that cannot be written: objects are taken and delivered all the same."""
+"""A router whose log is not read or cannot be written: objects are still accepted and delivered."""
 
 import fcntl
 import os
@@ -63,9 +63,7 @@ async def pass_through(port: int, archive: Archive) -> None:
     [(pipe_without_a_reader, True), (pipe_that_nobody_reads, False), (full_disk, True)],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-async def test_a_log_that_cannot_be_written_costs_lines_and_nothing_else(
-    tmp_path: Path, broken: Any, is_told: bool
-) -> None:
+async def test_a_log_that_cannot_be_written_loses_lines_only(tmp_path: Path, broken: Any, is_told: bool) -> None:
     async with Archive().serving() as archive:
         pacs = SimpleNamespace(ae_title="PACS", address=f"{HOST}:{archive.port}")
         port, admin = free_port(), free_port()
@@ -89,7 +87,7 @@ async def test_a_log_that_cannot_be_written_costs_lines_and_nothing_else(
                 process.wait()
 
 
-def test_a_router_that_was_started_without_standard_error_writes_into_none_of_its_files(tmp_path: Path) -> None:
+def test_a_router_without_standard_error_writes_no_log_into_its_own_files(tmp_path: Path) -> None:
     port, admin = free_port(), free_port()
     content = configuration({}, routes=[], router={"listen": [f"{HOST}:{port}"]}, admin={"listen": f"{HOST}:{admin}"})
     config = write_toml(tmp_path / "router.toml", content)

@@ -1,4 +1,4 @@
-"""What the supervisor guards: reloads that fail or come at a bad moment, and connections that cannot be served."""
+"""Reloads that fail or come during start or stop, and connections that cannot be served."""
 
 import signal
 from pathlib import Path
@@ -35,7 +35,7 @@ from tests.support.router_process import RouterProcess
 from tests.support.router_process import configuration as content
 
 
-async def test_a_reload_while_the_router_stops_changes_nothing_and_cuts_nothing_off(tmp_path: Path) -> None:
+async def test_a_reload_while_the_router_stops_has_no_effect(tmp_path: Path) -> None:
     async with Archive().serving() as archive:
         config = configuration(tmp_path, pacs=archive.port)
         changed = attrs.evolve(config, peers={"pacs": attrs.evolve(config.peers["pacs"], associations=2)})
@@ -57,7 +57,7 @@ async def test_a_reload_while_the_router_stops_changes_nothing_and_cuts_nothing_
     assert [event["log_level"] for event in logs if event["event"] == "not reloaded: the router is stopping"]
 
 
-async def test_a_reload_before_the_router_is_ready_changes_nothing(tmp_path: Path) -> None:
+async def test_a_reload_before_the_router_is_ready_has_no_effect(tmp_path: Path) -> None:
     config = configuration(tmp_path)
     spool = await trio.to_thread.run_sync(Spool.open, config.router.spool, config.spool)
     router = Router(config, spool)
@@ -68,7 +68,7 @@ async def test_a_reload_before_the_router_is_ready_changes_nothing(tmp_path: Pat
     spool.close()
 
 
-async def test_sighup_before_the_router_is_ready_is_obeyed_when_it_is(
+async def test_sighup_before_the_router_is_ready_takes_effect_once_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reloaded = trio.Event()
@@ -99,7 +99,7 @@ async def test_sighup_before_the_router_is_ready_is_obeyed_when_it_is(
 
 
 @pytest.mark.parametrize("part", [Storage, Destination])
-async def test_a_configuration_that_makes_one_part_fail_leaves_all_parts_with_the_old_one(
+async def test_if_one_part_fails_to_prepare_all_parts_keep_the_old_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: Any
 ) -> None:
     """Storage is prepared last of the services, and the destinations after them."""
@@ -130,7 +130,7 @@ async def test_limits_change_at_a_reload(tmp_path: Path) -> None:
             assert isinstance(await second.associate(), AssociateRJ)
 
 
-async def test_the_window_and_the_longest_command_set_of_a_reload_hold_for_new_connections(tmp_path: Path) -> None:
+async def test_window_and_command_set_limit_of_a_reload_apply_to_new_connections(tmp_path: Path) -> None:
     config = configuration(tmp_path)
     request = associate_rq()
     proposal = AsynchronousOperationsWindow(invoked=32, performed=1)
@@ -145,7 +145,7 @@ async def test_the_window_and_the_longest_command_set_of_a_reload_hold_for_new_c
             assert isinstance(await modality.hear(), Abort)
 
 
-async def test_what_needs_a_restart_is_told_at_every_reload_until_then(tmp_path: Path) -> None:
+async def test_every_reload_logs_the_sections_that_need_a_restart(tmp_path: Path) -> None:
     config = configuration(tmp_path)
     elsewhere = attrs.evolve(config, router=attrs.evolve(config.router, spool=tmp_path / "elsewhere"))
     changed = attrs.evolve(elsewhere, spool=attrs.evolve(config.spool, history=1.0))
@@ -156,9 +156,7 @@ async def test_what_needs_a_restart_is_told_at_every_reload_until_then(tmp_path:
             assert [one["section"] for one in logs if "section" in one] == ["spool", "router.spool"]
 
 
-async def test_a_connection_that_no_acceptor_can_be_made_for_ends_only_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_failing_acceptor_ends_its_own_connection_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OSError("cannot tune the socket")
 
@@ -172,7 +170,7 @@ async def test_a_connection_that_no_acceptor_can_be_made_for_ends_only_itself(
             assert isinstance(await modality.associate(), AssociateAC)
 
 
-def test_sighup_again_and_again_while_a_router_starts_and_stops_ends_in_exit_0(tmp_path: Path) -> None:
+def test_repeated_sighup_during_start_and_stop_ends_in_exit_0(tmp_path: Path) -> None:
     router = RouterProcess(tmp_path, content({}, routes=[])).start()
     for _ in range(50):
         router.send_signal(signal.SIGHUP)

@@ -1,4 +1,4 @@
-"""What a configuration may say, and how its faults are told."""
+"""Values of a configuration, and reports of its faults."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -35,7 +35,7 @@ def read(content: str) -> Config:
 
 
 def faults(content: str) -> dict[str, str]:
-    """From place to message."""
+    """Return the faults of a configuration, from place to message."""
     with pytest.raises(ConfigError) as raised:
         read(content)
     assert str(raised.value) == "\n".join(map(str, raised.value.faults))
@@ -49,7 +49,7 @@ def route(lines: str = "", to: str = '"pacs"') -> str:
 # --- files ---
 
 
-def test_a_file_is_loaded_and_its_relative_paths_are_meant_from_its_folder(tmp_path: Path) -> None:
+def test_relative_paths_start_at_the_folder_of_the_file(tmp_path: Path) -> None:
     file = tmp_path / "router.toml"
     file.write_text('[router]\nspool = "data/spool"\n')
     config = load_config(file)
@@ -57,7 +57,7 @@ def test_a_file_is_loaded_and_its_relative_paths_are_meant_from_its_folder(tmp_p
     assert config.router.spool == tmp_path / "data" / "spool"
 
 
-def test_an_absolute_path_stays_what_it_is() -> None:
+def test_an_absolute_path_is_not_changed() -> None:
     assert read('[router]\nspool = "/var/spool/dicom"').router.spool == Path("/var/spool/dicom")
 
 
@@ -80,7 +80,7 @@ def test_a_file_that_cannot_be_read_is_one_fault(tmp_path: Path, content: bytes 
     assert words in str(fault)
 
 
-def test_an_empty_file_is_a_configuration() -> None:
+def test_an_empty_file_is_valid() -> None:
     config = read("")
     assert config.peers == {}
     assert [str(listener.address) for listener in config.listeners] == ["0.0.0.0:11112"]
@@ -100,7 +100,7 @@ def test_an_empty_file_is_a_configuration() -> None:
         ('commitment_reply = "same"', "commitment.reply"),
     ],
 )
-def test_a_former_key_of_commitment_is_refused_with_the_name_that_it_has_now(line: str, name: str) -> None:
+def test_a_former_key_of_commitment_is_refused_with_its_new_name(line: str, name: str) -> None:
     assert faults(f"{PACS}{line}\n") == {
         f"peers.pacs.{line.split()[0]}": f"there is no such key: its name is {name} now"
     }
@@ -125,7 +125,7 @@ def test_storage_commitment_may_be_another_ae_of_the_same_system() -> None:
 # --- every fault at once ---
 
 
-def test_every_fault_is_told_at_once_with_its_place_and_what_was_probably_meant() -> None:
+def test_all_faults_are_reported_at_once_with_place_and_suggestion() -> None:
     assert faults(
         """
         ruter = 1
@@ -204,11 +204,11 @@ def test_every_fault_is_told_at_once_with_its_place_and_what_was_probably_meant(
         ('[[routes]]\nname = " "', 'routes[" "].name', 'must be one line of 1 to 200 characters, not " "'),
     ],
 )  # fmt: skip
-def test_a_fault_is_told_with_its_place(content: str, path: str, message: str) -> None:
+def test_a_fault_is_reported_with_its_place(content: str, path: str, message: str) -> None:
     assert faults(content)[path] == message
 
 
-def test_a_fault_in_a_peer_is_not_told_again_by_the_routes_to_it() -> None:
+def test_a_fault_in_a_peer_is_not_repeated_for_the_routes_to_it() -> None:
     assert list(faults(route().replace('"PACS"', '""'))) == ["peers.pacs.ae_title"]
 
 
@@ -234,11 +234,11 @@ def test_durations_are_seconds(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "30", "s", "-1s", "1 year", "1e3s", "30S", "3651d", "0s", "٣s", "9" * 400 + "s"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
+def test_an_invalid_duration_is_refused(text: str) -> None:
     assert "timeouts.artim" in faults(f'[timeouts]\nartim = "{text}"')
 
 
-def test_linger_and_grace_may_be_nothing() -> None:
+def test_linger_and_shutdown_grace_may_be_zero() -> None:
     config = read(PACS + 'linger = "0s"\n[router]\nshutdown_grace = "0s"')
     assert (config.peers["pacs"].linger, config.router.shutdown_grace) == (0, 0)
 
@@ -252,12 +252,12 @@ def test_sizes_are_bytes(text: str, count: int) -> None:
 
 
 @pytest.mark.parametrize("text", ['"1"', '"1 MB/s"', '"1mib"', "1048576", "1.5", "true", "[]"])
-def test_what_is_no_size_is_refused(text: str) -> None:
+def test_an_invalid_size_is_refused(text: str) -> None:
     assert "spool.free_space_floor" in faults(f"[spool]\nfree_space_floor = {text}")
 
 
 @pytest.mark.parametrize(("text", "length"), [("0", 0), ("4096", 4096), ("1048576", 1 << 20), ('"128KiB"', 131072)])
-def test_a_maximum_pdu_length_is_nothing_or_4096_to_1_mib(text: str, length: int) -> None:
+def test_a_maximum_pdu_length_is_0_or_4096_to_1_mib(text: str, length: int) -> None:
     assert read(f"[router]\nmaximum_pdu_length = {text}").router.maximum_pdu_length == length
 
 
@@ -267,25 +267,25 @@ def test_any_other_maximum_pdu_length_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("title", ["", "    ", "X" * 17, "A\\\\B", "A\\u0007", "Ä"])
-def test_what_is_no_ae_title_is_refused(title: str) -> None:
+def test_an_invalid_ae_title_is_refused(title: str) -> None:
     assert "router.ae_title" in faults(f'[router]\nae_title = "{title}"')
 
 
-def test_outer_spaces_of_an_ae_title_do_not_count() -> None:
+def test_outer_spaces_of_an_ae_title_are_ignored() -> None:
     assert read('[router]\nae_title = " CT 1  "').router.ae_title == "CT 1"
 
 
 @pytest.mark.parametrize("uid", ["", "1", "1..2", "01.2", "1.02", "1.2.", "1." + "1" * 63, "a.b"])
-def test_what_is_no_uid_is_refused(uid: str) -> None:
+def test_an_invalid_uid_is_refused(uid: str) -> None:
     assert "router.implementation_class_uid" in faults(f'[router]\nimplementation_class_uid = "{uid}"')
 
 
 @pytest.mark.parametrize("name", ["", "X" * 17, "Ä", "\\n"])
-def test_what_is_no_implementation_version_name_is_refused(name: str) -> None:
+def test_an_invalid_implementation_version_name_is_refused(name: str) -> None:
     assert "router.implementation_version_name" in faults(f'[router]\nimplementation_version_name = "{name}"')
 
 
-def test_a_version_name_is_taken_as_it_is() -> None:
+def test_an_implementation_version_name_is_not_changed() -> None:
     assert read('[router]\nimplementation_version_name = "X 1"').router.implementation_version_name == "X 1"
 
 
@@ -298,18 +298,18 @@ def test_a_version_name_is_taken_as_it_is() -> None:
         ("localhost:65535", Endpoint(host="localhost", port=65535)),
     ],
 )
-def test_addresses_are_a_host_and_a_port(text: str, endpoint: Endpoint) -> None:
+def test_an_address_has_a_host_and_a_port(text: str, endpoint: Endpoint) -> None:
     assert read(f'[admin]\nlisten = "{text}"\nplaintext = true').admin.listen == endpoint
     assert str(endpoint) == text
 
 
 @pytest.mark.parametrize("text", ["", "host", "host:", ":104", "host:65536", "fd00::17:104", "a b:104", "http://x:1"])
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_an_invalid_address_is_refused(text: str) -> None:
     assert "admin.listen" in faults(f'[admin]\nlisten = "{text}"')
 
 
 @pytest.mark.parametrize("host", ["pacs..local", ".pacs", "a" * 64, "a." * 127 + "bc", "ä" * 63])
-def test_what_can_be_no_host_name_is_refused(host: str) -> None:
+def test_an_impossible_host_name_is_refused(host: str) -> None:
     text = f'[peers.pacs]\nae_title = "PACS"\naddress = "{host}:104"'
     assert "cannot be a host name" in faults(text)["peers.pacs.address"]
 
@@ -323,7 +323,7 @@ def test_unusual_host_names_are_allowed(host: str) -> None:
 # --- where tables meet ---
 
 
-def test_every_listener_has_a_title_and_a_pdu_length() -> None:
+def test_title_and_pdu_length_of_a_listener_default_to_those_of_the_router() -> None:
     config = read(
         """
         [router]
@@ -346,16 +346,16 @@ def test_every_listener_has_a_title_and_a_pdu_length() -> None:
     ]
 
 
-def test_listeners_stand_in_for_the_default_address() -> None:
+def test_listeners_replace_the_default_address() -> None:
     config = read('[[listeners]]\naddress = "a:3"')
     assert [str(listener.address) for listener in config.listeners] == ["a:3"]
 
 
-def test_any_free_port_may_be_listened_on_more_than_once() -> None:
+def test_port_0_may_be_listed_more_than_once() -> None:
     assert len(read('[router]\nlisten = ["a:0", "a:0"]').listeners) == 2
 
 
-def test_a_peer_is_called_by_the_routers_title_unless_it_says_otherwise() -> None:
+def test_the_calling_ae_of_a_peer_defaults_to_the_title_of_the_router() -> None:
     config = read(
         '[router]\nae_title = "MAIN"\nmaximum_pdu_length = 0\n' + PACS + '[peers.x]\nae_title = "X"\ncalling_ae = "ME"'
     )
@@ -364,7 +364,7 @@ def test_a_peer_is_called_by_the_routers_title_unless_it_says_otherwise() -> Non
     assert config.peers["x"].address is None
 
 
-def test_the_spools_settings_have_the_duplicates_of_storage() -> None:
+def test_the_spool_gets_the_duplicates_key_of_storage() -> None:
     assert read('[storage]\nduplicates = "hold"\n[spool]\nmemory = "1GiB"').spool == SpoolSettings(
         memory=1 << 30, duplicates="hold"
     )
@@ -374,7 +374,7 @@ def test_one_entry_of_a_list_needs_no_brackets() -> None:
     assert read(route()).routes == read(route(to='["pacs"]')).routes
 
 
-def test_the_services_that_routes_can_be_for_are_the_callers_to_say() -> None:
+def test_a_route_may_be_for_every_service_that_the_caller_registers() -> None:
     content = route().replace('"storage"', '"mpps"')
     services = {"mpps": ServiceOptions(route=RouteOptions)}
     assert parse(content, BASE, services=services).routes[0].service == "mpps"
@@ -383,7 +383,7 @@ def test_the_services_that_routes_can_be_for_are_the_callers_to_say() -> None:
 # --- conditions ---
 
 
-def test_conditions_keep_the_order_of_the_file_and_know_their_tags() -> None:
+def test_conditions_keep_the_order_of_the_file_and_have_tags() -> None:
     content = route('when = { peer = "10.0.0.0/8", Modality = ["CT", "MR"], "(0009,10FF)" = 3, SliceThickness = 0.5 }')
     assert read(content).routes[0].when == (
         Condition(key="peer", tag=None, values=("10.0.0.0/8",)),
@@ -412,7 +412,7 @@ def test_conditions_keep_the_order_of_the_file_and_know_their_tags() -> None:
         ("when = { '(0008,00600)' = 'x' }", "or a (gggg,eeee)"),
     ],
 )
-def test_a_condition_that_could_never_be_met_is_a_fault(when: str, words: str) -> None:
+def test_a_condition_that_can_never_be_met_is_a_fault(when: str, words: str) -> None:
     ((path, message),) = faults(route(when)).items()
     assert path.startswith('routes["r"].when')
     assert words in message
@@ -421,13 +421,13 @@ def test_a_condition_that_could_never_be_met_is_a_fault(when: str, words: str) -
 # --- patterns ---
 
 
-def test_no_pattern_matches_nothing() -> None:
+def test_an_empty_list_of_patterns_matches_nothing() -> None:
     assert not Globs(()).matches("")
     assert not Networks(()).matches("10.0.0.1")
     assert not sop_classes(()).matches("1.2")
 
 
-def test_a_network_may_be_written_with_a_host_in_it() -> None:
+def test_a_network_may_have_host_bits() -> None:
     assert Networks((network("10.1.2.3/8"),)).matches("10.200.0.1")
 
 
@@ -444,7 +444,7 @@ def test_an_unknown_uid_may_be_preferred() -> None:
     assert preferred.matches("1.2.3")
 
 
-def test_a_name_with_brackets_is_no_glob() -> None:
+def test_a_name_with_brackets_is_not_a_glob() -> None:
     lossless = "JPEG Lossless, Non-Hierarchical, First-Order Prediction (Process 14 [Selection Value 1])"
     assert transfer_syntaxes((lossless,)).matches("1.2.840.10008.1.2.4.70")
 
@@ -469,7 +469,7 @@ KEYS = st.sampled_from(
 
 
 @given(tables=st.lists(st.tuples(HEADS, st.dictionaries(KEYS, VALUES, max_size=4)), max_size=4))
-def test_any_file_is_a_configuration_or_has_faults(tables: list[tuple[str, dict[str, str]]]) -> None:
+def test_any_file_is_valid_or_has_faults(tables: list[tuple[str, dict[str, str]]]) -> None:
     lines = [line for head, keys in tables for line in (head, *(f"{key} = {value}" for key, value in keys.items()))]
     with suppress(ConfigError):
         parse_config("\n".join(lines), BASE)

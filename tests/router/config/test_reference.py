@@ -1,4 +1,4 @@
-"""router.toml and docs/configuration.md are the reference: neither can fall behind the configuration."""
+"""router.toml and docs/configuration.md are the reference: both have every key and its default."""
 
 import re
 import tomllib
@@ -63,7 +63,7 @@ OF_A_PEER = [heading for heading in CLASSES if not heading.startswith("[")]
 """Tables within [peers.NAME]."""
 
 BY_THE_VERSION = "implementation_version_name"
-"""The one key that stands in the reference as a comment, because its default changes with every version."""
+"""The one key that is a comment in the reference, because its default changes with every version."""
 
 
 def keys(services: Mapping[str, ServiceOptions] = OPTIONS) -> list[tuple[str, str]]:
@@ -72,7 +72,7 @@ def keys(services: Mapping[str, ServiceOptions] = OPTIONS) -> list[tuple[str, st
 
 
 def documented() -> dict[str, dict[str, str]]:
-    """From heading to key to the default as it is documented."""
+    """Return the documented default of each key, by heading and key."""
     sections = re.split(r"^#+ `(.+)`$", DOCS.read_text(encoding="utf-8"), flags=re.MULTILINE)
     rows = re.compile(r"^\| `(\w+)` \| (.+?) \|", re.MULTILINE)
     return {heading: dict(rows.findall(body)) for heading, body in zip(sections[1::2], sections[2::2], strict=True)}
@@ -85,18 +85,18 @@ def undocumented(services: Mapping[str, ServiceOptions]) -> list[tuple[str, str]
 
 
 def without(config: Config) -> Config:
-    """What a file that says nothing but defaults gives: no peers, no routes, no further listeners."""
+    """Return the configuration without peers, routes and further listeners."""
     return attrs.evolve(config, path=None, peers={}, routes=(), listeners=config.listeners[:1])
 
 
-def test_every_table_of_a_configuration_is_looked_at_here() -> None:
+def test_every_table_of_a_configuration_is_tested_here() -> None:
     assert {re.split(r"[\]\[.]+", heading)[1] for heading in CLASSES if heading not in OF_A_PEER} == {
         *TABLES,
         *(name for service in OPTIONS.values() for name in service.tables),
     }
 
 
-def test_the_reference_is_loaded() -> None:
+def test_the_reference_can_be_loaded() -> None:
     config = load_config(REFERENCE)
     assert config.path == REFERENCE
     assert list(config.peers) == ["pacs", "vna", "ris"]
@@ -129,7 +129,7 @@ def test_every_key_is_documented() -> None:
     assert undocumented(OPTIONS) == []
 
 
-def test_no_key_is_documented_that_there_is_not() -> None:
+def test_every_documented_key_exists() -> None:
     for heading, some in CLASSES.items():
         assert documented()[heading].keys() == {key for cls in some for key in readable(cls)}
 
@@ -165,7 +165,7 @@ def test_the_documented_defaults_of_a_route_are_the_defaults(service: str, cls: 
     assert route == Route(name="r", service=service, to=("x",), options=Options((cls(),)))
 
 
-def test_a_default_is_documented_for_all_that_have_one() -> None:
+def test_required_keys_are_documented_as_required() -> None:
     required = {
         (heading, field.name)
         for heading, some in CLASSES.items()
@@ -178,11 +178,11 @@ def test_a_default_is_documented_for_all_that_have_one() -> None:
     } == required
 
 
-def test_the_examples_of_the_documentation_are_faultless() -> None:
+def test_the_examples_of_the_documentation_have_no_faults() -> None:
     for example in re.findall(r"```toml\n(.*?)```", DOCS.read_text(encoding="utf-8"), flags=re.DOTALL):
         parse_config(example, TOP)
 
 
 @pytest.mark.parametrize("path", sorted((TOP / "examples").glob("*.toml")), ids=lambda path: path.name)
-def test_the_example_files_are_faultless(path: Path) -> None:
+def test_the_example_files_have_no_faults(path: Path) -> None:
     load_config(path)

@@ -93,7 +93,7 @@ def test_a_separate_ae_for_a_service_is_a_destination() -> None:
     assert str(config.destinations["ris:worklist"].address) == "ris:105"
 
 
-def test_all_faults_of_registered_keys_are_told_at_once() -> None:
+def test_all_faults_of_registered_keys_are_reported_at_once() -> None:
     content = f"""
         {RIS}
         statoin = "CT1"

@@ -1,4 +1,4 @@
-"""Which routes a message takes, and what is said of those it does not take."""
+"""Destinations of a message, and explanations of the routes that do not match."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ MODALITY, PATIENT_NAME, SERIES_NUMBER, PRIVATE = 0x00080060, 0x00100010, 0x00200
 
 
 def facts(**changed: Any) -> Facts:
-    """A CT image of 10.1.2.3."""
+    """Return the facts about a CT image from 10.1.2.3."""
     usual: dict[str, Any] = {
         "service": "storage",
         "calling_ae": "CT1",
@@ -31,7 +31,7 @@ def facts(**changed: Any) -> Facts:
 
 
 def table(routes: str) -> RoutingTable:
-    """The table of a configuration with the peers a, b and c."""
+    """Return the routing table of a configuration with peers a, b and c."""
     peers = "".join(f'[peers.{name}]\nae_title = "{name}"\naddress = "{name}:104"\n' for name in "abc")
     return RoutingTable(parse_config(peers + routes, Path()).routes)
 
@@ -47,13 +47,13 @@ def route(name: str, to: str, rest: str = "") -> str:
 # --- routes ---
 
 
-def test_every_matching_route_adds_its_destinations_in_order_and_none_twice() -> None:
+def test_every_matching_route_adds_its_destinations_once_and_in_order() -> None:
     match = table(route("one", '["b", "a"]') + route("two", '["a", "c", "b"]')).match(facts())
     assert match.destinations == ("b", "a", "c")
     assert match.routes == ("one", "two")
 
 
-def test_after_a_final_route_that_matches_no_other_is_looked_at() -> None:
+def test_routes_after_a_final_match_are_not_looked_at() -> None:
     final = route("first", '["a"]', 'final = true\nwhen = { Modality = "CT" }') + route("second", '["b"]')
     assert table(final).match(facts()).destinations == ("a",)
     assert table(final).match(facts(elements={MODALITY: ("MR",)})).destinations == ("b",)
@@ -74,12 +74,12 @@ def test_all_conditions_of_a_route_must_be_met() -> None:
     assert routes.match(facts(elements={MODALITY: ("US",)})).destinations == ()
 
 
-def test_no_routes_lead_nowhere() -> None:
+def test_an_empty_table_has_no_destinations() -> None:
     match = RoutingTable(()).match(facts())
     assert (match.destinations, match.trace) == ((), ())
 
 
-def test_the_table_tells_which_elements_it_needs() -> None:
+def test_the_table_lists_the_elements_that_it_needs() -> None:
     assert with_condition('calling_ae = "X"').elements == frozenset()
     assert with_condition('Modality = "CT", "(0009,1010)" = "x"').elements == {MODALITY, PRIVATE}
 
@@ -182,7 +182,7 @@ def test_conditions_about_elements(when: str, values: tuple[str, ...] | None, me
         ('sop_class = "MR*"', {}, f'sop_class is "{CT}" (CT Image Storage), not "MR*"'),
     ],
 )
-def test_the_trace_tells_what_was_seen_and_what_was_asked_for(
+def test_the_trace_shows_the_value_and_the_condition(
     when: str, elements: dict[int, tuple[str, ...]], reason: str
 ) -> None:
     (verdict,) = with_condition(when).match(facts(elements=elements)).trace
