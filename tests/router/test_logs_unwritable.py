@@ -79,7 +79,7 @@ async def test_a_log_that_cannot_be_written_loses_lines_only(tmp_path: Path, bro
                 await pass_through(port, archive)
                 shown = await trio.to_thread.run_sync(CliRunner().invoke, main, ["status", "--config", str(config)])
                 assert shown.exit_code == 0, shown.output
-                assert ("dropped, for standard error failed" in shown.output) is is_told
+                assert ("dropped because standard error failed" in shown.output) is is_told
                 process.send_signal(signal.SIGTERM)
                 assert await trio.to_thread.run_sync(process.wait, 20) == 0
             finally:
