@@ -1,11 +1,11 @@
 """The router's own requests: an object for a peer with `commitment.request` is kept until that peer has committed.
 
 Each such object has a second delivery, whose purpose is to retain it. While that waits, the spool keeps the object.
-Only a report of the peer ends it, and only for the messages that the peer was asked about. An object that the peer does
-not have is sent again as a new message. Requests are made in batches, one transaction at a time for each peer; an
-object that is refused `commitment.attempts` times is held for an operator. The ledger knows what is retained, and the
-transaction's rows which messages it is about. Not here: asking and merging reports (transaction_actor.py), and adding
-the second delivery (router/services/storage.py).
+Only a report of the peer ends it, and only for the messages that the peer was asked about. An object that the peer
+does not have is sent again: its delivery waits again. Requests are made in batches, one transaction at a time for
+each peer; an object that is refused `commitment.attempts` times is held for an operator. The ledger knows what is
+retained, and the transaction's rows which messages it is about. Not here: asking and merging reports
+(transaction_actor.py), and adding the second delivery (router/services/storage.py).
 """
 
 import time
@@ -15,13 +15,13 @@ from typing import Final
 
 import structlog
 import trio
-from attrs import define, evolve
+from attrs import define
 from pydicom.uid import generate_uid
 
 from router.config import Config, Peer
 from router.dicom.uids import IMPLICIT_LE
 from router.dimse import describe
-from router.model import AttemptResult, DeliveryState, PendingDelivery, Purpose, Recipient, Result
+from router.model import AttemptResult, DeliveryState, PendingDelivery, Purpose, Result
 from router.services.commitment import archive_store, transaction_store
 from router.services.commitment.options import commitment_of
 from router.services.commitment.stored_transaction import StoredTransaction, TransactionStage
@@ -36,7 +36,6 @@ from router.services.commitment.transaction import (
 from router.spool import OutOfSpace, QueueAction, QueueRow, Selection, Spool, SpoolError
 from router.state_store import StateStore
 
-_CHUNK: Final = 512 << 10
 """Bytes of an object that are copied at a time when it is sent again."""
 _C_STORE: Final = "C-STORE-RQ"
 
@@ -221,22 +220,9 @@ class Retention:
         return AttemptResult(result=result, reason=reason, due=self._spool.clock() + pause)
 
     async def _send_again(self, row: QueueRow, archive: str) -> str:
-        """Commit a copy of an object as a new message, to the archive alone; return what came of it, for operators."""
+        """Have the delivery of an object to the archive made again; return what came of it, for operators."""
         try:
-            with await self._spool.open_message(row.message_id) as message:
-                incoming = self._spool.intake.incoming()
-                try:
-                    buffer = memoryview(bytearray(min(_CHUNK, message.data_length)))
-                    offset = 0
-                    while offset < message.data_length:
-                        size = await message.read_into(buffer, offset)
-                        await incoming.write(buffer[:size])
-                        offset += size
-                    await incoming.finish()
-                    envelope = evolve(message.envelope, deliveries=(Recipient(destination=archive),))
-                    await self._spool.intake.store(incoming, envelope)
-                finally:
-                    await incoming.discard()
+            is_sent = await self._spool.queue.send_again(row.message_id, archive, "sent again: the archive lacks it")
         except SpoolError as error:
             return f"not sent again: {error}"
-        return "sent again"
+        return "sent again" if is_sent else "not sent again: it waits, or is held or discarded"

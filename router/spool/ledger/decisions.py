@@ -25,7 +25,8 @@ class DecisionRows:
         """Bring deliveries to the state that was decided; return the messages that are finished by it.
 
         A finished delivery stays as it is, unless the decision is to send again what was delivered and is still
-        retained. What waits again is owed as if it had just come; what is retained counts its refusals from 0.
+        retained; the attempt before then counts as unanswered, since the destination may have the object after all.
+        What waits again is owed as if it had just come; what is retained counts its refusals from 0.
         `segment` holds the decisions; 0 if they need not outlive the ledger.
         """
         finished: list[Finished] = []
@@ -43,9 +44,10 @@ class DecisionRows:
             if before in (WAITING, HELD) or is_again:
                 self._execute(
                     "UPDATE deliveries SET destination = ?, state = ?, born = iif(?, ?, born), due = 0, crashes = 0,"
-                    f" attempts = iif(? AND purpose = {RETAIN}, 0, attempts), reason = ?, changed = ? WHERE {_WHICH}",
+                    f" attempts = iif(? AND purpose = {RETAIN}, 0, attempts), unanswered = unanswered + ?,"
+                    f" reason = ?, changed = ? WHERE {_WHICH}",
                     (
-                        *(one.destination, after, after == WAITING, self._database.clock(), after == WAITING),
+                        *(one.destination, after, after == WAITING, self._database.clock(), after == WAITING, is_again),
                         *(one.reason, time.time(), one.message_id, destination, one.purpose),
                     ),
                 )

@@ -14,6 +14,8 @@ import trio
 from router.config import Config
 from router.dimse import DATA_SET
 from router.dimse import encode as encode_command
+from router.model import DeliveryState, Purpose
+from router.spool import Selection
 from router.spool.disk.filesystem import FileSystem
 from tests.support.commitment_peers import CommittingArchive, ask, instances
 from tests.support.harness import (
@@ -143,6 +145,31 @@ async def test_a_disk_at_its_floor_with_everything_waiting_for_commitments_empti
             assert not left_behind(router)
             async with modality_of(router) as modality:
                 assert (await modality.store(store_rq("1.9"), data_set("1.9"))).status == 0x0000
+
+
+async def test_what_the_archive_does_not_have_is_sent_again_below_the_floor(tmp_path: Path) -> None:
+    floor = 8 * MIB
+    disk = SmallDisk(tmp_path, floor + 16 * MIB)
+    spool = {"free_space_floor": floor, "segment_size": MIB, "reserve": 2 * MIB}
+    async with archive_of("is silent") as archive:
+        archive.misses = frozenset({"1.2.0", "1.2.1"})  # a small object and a large one
+        async with running_router(config_of(tmp_path, archive.port, **spool), disk) as router:
+            archive.router = router.port
+            stored = await fill(router)
+            await archive.received(stored)
+            await router.until(PIN, waiting=stored)
+            disk.foreign += 4 * MIB
+            await below_the_floor(router)
+            archive.behaviour = "reports anew"
+            for request in list(archive.asked):
+                assert await archive.report(request) == 0x0000
+            await archive.received(stored + 2)
+            archive.misses = frozenset()
+            await router.until(PIN, delivered=stored)
+            sent = Selection(destination="pacs", purpose=Purpose.SEND, service="storage")
+            rows = await router.spool.queue.list_deliveries(sent)
+            assert {row.state for row in rows} == {DeliveryState.DELIVERED}
+            assert len(rows) == stored  # no copy was made
 
 
 async def fill(router: RunningRouter) -> int:
