@@ -1,4 +1,4 @@
-"""`dicom-router bench compare`: run the cases, print the tables, write the results."""
+"""`dicom-router bench compare`: run the cases, print tables, write the results."""
 
 import logging
 import shlex
@@ -14,9 +14,9 @@ from rich.console import Console
 
 from benchmarks import machine, report
 from benchmarks.cases import CASES
-from benchmarks.measuring import Absent, Curve, Failed, Reading, Series, series_of
-from benchmarks.showing import show
-from benchmarks.stage import Stage
+from benchmarks.pages import update_pages
+from benchmarks.readings import Absent, Curve, Failed, Reading, Series, series_of
+from benchmarks.workspace import Workspace
 
 Finding = Series | Curve | Absent | Failed
 
@@ -26,27 +26,33 @@ RESULTS: Final = Path(__file__).parent / "results"
 @click.command(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
-@click.option("--quick", is_flag=True, help="A few objects, one round, nothing written: to see that all of it runs.")
-@click.option("--only", multiple=True, type=click.Choice(list(CASES)), help="This case; may be repeated.")
-@click.option("--rounds", type=click.IntRange(1), help="How often each side is measured. [default: 5; quick: 1]")
-@click.option("--backlog", type=click.IntRange(0), default=1_000_000, show_default=True, help="The most that waits.")
-@click.option("--folder", type=click.Path(path_type=Path, file_okay=False, exists=True), help="On the disk to measure.")
-@click.option("--results", type=click.Path(path_type=Path, file_okay=False), help="Write the results here.")
+@click.option("--quick", is_flag=True, help="Check that everything runs: a few objects, one round, nothing written.")
+@click.option("--only", multiple=True, type=click.Choice(list(CASES)), help="Run this case only; may be repeated.")
+@click.option(
+    "--rounds", type=click.IntRange(1), help="Number of times to measure each side. [default: 5; with --quick 1]"
+)
+@click.option(
+    "--backlog", type=click.IntRange(0), default=1_000_000, show_default=True, help="Most deliveries to make wait."
+)
+@click.option(
+    "--folder", type=click.Path(path_type=Path, file_okay=False, exists=True), help="Folder on the disk to measure."
+)
+@click.option("--results", type=click.Path(path_type=Path, file_okay=False), help="Folder to write the results to.")
 def main(
     quick: bool, only: tuple[str, ...], rounds: int | None, backlog: int, folder: Path | None, results: Path | None
 ) -> None:
-    """Measure the router side by side with DCMTK, Orthanc, relays on pynetdicom and dcmjs-dimse, and a raw TCP relay,
-    in turn in one run.
+    """Compare the router with DCMTK, Orthanc, relays on pynetdicom and dcmjs-dimse, and a raw TCP relay.
 
-    A whole run is written to benchmarks/results, and shown in docs/performance.md and in the README.
+    All sides are measured in turn in one run. A complete run is written to benchmarks/results, and to
+    docs/performance.md and README.md.
     """
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     rounds = rounds or (1 if quick else 5)
     console = Console(width=150)
     with tempfile.TemporaryDirectory(prefix="dicom-router-bench-", dir=folder) as name:
         facts = machine.facts(Path(name))
-        stage = Stage(folder=Path(name), rounds=rounds, quick=quick, tell=lambda words: None, backlog=backlog)
-        found = _measure(stage, only or tuple(CASES), console)
+        workspace = Workspace(folder=Path(name), rounds=rounds, quick=quick, tell=lambda words: None, backlog=backlog)
+        found = _measure(workspace, only or tuple(CASES), console)
     run = report.Run(
         date=date.today().isoformat(),
         command=shlex.join(["dicom-router", "bench", "compare", *_options(quick, only, rounds)]),
@@ -68,16 +74,16 @@ def main(
     elif not quick and not only:
         folder = report.write(run, RESULTS)
         if not run.failed:
-            show(run, folder)
+            update_pages(run, folder)
     if run.failed:
-        raise click.ClickException("failed, so that its figures are not all there: " + ", ".join(_names(run)))
+        raise click.ClickException("cases failed, and their figures are incomplete: " + ", ".join(_names(run)))
 
 
 def _names(run: report.Run) -> list[str]:
     return [one.case for one in run.failed]
 
 
-def _measure(stage: Stage, cases: tuple[str, ...], console: Console) -> list[Finding]:
+def _measure(workspace: Workspace, cases: tuple[str, ...], console: Console) -> list[Finding]:
     found: list[Finding] = []
     with console.status("") as status:
         for case in cases:
@@ -88,10 +94,10 @@ def _measure(stage: Stage, cases: tuple[str, ...], console: Console) -> list[Fin
             tell("")
             readings: list[Reading] = []
             try:
-                for one in CASES[case](evolve(stage, tell=tell)):
+                for one in CASES[case](evolve(workspace, tell=tell)):
                     readings += [one] if isinstance(one, Reading) else []
                     found += [] if isinstance(one, Reading) else [one]
-            except Exception as error:  # hours of measuring are not to be lost because of it
+            except Exception as error:  # one failed case must not lose the results of the others
                 console.print_exception()
                 found.append(Failed(case=case, why=f"{type(error).__name__}: {error}"))
             found += series_of(case, readings)

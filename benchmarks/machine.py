@@ -1,4 +1,4 @@
-"""What a result must say of the machine and the software it was measured on, and nothing that tells whose it is."""
+"""The machine and the software that a result was measured on, without anything that identifies their owner."""
 
 import os
 import platform
@@ -18,12 +18,12 @@ _SYNCS: Final = 50
 
 
 def name() -> str:
-    """Such as "2-cores"."""
+    """Return a name for the machine, such as "2-cores"."""
     return f"{os.cpu_count()}-cores"
 
 
 def facts(folder: Path) -> dict[str, str]:
-    """Cores, memory, the disk that `folder` is on, versions."""
+    """Return cores, memory, the disk of `folder`, and versions."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "cores": str(os.cpu_count()),
@@ -41,7 +41,7 @@ def facts(folder: Path) -> dict[str, str]:
 
 
 def revision() -> str:
-    """The commit that was measured; "+" where the tree had changes."""
+    """Return the commit that is measured, with "+" if the tree has changes."""
     folder = Path(__file__).parent
     done = subprocess.run(
         ["git", "describe", "--always", "--dirty=+"],
@@ -54,7 +54,7 @@ def revision() -> str:
 
 
 def _processor() -> str:
-    """As the kernel names it."""
+    """Return the name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -63,7 +63,7 @@ def _processor() -> str:
 
 
 def _sync_seconds(folder: Path) -> float:
-    """The median time for 12 kB to be on the disk: what a durable acknowledgement cannot be faster than."""
+    """Return the median seconds to sync 12 kB to the disk: the least time of a durable acknowledgement."""
     seconds = []
     with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         for _ in range(_SYNCS):

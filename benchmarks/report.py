@@ -1,4 +1,4 @@
-"""The results: tables for the terminal, and a folder with results.json, README.md and the plots."""
+"""Write results: tables for the terminal, and a folder with results.json, README.md and plots."""
 
 import json
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ from attrs import asdict, frozen
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from benchmarks.aims import MEGABYTES, Verdict, judge
-from benchmarks.measuring import Absent, Curve, Failed, Series
+from benchmarks.aims import MEGABYTES, AimResult, check_aims
+from benchmarks.readings import Absent, Curve, Failed, Series
 from benchmarks.svg import Axis, Line, line_chart
 
 COLUMNS: Final = ("case", "what", "side", "median", "least", "most", "unit")
@@ -35,14 +35,14 @@ class Run:
     failed: tuple[Failed, ...] = ()
 
     @property
-    def verdicts(self) -> list[Verdict]:
-        return judge(self.series)
+    def aim_results(self) -> list[AimResult]:
+        return check_aims(self.series)
 
 
 def tables(run: Run) -> list[Table]:
-    """For the terminal."""
+    """Return the tables for the terminal."""
     made = [_table("side by side", COLUMNS, [_row(one) for one in run.series])]
-    measured = [_aim(one) for one in run.verdicts if one.met is not None]
+    measured = [_aim(one) for one in run.aim_results if one.met is not None]
     return [*made, _table("aims", AIMS, measured)] if measured else made
 
 
@@ -56,7 +56,7 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) ->
 
 
 def write(run: Run, results: Path) -> Path:
-    """Write the folder of the run and return it. One of the same day and machine is replaced."""
+    """Write the folder of the run and return it; a folder of the same day and machine is replaced."""
     folder = results / f"{run.date}-{run.machine}"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(_json(run), indent=1) + "\n", "utf-8")
@@ -71,39 +71,39 @@ def write(run: Run, results: Path) -> Path:
 
 def _json(run: Run) -> dict[str, Any]:
     series = [asdict(one) | {"median": one.median} for one in run.series]
-    return asdict(run) | {"series": series, "aims": [asdict(one) for one in run.verdicts]}
+    return asdict(run) | {"series": series, "aims": [asdict(one) for one in run.aim_results]}
 
 
 def _row(one: Series) -> list[str]:
     return [one.case, one.workload, one.side, *map(number, (one.median, *one.spread)), one.quantity]
 
 
-def _aim(verdict: Verdict) -> list[str]:
-    aim = verdict.aim
-    met = {True: "met", False: "not met", None: "not measured"}[verdict.met]
-    shown = [number(value) for value in (verdict.peer, verdict.router, verdict.ratio if aim.peer else None)]
-    return [aim.work, aim.peer or "", aim.quantity, *shown, aim.words, met]
+def _aim(result: AimResult) -> list[str]:
+    aim = result.aim
+    met = {True: "met", False: "not met", None: "not measured"}[result.met]
+    shown = [number(value) for value in (result.peer, result.router, result.ratio if aim.peer else None)]
+    return [aim.work, aim.peer or "", aim.quantity, *shown, aim.bound_text, met]
 
 
 def number(value: float | None) -> str:
-    """Three digits or more."""
+    """Return a number with at least three digits; "" for None."""
     if value is None:
         return ""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def aims_table(run: Run) -> list[str]:
-    """The aims and how they fared, as lines of Markdown."""
-    return markdown_table(AIMS, [_aim(one) for one in run.verdicts])
+    """Return the aims and their results, as lines of Markdown."""
+    return markdown_table(AIMS, [_aim(one) for one in run.aim_results])
 
 
 def facts_line(run: Run) -> str:
-    """The machine and the software."""
+    """Return the machine and the software as a line."""
     return ", ".join(f"{name} {value}" for name, value in run.facts.items()) + "."
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table as lines of Markdown; numbers stand to the right."""
+    """Return a table as lines of Markdown, with numbers right-aligned."""
     rules = ("---:" if name in _RIGHT else "---" for name in columns)
     return [f"| {' | '.join(row)} |" for row in (columns, tuple(rules), *rows)]
 
@@ -116,17 +116,17 @@ def _markdown(run: Run, plots: Sequence[str]) -> str:
         "",
         facts_line(run),
         "",
-        "Each number is the median of its rounds, beside it the least and the most. The sides take turns within each",
-        "round. The router acknowledges after a sync; what the others do is in docs/performance.md.",
+        "Each number is the median of its rounds, with the least and the greatest value. The sides take turns within",
+        "each round. The router acknowledges after a sync; docs/performance.md says what the others do.",
         "",
         "## Aims",
         "",
         *aims_table(run),
         "",
         *[line for one in run.absent for line in (f"Not measured here: {one.side}: {one.why}.", "")],
-        *[line for one in run.failed for line in (f"The case {one.case} did not come to its end.", "")],
+        *[line for one in run.failed for line in (f"The case {one.case} failed.", "")],
         *[line for name in plots for line in (f"![{name}]({name}.svg)", "")],
-        "## All of it",
+        "## All figures",
         "",
         *markdown_table(COLUMNS, [_row(one) for one in run.series]),
     ]
@@ -137,7 +137,7 @@ def _markdown(run: Run, plots: Sequence[str]) -> str:
 
 
 Labels = tuple[str, str]
-"""Of the two axes."""
+"""Labels of the two axes."""
 
 _LATENCY: Final = ("percent of the objects", "ms")
 _BACKLOG: Final = ("deliveries that wait", "objects/s")
@@ -145,7 +145,7 @@ _MEMORY: Final = ("seconds", "MiB resident above idle")
 
 
 def plots_of(run: Run) -> dict[str, str]:
-    """SVG documents by name; those for which something was measured."""
+    """Return SVG documents by name, for the plots that have values."""
     made = {
         "rate-end-to-end": _rates(run, "end-to-end", "Rate by size of object, end to end"),
         "rate-receive": _rates(run, "receive", "Rate by size of object, reception alone, one association"),

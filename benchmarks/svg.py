@@ -1,4 +1,4 @@
-"""Line charts as SVG, by hand: a chart that needs no library, reads well in a diff and on a dark page."""
+"""Line charts as SVG, without a library, readable in a diff and on a dark page."""
 
 import math
 from collections.abc import Sequence
@@ -9,18 +9,18 @@ from attrs import frozen
 
 WIDTH, HEIGHT = 720, 420
 _LEFT, _RIGHT, _TOP, _BOTTOM = 76, 190, 46, 56
-"""What stands around the plot; the legend is to its right."""
+"""Space around the plot; the legend is to its right."""
 _COLOURS: Final = ("#1664c0", "#c2410c", "#15803d", "#7e22ce", "#b91c8c", "#57534e", "#0e7490")
 _TICKS: Final = 6
 _LEAST: Final = 1e-6
-"""What an axis spans at the least, though all values are nothing."""
+"""Least span of an axis, even if all values are zero."""
 
 Point = tuple[float, float]
 
 
 @frozen
 class Line:
-    """One curve, with the name that the legend gives it."""
+    """One curve, with its name in the legend."""
 
     name: str
     points: Sequence[Point]
@@ -28,18 +28,18 @@ class Line:
 
 @frozen
 class Axis:
-    """What it shows and from where to where; logarithmic where values span orders of magnitude."""
+    """Label and range of an axis; logarithmic for values that span orders of magnitude."""
 
     label: str
     low: float
     high: float
     log: bool = False
     step: float = 1.0
-    """Between two ticks of an axis that is not logarithmic."""
+    """Distance of two ticks of a linear axis."""
 
     @classmethod
     def around(cls, label: str, values: Sequence[float], *, log: bool = False) -> "Axis":
-        """From nothing to the greatest value, or between powers of ten; values of a logarithmic axis are positive."""
+        """Return an axis from zero to the greatest value, or between powers of ten for positive values with `log`."""
         if log:
             usable = [value for value in values if value > 0] or [1.0]
             least, most = math.floor(math.log10(min(usable))), math.ceil(math.log10(max(usable)))
@@ -50,21 +50,21 @@ class Axis:
         return cls(label, first * step, max(last, first + 1) * step, step=step)
 
     def share(self, value: float) -> float:
-        """Where the value stands, from 0 to 1."""
+        """Return the position of a value, from 0 to 1."""
         if self.log:
             value = max(value, self.low)
             return (math.log10(value) - math.log10(self.low)) / (math.log10(self.high) - math.log10(self.low))
         return (value - self.low) / (self.high - self.low)
 
     def ticks(self) -> list[float]:
-        """The values that are written at the axis."""
+        """Return the values to label."""
         if self.log:
             return [10.0**power for power in range(round(math.log10(self.low)), round(math.log10(self.high)) + 1)]
         return [self.low + self.step * number for number in range(round((self.high - self.low) / self.step) + 1)]
 
 
 def line_chart(title: str, x: Axis, y: Axis, lines: Sequence[Line]) -> str:
-    """The chart as an SVG document."""
+    """Return the chart as an SVG document."""
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
         'font-family="system-ui, sans-serif" font-size="12">',
@@ -123,7 +123,7 @@ def _text(x: float, y: float, words: str, *, anchor: str = "start", size: int = 
 
 
 def _step(span: float) -> float:
-    """1, 2 or 5 times a power of ten, so that about six ticks fill the span."""
+    """Return 1, 2 or 5 times a power of ten, so that about six ticks fill the span."""
     rough = span / _TICKS
     power = 10.0 ** math.floor(math.log10(rough))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)

@@ -1,4 +1,4 @@
-"""The cases. Each is a function of the stage that measures side by side, round by round, and yields what it finds."""
+"""The cases: functions that measure side by side, round by round, and yield their readings."""
 
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -11,10 +11,10 @@ from benchmarks.cases.latency import latency
 from benchmarks.cases.link import link
 from benchmarks.cases.memory import memory
 from benchmarks.cases.receive import receive
-from benchmarks.measuring import Absent, Curve, Reading
-from benchmarks.stage import Stage
+from benchmarks.readings import Absent, Curve, Reading
+from benchmarks.workspace import Workspace
 
-Case = Callable[[Stage], Iterator[Reading | Curve | Absent]]
+Case = Callable[[Workspace], Iterator[Reading | Curve | Absent]]
 
 CASES: Final[dict[str, Case]] = {
     "ceiling": ceiling,

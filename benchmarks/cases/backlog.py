@@ -1,6 +1,8 @@
-"""What a backlog costs: the rate into a router and through it while so many deliveries wait for somebody else, and the
-same through a router with none, in turn; how soon a router with it is ready again; and how fast it goes when that one
-is back."""
+"""The cost of a backlog: rates into and through a router while many deliveries wait for another destination.
+
+The same rates of a router without a backlog are measured in turn. Then: how soon a router with a backlog starts again,
+and how fast it delivers the backlog when the destination is back.
+"""
 
 import itertools
 import time
@@ -10,42 +12,42 @@ from statistics import median
 from typing import Any, Final
 
 from benchmarks.aims import ACKNOWLEDGED, DELIVERED, NONE_WAITING, ROUTER
-from benchmarks.measuring import Curve, Reading
 from benchmarks.peers.ports import HOST, closed_port, own_port
-from benchmarks.peers.processes import RouterUnderTest, SinkProcess, There
-from benchmarks.stage import Stage, route, routing_to, send
+from benchmarks.peers.processes import Address, RouterUnderTest, SinkProcess
+from benchmarks.readings import Curve, Reading
+from benchmarks.workspace import Workspace, route, routing_to, send
 
 TINY: Final = "2KB"
-"""The objects that wait."""
+"""Size of the objects that wait."""
 _ROUNDS: Final = 5
-"""Of each side: less tells little where neighbours on the machine make a difference of a third."""
+"""Least rounds of each side: other work on the machine may change a rate by a third."""
 _WINDOW: Final = 64
-"""Outstanding requests while the backlog is made, which is not what is measured."""
+"""Outstanding requests while the backlog is made, which is not measured."""
 _DRAINED: Final = 100_000
-"""Of the backlog, at most, when it is measured how fast it goes."""
+"""Most deliveries of the backlog to deliver when the destination is back."""
 
 
-def backlog(stage: Stage) -> Iterator[Reading | Curve]:
-    """Objects/s into the live destination, acknowledged and arrived; and the curves of it over the backlogs."""
+def backlog(workspace: Workspace) -> Iterator[Reading | Curve]:
+    """Measure objects/s acknowledged and delivered to the live destination, over the size of the backlog."""
     courses: dict[tuple[str, str], dict[int, list[float]]] = {}
     dead, live = own_port(), own_port()
     content = _content(live, dead)
-    with stage.place() as folder:
+    with workspace.empty_folder() as folder:
         with (
             closed_port(dead),
             RouterUnderTest(folder / "with", content) as full,
             RouterUnderTest(folder / "without", content) as empty,
         ):
             waiting = 0
-            for size in _sizes(stage):
-                stage.tell(f"{size:,} waiting")
+            for size in _sizes(workspace):
+                workspace.tell(f"{size:,} waiting")
                 _fill(full, size - waiting)
                 waiting = size
-                for reading in _in_turn(stage, f"{size:,} waiting", {ROUTER: full, NONE_WAITING: empty}, live):
+                for reading in _in_turn(workspace, f"{size:,} waiting", {ROUTER: full, NONE_WAITING: empty}, live):
                     yield reading
                     courses.setdefault((reading.quantity, reading.side), {}).setdefault(size, []).append(reading.value)
         if waiting:
-            yield from _afterwards(stage, folder / "with", content, waiting, dead)
+            yield from _afterwards(workspace, folder / "with", content, waiting, dead)
     for (quantity, side), values in courses.items():
         points = tuple((size, median(rates)) for size, rates in values.items())
         if quantity in _CURVES:
@@ -56,11 +58,11 @@ _CURVES: Final = {ACKNOWLEDGED: "acknowledged", DELIVERED: "delivered"}
 _BESIDE: Final = {ROUTER: "", NONE_WAITING: ", by one with none"}
 
 
-def _sizes(stage: Stage) -> list[int]:
-    """1000, and ten times as many until it is the most."""
-    if stage.quick:
+def _sizes(workspace: Workspace) -> list[int]:
+    """Return the sizes of the backlog: 1000 and its powers of ten, up to the most."""
+    if workspace.quick:
         return [200]
-    return list(itertools.takewhile(lambda size: size <= stage.backlog, (1000 * 10**power for power in range(7))))
+    return list(itertools.takewhile(lambda size: size <= workspace.backlog, (1000 * 10**power for power in range(7))))
 
 
 def _fill(router: RouterUnderTest, count: int) -> None:
@@ -68,9 +70,9 @@ def _fill(router: RouterUnderTest, count: int) -> None:
     send(router.port, TINY, "--objects", count, *options)
 
 
-def _in_turn(stage: Stage, workload: str, routers: dict[str, RouterUnderTest], live: int) -> Iterator[Reading]:
-    options = *stage.amount("12 kB"), "--associations", 4, "--patience", "60s"
-    for _ in range(max(stage.rounds, 1 if stage.quick else _ROUNDS)):
+def _in_turn(workspace: Workspace, workload: str, routers: dict[str, RouterUnderTest], live: int) -> Iterator[Reading]:
+    options = *workspace.amount("12 kB"), "--associations", 4, "--patience", "60s"
+    for _ in range(max(workspace.rounds, 1 if workspace.quick else _ROUNDS)):
         for side, router in routers.items():
             figures = route(router.port, f"{HOST}:{live}", "12 kB", *options)
             numbers = {
@@ -82,13 +84,15 @@ def _in_turn(stage: Stage, workload: str, routers: dict[str, RouterUnderTest], l
                 yield Reading(workload=workload, side=side, quantity=quantity, value=value)
 
 
-def _afterwards(stage: Stage, folder: Path, content: dict[str, Any], waiting: int, dead: int) -> Iterator[Reading]:
+def _afterwards(
+    workspace: Workspace, folder: Path, content: dict[str, Any], waiting: int, dead: int
+) -> Iterator[Reading]:
     workload = f"{waiting:,} waiting"
     started = time.monotonic()
     with RouterUnderTest(folder, content):
         ready = time.monotonic() - started
     yield Reading(workload=workload, side=ROUTER, quantity="s to start again", value=ready)
-    stage.tell("the other one is back")
+    workspace.tell("the destination is back")
     count = min(waiting, _DRAINED)
     with (
         SinkProcess(folder, port=dead, options=["--objects", count]) as sink,
@@ -99,10 +103,10 @@ def _afterwards(stage: Stage, folder: Path, content: dict[str, Any], waiting: in
 
 
 def _content(live: int, dead: int) -> dict[str, Any]:
-    """What FILL sends goes to the dead destination, all else to the live one."""
+    """Return a router.toml that routes objects of FILL to the dead destination, all others to the live one."""
     routes = [
         {"name": "fill", "service": "storage", "when": {"calling_ae": "FILL"}, "to": ["dead"], "final": True},
         {"name": "rest", "service": "storage", "to": ["live"]},
     ]
-    archives = {"live": There(live), "dead": There(dead, "DEAD")}
+    archives = {"live": Address(live), "dead": Address(dead, "DEAD")}
     return routing_to(archives, routes=routes, limits={"window": _WINDOW})

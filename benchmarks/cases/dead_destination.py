@@ -1,6 +1,6 @@
-"""Two destinations, one of them dead: what that costs the live one, and how soon the dead one has all when it is back.
+"""Two destinations, one of them dead: the cost for the live one, and how soon the dead one catches up when it is back.
 
-It is dead in two ways: nobody listens on its port, or somebody takes the connection and never says a word.
+A dead destination either refuses connections, or accepts them and never sends anything.
 """
 
 import time
@@ -9,37 +9,37 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Final
 
 from benchmarks.aims import ROUTER
-from benchmarks.measuring import Reading
 from benchmarks.peers.ports import HOST, black_hole, closed_port, own_port
-from benchmarks.peers.processes import RouterUnderTest, SinkProcess, There
-from benchmarks.stage import Stage, route, routing_to
+from benchmarks.peers.processes import Address, RouterUnderTest, SinkProcess
+from benchmarks.readings import Reading
+from benchmarks.workspace import Workspace, route, routing_to
 
 COUNT: Final = 2000
 HASTE: Final = {"association": "2s"}
-"""[timeouts]: how long a silent destination is waited for."""
+"""[timeouts]: how long the router waits for a silent destination."""
 
 Death = Callable[[], AbstractContextManager[int]]
 DEATHS: Final[dict[str, Death]] = {"closed port": closed_port, "black hole": black_hole}
 
 
-def dead_destination(stage: Stage) -> Iterator[Reading]:
-    """The live destination's objects/s alone and beside a dead one; seconds until the dead one, back, has all."""
-    count = max(20, stage.scaled(COUNT))
-    for _ in range(stage.rounds):
+def dead_destination(workspace: Workspace) -> Iterator[Reading]:
+    """Measure objects/s of the live destination, alone and with a dead one; seconds until it has caught up."""
+    count = max(20, workspace.scaled(COUNT))
+    for _ in range(workspace.rounds):
         live = own_port()
-        with stage.place() as folder:
-            content = routing_to({"live": There(live)}, timeouts=HASTE)
+        with workspace.empty_folder() as folder:
+            content = routing_to({"live": Address(live)}, timeouts=HASTE)
             with RouterUnderTest(folder, content) as router:
                 yield _live("alone", _rate(router, live, count))
         for name, death in DEATHS.items():
-            stage.tell(name)
-            yield from _beside(name, death, stage, count)
+            workspace.tell(name)
+            yield from _beside(name, death, workspace, count)
 
 
-def _beside(name: str, death: Death, stage: Stage, count: int) -> Iterator[Reading]:
+def _beside(name: str, death: Death, workspace: Workspace, count: int) -> Iterator[Reading]:
     live = own_port()
-    with stage.place() as folder, _dying(death) as (dead, resurrect):
-        content = routing_to({"live": There(live), "dead": There(dead, "DEAD")}, timeouts=HASTE)
+    with workspace.empty_folder() as folder, _dying(death) as (dead, resurrect):
+        content = routing_to({"live": Address(live), "dead": Address(dead, "DEAD")}, timeouts=HASTE)
         with RouterUnderTest(folder, content) as router:
             yield _live(f"beside a {name}", _rate(router, live, count))
             resurrect()
@@ -52,7 +52,7 @@ def _beside(name: str, death: Death, stage: Stage, count: int) -> Iterator[Readi
 
 @contextmanager
 def _dying(death: Death) -> Iterator[tuple[int, Callable[[], None]]]:
-    """The port of a dead destination, and what makes it free for an archive."""
+    """Yield the port of a dead destination, and a function that frees it for an archive."""
     with ExitStack() as grave:
         yield grave.enter_context(death()), grave.close
 

@@ -1,8 +1,8 @@
-"""From a sender to an archive: by way of the router, and by way of what one would have instead.
+"""From a sender to an archive: through the router, and through its alternatives.
 
-The relays keep nothing: they send an object on, and then acknowledge it. Orthanc keeps what it gets and sends it on by
-itself. The raw TCP relay keeps and syncs what it gets, but knows nothing of DICOM: it is the limit. The rate is what
-comes into the sink; the latency is from the moment an object was due to its last byte in the sink.
+The relays keep nothing: they forward an object, then acknowledge it. Orthanc stores and forwards objects by itself. The
+raw TCP relay stores and syncs what it receives, but knows nothing of DICOM: it is the limit. The rate is that of
+arrivals in the sink; latency counts from when an object was due to its last byte in the sink.
 """
 
 import socket
@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.aims import DCMJS, ORTHANC, PYNETDICOM, ROUTER, TCP
-from benchmarks.measuring import Absent, Curve, Reading
 from benchmarks.peers import dcmjs, orthanc, tcp_relay
 from benchmarks.peers.ports import HOST, own_port
-from benchmarks.peers.processes import Launched, RouterUnderTest, There
+from benchmarks.peers.processes import Address, Launched, RouterUnderTest
 from benchmarks.peers.programs import installed
-from benchmarks.stage import Stage, rates, route, routing_to
+from benchmarks.readings import Absent, Curve, Reading
+from benchmarks.workspace import Workspace, rates, route, routing_to
 
 ASSOCIATIONS: Final = {"12 kB": 4, "525 kB": 4, "240 MB": 1}
 BYTES: Final = {"12 kB": 12_000, "525 kB": 525_000, "240 MB": 240_000_000}
@@ -25,7 +25,7 @@ BYTES: Final = {"12 kB": 12_000, "525 kB": 525_000, "240 MB": 240_000_000}
 
 @contextmanager
 def through_router(folder: Path, sink: int) -> Iterator[int]:
-    with RouterUnderTest(folder, routing_to({"sink": There(sink)})) as router:
+    with RouterUnderTest(folder, routing_to({"sink": Address(sink)})) as router:
         yield router.port
 
 
@@ -48,36 +48,36 @@ WAYS: Final[dict[str, tuple[Way, tuple[str, ...]]]] = {
     ORTHANC: (orthanc.auto_forward, ("525 kB",)),
     ROUTER: (through_router, ("12 kB", "525 kB", "240 MB")),
 }
-"""By side: the way, and the sizes that it is measured with."""
+"""By side: how to start it, and the sizes that it is measured with."""
 
 
-def end_to_end(stage: Stage) -> Iterator[Reading | Curve | Absent]:
-    """Rates and latencies, and the last round's latencies as curves."""
+def end_to_end(workspace: Workspace) -> Iterator[Reading | Curve | Absent]:
+    """Measure rates and latencies, with the latencies of the last round as curves."""
     absent = {one.side: one for one in _absent()}
     yield from absent.values()
-    for number in range(stage.rounds):
+    for number in range(workspace.rounds):
         for size, associations in ASSOCIATIONS.items():
             for side, (way, sizes) in WAYS.items():
                 if size not in sizes or side in absent:
                     continue
-                stage.tell(f"{size}, {side}")
+                workspace.tell(f"{size}, {side}")
                 sink = own_port()
-                with stage.place() as folder, way(folder, sink) as port:
-                    options = *stage.amount(size), "--associations", associations, "--patience", "120s"
+                with workspace.empty_folder() as folder, way(folder, sink) as port:
+                    options = *workspace.amount(size), "--associations", associations, "--patience", "120s"
                     figures = route(port, f"{HOST}:{sink}", size, *options)
                 yield from rates(size, side, figures, "end_to_end_ms")
-                if number == stage.rounds - 1 and size == "525 kB":
+                if number == workspace.rounds - 1 and size == "525 kB":
                     latencies = figures["end_to_end_ms_distribution"]
                     yield Curve(plot="latency", name=side, points=tuple(enumerate(latencies)))
-            stage.tell(f"{size}, {TCP}")
-            yield from _raw(stage, size, associations)
+            workspace.tell(f"{size}, {TCP}")
+            yield from _raw(workspace, size, associations)
 
 
-def _raw(stage: Stage, size: str, connections: int) -> Iterator[Reading]:
-    few = stage.quick or size == "240 MB"
-    count = 2 if stage.quick else 4
+def _raw(workspace: Workspace, size: str, connections: int) -> Iterator[Reading]:
+    few = workspace.quick or size == "240 MB"
+    count = 2 if workspace.quick else 4
     with ExitStack() as stack:
-        folder = stack.enter_context(stage.place())
+        folder = stack.enter_context(workspace.empty_folder())
         listening = stack.enter_context(socket.create_server((HOST, 0)))
         relay = stack.enter_context(Launched.module("tcp_relay", listening.getsockname()[1], folder))
         seconds = 0.0 if few else 4.0

@@ -1,5 +1,7 @@
-"""Two sites, 50 ms of round trip between them: DCMTK's storescu over the link, which waits for each answer, and two
-routers that have many requests outstanding on it (asynchronous operations window, PS3.7 D.3.3.3). One association each.
+"""Two sites with a round trip of 50 ms between them, over one association.
+
+DCMTK's storescu waits for each response; two routers have many requests outstanding (asynchronous operations window,
+PS3.7 D.3.3.3).
 """
 
 from collections.abc import Iterator
@@ -7,11 +9,11 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.aims import ROUTER, STORESCU
-from benchmarks.measuring import Absent, Reading
 from benchmarks.peers import dcmtk
 from benchmarks.peers.ports import HOST, own_port
-from benchmarks.peers.processes import Launched, RouterUnderTest, SinkProcess, There
-from benchmarks.stage import Stage, rates, route, routing_to
+from benchmarks.peers.processes import Address, Launched, RouterUnderTest, SinkProcess
+from benchmarks.readings import Absent, Reading
+from benchmarks.workspace import Workspace, rates, route, routing_to
 from router.config import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from router.dicom.part10 import encode_head
 from router.tools.bench import InstanceUIDs, ct_template
@@ -21,28 +23,28 @@ WINDOW: Final = 32
 WORKLOAD: Final = "12 kB, 50 ms round trip"
 
 
-def link(stage: Stage) -> Iterator[Reading | Absent]:
-    """Objects/s into the sink."""
+def link(workspace: Workspace) -> Iterator[Reading | Absent]:
+    """Measure objects/s into the sink."""
     installed = dcmtk.program("storescu") is not None
     if not installed:
         yield Absent(side=STORESCU, why="DCMTK is not installed (make peers)")
-    for _ in range(stage.rounds):
+    for _ in range(workspace.rounds):
         if installed:
-            stage.tell(STORESCU)
-            yield _storescu(stage, max(5, stage.scaled(100)))
-        stage.tell("two routers")
-        yield from _routers(stage, max(40, stage.scaled(3000)))
+            workspace.tell(STORESCU)
+            yield _storescu(workspace, max(5, workspace.scaled(100)))
+        workspace.tell("two routers")
+        yield from _routers(workspace, max(40, workspace.scaled(3000)))
 
 
-def _storescu(stage: Stage, count: int) -> Reading:
+def _storescu(workspace: Workspace, count: int) -> Reading:
     with (
-        stage.place() as folder,
+        workspace.empty_folder() as folder,
         SinkProcess(folder, options=["--objects", count]) as sink,
         Launched.module("distance", sink.port, ROUND_TRIP) as far,
     ):
         dcmtk.storescu(far.port, _write_objects(folder, count))
         figures = sink.wait()
-    rate = (count - 1) / figures["seconds"]  # the sink counts from the first arrival on
+    rate = (count - 1) / figures["seconds"]  # the sink counts from the first arrival
     return Reading(workload=WORKLOAD, side=STORESCU, quantity="objects/s", value=rate)
 
 
@@ -65,15 +67,15 @@ def _write_objects(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def _routers(stage: Stage, count: int) -> Iterator[Reading]:
+def _routers(workspace: Workspace, count: int) -> Iterator[Reading]:
     sink = own_port()
     with (
-        stage.place() as folder,
-        RouterUnderTest(folder / "far", routing_to({"sink": There(sink)})) as far,
+        workspace.empty_folder() as folder,
+        RouterUnderTest(folder / "far", routing_to({"sink": Address(sink)})) as far,
         Launched.module("distance", far.port, ROUND_TRIP) as way,
         RouterUnderTest(
             folder / "near",
-            routing_to({"far": There(way.port, "ROUTER")}, peers={"far": {"associations": 1, "window": WINDOW}}),
+            routing_to({"far": Address(way.port, "ROUTER")}, peers={"far": {"associations": 1, "window": WINDOW}}),
         ) as near,
     ):
         figures = route(near.port, f"{HOST}:{sink}", "12 kB", "--objects", count, "--associations", 4)

@@ -1,4 +1,4 @@
-"""The most memory that the router has resident above what it has when idle: by size of object, and with a backlog."""
+"""Peak resident memory of the router above idle, by size of object and with a backlog."""
 
 import threading
 import time
@@ -9,31 +9,32 @@ from typing import Final
 from attrs import define, field
 
 from benchmarks.aims import ABOVE_IDLE, ROUTER
-from benchmarks.measuring import Curve, Reading
 from benchmarks.peers.ports import HOST, closed_port, own_port
-from benchmarks.peers.processes import RouterUnderTest, There, forget_peak, memory_of
-from benchmarks.stage import Stage, route, routing_to, send
+from benchmarks.peers.processes import Address, RouterUnderTest, forget_peak, memory_of
+from benchmarks.readings import Curve, Reading
+from benchmarks.workspace import Workspace, route, routing_to, send
 
 SIZES: Final = {"12 kB": 5000, "525 kB": 1000, "240 MB": 4, "2 GiB": 1}
-"""How many objects of each."""
+"""Number of objects of each size."""
 BACKLOG: Final = 20_000
 MIB: Final = 1 << 20
-_LOOK: Final = 0.02
+_POLL_EVERY: Final = 0.02
+"""Seconds between two readings of memory."""
 
 
-def memory(stage: Stage) -> Iterator[Reading | Curve]:
-    """MiB above idle, all of it and without what is mapped from files."""
-    for number in range(min(stage.rounds, 3)):
+def memory(workspace: Workspace) -> Iterator[Reading | Curve]:
+    """Measure MiB above idle, in total and without mapped files."""
+    for number in range(min(workspace.rounds, 3)):
         for name, count in SIZES.items():
-            if stage.quick and name == "2 GiB":
+            if workspace.quick and name == "2 GiB":
                 continue
-            stage.tell(name)
-            peak = passing(stage, name, max(1, stage.scaled(count)))
+            workspace.tell(name)
+            peak = passing(workspace, name, max(1, workspace.scaled(count)))
             yield from _readings(name, peak)
             if number == 0:
                 yield Curve(plot="memory", name=name, points=tuple(peak.course))
-        stage.tell("backlog")
-        peak = _backlog(stage, stage.scaled(BACKLOG))
+        workspace.tell("backlog")
+        peak = _backlog(workspace, workspace.scaled(BACKLOG))
         yield from _readings("backlog", peak)
         if number == 0:
             yield Curve(plot="memory", name="backlog", points=tuple(peak.course))
@@ -41,21 +42,21 @@ def memory(stage: Stage) -> Iterator[Reading | Curve]:
 
 @define
 class Peak:
-    """Bytes above what was resident in the beginning."""
+    """Bytes above what was resident at the beginning."""
 
     resident: int = 0
     anonymous: int = 0
-    """Without what is mapped from files. Looked at 50 times a second."""
+    """Without mapped files; read 50 times a second."""
     course: list[tuple[float, float]] = field(factory=list)
     """Seconds, and MiB resident above idle."""
 
 
-def passing(stage: Stage, size: str, count: int) -> Peak:
-    """So many objects through a router that has just been started."""
+def passing(workspace: Workspace, size: str, count: int) -> Peak:
+    """Send `count` objects through a router that has just been started."""
     sink = own_port()
     with (
-        stage.place() as folder,
-        RouterUnderTest(folder, routing_to({"sink": There(sink)})) as router,
+        workspace.empty_folder() as folder,
+        RouterUnderTest(folder, routing_to({"sink": Address(sink)})) as router,
         watched(router.pid) as peak,
     ):
         route(router.port, f"{HOST}:{sink}", _option(size), "--objects", count, "--patience", "120s")
@@ -66,12 +67,12 @@ def _option(size: str) -> str:
     return "2GiB" if size == "2 GiB" else size
 
 
-def _backlog(stage: Stage, count: int) -> Peak:
-    """So many objects for somebody who is not there."""
+def _backlog(workspace: Workspace, count: int) -> Peak:
+    """Send `count` objects for a destination that does not answer."""
     with (
-        stage.place() as folder,
+        workspace.empty_folder() as folder,
         closed_port() as port,
-        RouterUnderTest(folder, routing_to({"dead": There(port)})) as router,
+        RouterUnderTest(folder, routing_to({"dead": Address(port)})) as router,
         watched(router.pid) as peak,
     ):
         send(router.port, "12 kB", "--objects", count, "--associations", 4)
@@ -80,13 +81,13 @@ def _backlog(stage: Stage, count: int) -> Peak:
 
 @contextmanager
 def watched(pid: int) -> Iterator[Peak]:
-    """Watch a process while the block lasts; the peak is told at its end."""
+    """Read the memory of a process while the block lasts; the peak is complete after it."""
     forget_peak(pid)
     idle, started = memory_of(pid), time.monotonic()
     peak, over = Peak(), threading.Event()
 
     def look() -> None:
-        while not over.wait(_LOOK):
+        while not over.wait(_POLL_EVERY):
             now = memory_of(pid)
             peak.anonymous = max(peak.anonymous, now["RssAnon"] - idle["RssAnon"])
             peak.course.append((round(time.monotonic() - started, 2), round((now["VmRSS"] - idle["VmRSS"]) / MIB, 2)))

@@ -1,5 +1,4 @@
-"""Reception alone: the router, which has each object on the disk before it answers, and DCMTK's storescp, which writes
-and does not sync."""
+"""Reception alone: the router, which syncs each object before it responds, and DCMTK's storescp, which does not."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -7,10 +6,10 @@ from typing import Final
 from attrs import frozen
 
 from benchmarks.aims import ROUTER, STORESCP, STORESCP_FORK
-from benchmarks.measuring import Absent, Reading
 from benchmarks.peers import dcmtk
 from benchmarks.peers.processes import RouterUnderTest
-from benchmarks.stage import Stage, holding, rates, send
+from benchmarks.readings import Absent, Reading
+from benchmarks.workspace import Workspace, holding, rates, send
 
 
 @frozen(kw_only=True)
@@ -39,26 +38,26 @@ WORK: Final = (
 )
 
 
-def receive(stage: Stage) -> Iterator[Reading | Absent]:
-    """Rates and response latency."""
+def receive(workspace: Workspace) -> Iterator[Reading | Absent]:
+    """Measure rates and response times."""
     installed = dcmtk.program("storescp") is not None
     if not installed:
         yield Absent(side=STORESCP, why="DCMTK is not installed (make peers)")
-    for _ in range(stage.rounds):
+    for _ in range(workspace.rounds):
         for work in WORK:
             if installed:
-                yield from _storescp(stage, work)
-            stage.tell(f"{work.name}, {ROUTER}")
-            with stage.place() as folder, RouterUnderTest(folder, holding()) as router:
-                figures = send(router.port, work.size, *stage.amount(work.size), *work.options)
+                yield from _storescp(workspace, work)
+            workspace.tell(f"{work.name}, {ROUTER}")
+            with workspace.empty_folder() as folder, RouterUnderTest(folder, holding()) as router:
+                figures = send(router.port, work.size, *workspace.amount(work.size), *work.options)
             yield from rates(work.name, ROUTER, figures, "response_ms")
 
 
-def _storescp(stage: Stage, work: _Work) -> Iterator[Reading]:
-    stage.tell(f"{work.name}, {work.peer}")
+def _storescp(workspace: Workspace, work: _Work) -> Iterator[Reading]:
+    workspace.tell(f"{work.name}, {work.peer}")
     with (
-        stage.place() as folder,
+        workspace.empty_folder() as folder,
         dcmtk.storescp(folder, fork=work.associations > 1, nodelay=not work.nagle) as port,
     ):
-        figures = send(port, work.size, *stage.amount(work.size), *work.options)
+        figures = send(port, work.size, *workspace.amount(work.size), *work.options)
     yield from rates(work.name, work.peer, figures, "response_ms")

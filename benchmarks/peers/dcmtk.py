@@ -1,4 +1,4 @@
-"""DCMTK's storescp and storescu. pynetdicom installs programs of the same names, which are not meant."""
+"""DCMTK's storescp and storescu, not the programs of the same names that pynetdicom installs."""
 
 import os
 import signal
@@ -13,12 +13,13 @@ from typing import Final
 from benchmarks.peers.ports import HOST, listens, own_port
 from benchmarks.peers.programs import PATH, environment
 
-_PATIENCE: Final = 20.0
+_START_DEADLINE: Final = 20.0
+"""Seconds for storescp to listen."""
 
 
 @cache
 def program(name: str) -> str | None:
-    """Where DCMTK's program of that name is, if it is."""
+    """Return the path of DCMTK's program of that name; None if it is not installed."""
     for folder in PATH.split(os.pathsep):
         path = Path(folder) / name
         if path.is_file() and os.access(path, os.X_OK) and "$dcmtk" in _version_of(path):
@@ -27,7 +28,7 @@ def program(name: str) -> str | None:
 
 
 def version() -> str:
-    """Such as "v3.6.7"; "none"."""
+    """Return the version, such as "v3.6.7"; "none" if it is not installed."""
     path = program("storescp")
     words = _version_of(Path(path)).split() if path else []
     return next((word for word in words if word.startswith("v3")), "none")
@@ -40,8 +41,10 @@ def _version_of(path: Path) -> str:
 
 @contextmanager
 def storescp(folder: Path, *, fork: bool = False, nodelay: bool = True) -> Iterator[int]:
-    """A storescp that writes what it gets bit for bit and does not sync it; its port. Without `nodelay` it leaves
-    Nagle's algorithm on, which is DCMTK's own default."""
+    """Run a storescp that writes objects unchanged, without a sync; yield its port.
+
+    Without `nodelay` it leaves Nagle's algorithm on, which is DCMTK's default.
+    """
     path, port = program("storescp"), own_port()
     assert path is not None
     options = ["-dhl", "+xa", "-pm", "+uf", "+B", "-od", str(folder), *(["--fork"] if fork else [])]
@@ -54,7 +57,7 @@ def storescp(folder: Path, *, fork: bool = False, nodelay: bool = True) -> Itera
         start_new_session=True,
     )
     try:
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _START_DEADLINE
         while not listens(port):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError("storescp did not start")

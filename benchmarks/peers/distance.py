@@ -1,6 +1,8 @@
-"""A link with a round trip: `python -m benchmarks.peers.distance PORT SECONDS` sends on what it takes, in both
-directions, half of the round trip later. It limits the delay only, not what is on its way. Prints its own port first,
-and ends with its standard input."""
+"""A link with a round trip: `python -m benchmarks.peers.distance PORT SECONDS`.
+
+It forwards bytes in both directions, half of the round trip later, without a limit of bandwidth. It prints its port
+first, and ends with its standard input.
+"""
 
 import sys
 from typing import Final
@@ -11,7 +13,7 @@ from benchmarks.peers.ports import HOST
 
 _CHUNK: Final = 65536
 _ON_THE_WAY: Final = 4096
-"""Chunks of one direction."""
+"""Most chunks on the way in one direction."""
 
 
 async def link(port: int, round_trip: float) -> None:
@@ -21,8 +23,8 @@ async def link(port: int, round_trip: float) -> None:
         async with near, await trio.open_tcp_stream(HOST, port) as far, trio.open_nursery() as nursery:
             for begin, end in ((near, far), (far, near)):
                 send, receive = trio.open_memory_channel[tuple[float, bytes]](_ON_THE_WAY)
-                nursery.start_soon(_take, begin, send, round_trip / 2)
-                nursery.start_soon(_give, receive, end)
+                nursery.start_soon(_receive, begin, send, round_trip / 2)
+                nursery.start_soon(_forward, receive, end)
 
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(0, host=HOST)
@@ -32,7 +34,7 @@ async def link(port: int, round_trip: float) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def _take(begin: trio.SocketStream, send: trio.MemorySendChannel[tuple[float, bytes]], delay: float) -> None:
+async def _receive(begin: trio.SocketStream, send: trio.MemorySendChannel[tuple[float, bytes]], delay: float) -> None:
     async with send:
         try:
             while data := await begin.receive_some(_CHUNK):
@@ -41,7 +43,7 @@ async def _take(begin: trio.SocketStream, send: trio.MemorySendChannel[tuple[flo
             return
 
 
-async def _give(receive: trio.MemoryReceiveChannel[tuple[float, bytes]], end: trio.SocketStream) -> None:
+async def _forward(receive: trio.MemoryReceiveChannel[tuple[float, bytes]], end: trio.SocketStream) -> None:
     async with receive:
         try:
             async for at, data in receive:

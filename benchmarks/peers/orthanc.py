@@ -1,4 +1,4 @@
-"""Orthanc, which sends on whatever it stores by the Lua of its own documentation ("auto-routing")."""
+"""Orthanc, which forwards what it stores by the Lua script of its documentation ("auto-routing")."""
 
 import json
 import subprocess
@@ -11,7 +11,8 @@ from typing import Final
 from benchmarks.peers.ports import HOST, listens, own_port
 from benchmarks.peers.programs import installed
 
-_PATIENCE: Final = 30.0
+_DEADLINE: Final = 30.0
+"""Seconds to start, and to end."""
 _LUA: Final = """
 function OnStoredInstance(instanceId, tags, metadata)
   Delete(SendToModality(instanceId, 'sink'))
@@ -20,7 +21,7 @@ end
 
 
 def version() -> str:
-    """Such as "1.10.1"; "none"."""
+    """Return the version, such as "1.10.1"; "none" if it is not installed."""
     path = installed("Orthanc")
     if path is None:
         return "none"
@@ -30,7 +31,7 @@ def version() -> str:
 
 @contextmanager
 def auto_forward(folder: Path, sink: int) -> Iterator[int]:
-    """An Orthanc that sends on to the sink and forgets; its port."""
+    """Run an Orthanc that forwards to the sink and deletes; yield its port."""
     path, port, http = installed("Orthanc"), own_port(), own_port()
     assert path is not None
     folder.mkdir(parents=True, exist_ok=True)
@@ -57,7 +58,7 @@ def auto_forward(folder: Path, sink: int) -> Iterator[int]:
             [path, str(folder / "orthanc.json")], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
         )
     try:
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _DEADLINE
         while not listens(port):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"Orthanc did not start: {(folder / 'log').read_text()[-1000:]}")
@@ -66,7 +67,7 @@ def auto_forward(folder: Path, sink: int) -> Iterator[int]:
     finally:
         process.terminate()
         try:
-            process.wait(_PATIENCE)
+            process.wait(_DEADLINE)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -1,4 +1,4 @@
-"""Starting and ending the processes of a measurement. Each is a context manager on a free loopback port."""
+"""Start and end the processes of a measurement: each is a context manager on a free loopback port."""
 
 import json
 import os
@@ -16,13 +16,13 @@ from attrs import frozen
 from benchmarks.peers.ports import HOST
 from benchmarks.peers.router_toml import write_toml
 
-PATIENCE: Final = 30.0
+DEADLINE: Final = 30.0
 """Seconds for a process to start, and to end."""
 
 
 @frozen
-class There:
-    """Where there is somebody, or is going to be: what a router.toml wants to know of an archive."""
+class Address:
+    """Port and AE title of an archive, for a router.toml."""
 
     port: int
     ae_title: str = "SINK"
@@ -33,7 +33,7 @@ class There:
 
 
 class Launched:
-    """A program that prints its port first, and ends when its standard input does."""
+    """A program that prints its port first, and ends with its standard input."""
 
     def __init__(self, *command: object, folder: Path | None = None) -> None:
         self._command = [*map(str, command)]
@@ -47,7 +47,7 @@ class Launched:
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=self._folder)
         try:
-            self.port = int(self._line(PATIENCE).split()[-1].rpartition(":")[2])
+            self.port = int(self._line(DEADLINE).split()[-1].rpartition(":")[2])
         except BaseException:
             self._process.kill()
             self._process.communicate()
@@ -63,7 +63,7 @@ class Launched:
 
     def _end(self) -> None:
         try:
-            self._process.wait(PATIENCE)
+            self._process.wait(DEADLINE)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -73,7 +73,7 @@ class Launched:
         return f"{HOST}:{self.port}"
 
     def _line(self, seconds: float) -> str:
-        """The next line that it prints."""
+        """Return the next line that it prints."""
         assert self._process.stdout is not None
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
@@ -83,7 +83,7 @@ class Launched:
 
 
 class SinkProcess(Launched):
-    """`bench sink` for those who do not go through `bench route`; `figures` are there once it has ended."""
+    """`bench sink` as a process, for measurements without `bench route`."""
 
     def __init__(self, folder: Path, *, port: int = 0, options: Sequence[object] = ()) -> None:
         self._json = folder / "sink.json"
@@ -92,8 +92,8 @@ class SinkProcess(Launched):
         self.figures: dict[str, Any] = {}
 
     def wait(self) -> dict[str, Any]:
-        """Its figures, when it has ended by itself, as with `--objects`."""
-        self._process.wait(20 * PATIENCE)
+        """Wait until it ends by itself, as with `--objects`, and return its figures."""
+        self._process.wait(20 * DEADLINE)
         return dict(json.loads(self._json.read_text()))
 
     def _end(self) -> None:
@@ -103,7 +103,7 @@ class SinkProcess(Launched):
 
 
 class RouterUnderTest:
-    """`python -m router run`, its log in a file, so that nobody spends time on reading it."""
+    """`python -m router run`, with its log in a file, so that reading it costs no time."""
 
     def __init__(self, folder: Path, content: Mapping[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ class RouterUnderTest:
                 stdin=subprocess.DEVNULL,
                 stderr=log,
             )
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + DEADLINE
         while (ready := self._event("ready")) is None:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self._process.kill()
@@ -131,7 +131,7 @@ class RouterUnderTest:
             error.add_note(f"the end of the router's log:\n{self._log.read_text()[-4000:]}")
         self._process.send_signal(signal.SIGTERM)
         try:
-            self._process.wait(PATIENCE)
+            self._process.wait(DEADLINE)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -148,14 +148,14 @@ class RouterUnderTest:
 
 
 def memory_of(pid: int) -> dict[str, int]:
-    """What /proc/PID/status says, in bytes: VmRSS, VmHWM (the peak of it), RssAnon, RssFile."""
+    """Return VmRSS, VmHWM (its peak), RssAnon and RssFile of a process, in bytes."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     pairs = (line.split() for line in lines if line.startswith(("VmRSS", "VmHWM", "RssAnon", "RssFile")))
     return {name.rstrip(":"): int(kilobytes) * 1024 for name, kilobytes, _ in pairs}
 
 
 def forget_peak(pid: int) -> None:
-    """Let VmHWM count anew from what is resident now (proc(5), clear_refs)."""
+    """Reset VmHWM to what is resident now (proc(5), clear_refs)."""
     fd = os.open(f"/proc/{pid}/clear_refs", os.O_WRONLY)
     try:
         os.write(fd, b"5")

@@ -1,7 +1,7 @@
-"""The relay that pynetdicom's documentation leads to: no spool, each object is sent on before it is acknowledged.
+"""A relay as pynetdicom's documentation suggests it: no spool, each object is forwarded before it is acknowledged.
 
-It is what the router is measured against from end to end: the least that one would write instead. It keeps one
-association to the archive for each one that it has accepted, and ends with its standard input.
+The router is compared with it from end to end. It keeps one association to the archive for each one that it has
+accepted, and ends with its standard input.
 """
 
 import argparse
@@ -29,7 +29,7 @@ class Relay:
         self._ae.add_supported_context(CT, ALL_TRANSFER_SYNTAXES)
 
     def start(self) -> int:
-        """Serve in threads of its own, on the port that it returns."""
+        """Serve in threads, and return the port."""
         handlers: list[Any] = [
             (evt.EVT_C_STORE, self._on_store),
             (evt.EVT_RELEASED, self._on_end),

@@ -1,8 +1,8 @@
-"""The limit: a relay of bytes that keeps them before it acknowledges them, and knows nothing of DICOM.
+"""The limit: a relay of bytes that stores them before it acknowledges them, and knows nothing of DICOM.
 
-A message is its length in eight bytes and so many bytes; the answer is one byte. What comes in on a connection is
-written to a file, synced (fdatasync) and answered; a second thread sends it on out of that file (sendfile), and waits
-for the sink's answer. `flood` is both ends. Nothing that stores and forwards over TCP on this machine does less.
+A message is its length in eight bytes, then its bytes; the response is one byte. A message is written to a file, synced
+(fdatasync) and acknowledged; a second thread forwards it from the file (sendfile), and waits for the response of the
+sink. `flood` is both ends. No program can store and forward over TCP on this machine with less work.
 """
 
 import os
@@ -38,7 +38,7 @@ def _accept(listening: socket.socket, sink: int, folder: Path) -> None:
 
 
 def _keep(connection: socket.socket, sink: int, folder: Path) -> None:
-    _quick(connection)
+    _set_nodelay(connection)
     waiting: queue.SimpleQueue[tuple[int, int] | None] = queue.SimpleQueue()
     with connection, tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         onward = threading.Thread(target=_send_on, args=(file.fileno(), sink, waiting))
@@ -62,7 +62,7 @@ def _keep(connection: socket.socket, sink: int, folder: Path) -> None:
 
 def _send_on(fd: int, sink: int, waiting: "queue.SimpleQueue[tuple[int, int] | None]") -> None:
     with socket.create_connection((HOST, sink)) as connection:
-        _quick(connection)
+        _set_nodelay(connection)
         while (piece := waiting.get()) is not None:
             at, length = piece
             connection.sendall(_LENGTH.pack(length))
@@ -75,19 +75,21 @@ def _send_on(fd: int, sink: int, waiting: "queue.SimpleQueue[tuple[int, int] | N
 def flood(
     port: int, listening: socket.socket, size: int, connections: int, *, seconds: float, count: int
 ) -> dict[str, Any]:
-    """Send messages of `size` bytes over so many connections, for `seconds` or, where that is 0, `count` in all. The
-    rate is what came into the sink, which `listening` is, as `bench route` would say it."""
+    """Send messages of `size` bytes over `connections`, for `seconds`, or `count` of them if `seconds` is 0.
+
+    Return the rate of arrivals at the sink, which accepts on `listening`, with the keys of `bench route`.
+    """
     started, arrivals = time.monotonic(), []
-    taken = iter(range(count)) if not seconds else iter(range(1 << 62))
+    numbers = iter(range(count)) if not seconds else iter(range(1 << 62))
     lock = threading.Lock()
 
     def send() -> None:
         block = memoryview(bytearray(os.urandom(min(size, _CHUNK))))
         with socket.create_connection((HOST, port)) as connection:
-            _quick(connection)
+            _set_nodelay(connection)
             while not seconds or time.monotonic() < started + seconds:
                 with lock:
-                    if next(taken, None) is None:
+                    if next(numbers, None) is None:
                         return
                 connection.sendall(_LENGTH.pack(size))
                 for at in range(0, size, _CHUNK):
@@ -96,7 +98,7 @@ def flood(
 
     def receive() -> None:
         connection, _ = listening.accept()
-        _quick(connection)
+        _set_nodelay(connection)
         buffer = memoryview(bytearray(_CHUNK))
         with connection:
             while (left := _read_length(connection)) is not None:
@@ -124,7 +126,7 @@ def _read_length(connection: socket.socket) -> int | None:
     return int(_LENGTH.unpack(data)[0])
 
 
-def _quick(connection: socket.socket) -> None:
+def _set_nodelay(connection: socket.socket) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 

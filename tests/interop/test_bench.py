@@ -14,7 +14,7 @@ import pydicom
 import pytest
 
 from benchmarks.peers.ports import own_port
-from benchmarks.peers.processes import There
+from benchmarks.peers.processes import Address
 from tests.support.archive import PynetdicomArchive
 from tests.support.objects import ct
 from tests.support.ports import HOST
@@ -179,7 +179,7 @@ def test_a_sink_is_over_after_so_many_objects_and_a_follower_has_a_line_for_each
 
 
 def test_objects_are_followed_through_the_router_and_nothing_is_missing(tmp_path: Path) -> None:
-    there = There(own_port())
+    there = Address(own_port())
     with RouterProcess(tmp_path / "router", configuration({"sink": there})) as router:
         figures = bench(
             "route", f"{HOST}:{router.port}", "--sink", there.address, "--size", "12KB", "--objects", 100,
@@ -192,7 +192,7 @@ def test_objects_are_followed_through_the_router_and_nothing_is_missing(tmp_path
 
 
 def test_what_is_acknowledged_and_does_not_come_out_is_named_and_fails_the_command(tmp_path: Path) -> None:
-    there = There(own_port())
+    there = Address(own_port())
     with RouterProcess(tmp_path / "router", configuration({"sink": there})) as router:
         figures = bench(
             "route", f"{HOST}:{router.port}", "--sink", there.address, "--size", "12KB", "--objects", 3,
@@ -203,7 +203,7 @@ def test_what_is_acknowledged_and_does_not_come_out_is_named_and_fails_the_comma
 
 
 def test_what_the_router_refuses_is_not_missing_but_fails_the_command(tmp_path: Path) -> None:
-    there = There(own_port())
+    there = Address(own_port())
     with RouterProcess(tmp_path / "router", configuration({"sink": there}, routes=[])) as router:
         figures = bench(
             "route", f"{HOST}:{router.port}", "--sink", there.address, "--size", "12KB", "--objects", 3, code=1

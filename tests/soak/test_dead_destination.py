@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from benchmarks.cases.dead_destination import DEATHS, HASTE
-from benchmarks.peers.processes import There
+from benchmarks.peers.processes import Address
 from router.tools.bench import Sink
 from tests.soak.load import SMALL, FragileRouter, Modality
 from tests.support.objects import ct
@@ -28,7 +28,7 @@ async def test_a_dead_destination_costs_the_live_one_nothing_and_has_all_when_it
 ) -> None:
     live = Sink("LIVE")
     with ExitStack() as grave:
-        dead = There(grave.enter_context(DEATHS[death]()), "DEAD")
+        dead = Address(grave.enter_context(DEATHS[death]()), "DEAD")
         async with live.serving():
             content = configuration({"live": live, "dead": dead}, timeouts=HASTE)
             router = FragileRouter(RouterProcess(tmp_path / "router", content))

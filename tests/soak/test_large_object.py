@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.cases.memory import MIB, passing
-from benchmarks.stage import Stage
+from benchmarks.workspace import Workspace
 
 MOST = 64
 """MiB."""
@@ -16,7 +16,7 @@ MOST = 64
 def test_an_object_of_2_gib_needs_less_than_64_mib_above_idle(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    peak = passing(Stage(folder=tmp_path, rounds=1, quick=False, tell=lambda words: None), "2 GiB", 1)
+    peak = passing(Workspace(folder=tmp_path, rounds=1, quick=False, tell=lambda words: None), "2 GiB", 1)
     with capsys.disabled():
         print(f"\n2 GiB: {peak.resident / MIB:.1f} MiB above idle, {peak.anonymous / MIB:.1f} without mapped files")
     assert peak.resident / MIB < MOST

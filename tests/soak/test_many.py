@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from benchmarks.peers.ports import closed_port
-from benchmarks.peers.processes import There, memory_of
+from benchmarks.peers.processes import Address, memory_of
 from pdu import AssociateRJ, Rejection
 from router.association import Rejected, Requestor, plan_contexts
 from router.config import Timeouts
@@ -88,7 +88,7 @@ async def test_so_many_destinations_each_get_everything_once_though_one_of_them_
             for sink in sinks:
                 await serving.enter_async_context(sink.serving())
             archives = {f"archive{number}": sink for number, sink in enumerate(sinks)}
-            content = configuration(archives | {"dead": There(dead, "DEAD")})
+            content = configuration(archives | {"dead": Address(dead, "DEAD")})
             router = FragileRouter(RouterProcess(tmp_path / "router", content))
             async with router.running():
                 idle = memory_of(router.process.pid)["VmRSS"]

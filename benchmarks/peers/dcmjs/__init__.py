@@ -1,4 +1,4 @@
-"""The relay on dcmjs-dimse: installed by npm, in the versions of package-lock.json, into a cache folder."""
+"""The relay on dcmjs-dimse, which npm installs into a cache folder in the versions of package-lock.json."""
 
 import hashlib
 import os
@@ -12,15 +12,15 @@ from benchmarks.peers.processes import Launched
 
 _HERE: Final = Path(__file__).parent
 _FILES: Final = ("package.json", "package-lock.json", "relay.cjs")
-_PATIENCE: Final = 180.0
+_INSTALL_DEADLINE: Final = 180.0
 
 
 class NotInstalled(Exception):
-    """In words, what it lacks."""
+    """A program or package is missing; the message names it."""
 
 
 def version() -> str:
-    """Such as "v20.1.0"; "none"."""
+    """Return the version, such as "v20.1.0"; "none" if it is not installed."""
     node = shutil.which("node")
     if node is None:
         return "none"
@@ -28,10 +28,10 @@ def version() -> str:
 
 
 def relay(sink: int) -> Launched:
-    """The relay to the sink, to be entered.
+    """Return the relay to the sink, to be entered.
 
     Raises:
-        NotInstalled: there is no Node, no npm, or npm cannot get the packages.
+        NotInstalled: Node or npm is missing, or npm cannot install the packages.
     """
     folder = _installed()
     return Launched(shutil.which("node") or "node", "relay.cjs", "127.0.0.1", sink, folder=folder)
@@ -39,10 +39,10 @@ def relay(sink: int) -> Launched:
 
 @cache
 def _installed() -> Path:
-    """The folder with the relay and its packages; one for each state of the files here."""
+    """Install the relay and its packages, and return their folder; there is one for each state of these files."""
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
-        raise NotInstalled("node and npm are not here")
+        raise NotInstalled("node or npm is not installed")
     state = hashlib.sha256(b"".join((_HERE / name).read_bytes() for name in _FILES)).hexdigest()[:16]
     cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache_home / "dicom-router-bench" / f"dcmjs-{state}"
@@ -58,12 +58,12 @@ def _installed() -> Path:
             cwd=folder,
             capture_output=True,
             text=True,
-            timeout=_PATIENCE,
+            timeout=_INSTALL_DEADLINE,
             check=False,
             stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
-        raise NotInstalled("npm did not come to its end") from None
+        raise NotInstalled("npm took too long") from None
     if done.returncode:
         raise NotInstalled(f"npm could not install dcmjs-dimse: {done.stderr.strip().splitlines()[-1:]}")
     (folder / ".ready").touch()

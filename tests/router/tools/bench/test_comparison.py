@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import report
-from benchmarks.aims import AIMS, MEGABYTES, OBJECTS, PYNETDICOM, ROUTER, STORESCP, judge
-from benchmarks.measuring import Absent, Curve, Reading, Series, series_of
+from benchmarks.aims import AIMS, MEGABYTES, OBJECTS, PYNETDICOM, ROUTER, STORESCP, check_aims
+from benchmarks.pages import PERFORMANCE, README, ROOT, between, update_pages
+from benchmarks.readings import Absent, Curve, Reading, Series, series_of
 from benchmarks.report import Run, plots_of, write
-from benchmarks.showing import PERFORMANCE, README, ROOT, between, show
 from benchmarks.svg import HEIGHT, WIDTH, Axis, Line, line_chart
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -57,20 +57,20 @@ def test_readings_of_all_rounds_make_a_series_with_its_median_and_spread() -> No
 
 
 def test_an_aim_is_judged_by_the_ratio_of_the_medians() -> None:
-    judged = {(one.aim.work, one.aim.peer): one for one in judge(RUN.series)}
+    judged = {(one.aim.work, one.aim.peer): one for one in check_aims(RUN.series)}
     assert judged["receive 525 kB, 1 association", STORESCP].ratio == 2.5
     assert judged["receive 525 kB, 1 association", STORESCP].met is True
     assert judged["receive 240 MB, 1 association", STORESCP].met is False
 
 
 def test_an_aim_without_a_peer_is_judged_by_the_number_itself() -> None:
-    judged = {one.aim.work: one for one in judge(RUN.series)}
+    judged = {one.aim.work: one for one in check_aims(RUN.series)}
     assert (judged["peak RSS, an object of 2 GiB"].ratio, judged["peak RSS, an object of 2 GiB"].met) == (12.5, True)
 
 
 def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
-    assert {one.met for one in judge([])} == {None}
-    assert len(judge([])) == len(AIMS)
+    assert {one.met for one in check_aims([])} == {None}
+    assert len(check_aims([])) == len(AIMS)
 
 
 @given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=20))
@@ -141,7 +141,7 @@ def test_the_newest_result_is_shown_on_both_pages(tmp_path: Path) -> None:
     for page in (PERFORMANCE, README):
         (tmp_path / page).write_text((ROOT / page).read_text())
     folder = write(RUN, tmp_path / "benchmarks" / "results")
-    show(RUN, folder, tmp_path)
+    update_pages(RUN, folder, tmp_path)
     full, short = (tmp_path / PERFORMANCE).read_text(), (tmp_path / README).read_text()
     assert "![latency](../benchmarks/results/2030-01-02-2-cores/latency.svg)" in full
     assert "| receive 525 kB, 1 association | storescp | MB/s | 100 | 250 | 2.5 | at least 2x | met |" in full

@@ -1,4 +1,4 @@
-"""What is measured: single readings, curves, series of readings, and how two series compare."""
+"""What cases measure: single readings, curves, and series of readings."""
 
 import statistics
 from collections.abc import Iterable
@@ -11,17 +11,17 @@ class Reading:
     """One number, measured once."""
 
     workload: str
-    """What was done, such as "12 kB"."""
+    """The work, such as "12 kB"."""
     side: str
-    """Who did it, such as "router"."""
+    """The program that did it, such as "router"."""
     quantity: str
-    """What the number counts, its unit included, such as "objects/s"."""
+    """The quantity with its unit, such as "objects/s"."""
     value: float
 
 
 @frozen(kw_only=True)
 class Curve:
-    """Many numbers that belong together, for a plot: "latency" by percent of the objects, "memory" by seconds."""
+    """One line of a plot, such as "latency" by percent of the objects, or "memory" by seconds."""
 
     plot: str
     name: str
@@ -30,7 +30,7 @@ class Curve:
 
 @frozen(kw_only=True)
 class Absent:
-    """A side that could not be measured here, and why."""
+    """A side that could not be measured on this machine, and why."""
 
     side: str
     why: str
@@ -38,7 +38,7 @@ class Absent:
 
 @frozen(kw_only=True)
 class Failed:
-    """A case that did not come to its end, and why."""
+    """A case that failed, and why."""
 
     case: str
     why: str
@@ -46,7 +46,7 @@ class Failed:
 
 @frozen(kw_only=True)
 class Series:
-    """The readings of the same thing in all rounds."""
+    """The readings of one quantity of one side in all rounds."""
 
     case: str
     workload: str
@@ -60,12 +60,12 @@ class Series:
 
     @property
     def spread(self) -> tuple[float, float]:
-        """The least and the most."""
+        """The least and the greatest value."""
         return min(self.values), max(self.values)
 
 
 def series_of(case: str, readings: Iterable[Reading]) -> list[Series]:
-    """Readings sorted into series: workload by workload, quantity by quantity, the sides beside each other."""
+    """Group readings into series, by workload, quantity and side."""
     values: dict[tuple[str, str], dict[str, list[float]]] = {}
     for one in readings:
         values.setdefault((one.workload, one.quantity), {}).setdefault(one.side, []).append(one.value)

@@ -1,4 +1,4 @@
-"""What all cases need: a place on the disk, how much to send, and `dicom-router bench` as a process of its own."""
+"""What all cases need: folders on the disk, amounts to send, and `dicom-router bench` as a process."""
 
 import json
 import os
@@ -13,45 +13,45 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from benchmarks.measuring import Reading
 from benchmarks.peers.router_toml import Archive, configuration
+from benchmarks.readings import Reading
 
 SIZES: Final = {"12 kB": "12KB", "525 kB": "525KB", "240 MB": "240MB"}
-"""Objects as the tables name them, and as `--size` does."""
+"""Sizes of objects in the tables, and as values of `--size`."""
 _SOURCE: Final = Path(__file__).parents[1]
-_PATIENCE: Final = 900.0
-_WARM: Final = 2 << 30
-"""Bytes; more than any side writes while it is measured."""
+_DEADLINE: Final = 900.0
+"""Seconds for one measurement."""
+_CACHE_WARM_UP: Final = 2 << 30
+"""Bytes to write before a measurement: more than any side writes during it."""
 
 
 @frozen(kw_only=True)
-class Stage:
-    """Where a case plays, and how long it may take."""
+class Workspace:
+    """The folder, the amounts and the rounds of a case."""
 
     folder: Path
-    """On the disk: what routers and archives write."""
+    """Folder on the disk for what routers and archives write."""
     rounds: int
     quick: bool
     tell: Callable[[str], None]
-    """For the one who waits."""
+    """Show a line of progress."""
     backlog: int = 1_000_000
-    """The most deliveries that are made to wait."""
+    """Most deliveries to make wait."""
 
     def scaled(self, count: int) -> int:
-        """So many objects, or a fiftieth of them where it has to be quick."""
+        """Return `count`, or a fiftieth of it for a quick run."""
         return max(2, count // 50) if self.quick else count
 
     def amount(self, size: str) -> list[str]:
-        """How much to send of objects of this size: seconds that are enough to be steady, few objects where each
-        takes long."""
+        """Return the options for the amount to send of objects of this size: enough seconds for a steady rate, or a
+        few large objects."""
         if size == "240 MB":
             return ["--objects", "1" if self.quick else "4"]
         return ["--objects", "40"] if self.quick else ["--duration", "4s"]
 
     @contextmanager
-    def place(self) -> Iterator[Path]:
-        """An empty folder, gone afterwards; and nothing of it is left for the disk to write, which would be charged to
-        whoever is measured next."""
+    def empty_folder(self) -> Iterator[Path]:
+        """Yield an empty folder, and remove and sync it afterwards, so that no other side pays for its writes."""
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         try:
             if not self.quick:
@@ -63,22 +63,25 @@ class Stage:
 
 
 def _warm(path: Path) -> None:
-    """Have memory for files at hand: that of a virtual machine, unused for a while, has to be got from its host, which
-    takes longer than a disk does, and would be charged to whoever writes first."""
+    """Make the kernel allocate memory for the page cache.
+
+    A virtual machine must get unused memory from its host, which takes longer than a disk; the first side to
+    write would pay for it.
+    """
     block = bytes(1 << 20)
     with path.open("wb") as file:
-        for _ in range(_WARM >> 20):
+        for _ in range(_CACHE_WARM_UP >> 20):
             file.write(block)
     path.unlink()
 
 
 def send(port: int, size: str, *options: object) -> dict[str, Any]:
-    """`bench send` to somebody on this machine; all has to be stored."""
+    """Return the figures of `bench send` to a port of this machine; all objects must be stored."""
     return _bench("send", f"127.0.0.1:{port}", "--size", SIZES.get(size, size), *options)
 
 
 def route(port: int, sink: str, size: str, *options: object) -> dict[str, Any]:
-    """`bench route` through somebody on this machine; nothing may be missing."""
+    """Return the figures of `bench route` through a port of this machine; no object may be missing."""
     return _bench("route", f"127.0.0.1:{port}", "--sink", sink, "--size", SIZES.get(size, size), *options)
 
 
@@ -89,9 +92,9 @@ def _bench(*arguments: object) -> dict[str, Any]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=_PATIENCE,
+        timeout=_DEADLINE,
         check=False,
-        cwd="/",  # lest the router.toml that is here has a say in it
+        cwd="/",  # so that a router.toml in the current folder is not read
         env=os.environ | {"PYTHONPATH": str(_SOURCE)},
     )
     if done.returncode:
@@ -101,7 +104,7 @@ def _bench(*arguments: object) -> dict[str, Any]:
 
 
 def _why(figures: str) -> str:
-    """What of the figures says that not all went well."""
+    """Return the figures that show what failed."""
     try:
         found = json.loads(figures)
     except ValueError:
@@ -112,7 +115,7 @@ def _why(figures: str) -> str:
 
 
 def rates(workload: str, side: str, figures: Mapping[str, Any], latency: str) -> Iterator[Reading]:
-    """The readings that every measurement of a rate gives; `latency` is the name of its latencies."""
+    """Yield the readings of a rate; `latency` is the key of its latencies."""
     numbers = {
         "objects/s": figures["objects_per_s"],
         "MB/s": figures["megabytes_per_s"],
@@ -124,10 +127,10 @@ def rates(workload: str, side: str, figures: Mapping[str, Any], latency: str) ->
 
 
 def routing_to(archives: Mapping[str, Archive], **sections: Any) -> dict[str, Any]:
-    """A router.toml that sends everything to all of the archives, over two associations each."""
+    """Return a router.toml that routes everything to all archives, over two associations each."""
     return configuration(archives, **({"peers": {name: {"associations": 2} for name in archives}} | sections))
 
 
 def holding() -> dict[str, Any]:
-    """A router.toml that only receives."""
+    """Return a router.toml that holds everything it receives."""
     return configuration({}, router={"unrouted": "hold"}, routes=[])

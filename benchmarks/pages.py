@@ -1,4 +1,4 @@
-"""The newest result in the pages that quote it: what stands between two markers is written anew, nothing else is."""
+"""Write the newest result between the markers of docs/performance.md and README.md; nothing else is changed."""
 
 import re
 from pathlib import Path
@@ -11,8 +11,8 @@ PERFORMANCE: Final = Path("docs/performance.md")
 README: Final = Path("README.md")
 
 
-def show(run: Run, folder: Path, root: Path = ROOT) -> None:
-    """Write the result into docs/performance.md and README.md. `folder` is where the result is kept.
+def update_pages(run: Run, folder: Path, root: Path = ROOT) -> None:
+    """Write the result into docs/performance.md and README.md. `folder` is that of the result.
 
     Raises:
         ValueError: a page has no markers.
@@ -23,11 +23,11 @@ def show(run: Run, folder: Path, root: Path = ROOT) -> None:
 
 
 def between(text: str, name: str, lines: list[str]) -> str:
-    """`text` with `lines` between the markers of that name."""
+    """Return `text` with `lines` between the markers of that name."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     found = re.search(f"{re.escape(begin)}\n.*?{re.escape(end)}", text, re.DOTALL)
     if found is None:
-        raise ValueError(f"there is no {begin} with its end behind it")
+        raise ValueError(f"marker {begin} with its end not found")
     return text[: found.start()] + "\n".join([begin, *lines, end]) + text[found.end() :]
 
 
@@ -35,7 +35,7 @@ def _in_full(run: Run, folder: Path, root: Path) -> list[str]:
     there = Path("..") / folder.relative_to(root)
     return [
         f"Measured on {run.date} at revision {run.revision} with `{run.command}`, {run.rounds} rounds: "
-        f"[all of it]({there}/README.md).",
+        f"[all figures]({there}/README.md).",
         "",
         facts_line(run),
         "",
@@ -48,14 +48,14 @@ def _in_full(run: Run, folder: Path, root: Path) -> list[str]:
 def _in_short(run: Run, folder: Path, root: Path) -> list[str]:
     rows = [
         [
-            f"{verdict.aim.work} ({verdict.aim.quantity})",
-            verdict.aim.peer,
-            number(verdict.router),
-            number(verdict.peer),
-            f"{verdict.ratio:.1f}x",
+            f"{result.aim.work} ({result.aim.quantity})",
+            result.aim.peer,
+            number(result.router),
+            number(result.peer),
+            f"{result.ratio:.1f}x",
         ]
-        for verdict in run.verdicts
-        if verdict.aim.peer and verdict.ratio is not None
+        for result in run.aim_results
+        if result.aim.peer and result.ratio is not None
     ]
     table = markdown_table(("work", "against", "router", "peer", "ratio"), rows)
-    return [*table, "", f"{run.date}, {run.machine}; [all of it]({folder.relative_to(root)}/README.md)."]
+    return [*table, "", f"{run.date}, {run.machine}; [all figures]({folder.relative_to(root)}/README.md)."]
