@@ -1,8 +1,8 @@
 """Text of data sets by Specific Character Set (PS3.3 C.12.1.1.2, PS3.5 6.1.2).
 
-Decoding never fails, warns or logs: what a character set does not know becomes U+FFFD, and an unknown term counts as
-Latin-1. The tables are pydicom's; beside the defined terms stand those that products write in their place. Not here:
-which elements are text (`elements`).
+Decoding never fails, warns or logs: a byte that the character set does not have becomes U+FFFD, and an unknown term
+counts as Latin-1. The tables are pydicom's, with the terms that products write in place of the defined ones. Not here:
+which elements are text (`element_values`).
 """
 
 import re
@@ -12,19 +12,19 @@ from pydicom.charset import CODES_TO_ENCODINGS, python_encoding
 
 LATIN_1 = "iso8859"
 WITH_ESCAPES = frozenset({"iso2022_jp", "iso2022_jp_2", "iso2022_jp_ext"})
-"""Python's codecs that want to see the escape sequence themselves."""
+"""Python's codecs that decode the escape sequence themselves."""
 _ESCAPES = CODES_TO_ENCODINGS | {
     b"\x1b(I": "iso2022_jp_ext",  # JIS X 0201 katakana as G0, where the standard has it as G1
     b"\x1b$A": "iso2022_jp_2",  # GB 2312 as G0, likewise
 }
-"""From an escape sequence to Python's codec."""
+"""Python's codec by escape sequence."""
 _TERMS = python_encoding | {
     "ISO_IR 14": "shift_jis",  # the standard has JIS X 0201 romaji as part of ISO_IR 13 only
     "ISO_IR 1252": "gb18030",
     "EUC-JP": "euc_jp",
     "TIS-620": "tis_620",
 }
-"""From a term to Python's codec."""
+"""Python's codec by term."""
 
 _ESCAPED = re.compile(rb"\x1b[^\x1b]*|[^\x1b]+")
 _DELIMITERS = re.compile(rb"[\\\r\n\t\f]")
@@ -34,12 +34,12 @@ _MISSPELT = re.compile(r"ISO[ _-]?(?:2022)?[ _-]?IR[ _-]?(\d+)")
 
 @lru_cache(maxsize=64)
 def codecs(terms: str) -> tuple[str, ...]:
-    """Python's codecs for a value of Specific Character Set, the initial one first. Common misspellings count."""
+    """Return Python's codecs for a Specific Character Set, the initial one first; accept common misspellings."""
     return tuple(_codec(term.strip(" \0")) for term in terms.split("\\"))
 
 
 def decode(value: bytes, terms: str, *, name: bool = False) -> str:
-    """The text of a value under a Specific Character Set, with its backslashes. `name` says that it is a PN."""
+    """Decode a value under a Specific Character Set and keep its backslashes. `name`: the value is a PN."""
     if value.isascii() and b"\x1b" not in value:
         return value.decode("ascii")
     initial = codecs(terms)[0]
@@ -50,7 +50,7 @@ def decode(value: bytes, terms: str, *, name: bool = False) -> str:
 
 
 def _decode_fragment(fragment: bytes, initial: str, delimiters: re.Pattern[bytes]) -> str:
-    """Text up to the next escape sequence. One at its start sets the codec up to a delimiter (PS3.5 6.1.2.5.3)."""
+    """Decode up to the next escape sequence; one at the start sets the codec up to a delimiter (PS3.5 6.1.2.5.3)."""
     code = next((code for code in _ESCAPES if fragment.startswith(code)), b"")
     codec = _ESCAPES.get(code, initial)
     if codec in WITH_ESCAPES:

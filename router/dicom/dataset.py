@@ -1,8 +1,8 @@
-"""The data sets of procedure steps as trees: read whole, laid over one another, written whole (PS3.5 7).
+"""Small data sets of services as trees: read whole, merged, written whole (PS3.5 7).
 
-A tree keeps the bytes of every value it was given, in little endian, unknown and private elements too, so that what
-is held and given back by N-GET is what the modality said. The three uncompressed transfer syntaxes are read and
-written. Not here: what the elements mean (`content`), and the objects of Storage, which nobody decodes.
+A tree keeps the bytes of every value in little endian, of unknown and private elements too, so that N-GET returns the
+values that the modality sent. The three uncompressed transfer syntaxes are read and written. Not here: the meaning of
+elements (`attributes` of each service), and objects of Storage, which are never decoded.
 """
 
 import struct
@@ -33,7 +33,7 @@ TRANSFER_SYNTAXES: Final = (EXPLICIT_LE, IMPLICIT_LE, EXPLICIT_BE)
 
 UTF_8: Final = b"ISO_IR 192"
 DEEPEST: Final = 32
-"""Levels of sequences; a procedure step has four."""
+"""Levels of sequences. A procedure step has four; the recursion stays far from Python's limit."""
 MOST_ELEMENTS: Final = 1_000_000
 
 _SWAPPED: Final = {
@@ -41,9 +41,9 @@ _SWAPPED: Final = {
     **dict.fromkeys(("UL", "SL", "FL", "OF", "OL"), 4),
     **dict.fromkeys(("FD", "OD", "SV", "UV", "OV"), 8),
 }
-"""The width of the numbers in a value, in bytes; they are what differs between the byte orders."""
+"""Bytes of the numbers in a value: they are swapped between the byte orders."""
 _TEXT: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
-"""PS3.5 6.1.2.2: the value representations that Specific Character Set is about."""
+"""Value representations to which Specific Character Set applies (PS3.5 6.1.2.2)."""
 
 
 _END_OF_SEQUENCE: Final = struct.pack("<HHL", SEQUENCE_DELIMITATION >> 16, SEQUENCE_DELIMITATION & 0xFFFF, 0)
@@ -66,7 +66,11 @@ def element(vr: str, value: str) -> Element:
 
 
 def read(data: bytes | memoryview, transfer_syntax: str) -> dict[int, Element]:
-    """The tree of an encoded data set. Raises `MalformedDataSet` and nothing else, whatever the bytes."""
+    """Decode a data set.
+
+    Raises:
+        MalformedDataSet: the bytes are not a data set; nothing else is raised, whatever the bytes.
+    """
     order = ">" if transfer_syntax == EXPLICIT_BE else "<"
     encoding = (IMPLICIT if transfer_syntax == IMPLICIT_LE else EXPLICIT)[order]
     view = bytes(data)
@@ -74,14 +78,14 @@ def read(data: bytes | memoryview, transfer_syntax: str) -> dict[int, Element]:
 
 
 class _Reader:
-    """One way through an encoded data set."""
+    """One pass over an encoded data set."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._count = 0
 
     def data_set(self, encoding: Encoding, offset: int, end: int, depth: int) -> tuple[dict[int, Element], int]:
-        """The elements from `offset` to `end`, or to an item's delimiter; and where they stopped."""
+        """Return the elements from `offset` to `end` or to an item delimiter, and the offset after them."""
         if depth > DEEPEST:
             raise MalformedDataSet(offset, f"sequences are nested more than {DEEPEST} deep")
         found: dict[int, Element] = {}
@@ -129,7 +133,7 @@ class _Reader:
 
 
 def representation(tag: int) -> str:
-    """The value representation of an element that does not say its own (PS3.5 7.1.3, PS3.6)."""
+    """Return the value representation of an element in implicit VR (PS3.5 7.1.3, PS3.6)."""
     if tag & 0x00010000:
         return "LO" if 0x10 <= tag & 0xFFFF <= 0xFF else "UN"
     if not tag & 0xFFFF:
@@ -167,7 +171,7 @@ def write(data_set: DataSet, transfer_syntax: str) -> bytes:
 
 
 def _head_of_sequence(tag: int, encoded: bytes, order: str, explicit: bool) -> bytes:
-    """Encode what stands between the tag of a sequence and its items."""
+    """Encode the bytes between the tag of a sequence and its items."""
     if explicit:
         return struct.pack(f"{order}2sHL", b"SQ", 0, len(encoded))
     return struct.pack("<L", len(encoded) if representation(tag) == "SQ" else UNDEFINED_LENGTH)
@@ -204,7 +208,7 @@ def _without_group_lengths(data_set: DataSet) -> DataSet:
 
 
 def _little(vr: str, value: bytes, order: str) -> bytes:
-    """A value's bytes from `order` to little endian, or the other way round."""
+    """Swap the numbers of a value between `order` and little endian, in either direction."""
     width = _SWAPPED.get(vr)
     if order == "<" or width is None or len(value) % width:
         return value
@@ -215,8 +219,11 @@ def _little(vr: str, value: bytes, order: str) -> bytes:
 
 
 def overlaid(held: DataSet, update: DataSet) -> dict[int, Element]:
-    """`held` with the elements of `update` in place of its own. Where their character sets differ, the text of both
-    becomes UTF-8 (PS3.4 F.7.2.2.3: the later one does not replace the earlier)."""
+    """Return `held` with the elements of `update` in place of its own.
+
+    If their character sets differ, the text of both becomes UTF-8: the character set of an update does not apply to
+    the elements that were there before (PS3.4 F.7.2.2.3).
+    """
     before, after = character_set(held), character_set(update)
     if before == after or not after:
         return {**held, **update} | ({SPECIFIC_CHARACTER_SET: held[SPECIFIC_CHARACTER_SET]} if before else {})
@@ -226,7 +233,7 @@ def overlaid(held: DataSet, update: DataSet) -> dict[int, Element]:
 
 
 def character_set(data_set: DataSet) -> str:
-    """The terms of Specific Character Set (0008,0005); "" where there are none, or a sequence stands there."""
+    """Return the terms of Specific Character Set (0008,0005); "" if it is missing."""
     value = data_set.get(SPECIFIC_CHARACTER_SET, Element("CS", b"")).value
     return value.decode("latin-1").strip("\0 ") if isinstance(value, bytes) else ""
 
@@ -255,7 +262,7 @@ def _in_utf_8(data_set: DataSet, terms: str, *, nested: bool = False) -> dict[in
 
 
 def text(data_set: DataSet, tag: int) -> str:
-    """The first value of an element, in the character set of its data set; "" where it has none."""
+    """Return the first value of an element, in the character set of its data set; "" if it is missing."""
     vr, value = data_set.get(tag, Element("", b""))
     if not isinstance(value, bytes):
         return ""
@@ -270,6 +277,6 @@ def identifier(data_set: DataSet, tag: int) -> str:
 
 
 def items(data_set: DataSet, tag: int) -> Sequence[DataSet]:
-    """The items of a sequence; none where there is no such sequence."""
+    """Return the items of a sequence; none if it is missing."""
     value = data_set.get(tag, Element("SQ", ())).value
     return () if isinstance(value, bytes) else value

@@ -1,8 +1,8 @@
 """The values of single elements as text, by value representation (PS3.5 6.2).
 
 Every value becomes a tuple of texts without outer spaces and padding: characters by Specific Character Set, numbers
-in decimal, AT as "(gggg,eeee)". An empty element, and one whose value is no text (a sequence, bulk data), is an empty
-tuple. Not here: finding the elements (`scanner`).
+in decimal, AT as "(gggg,eeee)". An empty element is an empty tuple, and so is one without a text value: a sequence or
+bulk data. Not here: finding the elements (`scanner`).
 """
 
 import struct
@@ -20,7 +20,7 @@ from router.dicom.tags import SPECIFIC_CHARACTER_SET
 PIXEL_REPRESENTATION = 0x00280103
 PIXEL_DATA_GROUP = 0x7FE00000
 LONGEST_VALUE = 1 << 16
-"""Bytes of a value that are looked at: no pattern needs more, and no sender can make the router hold more."""
+"""Bytes of a value that are read. A condition does not need more, and a sender cannot make the router hold more."""
 
 PLAIN_TEXT = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"})
 SEVERAL_TEXTS = frozenset({"LO", "PN", "SH", "UC", "UN"})
@@ -30,19 +30,19 @@ NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL
 
 @frozen(kw_only=True)
 class Search:
-    """What one scan is after."""
+    """The elements that one scan looks for."""
 
     wanted: frozenset[int]
     tags: frozenset[int]
-    """Those wanted, and those needed to understand them."""
+    """The wanted elements and those needed to decode them."""
     last: int
-    """The largest of those wanted that come before the pixel data."""
+    """The largest wanted tag below the pixel data."""
     representations: Mapping[int, str]
-    """The value representation that PS3.6 gives each of the tags; UN where it gives none."""
+    """The value representation of each tag in PS3.6; UN if it has none."""
 
 
 class Raw(NamedTuple):
-    """An element as it was found."""
+    """The bytes of an element that was found."""
 
     vr: bytes
     """Empty in implicit VR."""
@@ -54,7 +54,7 @@ class Raw(NamedTuple):
 
 @lru_cache(maxsize=64)
 def search(wanted: frozenset[int]) -> Search:
-    """What to look for so that all of the wanted elements can be given as text."""
+    """Add the elements needed to decode the wanted ones as text."""
     representations = {tag: dictionary_VR(tag) if dictionary_has_tag(tag) else "UN" for tag in wanted}
     needed = {SPECIFIC_CHARACTER_SET: "CS"}
     if "US or SS" in representations.values():
@@ -68,7 +68,7 @@ def search(wanted: frozenset[int]) -> Search:
 
 
 def texts(found: Mapping[int, Raw], search: Search) -> dict[int, tuple[str, ...]]:
-    """The wanted ones among the elements found, as text."""
+    """Decode the wanted elements among those found."""
     terms = found.get(SPECIFIC_CHARACTER_SET)
     character_set = terms.value.decode("latin-1") if terms else ""
     signed = _is_signed(found.get(PIXEL_REPRESENTATION))
@@ -82,7 +82,7 @@ def texts(found: Mapping[int, Raw], search: Search) -> dict[int, tuple[str, ...]
 def _text(raw: Raw, registered: str, character_set: str, signed: bool) -> tuple[str, ...]:
     vr, order = raw.vr.decode("ascii") or registered, raw.order
     if vr == "UN" and registered != "UN":
-        # PS3.5 6.2.2: what was not known to some sender is in Implicit VR Little Endian, and may be known here
+        # PS3.5 6.2.2: an element that a sender did not know is in Implicit VR Little Endian, and may be known here
         vr, order = registered, "<"
     if vr in PLAIN_TEXT:
         return _split(raw.value.decode("latin-1"))
@@ -108,7 +108,7 @@ def _one(text: str) -> tuple[str, ...]:
 
 
 def _numbers(value: bytes, vr: str, order: str) -> tuple[str, ...]:
-    """Numbers in decimal; bytes after the last whole number are left out."""
+    """Format numbers in decimal; ignore bytes after the last whole number."""
     layout = struct.Struct(order + NUMBERS[vr])
     numbers = layout.iter_unpack(value[: len(value) // layout.size * layout.size])
     if vr == "AT":
@@ -117,7 +117,7 @@ def _numbers(value: bytes, vr: str, order: str) -> tuple[str, ...]:
 
 
 def _single(number: float) -> str:
-    """The shortest decimal that is this number in single precision: 0.1, not 0.10000000149011612."""
+    """Return the shortest decimal that is this number in single precision: 0.1, not 0.10000000149011612."""
     for digits in range(6, 10):
         text = f"{number:.{digits}g}"
         if struct.pack("f", float(text)) == struct.pack("f", number):
@@ -126,5 +126,5 @@ def _single(number: float) -> str:
 
 
 def _is_signed(representation: Raw | None) -> bool:
-    """Pixel Representation (PS3.3 C.7.6.3): 1 says that values of US or SS are signed."""
+    """Return True if Pixel Representation is 1: values of "US or SS" are signed (PS3.3 C.7.6.3)."""
     return representation is not None and _numbers(representation.value[:2], "US", representation.order) == ("1",)

@@ -1,7 +1,7 @@
-"""How the head of a data element is laid out: implicit and explicit VR, in either byte order (PS3.5 7.1).
+"""The layout of data elements: implicit and explicit VR, in either byte order (PS3.5 7.1).
 
-A head is (tag, VR, length, start of the value); in implicit VR the VR is empty. Not here: walking from one element
-to the next (`scanner`).
+A head is (tag, VR, length, start of the value); in implicit VR the VR is empty. Not here: going from one element to
+the next (`scanner`, `dataset`).
 """
 
 import struct
@@ -17,48 +17,47 @@ ITEM_DELIMITATION: Final = 0xFFFEE00D
 SEQUENCE_DELIMITATION: Final = 0xFFFEE0DD
 
 SHORT: Final = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
-"""PS3.5 table 7.1-2: the value representations with a length of 16 bits."""
+"""Value representations with a length of 16 bits (PS3.5 table 7.1-2)."""
 LONG: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
-"""PS3.5 table 7.1-1: those with 2 reserved bytes and a length of 32 bits, as every future one will have."""
+"""Value representations with 2 reserved bytes and a length of 32 bits, as every future one (PS3.5 table 7.1-1)."""
 
 
 class MalformedDataSet(Exception):
-    """A data set that cannot be read as far as it had to be."""
+    """The data set cannot be read as far as needed."""
 
-    def __init__(self, offset: int, words: str) -> None:
-        super().__init__(f"{words} (at byte {offset} of the data set)")
+    def __init__(self, offset: int, message: str) -> None:
+        super().__init__(f"{message} (at byte {offset} of the data set)")
         self.offset = offset
-        """Bytes from the start of the data set, inflated if it is a deflated one."""
-        self.words = words
+        """Bytes from the start of the data set, after inflating a deflated one."""
+        self.message = message
 
 
 class TruncatedDataSet(MalformedDataSet):
-    """A data set that ends before the element or the sequence that it is in."""
+    """The data set ends within an element or a sequence."""
 
 
 class TooMuchToRead(MalformedDataSet):
-    """A data set of which more would have to be read than the bounds of this reading allow."""
+    """The wanted elements lie beyond the bounds of this scan."""
 
 
 class Encoding(NamedTuple):
-    """One way to lay out data elements.
+    """One layout of data elements.
 
-    For speed the walk over the top level reads heads by `element` itself, and calls `head` for those of which the VR
-    is not among the `plain` ones.
+    For speed the scan of the top level unpacks heads with `element` and calls `head` only if the VR is not `plain`.
     """
 
     explicit: bool
     order: str
     """The byte order as `struct` names it, "<" or ">"."""
     element: Callable[[Buffer, int], tuple[int, int, bytes, int]]
-    """Unpacks the first 8 bytes of an element, item or delimiter: group, element, VR, length."""
+    """Unpack the first 8 bytes of an element, item or delimiter: group, element, VR, length."""
     plain: frozenset[bytes]
-    """The VRs with which `element` has given the whole head."""
+    """The VRs for which these 8 bytes are the whole head."""
     head: Callable[[Buffer, int], Head]
-    """Reads any head. Raises `TruncatedDataSet`."""
+    """Read any head. Raises `TruncatedDataSet`."""
 
     def as_written(self, data: Buffer, offset: int) -> "Encoding":
-        """The encoding that the element at this offset shows, where it shows the other of implicit and explicit."""
+        """Return the encoding that the element at this offset is in: products mix up implicit and explicit VR."""
         vr = bytes(data[offset + 4 : offset + 6])
         if self.explicit:
             return self if _capitals(vr) else IMPLICIT[self.order]
@@ -66,7 +65,7 @@ class Encoding(NamedTuple):
 
 
 def named(tag: int) -> str:
-    """A tag as the standard writes it."""
+    """Return a tag as the standard writes it."""
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
@@ -80,6 +79,7 @@ def _capitals(vr: bytes) -> bool:
 
 
 def cut_short(offset: int) -> TruncatedDataSet:
+    """Return the error for an element that begins at `offset` and does not end."""
     return TruncatedDataSet(offset, "the data set ends where an element should be")
 
 

@@ -18,36 +18,36 @@ PREAMBLE_LENGTH: Final = 128
 PREFIX: Final = b"DICM"
 
 _SHORT: Final = struct.Struct("<HH2sH")
-"""Group, element, VR, length of an element of the meta information with a 16 bit length."""
+"""Group, element, VR, length: the head of an element of the meta information with a length of 16 bits."""
 _META_CAP: Final = 1 << 20
-"""Bytes of meta information after which a file is no DICOM file."""
+"""Bytes of meta information. A file with more is not a DICOM file."""
 _UID_CAP: Final = 128
-"""Bytes of a UID's value that are read; PS3.5 allows 64."""
+"""Bytes of a UID that are read. PS3.5 allows 64."""
 
 
 class NotDICOM(ValueError):
-    """The file is none of PS3.10, nor a bare data set."""
+    """The file is neither a file of PS3.10 nor a bare data set."""
 
 
 @frozen(kw_only=True)
 class Head:
-    """What a file says before its data set begins."""
+    """The information of a file before its data set."""
 
     sop_class_uid: str
-    """Media Storage SOP Class UID (0002,0002); "" where the file does not say."""
+    """Media Storage SOP Class UID (0002,0002); "" if it is missing."""
     sop_instance_uid: str
-    """Media Storage SOP Instance UID (0002,0003); "" where the file does not say."""
+    """Media Storage SOP Instance UID (0002,0003); "" if it is missing."""
     transfer_syntax: str
-    """Transfer Syntax UID (0002,0010), or the encoding that the first element has."""
+    """Transfer Syntax UID (0002,0010), or the encoding of the first element."""
     length: int
     """Bytes before the data set."""
 
 
 def read_head(file: BinaryIO) -> Head:
-    """Read up to the data set, of a file that can seek.
+    """Read the part of a seekable file before its data set.
 
     Raises:
-        NotDICOM: in words, what it lacks.
+        NotDICOM: the text tells what is missing.
     """
     file.seek(0)
     start = file.read(PREAMBLE_LENGTH + len(PREFIX))
@@ -66,7 +66,7 @@ def read_head(file: BinaryIO) -> Head:
 
 
 def _read_meta(file: BinaryIO, begin: int) -> tuple[dict[int, str], int]:
-    """The UIDs of group 0002 by their element numbers, and where the group ends."""
+    """Return the UIDs of group 0002 by element number, and the offset after the group."""
     values: dict[int, str] = {}
     at = begin
     while True:
@@ -92,7 +92,7 @@ def _read_meta(file: BinaryIO, begin: int) -> tuple[dict[int, str], int]:
 
 
 def _encoding(first: bytes) -> str:
-    """The transfer syntax of an uncompressed data set whose first element begins with these bytes; "" for none."""
+    """Guess the transfer syntax of an uncompressed data set from its first 6 bytes; "" if there is none."""
     explicit = first[4:6].isalpha() and first[4:6].isupper()
     if first[:2] == b"\x08\x00":
         return EXPLICIT_LE if explicit else IMPLICIT_LE
@@ -108,7 +108,7 @@ def encode_head(
     implementation_version_name: str,
     source_ae_title: str = "",
 ) -> bytes:
-    """Preamble, prefix and file meta information (PS3.10 7.1), after which the data set's bytes follow as they are."""
+    """Encode preamble, prefix and file meta information; the bytes of the data set follow unchanged (PS3.10 7.1)."""
     elements = [
         _long(0x0001, b"OB", b"\0\1"),
         _text(0x0002, "UI", sop_class_uid),

@@ -1,11 +1,11 @@
-"""The scanner: a few elements of a data set, read no further than the last of them (PS3.5 section 7).
+"""Read a few elements of a data set, and no further than the last of them (PS3.5 section 7).
 
-It walks over the top level of a data set in any transfer syntax and copies nothing but the values it is asked for;
-sequences are stepped over, the pixel data is never reached, a deflated set is inflated piece by piece and no further
-than needed. What is malformed on the way there is a `MalformedDataSet`, which says where and what; what comes after
-is not looked at. Two common slips are read as they were meant: a set in the other of implicit and explicit VR than
-its transfer syntax says, and single elements in implicit VR within an explicit set. Not here: the layout of an
-element (`encoding`) and what the bytes of a value mean (`elements`).
+The scan covers the top level of a data set in any transfer syntax and copies the wanted values only. It skips
+sequences, never reaches the pixel data, and inflates a deflated data set in pieces as far as needed. A fault before the
+last wanted element is a `MalformedDataSet` with its offset; bytes after that element are not read. Two common faults of
+products are accepted: a data set in explicit VR where its transfer syntax has implicit VR, or the reverse, and single
+elements in implicit VR within explicit VR. Not here: the layout of an element (`encoding`), the text of a value
+(`element_values`).
 """
 
 import struct
@@ -36,36 +36,37 @@ from router.dicom.uids import DEFLATED_SYNTAXES, EXPLICIT_BE, IMPLICIT_SYNTAXES
 DELIMITERS: Final = 0xFFFE
 """The group of items and delimiters (PS3.5 7.5)."""
 DEEPEST: Final = 64
-"""Levels of sequences; documents of the field stay under 20."""
+"""Levels of sequences. Real documents have below 20; the recursion stays far from Python's limit."""
 FIRST_INFLATED: Final = 64 << 10
 DEFLATED_PIECE: Final = 16 << 10
 
 
 @frozen(kw_only=True)
 class Bounds:
-    """How far one scan may go, so that none of a hostile set takes the processor for itself."""
+    """The limits of one scan, so that a hostile data set does not block the processor."""
 
     heads: int
     """Elements and items."""
     inflated: int
-    """Bytes that a deflated data set may come to before the last wanted element."""
+    """Inflated bytes of a deflated data set up to the last wanted element."""
 
 
 IN_ALL: Final = Bounds(heads=1_000_000, inflated=16 << 20)
-"""Past these a data set counts as malformed. They take a second, so they are for a worker thread."""
+"""The limits beyond which a data set counts as malformed. Such a scan takes a second: use a worker thread."""
 AT_ONCE: Final = Bounds(heads=20_000, inflated=FIRST_INFLATED)
-"""What the event loop has time for: 3 to 5 ms. Objects of the field have some 100 elements before the last wanted."""
+"""The limits in the event loop: 3 to 5 ms. Real objects have about 100 elements before the last wanted one."""
 
 
 def scan(
     data: Buffer, transfer_syntax: str, wanted: frozenset[int], bounds: Bounds = IN_ALL
 ) -> dict[int, tuple[str, ...]]:
-    """Return the values of the wanted elements that stand at the top level of a data set.
+    """Return the values of the wanted elements at the top level of a data set.
 
-    An element without a value is an empty tuple, one that is missing is not in the answer.
+    An element without a value is an empty tuple; a missing one is not in the result.
 
     Raises:
-        MalformedDataSet: and nothing else, whatever the bytes. `TooMuchToRead` where the bounds end the scan.
+        MalformedDataSet: the bytes are not a data set; nothing else is raised, whatever the bytes.
+        TooMuchToRead: the scan reached `bounds` before the last wanted element.
     """
     if not wanted:
         return {}
@@ -83,24 +84,24 @@ def scan(
 
 @define
 class _Walk:
-    """One way through a data set."""
+    """One pass over a data set."""
 
     data: Buffer
     most_heads: int
-    """At the top level, and within sequences."""
+    """Heads allowed at the top level, and again within sequences."""
     found: dict[int, Raw] = field(factory=dict)
-    """The elements sought that stood at the top level so far."""
+    """The wanted elements found at the top level so far."""
     offset: int = 0
-    """Of the element at the top level at which the walk stopped."""
+    """Offset of the element at the top level at which the pass stopped."""
     walked: int = 0
-    """Elements at the top level before it."""
+    """Elements at the top level before `offset`."""
     heads: int = 0
     """Heads read within sequences."""
 
     def find(self, encoding: Encoding, sought: Search) -> bool:
-        """Go on to the last element sought, or to the end of the data; whether it came past the last one.
+        """Continue to the last wanted element or to the end of the data; return True if it passed the last one.
 
-        A walk that ended because the data did may be gone on with once there is more of it.
+        A pass that stopped at the end of the data can be continued when more data is there.
         """
         data, tags, last, end = self.data, sought.tags, sought.last, len(self.data)
         encoding = encoding.as_written(data, 0)
@@ -140,14 +141,17 @@ class _Walk:
             self.offset, self.walked = offset, walked
 
     def within(self, vr: bytes, start: int, encoding: Encoding) -> Encoding:
-        """How the items of a sequence are laid out. One of unknown VR is in Implicit VR Little Endian whatever the
-        transfer syntax (PS3.5 6.2.2), unless its first item shows the other byte order."""
+        """Return the encoding of the items of a sequence.
+
+        A sequence of VR UN is in Implicit VR Little Endian in any transfer syntax (PS3.5 6.2.2), unless its first item
+        is in the other byte order.
+        """
         if vr != b"UN":
             return encoding
         return IMPLICIT[">" if self.data[start : start + 1] == b"\xff" else "<"]
 
     def past_sequence(self, offset: int, encoding: Encoding, depth: int) -> int:
-        """Past the end of a sequence of undefined length, or of fragments, of which the first item is at `offset`."""
+        """Return the offset after a sequence of undefined length, or of fragments, whose first item is at `offset`."""
         if depth > DEEPEST:
             raise MalformedDataSet(offset, f"sequences are nested more than {DEEPEST} deep")
         end = len(self.data)
@@ -168,7 +172,7 @@ class _Walk:
                 offset = stop
 
     def past_item(self, offset: int, encoding: Encoding, depth: int) -> int:
-        """Past the end of an item of undefined length, of which the first element is at `offset`."""
+        """Return the offset after an item of undefined length whose first element is at `offset`."""
         end = len(self.data)
         encoding = encoding.as_written(self.data, offset)
         while True:
@@ -194,8 +198,10 @@ class _Walk:
 
 
 def _find_deflated(data: Buffer, sought: Search, bounds: Bounds) -> dict[int, Raw]:
-    """As `_Walk.find`, on twice as much inflated data each time until it is enough. What was walked over is not
-    walked over again, but for the one element at the top level that was not whole."""
+    """Find elements as `_Walk.find` does, on twice as much inflated data each time until it is enough.
+
+    Only the element at the top level that was incomplete is read again.
+    """
     inflated = bytearray()
     walk = _Walk(inflated, bounds.heads)
     enough = FIRST_INFLATED
@@ -210,15 +216,14 @@ def _find_deflated(data: Buffer, sought: Search, bounds: Bounds) -> dict[int, Ra
             if arrived:
                 return walk.found
             if len(inflated) >= bounds.inflated:
-                words = "the deflated data set is too long before the elements needed"
-                raise TooMuchToRead(len(inflated), words)
+                raise TooMuchToRead(len(inflated), "the deflated data set is too long before the elements needed")
             enough *= 2
     walk.find(EXPLICIT["<"], sought)
     return walk.found
 
 
 def _inflate(data: Buffer) -> Iterator[bytes]:
-    """The inflated data set in pieces of at most `FIRST_INFLATED` bytes, each made when it is asked for."""
+    """Yield the inflated data set in pieces of at most `FIRST_INFLATED` bytes."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)  # PS3.5 A.5: RFC 1951 without a zlib header
     offset = 0
     made = 0

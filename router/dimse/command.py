@@ -1,9 +1,9 @@
-"""Command sets: the messages of PS3.7 as values, and their one wire form.
+"""Command sets: the messages of PS3.7 as values, and their encoding.
 
-A command set is a handful of group 0000 elements, always in Implicit VR Little Endian (PS3.7 6.3.1), so a table
-and a loop are the whole codec. `Command` has one attribute for every element that the standard still uses; the
-table `MESSAGES` says which of them each message must and may carry. What a *service* thinks of a message is judged
-in `router/services`; how fragments become messages is `assembly`.
+A command set has a few elements of group 0000, always in Implicit VR Little Endian (PS3.7 6.3.1), so that a table and
+a loop are the whole codec. `Command` has one attribute for every element that the standard still uses; the table
+`MESSAGES` lists the mandatory and optional ones of each message. Not here: the conditions of a service class
+(`router/services`), fragments (`assembly`).
 """
 
 import struct
@@ -22,7 +22,7 @@ DATA_SET: Final = 0x0001
 
 
 class InvalidCommandSet(ValueError):
-    """The bytes are no command set. The association cannot go on: nobody knows which message would be answered."""
+    """The bytes are not a command set. The association is aborted, because the message to answer is unknown."""
 
 
 class CommandField(IntEnum):
@@ -54,7 +54,7 @@ class CommandField(IntEnum):
 
 
 RESPONSE: Final = 0x8000
-"""The bit that turns a request's Command Field into its response's."""
+"""The bit of the Command Field that marks a response."""
 
 
 class Priority(IntEnum):
@@ -70,7 +70,7 @@ class Command:
     """One command set. Attributes that are None are not on the wire; (0000,0000) is computed when encoding."""
 
     field: int
-    """A `CommandField`, or a number that the standard does not know."""
+    """A `CommandField`, or a number that is not in the standard."""
     message_id: int | None = None
     message_id_being_responded_to: int | None = None
     affected_sop_class_uid: str | None = None
@@ -97,36 +97,38 @@ class Command:
 
     @property
     def has_data_set(self) -> bool:
+        """True if a data set follows."""
         return self.data_set_type != NO_DATA_SET
 
     @property
     def is_response(self) -> bool:
+        """True for a response, False for a request or a C-CANCEL-RQ."""
         return bool(self.field & RESPONSE)
 
     @property
     def name(self) -> str:
-        """As the standard writes it: "N-EVENT-REPORT-RQ"."""
+        """The name in the standard, such as "N-EVENT-REPORT-RQ"."""
         return command_name(self.field)
 
     @property
     def sop_class_uid(self) -> str:
-        """Affected or Requested SOP Class UID, whichever the message carries; "" where it carries neither."""
+        """The Affected or Requested SOP Class UID; "" without either."""
         return self.affected_sop_class_uid or self.requested_sop_class_uid or ""
 
     @property
     def sop_instance_uid(self) -> str:
-        """Affected or Requested SOP Instance UID, whichever the message carries; "" where it carries neither."""
+        """The Affected or Requested SOP Instance UID; "" without either."""
         return self.affected_sop_instance_uid or self.requested_sop_instance_uid or ""
 
     def missing(self) -> tuple[str, ...]:
-        """The attributes that the standard demands of this message and that it lacks."""
+        """Return the mandatory attributes that the message lacks (PS3.7 9.3 and 10.3)."""
         rule = MESSAGES.get(self.field)
         return tuple(name for name in rule.mandatory if getattr(self, name) is None) if rule else ()
 
 
 @cache
 def command_name(field: int) -> str:
-    """The name of a Command Field, for people; an unknown one as a number."""
+    """Return the name of a Command Field, or an unknown one as a number."""
     try:
         words = CommandField(field).name.split("_")
     except ValueError:
@@ -170,7 +172,7 @@ DataSetRule = Literal["always", "optional", "never"]
 
 @frozen
 class Rule:
-    """What one message must and may carry (PS3.7 9.3 and 10.3)."""
+    """The mandatory and optional attributes of one message (PS3.7 9.3 and 10.3)."""
 
     mandatory: tuple[str, ...]
     optional: tuple[str, ...] = ()
@@ -222,7 +224,7 @@ _NAMES: Final = tuple(attribute.name for attribute in fields(Command))
 
 
 def encode(command: Command) -> bytes:
-    """The command set on the wire, group length first (PS3.7 6.3.1).
+    """Encode a command set, group length first (PS3.7 6.3.1).
 
     Error Comment is cut to the 64 characters that its VR allows.
     """
@@ -246,13 +248,13 @@ def _encode_value(vr: _VR, value: Any) -> bytes:
 
 
 def decode(data: bytes | bytearray | memoryview) -> Command:
-    """Read one whole command set.
+    """Decode one whole command set.
 
-    Elements that the standard has retired, or never had, are passed over. (0000,0000) is not relied upon: the
-    fragments already say where the command set ends.
+    Retired and unknown elements are ignored, and so is (0000,0000): the fragments tell where the command set ends.
 
     Raises:
-        InvalidCommandSet: it is cut short, holds another group, or lacks what an answer would need.
+        InvalidCommandSet: it is truncated, has an element of another group, or lacks an attribute that a response
+            to it needs.
     """
     values: dict[str, Any] = {}
     offset, end = 0, len(data)
@@ -300,7 +302,7 @@ def _checked(values: dict[str, Any]) -> Command:
 
 
 def response_to(request: Command, status: int, **details: Any) -> Command:
-    """The response to `request`, with its UIDs echoed as Affected ones (PS3.7 9.3 and 10.3).
+    """Build the response to `request`, with its UIDs as the Affected ones (PS3.7 9.3 and 10.3).
 
     `details` are further attributes of `Command`: `error_comment`, `offending_element`, `data_set_type` ...
     """

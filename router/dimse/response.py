@@ -1,4 +1,4 @@
-"""A response message, whole: its command set, and the small data set that those of C-FIND and the N-services have."""
+"""A whole response: its command set and, for C-FIND and the N-services, a small data set."""
 
 from attrs import frozen
 
@@ -8,7 +8,7 @@ from router.dimse.status import StatusClass, status_class
 
 @frozen
 class Response:
-    """A command set and its data set, in the presentation context's transfer syntax; b"" without one."""
+    """A command set and its data set in the transfer syntax of the presentation context; b"" without one."""
 
     command: Command
     data_set: bytes = b""
@@ -21,5 +21,5 @@ class Response:
 
     @property
     def is_pending(self) -> bool:
-        """Whether more responses to the same request follow (PS3.7 annex C)."""
+        """True if more responses to the same request follow (PS3.7 annex C)."""
         return status_class(self.status) is StatusClass.PENDING

@@ -1,7 +1,7 @@
 """Status codes: their names and their classes.
 
-PS3.7 Annex C lists the general ones; each service class adds its own ranges (PS3.4). `status_class` needs no
-service: the classes are told apart by the code alone. `describe` gives the words for people.
+PS3.7 annex C lists the general ones; each service class adds its own ranges (PS3.4). `status_class` does not need the
+service: the code alone tells the class. `describe` returns the text for an operator.
 """
 
 from enum import Enum, IntEnum
@@ -12,7 +12,7 @@ from attrs import frozen
 
 
 class StatusClass(Enum):
-    """PS3.7 C: the five kinds of answer."""
+    """The classes of statuses (PS3.7 annex C)."""
 
     SUCCESS = "success"
     WARNING = "warning"
@@ -22,7 +22,7 @@ class StatusClass(Enum):
 
 
 class Status(IntEnum):
-    """The statuses that any service may answer (PS3.7 Annex C), and those of the Storage service (PS3.4 B.2.3)."""
+    """Statuses of any service (PS3.7 annex C) and of the Storage service (PS3.4 B.2.3)."""
 
     SUCCESS = 0x0000
     ATTRIBUTE_LIST_ERROR = 0x0107
@@ -64,7 +64,7 @@ _WARNINGS: Final = frozenset({0x0001, Status.ATTRIBUTE_LIST_ERROR, Status.ATTRIB
 
 
 def status_class(status: int) -> StatusClass:
-    """The class of a status code (PS3.7 Annex C). What the standard does not list is a failure."""
+    """Return the class of a status code; one that the standard does not list is a failure (PS3.7 annex C)."""
     if status == Status.SUCCESS:
         return StatusClass.SUCCESS
     if status in _WARNINGS or status >> 12 == 0xB:
@@ -78,7 +78,7 @@ def status_class(status: int) -> StatusClass:
 
 @frozen
 class StatusRange:
-    """Statuses `first` to `last`, both included, that mean the same in one service."""
+    """Statuses from `first` to `last`, both included, with one meaning in one service."""
 
     first: int
     last: int
@@ -117,7 +117,7 @@ SERVICE_STATUSES: Final[dict[str, tuple[StatusRange, ...]]] = {
 
 @lru_cache(4096)
 def describe(status: int, service: str = "") -> str:
-    """The status for people: "A700H refused: out of resources"."""
+    """Return the text of a status for an operator: "A700H refused: out of resources"."""
     for candidate in SERVICE_STATUSES.get(service, ()):
         if candidate.first <= status <= candidate.last:
             return f"{status:04X}H {candidate.meaning}"

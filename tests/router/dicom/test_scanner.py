@@ -244,7 +244,7 @@ def test_items_in_the_other_vr_than_their_data_set_are_understood() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "offset", "words"),
+    ("data", "offset", "message"),
     [
         (b"\x08\x00\x16", 0, "the data set ends where an element should be"),
         (long_element(0x0008, 0x0050, "UT", 0)[:10], 0, "the data set ends where an element should be"),
@@ -270,10 +270,10 @@ def test_items_in_the_other_vr_than_their_data_set_are_understood() -> None:
         (implicit(*ITEM_END, 0), 0, "(FFFE,E00D) stands outside of any sequence"),
     ],
 )
-def test_a_malformed_data_set_is_told_with_its_place(data: bytes, offset: int, words: str) -> None:
+def test_a_malformed_data_set_is_told_with_its_place(data: bytes, offset: int, message: str) -> None:
     with pytest.raises(MalformedDataSet) as raised:
         modality(data)
-    assert (raised.value.offset, raised.value.words) == (offset, words)
+    assert (raised.value.offset, raised.value.message) == (offset, message)
 
 
 @pytest.mark.parametrize("transfer_syntax", SYNTAXES)
