@@ -1,25 +1,21 @@
 """Reloads that fail or come during start or stop, and connections that cannot be served."""
 
-import signal
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 import trio
-import trio.testing
 from structlog.testing import capture_logs
 
 from pdu import Abort, AssociateAC, AssociateRJ, AsynchronousOperationsWindow
 from router.association import Acceptor
-from router.config import Config
 from router.delivery.destination import Destination
 from router.dimse import Status
 from router.dimse import encode as encode_command
-from router.services import load_config
 from router.services.storage import Storage
 from router.spool import Spool
-from router.supervisor import Router, serve, signals
+from router.supervisor import Router
 from tests.support.harness import (
     Archive,
     Modality,
@@ -31,8 +27,6 @@ from tests.support.harness import (
     running_router,
     store_rq,
 )
-from tests.support.router_process import RouterProcess
-from tests.support.router_process import configuration as content
 
 
 async def test_a_reload_while_the_router_stops_has_no_effect(tmp_path: Path) -> None:
@@ -66,36 +60,6 @@ async def test_a_reload_before_the_router_is_ready_has_no_effect(tmp_path: Path)
     assert [event["event"] for event in logs] == ["not reloaded: not ready"]
     router._state.close()
     spool.close()
-
-
-async def test_sighup_before_the_router_is_ready_takes_effect_once_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reloaded = trio.Event()
-
-    class Starting:
-        """A router that becomes ready when the test says so."""
-
-        ready = trio.Event()
-
-        def reload(self, config: Config) -> None:
-            reloaded.set()
-
-        async def run(self) -> None:
-            signal.raise_signal(signal.SIGHUP)
-            await trio.testing.wait_all_tasks_blocked()
-            self.ready.set()
-            with trio.fail_after(20):
-                await reloaded.wait()
-
-    def read(path: Path) -> Config:
-        assert Starting.ready.is_set()
-        return load_config(path)
-
-    (tmp_path / "router.toml").write_text("")
-    monkeypatch.setattr(signals, "Router", lambda config, spool: Starting())
-    monkeypatch.setattr(signals, "load_config", read)
-    await serve(load_config(tmp_path / "router.toml"), None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("part", [Storage, Destination])
@@ -168,14 +132,3 @@ async def test_a_failing_acceptor_ends_its_own_connection_only(tmp_path: Path, m
         assert [event["event"] for event in logs] == ["association crashed"]
         async with Modality.connected(router.port) as modality:
             assert isinstance(await modality.associate(), AssociateAC)
-
-
-def test_repeated_sighup_during_start_and_stop_ends_in_exit_0(tmp_path: Path) -> None:
-    router = RouterProcess(tmp_path, content({}, routes=[])).start()
-    for _ in range(50):
-        router.send_signal(signal.SIGHUP)
-    router.wait_for_log(lambda event: event.get("event") == "reloaded")
-    router.send_signal(signal.SIGTERM)
-    for _ in range(50):
-        router.send_signal(signal.SIGHUP)
-    router.stop()
