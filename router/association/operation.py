@@ -182,6 +182,10 @@ class Operation:
         return cls(service, request, begin.context_id, spool, is_repeated=is_repeated)
 
     @property
+    def message_id(self) -> int | None:
+        return self.request.command.message_id
+
+    @property
     def is_parallel(self) -> bool:
         """Whether it may be performed while others of its association are."""
         return self.service is None or self.service.parallel

@@ -52,7 +52,7 @@ class Operations:
 
     def is_in_flight(self, message_id: int | None) -> bool:
         """Return whether an operation with this Message ID is in flight."""
-        return any(one.operation.request.command.message_id == message_id for one in self._in_flight)
+        return bool(self._in_flight) and message_id in {one.operation.message_id for one in self._in_flight}
 
     async def perform(self, operation: Operation) -> None:
         """Have a complete request performed and its responses sent.
@@ -65,8 +65,8 @@ class Operations:
         if self._window == 1 and not operation.is_conversational:
             await self._send(operation, await operation.perform())
             return
-        talks = operation.is_conversational
-        one = _InFlight(operation, OperationReplies(self._transport, operation.context_id) if talks else None)
+        replies = OperationReplies(self._transport, operation.context_id) if operation.is_conversational else None
+        one = _InFlight(operation, replies)
         self._in_flight.append(one)
         self._nursery.start_soon(self._run, one)
 
@@ -107,7 +107,7 @@ class Operations:
     def cancel(self, message_id: int | None) -> bool:
         """Pass on a C-CANCEL-RQ. Return False if no operation with this Message ID can be cancelled."""
         for one in self._in_flight:
-            if one.replies is not None and one.operation.request.command.message_id == message_id:
+            if one.replies is not None and one.operation.message_id == message_id:
                 one.replies.cancelled.set()
                 return True
         return False
