@@ -1,8 +1,8 @@
-"""The actor of one incoming association: negotiates, receives messages, hands them to their services, answers.
+"""The actor of one incoming association: it negotiates, reads, assembles messages and gives them to `Operations`.
 
-One task, one message at a time. It reads, assembles and answers; what a request means is the service's business,
-and what is durable is the spool's. Whatever ends the association (release, abort, a lost connection, shutdown),
-a data set that is only partly in is discarded without a trace, and one line of the log says how it went.
+However the association ends (release, abort, a lost connection, shutdown), the operations are told, a data set that is
+only partly in is discarded without a trace, and one log line reports the association. Not here: the meaning of a
+request, which its service knows, and what is durable, which the spool guarantees.
 """
 
 import itertools
@@ -39,13 +39,13 @@ from router.access.limits import AssociationLimits
 from router.access.policy import check_access
 from router.association.describe import describe_abort, describe_contexts
 from router.association.negotiation import Agreement, agree
-from router.association.operation import Operation
+from router.association.operation import Invoker, Operation
 from router.association.operations import Operations
 from router.association.pace import MessagePace
 from router.association.pending import StrayResponse, UnexpectedResponse
 from router.association.reverse import ReverseAssociation
 from router.association.transport import Interrupted, Transport
-from router.config import STANDARD_STATUSES, Config, Listener
+from router.config import Config, Listener
 from router.dimse import (
     AssemblyError,
     Command,
@@ -62,30 +62,29 @@ from router.services import DeliveryPolicy, Sender, Service
 from router.spool import Spool
 
 _NUMBERS = itertools.count(1)
-_MOST_MESSAGES = 16
-"""Messages that are answered before the other tasks have a turn: a peer may send thousands in one read."""
 _MOST_INDICATIONS = 512
-"""The same of what the engine tells of one read, fragments above all: a read of 1-byte fragments has thousands."""
+"""Indications of one read after which the other tasks have a turn: a read of 1-byte fragments has thousands."""
 
 
 @define(kw_only=True)
 class AcceptorContext:
-    """What every acceptor of a router shares. `config` is exchanged whole on reload."""
+    """The values that all acceptors of a router share. A reload replaces `config` as a whole."""
 
     config: Config
     services: tuple[Service, ...]
     spool: Spool
-    doors: AssociationLimits
-    visited: Callable[[str, ReverseAssociation], Awaitable[None]]
-    """Send, on an association that a peer of this AE title has opened, what waits for it, until it has ended."""
+    limits: AssociationLimits
+    deliver_on: Callable[[str, ReverseAssociation], Awaitable[None]]
+    """Deliver on an association that a peer of this AE title has opened, until the association has ended."""
 
 
 class Acceptor:
     """One incoming association, from the TCP connection to its end."""
 
-    def __init__(self, sock: trio.socket.SocketType, peer: str, listener: Listener, reception: AcceptorContext) -> None:
-        self._config = reception.config
-        self._reception = reception
+    def __init__(self, sock: trio.socket.SocketType, peer: str, listener: Listener, shared: AcceptorContext) -> None:
+        """`peer`: the IP address."""
+        self._config = shared.config
+        self._shared = shared
         self._listener = listener
         self._peer = peer
         self._upper_layer = UpperLayer(role=Role.ACCEPTOR, maximum_length=listener.maximum_pdu_length)
@@ -93,18 +92,15 @@ class Acceptor:
         self._assembler = MessageAssembler(command_cap=self._config.limits.command_set)
         self._agreement: Agreement | None = None
         self._sender: Sender | None = None
-        self._refusals = STANDARD_STATUSES
-        self._operation: Operation | None = None
-        self._visit: ReverseAssociation | None = None
+        self._reverse: ReverseAssociation | None = None
         self._operations: Operations | None = None
-        self._place = ExitStack()
+        self._counted = ExitStack()
+        """Counts the association in the limits until it has ended."""
         self._outcome = ""
         self._draining = False
         self._pace = MessagePace(self._transport, self._config.timeouts, self._config.limits)
         self._header_begun = False
-        """Whether bytes are in that mean nothing yet, such as a part of a header."""
-        self._turn = 0
-        """Messages since others had a turn."""
+        """Whether the bytes received last are incomplete, such as a part of a header."""
         self._started = trio.current_time()
         self._statuses: Counter[str] = Counter()
         self._data_bytes = 0
@@ -112,7 +108,7 @@ class Acceptor:
         self._log = structlog.get_logger().bind(association=self._number, peer=peer)
 
     def statistics(self) -> dict[str, Any]:
-        """What an operator wants to know of an open association."""
+        """Return the state of an open association, for operators."""
         return {
             "peer": self._peer,
             "calling_ae": self._sender.calling_ae if self._sender else None,
@@ -126,42 +122,41 @@ class Acceptor:
     def drain(self) -> None:
         """End the association as soon as no message is in flight on it."""
         self._draining = True
-        if self._rests or self._outcome:
+        if self._is_idle or self._outcome:
             self._transport.interrupt()
 
     @property
-    def _rests(self) -> bool:
-        """Whether the association is open, and no message is in flight on it."""
+    def _is_idle(self) -> bool:
+        """Whether the association is open and no message or operation is in flight on it."""
         return not self._assembler.in_message and not self._operations and not self._outcome
 
     async def run(self) -> None:
         """Serve until the association has ended. Cancellation closes the connection."""
-        with self._place:
+        with self._counted:
             try:
                 async with trio.open_nursery() as self._nursery:
                     await self._transport.perform(self._upper_layer.transport_connected())
                     while self._transport.is_open:
                         await self._step()
-                    if self._visit is not None:
-                        self._visit.end()
+                    self._tell_end()
             except Exception:
                 await self._abort("aborted: the router failed, see the log")
                 raise
             finally:
                 self._transport.close()
-                if self._operation is not None:
+                if self._operations is not None:
                     with trio.CancelScope(shield=True):
-                        await self._operation.drop()
+                        await self._operations.drop()
                 self._report()
 
     async def _step(self) -> None:
-        """Read once, and handle what came."""
+        """Read once and handle the indications."""
         patience = self._patience()
         try:
             indications = await self._read(patience)
         except TimeoutError as error:
             if patience < self._config.timeouts.idle:
-                await self._abort(self._pace.words)
+                await self._abort(self._pace.reason)
             elif not self._operations:  # else it is the peer that waits
                 await self._abort(f"idle: {error}")
             return
@@ -180,16 +175,16 @@ class Acceptor:
         self._header_begun = not indications
 
     def _patience(self) -> float:
-        """Seconds that the next read may wait."""
+        """Return the seconds that the next read may wait."""
         idle = self._config.timeouts.idle
         return min(idle, self._pace.left) if self._assembler.in_message or self._header_begun else idle
 
     async def _read(self, patience: float) -> list[Indication] | None:
-        """What the next read means; None when `drain` was asked for and nothing is in flight."""
+        """Return the indications of the next read, or None if the association drains and nothing is in flight."""
         if self._draining and self._outcome and not self._operations:
             self._transport.close()  # nobody has to wait for the peer to close
             return []
-        if self._draining and self._rests:
+        if self._draining and self._is_idle:
             return None
         try:
             return await self._transport.read(patience)
@@ -220,16 +215,19 @@ class Acceptor:
                 assert_never(indication)
 
     def _end_association(self, outcome: str) -> None:
-        """It is over, and its place is free; the connection lasts until the peer closes it, or ARTIM does."""
+        """Note that the association has ended. The connection lasts until the peer closes it, or ARTIM expires."""
         self._outcome = outcome
-        self._place.close()
-        if self._visit is not None:
-            self._visit.end()
+        self._counted.close()
+        self._tell_end()
+
+    def _tell_end(self) -> None:
+        if self._reverse is not None:
+            self._reverse.end()
         if self._operations is not None:
             self._operations.end()
 
-    async def _abort(self, words: str) -> None:
-        self._end_association(self._outcome or words)
+    async def _abort(self, outcome: str) -> None:
+        self._end_association(self._outcome or outcome)
         if self._upper_layer.state is State.STA2:  # there is no association to abort (PS3.8 table 9-10, Evt15)
             self._transport.close()
             return
@@ -244,33 +242,34 @@ class Acceptor:
             self._end_association(rejection.message)
             await self._transport.tell(self._upper_layer.reject, rejection)
             return
-        self._refusals = self._config.statuses.for_calling_ae(request.calling_ae_title)
-        self._sender = Sender(
+        sender = self._sender = Sender(
             calling_ae=request.calling_ae_title,
             called_ae=request.called_ae_title,
             peer=self._peer,
             listener=self._listener,
         )
-        agreement = self._agreement = agree(request, self._config, self._sender, self._reception.services)
+        agreement = self._agreement = agree(request, self._config, sender, self._shared.services)
+        statuses = self._config.statuses.for_calling_ae(request.calling_ae_title)
+        invoker = Invoker(sender=sender, association=self._number, spool=self._shared.spool, statuses=statuses)
         self._operations = Operations(
-            self._transport, self._nursery, agreement.window, self._on_operation_response, self._on_idle
+            self._transport, self._nursery, agreement, invoker, self._on_operation_response, self._on_idle
         )
         results = agreement.accept.presentation_contexts
         self._log.debug("presentation contexts", words=describe_contexts(request.presentation_contexts, results))
         await self._transport.tell(self._upper_layer.accept, agreement.accept)
-        self._begin_visit(request.calling_ae_title, agreement)
+        self._begin_reverse(request.calling_ae_title, agreement)
 
-    def _begin_visit(self, title: str, agreement: Agreement) -> None:
-        """On the contexts in which we ask as SCP, what waits for the peer may go out on this association."""
-        policies = [service for service in self._reception.services if isinstance(service, DeliveryPolicy)]
+    def _begin_reverse(self, title: str, agreement: Agreement) -> None:
+        """Let the peer's deliveries go out on this association, on the contexts in which we may invoke operations."""
+        policies = [service for service in self._shared.services if isinstance(service, DeliveryPolicy)]
         contexts = {
             (context.abstract_syntax, context.transfer_syntax): context
             for context in agreement.contexts.values()
             if any(policy.proposes(context.abstract_syntax) is not None for policy in policies)
         }
         if contexts:
-            self._visit = ReverseAssociation(self._transport, contexts, self._config.timeouts.dimse)
-            self._nursery.start_soon(self._reception.visited, title, self._visit)
+            self._reverse = ReverseAssociation(self._transport, contexts, self._config.timeouts.dimse)
+            self._nursery.start_soon(self._shared.deliver_on, title, self._reverse)
 
     def _name_sender(self, request: AssociateRQ) -> None:
         self._log = self._log.bind(
@@ -280,7 +279,7 @@ class Acceptor:
     def _rejection(self, request: AssociateRQ) -> AssociateRJ | None:
         if rejection := check_access(request, self._peer, self._config.access, self._listener.ae_title):
             return rejection
-        if not self._place.enter_context(self._reception.doors.count_association(self._peer)):
+        if not self._counted.enter_context(self._shared.limits.count_association(self._peer)):
             return AssociateRJ.because(Rejection.LOCAL_LIMIT_EXCEEDED)
         if self._draining:
             return AssociateRJ.because(Rejection.TEMPORARY_CONGESTION)
@@ -296,37 +295,34 @@ class Acceptor:
         except AssemblyError as error:
             await self._abort(f"aborted: {error}")
             return
+        assert self._operations is not None, "fragments come on an established association"
         match piece:
-            case MessageBegin(command=command):
-                if command.is_response:
-                    await self._on_response(command)
-                    return
-                if command.field == CommandField.C_CANCEL_RQ:
-                    self._on_cancel(command)
-                    return
-                self._operation = self._operation_of(piece)
-                if not command.has_data_set:
-                    await self._message_complete()
+            case MessageBegin(command=command) if command.is_response:
+                await self._on_response(command)
+            case MessageBegin(command=command) if command.field == CommandField.C_CANCEL_RQ:
+                # it has no response, and may come after the final one of its operation (PS3.7 9.3.2.3)
+                if not self._operations.cancel(command.message_id_being_responded_to):
+                    self._log.debug("stray message ignored", command=command.name)
+            case MessageBegin():
+                await self._operations.feed(piece)
             case DataSetPiece():
                 self._data_bytes += len(piece.data)
-                if self._operation is not None:
-                    await self._operation.take(piece)
-                    if piece.is_last:
-                        await self._message_complete()
-                elif self._visit is not None:
-                    await self._on_answered(self._visit, piece)
+                if self._operations.in_request:
+                    await self._operations.feed(piece)
+                elif self._reverse is not None:
+                    await self._on_response_data_set(self._reverse, piece)
 
-    async def _on_answered(self, visit: ReverseAssociation, piece: DataSetPiece) -> None:
+    async def _on_response_data_set(self, reverse: ReverseAssociation, piece: DataSetPiece) -> None:
         try:
-            visit.on_data_set(piece)
+            reverse.on_data_set(piece)
         except UnexpectedResponse as error:
             await self._abort(f"aborted: {error}")
 
     async def _on_response(self, command: Command) -> None:
-        """To something that we asked on this association; a stray one is ignored."""
+        """Match the response to a request of ours on this association; ignore a stray one."""
         try:
-            if self._visit is not None:
-                self._visit.on_response(command)
+            if self._reverse is not None:
+                self._reverse.on_response(command)
                 return
         except StrayResponse:
             pass
@@ -334,40 +330,6 @@ class Acceptor:
             await self._abort(f"aborted: {error}")
             return
         self._log.debug("stray message ignored", command=command.name)
-
-    def _on_cancel(self, command: Command) -> None:
-        """C-CANCEL-RQ (PS3.7 9.3.2.3): it has no response, and may come after the final one of its operation."""
-        assert self._operations is not None, "messages come on an established association"
-        if not self._operations.cancel(command.message_id_being_responded_to):
-            self._log.debug("stray message ignored", command=command.name)
-
-    def _operation_of(self, begin: MessageBegin) -> Operation:
-        assert self._sender is not None
-        assert self._agreement is not None
-        assert self._operations is not None
-        context = self._agreement.contexts[begin.context_id]
-        return Operation.begin(
-            begin,
-            self._sender,
-            self._number,
-            context,
-            self._agreement.services[context.id],
-            self._reception.spool,
-            statuses=self._refusals,
-            terms=self._agreement.terms[context.abstract_syntax],
-            is_repeated=self._operations.is_in_flight(begin.command.message_id),
-        )
-
-    async def _message_complete(self) -> None:
-        """Have the complete request performed. Return when the next one may be read."""
-        assert self._operation is not None
-        assert self._operations is not None
-        self._turn += 1
-        if self._turn >= _MOST_MESSAGES:
-            self._turn = 0
-            await trio.lowlevel.checkpoint()
-        await self._operations.perform(self._operation)
-        self._operation = None
 
     def _on_operation_response(self, operation: Operation, response: Response) -> None:
         """Count and log a final response."""
@@ -378,7 +340,7 @@ class Acceptor:
 
     def _on_idle(self) -> None:
         """No operation is in flight any more."""
-        if self._draining and (self._rests or self._outcome):
+        if self._draining and (self._is_idle or self._outcome):
             self._transport.interrupt()
 
     def _report(self) -> None:

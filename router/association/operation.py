@@ -99,6 +99,18 @@ class OperationReplies:
 _NO_REPLIES: Final = _NoReplies()
 
 
+@frozen(kw_only=True)
+class Invoker:
+    """The peer that invokes the operations of one association, and what they are performed with."""
+
+    sender: Sender
+    association: int
+    """The number of the association in the log; 0 for one that the router opened."""
+    spool: Spool
+    statuses: Statuses = STANDARD_STATUSES
+    """The status codes of refusals towards the peer."""
+
+
 @frozen
 class OperationContext:
     """What performs the operations that a peer invokes on an association that we opened."""
@@ -128,7 +140,8 @@ class OperationContext:
             and service.negotiate(proposal) == context.transfer_syntax
         ]
         statuses = self.statuses.for_calling_ae(sender.calling_ae)
-        return Operation.begin(begin, sender, 0, context, scps, self.spool, statuses=statuses)
+        invoker = Invoker(sender=sender, association=0, spool=self.spool, statuses=statuses)
+        return Operation.begin(begin, invoker, context, scps)
 
 
 class Operation:
@@ -153,13 +166,10 @@ class Operation:
     def begin(
         cls,
         begin: MessageBegin,
-        sender: Sender,
-        association: int,
+        invoker: Invoker,
         context: AcceptedContext,
         services: Sequence[SCP],
-        spool: Spool,
         *,
-        statuses: Statuses = STANDARD_STATUSES,
         terms: NegotiatedTerms = DEFAULT_TERMS,
         is_repeated: bool = False,
     ) -> "Operation":
@@ -169,17 +179,17 @@ class Operation:
         operation. `is_repeated`: another operation with its Message ID is being performed.
         """
         request = Request(
-            sender=sender,
-            association=association,
+            sender=invoker.sender,
+            association=invoker.association,
             abstract_syntax=context.abstract_syntax,
             transfer_syntax=context.transfer_syntax,
             command=begin.command,
             command_bytes=begin.command_bytes,
-            statuses=statuses,
+            statuses=invoker.statuses,
             terms=terms,
         )
         service = next((one for one in services if begin.command.field in one.requests), None)
-        return cls(service, request, begin.context_id, spool, is_repeated=is_repeated)
+        return cls(service, request, begin.context_id, invoker.spool, is_repeated=is_repeated)
 
     @property
     def message_id(self) -> int | None:
@@ -210,7 +220,7 @@ class Operation:
             return refuse_for_space(self.request)
         return verdict
 
-    async def take(self, piece: DataSetPiece) -> None:
+    async def write(self, piece: DataSetPiece) -> None:
         """Write the next bytes of the data set to the spool; drop them if the request is refused or may have none."""
         if self._data is None:
             return

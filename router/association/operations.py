@@ -1,4 +1,4 @@
-"""The operations of one accepted association, from complete requests to final responses.
+"""The operations of one accepted association, from their requests to their final responses.
 
 At most `window` of them are in flight. Those of a service that is not `parallel` are performed one by one, in the order
 in which they came. A conversational operation, and with a window above 1 every operation, has its own task, so that the
@@ -7,15 +7,20 @@ association is read meanwhile. Not here: one operation (`operation`), and readin
 
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Final
 
 import trio
 from attrs import define
 
 from pdu import Overtaken
-from router.association.operation import Operation, OperationReplies, send_response
+from router.association.negotiation import Agreement
+from router.association.operation import Invoker, Operation, OperationReplies, send_response
 from router.association.transport import Transport
-from router.dimse import Response
+from router.dimse import DataSetPiece, MessageBegin, Response
 from router.services import ConversationEnded
+
+_MOST_REQUESTS: Final = 16
+"""Requests after which the other tasks have a turn: a peer may send thousands in one read."""
 
 
 @define
@@ -31,18 +36,25 @@ class Operations:
         self,
         transport: Transport,
         nursery: trio.Nursery,
-        window: int,
+        agreement: Agreement,
+        invoker: Invoker,
         on_response: Callable[[Operation, Response], None],
         on_idle: Callable[[], None],
     ) -> None:
-        """`on_response` is told each final response before it is sent; `on_idle` that no operation is in flight."""
+        """`on_response` is told each final response before it is sent, `on_idle` that no operation is in flight."""
         self._transport = transport
         self._nursery = nursery
-        self._window = window or float("inf")
+        self._agreement = agreement
+        self._window = agreement.window or float("inf")
+        self._invoker = invoker
         self._on_response = on_response
         self._on_idle = on_idle
         self._in_flight: list[_InFlight] = []
-        """In the order in which they came. Without the one that is performed in the task of `perform`."""
+        """In the order in which they came. Without the one that is performed in the reading task."""
+        self._incoming: Operation | None = None
+        """The one whose request is not complete, or waits for the window."""
+        self._turn = 0
+        """Requests since the other tasks had a turn."""
         self._changed = trio.lowlevel.ParkingLot()
         self._ended = False
 
@@ -50,16 +62,51 @@ class Operations:
         """Whether an operation is in flight."""
         return bool(self._in_flight)
 
-    def is_in_flight(self, message_id: int | None) -> bool:
-        """Return whether an operation with this Message ID is in flight."""
-        return bool(self._in_flight) and message_id in {one.operation.message_id for one in self._in_flight}
+    @property
+    def in_request(self) -> bool:
+        """Whether a request has begun and its data set is not complete."""
+        return self._incoming is not None
 
-    async def perform(self, operation: Operation) -> None:
-        """Have a complete request performed and its responses sent.
+    async def feed(self, piece: MessageBegin | DataSetPiece) -> None:
+        """Accept a part of a request, and have it performed when it is complete.
 
-        Return as soon as the next request may be read: at once, unless the window is exhausted or the operation needs
-        no task of its own.
+        Return as soon as the next part may be read: at once, unless the window is exhausted or the operation is
+        performed in this task.
         """
+        if isinstance(piece, MessageBegin):
+            self._incoming = operation = self._operation_of(piece)
+            is_complete = not piece.command.has_data_set
+        else:
+            assert self._incoming is not None
+            operation = self._incoming
+            await operation.write(piece)
+            is_complete = piece.is_last
+        if is_complete:
+            self._turn += 1
+            if self._turn >= _MOST_REQUESTS:
+                self._turn = 0
+                await trio.lowlevel.checkpoint()
+            await self._perform(operation)
+            self._incoming = None
+
+    def _operation_of(self, begin: MessageBegin) -> Operation:
+        context = self._agreement.contexts[begin.context_id]
+        message_id = begin.command.message_id
+        return Operation.begin(
+            begin,
+            self._invoker,
+            context,
+            self._agreement.services[context.id],
+            terms=self._agreement.terms[context.abstract_syntax],
+            is_repeated=any(one.operation.message_id == message_id for one in self._in_flight),
+        )
+
+    async def drop(self) -> None:
+        """Discard a request that is not complete."""
+        if self._incoming is not None:
+            await self._incoming.drop()
+
+    async def _perform(self, operation: Operation) -> None:
         while len(self._in_flight) >= self._window:
             await self._changed.park()
         if self._window == 1 and not operation.is_conversational:

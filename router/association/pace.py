@@ -30,7 +30,7 @@ class MessagePace:
         return max(0.0, self._allowed + grown - (self._transport.waited - self._waited))
 
     @property
-    def words(self) -> str:
+    def reason(self) -> str:
         received = self._transport.bytes_received - self._received
         waited = self._transport.waited - self._waited
         return (

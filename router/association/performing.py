@@ -59,7 +59,7 @@ class PeerOperations:
             is_complete = not piece.command.has_data_set
         else:
             assert self._operation is not None
-            await self._operation.take(piece)
+            await self._operation.write(piece)
             is_complete = piece.is_last
         if is_complete:
             await self._perform()

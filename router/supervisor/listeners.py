@@ -81,7 +81,7 @@ class Listeners:
         except OSError:  # the peer has closed it already
             stream.socket.close()
             return
-        with self._context.doors.count_socket(peer) as admitted:
+        with self._context.limits.count_socket(peer) as admitted:
             if not admitted:
                 stream.socket.close()
                 return

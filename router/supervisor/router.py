@@ -53,8 +53,8 @@ class Router:
             config=config,
             services=running,
             spool=spool,
-            doors=AssociationLimits(config.limits),
-            visited=lambda title, association: self._dispatcher.deliver_on(title, connectors.reverse(association)),
+            limits=AssociationLimits(config.limits),
+            deliver_on=lambda title, association: self._dispatcher.deliver_on(title, connectors.reverse(association)),
         )
         self._listeners = Listeners(self._acceptor_context)
         self._admin = AdminAPI(config)
@@ -87,7 +87,7 @@ class Router:
             change()
         self._acceptor_context.config = self._config = config
         self._peers.operations = OperationContext(self._acceptor_context.services, self._spool, config.statuses)
-        self._acceptor_context.doors.limits = config.limits
+        self._acceptor_context.limits.limits = config.limits
         _log_needed_restarts(self._started_with, config)
         log.info("reloaded", routes=len(config.routes), peers=len(config.peers))
 
@@ -99,7 +99,7 @@ class Router:
             "ae_title": self._config.router.ae_title,
             "seconds": round(trio.current_time() - self._started, 1),
             "accepting": self._spool.intake.accepting and not self._stopping.is_set(),
-            "doors": asdict(self._acceptor_context.doors.statistics()),
+            "doors": asdict(self._acceptor_context.limits.statistics()),
             "associations": self._listeners.statistics(),
             "spool": asdict(self._spool.statistics()),
             "admin": self._admin.statistics(),

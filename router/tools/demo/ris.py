@@ -54,7 +54,11 @@ class SimulatedPeer(SCP):
         """Listen while the block lasts, and yield the port; 0 is any free one. `spool` provides the receive buffers."""
         listener = Listener(address=LOOPBACK, ae_title=self.title)
         reception = AcceptorContext(
-            config=config, services=(self,), spool=spool, doors=AssociationLimits(config.limits), visited=_send_nothing
+            config=config,
+            services=(self,),
+            spool=spool,
+            limits=AssociationLimits(config.limits),
+            deliver_on=_send_nothing,
         )
 
         async def greet(stream: trio.SocketStream) -> None:

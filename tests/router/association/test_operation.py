@@ -16,6 +16,7 @@ from router.dimse import Command, CommandField, MessageBegin, Status, encode
 from router.routing import RoutingTable
 from router.services import parse_config
 from router.services.commitment.attributes import STORAGE_COMMITMENT
+from router.services.commitment.options import CommitmentSettings
 from router.services.commitment.scp import StorageCommitment
 from router.services.mpps.intake import StepIntake
 from router.services.verification import Verification
@@ -92,6 +93,7 @@ async def test_an_error_while_a_step_is_taken_is_answered_0110h(
 
 # what is refused by the command set needs nothing of the service
 COMMITMENT = object.__new__(StorageCommitment)
+COMMITMENT._settings = CommitmentSettings()
 NO_REPORT = Command(field=CommandField.N_EVENT_REPORT_RQ, message_id=1, affected_sop_class_uid=CT)
 
 
