@@ -1,7 +1,7 @@
 """Associations, as acceptor and as requestor. `transport` is the only code of the router that touches sockets."""
 
 from router.association.acceptor import Acceptor, AcceptorContext
-from router.association.data_source import DataSource, InMemory
+from router.association.data_source import DataSource, InMemory, InOrder
 from router.association.errors import Aborted, AssociationError, NoResponse, NotConnected, Rejected
 from router.association.invocation import Invocation
 from router.association.invoke import PooledPeers
@@ -22,6 +22,7 @@ __all__ = [
     "AssociationPools",
     "DataSource",
     "InMemory",
+    "InOrder",
     "Invocation",
     "NameLookup",
     "NoResponse",

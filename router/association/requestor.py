@@ -277,15 +277,17 @@ class Requestor:
         if data is None:
             await self._transport.send(buffers)
             return
-        length, offset = data.data_length, 0
-        chunk = self._lend(min(length, CHUNK))
+        chunk = self._lend(CHUNK if data.length is None else max(1, min(data.length, CHUNK)))
         while True:
-            size = await fill(data, chunk[: length - offset], offset)
-            offset += size
-            last = offset == length
-            buffers += self._upper_layer.send_data(context_id, chunk[:size], command=False, last=last)
+            try:
+                size, is_last = await fill(data, chunk)
+            except Exception:  # half a data set may have left
+                await self._abort()
+                self._transport.close()
+                raise
+            buffers += self._upper_layer.send_data(context_id, chunk[:size], command=False, last=is_last)
             await self._transport.send(buffers)
-            if last or not self._transport.can_send:
+            if is_last or not self._transport.can_send:
                 return
             buffers = []
 

@@ -11,7 +11,7 @@ import trio
 from attrs import evolve
 
 from pdu import AcceptedContext, Overtaken
-from router.association.data_source import DataSource, fill
+from router.association.data_source import DataSource, read_whole
 from router.association.errors import Aborted, NoResponse
 from router.association.pending import PendingResponses
 from router.association.transport import Transport
@@ -76,9 +76,7 @@ class ReverseAssociation:
         Raises:
             Aborted: the association has ended.
         """
-        content = bytearray(data.data_length if data else 0)
-        if data is not None:
-            await fill(data, memoryview(content), 0)
+        content = await read_whole(data) if data is not None else b""
         message_id = self._responses.expect(command, self._patience)
         encoded = encode(evolve(command, message_id=message_id))
         layer = self._transport.upper_layer

@@ -18,11 +18,13 @@ from router.association import (
     AssociationPool,
     DataSource,
     InMemory,
+    InOrder,
     OperationContext,
     RemoteAE,
     Requestor,
     ReverseAssociation,
 )
+from router.association.data_source import read_whole
 from router.association.proposal import contexts_of
 from router.concurrency import compute
 from router.config import Config, Peer
@@ -246,8 +248,8 @@ class DimseChannel:
         if not command.has_data_set:
             return command, None
         if context.transfer_syntax == delivery.transfer_syntax:
-            return command, message
-        return command, InMemory(await self._encoded(delivery, await _read_whole(message), context))
+            return command, InOrder(message)
+        return command, InMemory(await self._encoded(delivery, await read_whole(InOrder(message)), context))
 
     async def _encoded(self, delivery: PendingDelivery, data_set: bytes, context: AcceptedContext) -> bytes:
         if context.transfer_syntax == delivery.transfer_syntax:
@@ -302,12 +304,3 @@ class _CannotSend(Exception):
     def __init__(self, result: AttemptResult) -> None:
         super().__init__(result.reason)
         self.result = result
-
-
-async def _read_whole(message: StoredMessage) -> bytes:
-    """Read a data set that has to be encoded. The services limit the length of those."""
-    content = bytearray(message.data_length)
-    offset = 0
-    while offset < len(content):
-        offset += await message.read_into(memoryview(content)[offset:], offset)
-    return bytes(content)

@@ -13,10 +13,10 @@ from functools import partial
 from typing import Any, Final
 
 import trio
-from attrs import define, field, frozen
+from attrs import define, field
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from router.association import AssociationError, RemoteAE, Requestor, plan_contexts
+from router.association import AssociationError, InMemory, RemoteAE, Requestor, plan_contexts
 from router.config import Config, Timeouts
 from router.dimse import DATA_SET, Command, CommandField, Priority, Response, Status
 from tests.support.objects import Instance, ct
@@ -104,23 +104,6 @@ class FragileRouter:
         return await self.totals()
 
 
-@frozen
-class Bytes:
-    """A data set in memory, as an association reads it."""
-
-    data: bytes
-
-    @property
-    def data_length(self) -> int:
-        return len(self.data)
-
-    async def read_into(self, buffer: memoryview, offset: int) -> int:
-        await trio.lowlevel.checkpoint()
-        piece = self.data[offset : offset + len(buffer)]
-        buffer[: len(piece)] = piece
-        return len(piece)
-
-
 @define
 class Modality:
     """Sends objects over one association after another, and each again until somebody says that it is stored."""
@@ -161,7 +144,7 @@ async def store(association: Requestor, instance: Instance, expected: int | None
         priority=Priority.MEDIUM,
         data_set_type=DATA_SET,
     )
-    response = await association.request(association.contexts[PAIR], command, Bytes(instance.data))
+    response = await association.request(association.contexts[PAIR], command, InMemory(instance.data))
     assert expected in (None, response.status), response
     return response
 

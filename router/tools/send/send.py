@@ -13,7 +13,7 @@ from typing import Final
 import trio
 from attrs import define, frozen
 
-from router.association import AssociationError, RemoteAE, Requestor, plan_contexts
+from router.association import AssociationError, InOrder, RemoteAE, Requestor, plan_contexts
 from router.config import Timeouts
 from router.dimse import DATA_SET, Command, CommandField, Priority, StatusClass, describe, status_class
 from router.tools.send.instance import Instance, batches
@@ -100,7 +100,7 @@ class _Sender:
             self._report_failure(instance, str(error))
             return
         try:
-            response = await association.request(context, _request(instance), data)
+            response = await association.request(context, _request(instance), InOrder(data))
         except (AssociationError, OSError, EOFError) as error:  # part of the message may have been sent: abort
             self._report_failure(instance, str(error))
             raise

@@ -20,7 +20,9 @@ from tests.router.association.test_requestor import remote_at
 from tests.support.harness import CT, IMPLICIT, PATIENCE, Archive, configuration, eventually, running_router
 from tests.support.query import C_FIND, C_GET, FIND, GET, QuerySCP, ct, identifier, match, patient_id
 
-QUERY = InMemory(identifier(PatientID=""))
+
+def query() -> InMemory:
+    return InMemory(identifier(PatientID=""))
 
 
 async def opened(port: int, timeouts: Timeouts = Timeouts(), **options: Any) -> Requestor:  # noqa: B008 (frozen)
@@ -29,7 +31,7 @@ async def opened(port: int, timeouts: Timeouts = Timeouts(), **options: Any) -> 
 
 
 async def find(association: Requestor, **options: Any) -> Invocation:
-    return await association.converse(association.contexts[FIND, IMPLICIT], C_FIND, QUERY, **options)
+    return await association.converse(association.contexts[FIND, IMPLICIT], C_FIND, query(), **options)
 
 
 async def test_each_pending_response_is_read_in_order_and_the_final_one_is_the_last() -> None:
@@ -88,7 +90,7 @@ async def test_a_request_is_cancelled_while_its_response_is_waited_for() -> None
 
 async def find_none(association: Requestor) -> Invocation:
     """A C-GET, for which the SCP has nothing."""
-    return await association.converse(association.contexts[GET, IMPLICIT], C_GET, QUERY)
+    return await association.converse(association.contexts[GET, IMPLICIT], C_GET, query())
 
 
 async def test_reading_may_be_cancelled_and_begun_again() -> None:
