@@ -18,7 +18,7 @@ from router.association.remote_ae import RemoteAE
 from router.association.requestor import Requestor
 from router.config import Config
 from router.dimse import Response
-from router.services import PeerContext, PeerRequest, PeerUnanswered
+from router.services import PeerContext, PeerRequest, PeerResponse, PeerUnanswered
 
 
 @frozen
@@ -61,12 +61,13 @@ class PooledPeers:
         self._pools = pools
         self._config = config
 
-    async def invoke(self, request: PeerRequest) -> Response:
+    async def invoke(self, request: PeerRequest) -> PeerResponse:
         """As `Peers.invoke`."""
         try:
             with trio.fail_after(request.deadline):
                 async with self._lease(request) as ready:
-                    return await ready.association.request(ready.accepted, request.command, ready.data)
+                    response = await ready.association.request(ready.accepted, request.command, ready.data)
+                    return PeerResponse(response, ready.context)
         except trio.TooSlowError as error:
             raise PeerUnanswered(f"no response within {request.deadline:g} s") from error
         except AssociationError as error:

@@ -26,7 +26,7 @@ from router.services.mpps.instance_availability import InstanceAvailability
 from router.services.mpps.notification import MPPSNotification
 from router.services.mpps.retrieve import MPPSRetrieve
 from router.services.mpps.scp import MPPSRelay
-from router.services.peers import PeerContext, PeerConversation, PeerRequest, Peers, PeerUnanswered
+from router.services.peers import PeerContext, PeerConversation, PeerRequest, PeerResponse, Peers, PeerUnanswered
 from router.services.storage import Storage
 from router.services.verification import VERIFICATION, Verification
 
@@ -46,6 +46,7 @@ __all__ = [
     "PeerContext",
     "PeerConversation",
     "PeerRequest",
+    "PeerResponse",
     "PeerUnanswered",
     "Peers",
     "Prelude",

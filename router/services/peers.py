@@ -53,6 +53,15 @@ class PeerRequest:
     """Proposed with it."""
 
 
+@frozen
+class PeerResponse:
+    """The one response to a request."""
+
+    response: Response
+    context: PeerContext
+    """Its data set is in this context's transfer syntax."""
+
+
 class PeerConversation(Protocol):
     """The responses to one request, read one at a time; the last one is final. The peer waits while none is read."""
 
@@ -76,7 +85,7 @@ class PeerConversation(Protocol):
 class Peers(Protocol):
     """The peers of the configuration."""
 
-    async def invoke(self, request: PeerRequest) -> Response:
+    async def invoke(self, request: PeerRequest) -> PeerResponse:
         """Return the response to a request that has one.
 
         Raises:

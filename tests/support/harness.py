@@ -170,6 +170,8 @@ class Archive:
     port: int = 0
     window: int = 0
     """The asynchronous operations window that it grants, where one is proposed; 0 grants none."""
+    prefers: str = ""
+    """The transfer syntax that it chooses where it is offered; else it chooses the first one."""
     gathers: int = 1
     """Requests that it waits for before it answers them, the last one first."""
     comment: str | None = None
@@ -241,7 +243,8 @@ class Archive:
 
         def choose(context: PresentationContext) -> str | ContextResult:
             if self.accepts(context):
-                return context.transfer_syntaxes[0]
+                offered = context.transfer_syntaxes
+                return self.prefers if self.prefers in offered else offered[0]
             return ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
 
         accept = AssociateAC(

@@ -9,16 +9,17 @@ follows from the answer (`router.services.mpps.scp`).
 from functools import partial
 
 import structlog
-from attrs import frozen
+from attrs import evolve, frozen
 
 from router.dicom.dataset import TRANSFER_SYNTAXES, reencode
+from router.dicom.encoding import MalformedDataSet
 from router.dimse import Command, Response, Status, StatusClass, status_class
 from router.model import DeliveryState
 from router.services.base import ServiceContext
 from router.services.mpps import step_store
 from router.services.mpps.attributes import MPPS, StepStatus
 from router.services.mpps.policy import RELAY
-from router.services.peers import PeerContext, PeerRequest, PeerUnanswered
+from router.services.peers import PeerContext, PeerRequest, PeerResponse, PeerUnanswered
 from router.spool import Selection
 
 log = structlog.get_logger()
@@ -65,10 +66,11 @@ async def ask_destination(inquiry: DelegatedRequest, house: ServiceContext, dead
         deadline=deadline,
     )
     try:
-        response = await house.peers.invoke(question)
+        answered = await house.peers.invoke(question)
     except PeerUnanswered as error:
         _fall_back(inquiry, str(error))
         return None
+    response = _in_syntax_of(inquiry, answered)
     if again and response.status == _done_already(inquiry):
         return Response(Command(field=response.command.field, status=Status.SUCCESS))
     if response.status == Status.NO_SUCH_SOP_INSTANCE:
@@ -77,6 +79,18 @@ async def ask_destination(inquiry: DelegatedRequest, house: ServiceContext, dead
     if status_class(response.status) is StatusClass.FAILURE:
         await house.state.change(partial(step_store.remove_delegated_request, uid=inquiry.uid, fingerprint=fingerprint))
     return response
+
+
+def _in_syntax_of(inquiry: DelegatedRequest, answered: PeerResponse) -> Response:
+    """Return the response with its attributes in the transfer syntax of the request; without them if they cannot be
+    read."""
+    response = answered.response
+    try:
+        data_set = reencode(response.data_set, answered.context.transfer_syntax, inquiry.transfer_syntax)
+    except MalformedDataSet as error:
+        log.warning("attributes of a response cannot be read", destination=inquiry.peer, why=str(error))
+        data_set = b""
+    return evolve(response, data_set=data_set)
 
 
 def _done_already(inquiry: DelegatedRequest) -> Status | None:

@@ -236,7 +236,7 @@ async def test_a_request_gets_its_turn_while_the_queue_is_full_and_the_queue_goe
         async def ask() -> None:
             nonlocal answers
             while True:
-                assert (await router.router._peers.invoke(request)).status == 0
+                assert (await router.router._peers.invoke(request)).response.status == 0
                 answers += 1
                 await trio.lowlevel.checkpoint()
 

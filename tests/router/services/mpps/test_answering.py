@@ -4,9 +4,13 @@ import time
 from functools import partial
 from pathlib import Path
 
+import attrs
 import pytest
 
-from router.dimse import Status
+from router.association.transport import Transport
+from router.dicom.dataset import TRANSFER_SYNTAXES, read
+from router.dicom.uids import EXPLICIT_LE
+from router.dimse import DATA_SET, Command, CommandField, Status
 from router.services.mpps import step_store
 from router.services.mpps.state_machine import fingerprint
 from tests.support.harness import running_router
@@ -26,6 +30,33 @@ async def test_the_status_of_the_ris_goes_back_and_the_rest_is_relayed(tmp_path:
             assert not await router.totals("ris") or (await router.totals("ris"))["accepted"] == 0
     assert ris.messages() == WHOLE
     assert other.messages() == WHOLE
+
+
+@attrs.define
+class ReturnsAttributes(RIS):
+    """Returns the attributes of each N-CREATE in the transfer syntax of its presentation context."""
+
+    async def _respond(self, transport: Transport, context_id: int, response: Command) -> None:
+        if response.field != CommandField.N_CREATE_RSP:
+            await super()._respond(transport, context_id, response)
+            return
+        with_data = attrs.evolve(response, data_set_type=DATA_SET)
+        await super()._respond(transport, context_id, with_data)
+        layer = transport.upper_layer
+        await transport.send(layer.send_data(context_id, self.heard[-1].data, command=False, last=True))
+
+
+@pytest.mark.parametrize("prefers", TRANSFER_SYNTAXES)
+async def test_a_ris_may_choose_another_transfer_syntax_than_the_modality(prefers: str, tmp_path: Path) -> None:
+    async with ReturnsAttributes(prefers=prefers).serving() as ris, RIS().serving() as other:
+        config = hub(tmp_path, ROUTE, ris=ris.port, other=other.port)
+        async with running_router(config) as router, Scanner.connected(router.port) as scanner:
+            response = await scanner.create(UID, in_progress())
+            assert response.status == 0
+            returned = read(response.data_set, EXPLICIT_LE)
+    (heard,) = ris.heard
+    assert heard.transfer_syntax == prefers
+    assert read(heard.data, prefers) == returned == tree(in_progress())
 
 
 async def test_what_the_ris_refuses_is_refused_and_relayed_to_nobody(tmp_path: Path) -> None:
