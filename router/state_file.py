@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 
 from router.spool import SpoolUnusable
-from router.spool.disk.filesystem import in_words
+from router.spool.disk.filesystem import describe_error
 from router.spool.ledger.database import WAL_KEPT
 
 NAME: Final = "state.sqlite"
@@ -41,7 +41,7 @@ def open_state(folder: Path) -> Connections:
     Raises:
         SpoolUnusable: it cannot be opened, or not be set aside.
     """
-    with _in_words(folder):
+    with _translated(folder):
         why = _fault(folder)
         if why:
             set_aside(folder, why)
@@ -127,12 +127,12 @@ def _connect(folder: Path) -> Connections:
 
 
 @contextmanager
-def _in_words(folder: Path) -> Iterator[None]:
+def _translated(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, sqlite3.Error) as error:
-        words = error.strerror if isinstance(error, OSError) else in_words(error)
-        raise SpoolUnusable(f"{folder / NAME} cannot be opened: {words}") from error
+        reason = error.strerror if isinstance(error, OSError) else describe_error(error)
+        raise SpoolUnusable(f"{folder / NAME} cannot be opened: {reason}") from error
 
 
 def _sync(folder: Path) -> None:

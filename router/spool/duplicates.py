@@ -1,8 +1,8 @@
-"""The same object twice: what of a new message is still to be delivered (docs/spool.md, "Duplicates").
+"""Find which deliveries of a new message are not under way already (docs/spool.md, "Duplicates").
 
-Judged by the writer, before anything is written, against the ledger and against the batch itself. Sameness is
-length, CRC and then the bytes. Large ones are not compared here, for that would hold up everybody: `Unsure` sends
-them back to their own task.
+A message is compared with the ledger and with the rest of its batch, before anything is written: by length, CRC, and
+then the bytes. Large data sets are not compared here, because that would hold up every sender: `Unsure` sends them back
+to their own task. Writer thread only, but for `is_same`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,13 +19,13 @@ from router.spool.ledger.rows import EarlierMessage
 from router.spool.values import C_STORE, NO_ROUTE, Place
 
 _COMPARED = 16
-"""Messages of the same length and CRC whose bytes are looked at, the newest: so many that nobody waits for long."""
+"""Newest messages of the same length and CRC whose bytes are compared: a limit to how long others wait."""
 CONFLICT = "another data set with the same SOP Instance UID is not finished"
 
 
 @frozen
 class DuplicateVerdict:
-    """What is to be written."""
+    """The deliveries to write."""
 
     deliveries: tuple[Recipient, ...]
     """Empty for a duplicate."""
@@ -34,16 +34,16 @@ class DuplicateVerdict:
 
 @define(eq=False)
 class Planned:
-    """A message of the same batch."""
+    """An earlier message of the same batch."""
 
     message_id: int
     envelope: Envelope
-    """Its deliveries as they are going to be written."""
+    """With the deliveries that will be written."""
     incoming: Incoming
 
 
 def instances_of(commits: Iterable[Commit], ledger: Ledger) -> dict[str, list[EarlierMessage]]:
-    """By SOP Instance UID, what the ledger has of the instances that come now."""
+    """Look up what the ledger has of the instances in a batch, by SOP Instance UID."""
     uids = {commit.envelope.sop_instance_uid for commit in commits if _may_repeat(commit.envelope)}
     return ledger.unfinished_of(list(uids), C_STORE)
 
@@ -52,7 +52,7 @@ def _may_repeat(envelope: Envelope) -> bool:
     return envelope.kind == C_STORE and bool(envelope.sop_instance_uid)
 
 
-def judge(
+def check_duplicate(
     commit: Commit,
     known: Sequence[EarlierMessage],
     ledger: Ledger,
@@ -60,8 +60,14 @@ def judge(
     batch: Sequence[Planned],
     policy: str,
 ) -> DuplicateVerdict | Unsure:
-    """`known`: what the ledger has of the instance; `batch`: what comes before it in the batch under the same SOP
-    Instance UID. Raises DuplicateRefused."""
+    """Decide which deliveries of a commit to write, and whether they begin held.
+
+    `known`: what the ledger has of the instance; `batch`: earlier messages of the batch with the same SOP Instance UID;
+    `policy`: `spool.duplicates`.
+
+    Raises:
+        DuplicateRefused: other bytes with the same UID are unfinished, and the policy is "refuse".
+    """
     envelope = commit.envelope
     wanted = _once(envelope.deliveries) or (Recipient(destination=""),)
     hold = "" if envelope.deliveries else NO_ROUTE
@@ -82,7 +88,7 @@ def judge(
 def _already_going(
     commit: Commit, known: Sequence[EarlierMessage], ledger: Ledger, store: Directories, batch: Sequence[Planned]
 ) -> tuple[set[tuple[str, int]], bool] | Unsure:
-    """Destinations and purposes for which the same bytes are unfinished, and whether a message with other bytes is."""
+    """Return (destination, purpose) with the same bytes unfinished, and whether other bytes are unfinished."""
     incoming = commit.incoming
     size, crc = incoming.size, incoming.crc
     going: set[tuple[str, int]] = set()
@@ -121,8 +127,10 @@ def _already_going(
 
 
 def is_same(store: Directories, place: Place, incoming: Incoming) -> bool:
-    """Whether a stored data set has the bytes of a new one. False where the stored one cannot be read, so that the
-    new one is kept."""
+    """Return whether a stored data set has the bytes of a new one. From any thread.
+
+    False if the stored one cannot be read, so that the new one is kept.
+    """
     try:
         with incoming.view() as view:
             at = 0
@@ -136,7 +144,7 @@ def is_same(store: Directories, place: Place, incoming: Incoming) -> bool:
 
 
 def _once(deliveries: tuple[Recipient, ...]) -> tuple[Recipient, ...]:
-    """A destination is never taken twice for the same purpose."""
+    """Leave out destinations that were named before for the same purpose."""
     if len(deliveries) < 2:
         return deliveries
     seen: dict[tuple[str, int], Recipient] = {}
@@ -146,8 +154,11 @@ def _once(deliveries: tuple[Recipient, ...]) -> tuple[Recipient, ...]:
 
 
 def _left(wanted: tuple[Recipient, ...], going: set[tuple[str, int]]) -> tuple[Recipient, ...]:
-    """What is not going yet. What is retained for a destination stays in one message with what is sent to it, since
-    the delivery of that message tells when the destination may be asked to commit."""
+    """Return the deliveries that are not under way.
+
+    Retaining and sending for one destination stay in one message: its delivery tells when the destination may be asked
+    to commit.
+    """
     left = {address.destination for address in wanted if (address.destination, address.purpose) not in going}
     return tuple(address for address in wanted if address.destination in left)
 

@@ -1,12 +1,12 @@
-"""What can go wrong with the spool, and what the caller does about it."""
+"""Errors of the spool, and what the caller does about them."""
 
 
 class SpoolError(Exception):
-    """Anything the spool raises on its own account."""
+    """Base of the errors of the spool."""
 
 
 class SpoolLocked(SpoolError):
-    """Another process has this spool."""
+    """Another process uses this spool."""
 
 
 class SpoolUnusable(SpoolError):
@@ -14,21 +14,25 @@ class SpoolUnusable(SpoolError):
 
 
 class SpoolClosed(SpoolError):
-    """`run` has ended; nothing was kept of what was asked."""
+    """`run` has ended; nothing was done of what was asked."""
 
 
 class SpoolFailure(SpoolError):
-    """The disk did not keep its word. The process must stop: a sync that failed is never tried again, for the
-    kernel may have dropped the very pages it could not write."""
+    """The disk failed, and the process must stop.
+
+    A sync that failed is never tried again: the kernel may have dropped the pages that it could not write.
+    """
 
 
 class OutOfSpace(SpoolError):
-    """No room on the disk for this message, or no file descriptor left; nothing of a new one is kept. To a C-STORE
-    this is A700H (PS3.4 B.2.3)."""
+    """The disk has no room for a message, or no file descriptor is left; nothing of a new message is kept.
+
+    Answer a C-STORE with A700H (PS3.4 B.2.3).
+    """
 
 
 class TooLarge(SpoolError):
-    """A data set is longer than its service allows. Nothing of it is kept."""
+    """A data set is longer than its service allows; nothing of it is kept."""
 
 
 class DuplicateRefused(SpoolError):
@@ -40,4 +44,4 @@ class DamagedMessage(SpoolError):
 
 
 class UnknownMessage(SpoolError):
-    """No such message: never there, or finished and deleted."""
+    """The message was never there, or is finished and deleted."""

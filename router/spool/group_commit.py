@@ -1,7 +1,7 @@
-"""Many commits, one write, one sync.
+"""Commit many messages with one write and one sync.
 
 Promises: a commit gets its receipt only when its record, and those before it in the batch, are durable; one that is
-refused leaves nothing behind. The order in the segment is the order of the commits. Used by the writer's thread.
+refused leaves nothing behind. The order in the segment is the order of the commits. Writer thread only.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from router.model import Purpose, SpoolSettings
 from router.spool.disk.directories import Directories
 from router.spool.disk.record import StoredEnvelope, encode_envelope
 from router.spool.disk.segments import Draft, Segments
-from router.spool.duplicates import Planned, instances_of, judge, with_deliveries
+from router.spool.duplicates import Planned, check_duplicate, instances_of, with_deliveries
 from router.spool.errors import DuplicateRefused, OutOfSpace
 from router.spool.jobs import Commit, Unsure
 from router.spool.ledger.ledger import Ledger
@@ -23,22 +23,22 @@ from router.spool.values import Place, Receipt
 
 @define(eq=False)
 class _Planned(Planned):
-    """A commit of this batch that is going to be answered with a receipt, if the disk takes it."""
+    """A commit of this batch that gets a receipt if the write succeeds."""
 
     commit: Commit
     draft: Draft | None
     """None for a duplicate."""
     hold: str
     needs: int
-    """How many drafts of the batch must be durable for the receipt to be true."""
+    """Drafts of the batch, from the first on, that must be durable before the receipt."""
 
 
 class GroupCommit:
     def __init__(self, store: Directories, segments: Segments, ledger: Ledger, settings: SpoolSettings) -> None:
         self.commits = 0
-        """Answered with a receipt, or for want of space, since the start."""
+        """Commits since the start that got a receipt, or OutOfSpace."""
         self.largest = 0
-        """Records in one batch."""
+        """Most records in one batch."""
         self._store = store
         self._counters = store.counters
         self._segments = segments
@@ -46,7 +46,11 @@ class GroupCommit:
         self._policy = settings.duplicates
 
     def commit(self, commits: list[Commit]) -> list[LedgerEntry]:
-        """Answer them all. Returns what is now durable, for the ledger; SpoolFailure."""
+        """Write, sync and reply to all; return what is durable, for the ledger.
+
+        Raises:
+            SpoolFailure: the disk failed.
+        """
         batch: list[_Planned] = []
         by_uid: dict[str, list[Planned]] = {}
         drafts: list[Draft] = []
@@ -82,8 +86,8 @@ class GroupCommit:
     def _plan(
         self, commit: Commit, known: Sequence[EarlierMessage], same_uid: list[Planned], drafts: int
     ) -> _Planned | None:
-        """What to write for a commit; None where it is answered already: it must be compared first."""
-        verdict = judge(commit, known, self._ledger, self._store, same_uid, self._policy)
+        """Plan what to write; None if the reply is given already, because the data set must be compared first."""
+        verdict = check_duplicate(commit, known, self._ledger, self._store, same_uid, self._policy)
         if isinstance(verdict, Unsure):
             commit.unsure = True
             commit.reply.give(verdict)
@@ -99,7 +103,7 @@ class GroupCommit:
         return _Planned(draft.message_id, envelope, incoming, commit, draft, hold, drafts + 1)
 
     def _accept(self, planned: _Planned, draft: Draft) -> LedgerEntry:
-        """The disk has it."""
+        """Give the receipt of a message that is durable, and build its ledger entry."""
         incoming, envelope = planned.incoming, planned.envelope
         place = Place(
             segment=draft.segment,
@@ -122,7 +126,7 @@ class GroupCommit:
 
 
 def refuse(commit: Commit, error: Exception) -> None:
-    """Nothing of it is kept."""
+    """Refuse a commit, and leave no trace of it."""
     _remove_file(commit)
     commit.reply.refuse(error)
 

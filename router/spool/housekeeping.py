@@ -1,8 +1,8 @@
-"""Deleting what is finished, and compacting segments that mostly are.
+"""Delete finished segments and files, and compact segments that are mostly finished.
 
 Promises: a segment or a large file disappears only after a synced transaction said that every delivery in it is
-finished; what is not finished is never touched, only moved, and checked on the way; what the ledger says of finished
-messages stays for the time that `history` gives. Used by the writer's thread, after the turn's own work.
+finished; an unfinished record is never changed, only moved, and checked on the way; the ledger's rows of finished
+messages stay as long as `history` says. Writer thread only, after the turn's own work.
 docs/spool.md, "Deletion and compaction".
 """
 
@@ -25,16 +25,17 @@ from router.spool.ledger.rows import Finished
 from router.spool.ledger.schema import EARLIER
 from router.spool.values import Damage, Place
 
-_SPARSE = 4
-"""A sealed segment with less than one part in so many unfinished is compacted."""
-_RIPE = 10.0
-"""...when it has been sealed for so many seconds: of one that was written just now, the rest is on its way."""
+_COMPACT_BELOW = 1 / 4
+"""Compact a sealed segment when less than this fraction of its bytes is unfinished."""
+_COMPACT_AFTER = 10.0
+"""Seconds a segment stays sealed before it may be compacted. In a younger one the other messages will probably be
+delivered soon."""
 _COPIED = 4 << 20
 """Bytes moved in one step, at least one record."""
 _MOVED = 1000
 """Decisions of operators moved in one step."""
 _BUSY = 0.2
-"""Seconds between two deletions while commits keep coming."""
+"""Seconds between two steps while commits keep coming."""
 _FORGOTTEN = 2000
 """Messages that the ledger forgets in one step."""
 _NO_ROOM = 30.0
@@ -43,10 +44,10 @@ _NO_ROOM = 30.0
 
 class Housekeeping:
     def __init__(self, store: Directories, segments: Segments, ledger: Ledger, settings: SpoolSettings) -> None:
-        self.ripe = _RIPE
+        self.ripe = _COMPACT_AFTER
         self.damaged = 0
         self.on_damage: Callable[[Damage], None] = lambda damage: None
-        """Called in the writer's thread."""
+        """Called in the writer's thread with what was set aside."""
         self.on_moved: Callable[[dict[int, Place]], None] = lambda places: None
         self._store = store
         self._files = store.files
@@ -57,9 +58,9 @@ class Housekeeping:
         self._unneeded: list[str] = []
         """Large files whose message is finished."""
         self._retired: list[int] = []
-        """Segments that are gone from the disk, and of which the ledger does not know it yet."""
+        """Segments that are gone from the disk, while the ledger does not know it yet."""
         self._lost_finished = False
-        """A message that lay nowhere is finished: its rows may go."""
+        """A message without a place is finished: its rows may go."""
         self._has_earlier = EARLIER in ledger.decisions.segments()
         """There are decisions that are in no segment."""
         self._history = settings.history
@@ -68,15 +69,18 @@ class Housekeeping:
         self._last = 0.0
         self._not_before = 0.0
         self._restore_at = 0.0
-        """When the reserve is looked at again, where it is short."""
+        """When to restore a reserve that is short, on the monotonic clock."""
 
     def look_at_all(self, unneeded: Iterable[str]) -> None:
-        """After recovery: any segment may be finished or sparse, and these large files are not needed."""
+        """Look at every segment after recovery, and delete large files that are not needed."""
         self._touched.update(self._segments.known)
         self._unneeded.extend(unneeded)
 
     def finished(self, messages: Iterable[Finished], *, by_hand: bool = False) -> None:
-        """The ledger says so; it need not be durable yet. What is finished `by_hand` may be on its way nevertheless."""
+        """Note messages that the ledger has as finished, durably or not.
+
+        One that is finished `by_hand` may still be read for a delivery: the file of its segment is not used again.
+        """
         for some in messages:
             self._unneeded += some.files
             if not some.segment:
@@ -108,12 +112,16 @@ class Housekeeping:
         return self._store.reserve.is_short and time.monotonic() >= self._restore_at
 
     def is_time(self, *, busy: bool) -> bool:
-        """Whether there is work, and nothing more urgent."""
+        """Return whether there is work, and nothing more urgent."""
         now = time.monotonic()
         return now >= self._not_before and not (busy and now - self._last < _BUSY) and self.has_work
 
     def step(self) -> None:
-        """A bounded piece of work, if there is any. The ledger is up to date. SpoolFailure."""
+        """Do a bounded piece of work, if there is any. The ledger must be up to date.
+
+        Raises:
+            SpoolFailure: the disk failed.
+        """
         if not self.has_work:
             return
         now = self._last = time.monotonic()
@@ -145,14 +153,14 @@ class Housekeeping:
     def _sparse_segment(self) -> Segment | None:
         ripe = time.monotonic() - self.ripe
         for segment in self._sealed():
-            if segment.live_bytes * _SPARSE >= segment.end:
+            if segment.live_bytes >= segment.end * _COMPACT_BELOW:
                 self._touched.discard(segment.number)
             elif segment.sealed <= ripe:
                 return segment
         return None
 
     def _delete(self) -> None:
-        """Through the gate: the fact first, durably, and then the bytes."""
+        """Delete finished segments and files: first note it durably in the ledger, then remove the bytes."""
         self._has_earlier = self._has_earlier and not self._are_moved(EARLIER)
         segments = [segment for segment in self._finished_segments() if self._is_rid_of_decisions(segment)]
         if segments:  # the message ids in them must stay used, whatever becomes of the ledger
@@ -184,7 +192,7 @@ class Housekeeping:
         return not segment.has_decisions
 
     def _are_moved(self, number: int) -> bool:
-        """Write what operators decided, and is still needed, to the current segment; whether that was all."""
+        """Copy decisions that are still needed to the current segment; return whether that was all."""
         needed = self._ledger.decisions.needed_in(number, _MOVED)
         if needed:
             try:
@@ -195,14 +203,14 @@ class Housekeeping:
         return len(needed) < _MOVED
 
     def _forget(self) -> None:
-        """A part of the oldest history. Nothing is lost where this itself is lost."""
+        """Forget a part of the oldest history. It need not be durable."""
         with self._ledger.transaction():
             is_all = self._ledger.maintenance.forget(self._gone[0][0], _FORGOTTEN)
         if is_all:
             self._gone.popleft()
 
     def _compact(self, segment: Segment) -> None:
-        """Move some of its unfinished records to the current segment."""
+        """Move some unfinished records of a segment to the current one."""
         moving: list[tuple[Draft, Place]] = []
         size = 0
         segment.not_again = True
@@ -223,7 +231,7 @@ class Housekeeping:
             self._point_to_copies(segment, moving[:done])
 
     def _point_to_copies(self, segment: Segment, copies: list[tuple[Draft, Place]]) -> None:
-        """The copies are durable. Should the ledger have no room to say so, they are bytes that nobody needs."""
+        """Have the ledger point to durable copies. If it has no room for that, the copies are not needed."""
         known = self._segments.known
         moved: dict[int, Place] = {}
         try:
@@ -246,7 +254,11 @@ class Housekeeping:
         self.on_moved(moved)
 
     def _copy_of(self, segment: Segment, message_id: int, place: Place) -> Draft:
-        """DamagedMessage where the record is not what was written."""
+        """Build a copy of a record.
+
+        Raises:
+            DamagedMessage: the record is not what was written.
+        """
         raw = self._store.raw(place)
         header = record.decode_header(raw[: record.HEADER_LENGTH], segment.nonce)
         if header is None or header.message_id != message_id or header.length != len(raw):
@@ -259,8 +271,10 @@ class Housekeeping:
         return Draft(message_id, envelope, data, crc, from_reserve=True)
 
     def set_aside(self, message_id: int, reason: str) -> None:
-        """The message's bytes are broken: keep a copy for a person, hold its deliveries, need its place no more.
-        Where no copy can be made, the bytes stay where they are as long as this run lasts."""
+        """Keep a copy of a damaged message for an operator, and hold its deliveries.
+
+        Its place is not needed any more; if no copy can be made, the bytes stay there as long as this run lasts.
+        """
         place = self._ledger.place(message_id)
         if place is None or not place.segment or not self._ledger.unfinished_deliveries(message_id):
             return
@@ -290,8 +304,10 @@ class Housekeeping:
         )
 
     def _copy_out(self, place: Place, name: str) -> tuple[Path | None, bool]:
-        """The copy, if one could be made, and whether the bytes are still where they were and only there. A record is
-        copied, a large file moved."""
+        """Copy a record or move a large file to `damaged/`.
+
+        Returns the copy, if one could be made, and whether the only bytes are still in their old place.
+        """
         store = self._store
         try:
             if place.file:

@@ -36,14 +36,14 @@ class MemoryBudget:
         self.limit = limit
         self.used = 0
 
-    def take(self, count: int) -> bool:
+    def reserve(self, count: int) -> bool:
         """False where so much is not left."""
         if self.used + count > self.limit:
             return False
         self.used += count
         return True
 
-    def give(self, count: int) -> None:
+    def release(self, count: int) -> None:
         self.used -= count
 
 
@@ -84,7 +84,7 @@ class Incoming:
         self._filled = 0
         self._written = 0
         self._synced = 0
-        self._taken = 0
+        self._reserved = 0
         self._ended = False
         self._error: BaseException | None = None
         self._writing: trio.Event | None = None
@@ -99,7 +99,7 @@ class Incoming:
 
         After any of them, `discard` is still the caller's to call.
         """
-        if self.take(view):
+        if self.keep_in_memory(view):
             return
         self._check_length()
         if not self._pieces:
@@ -246,7 +246,7 @@ class Incoming:
         """Keep what ended a write or a sync in a thread, for `check` to raise."""
         self._error = self._error or error
 
-    def take(self, view: Buffer) -> bool:
+    def keep_in_memory(self, view: Buffer) -> bool:
         """Count the next bytes, and keep a copy in memory where there is room for it; else `spill` is to be called."""
         count = len(view)
         self.size += count
@@ -255,9 +255,9 @@ class Incoming:
                 return False
             self._fill(view)
             return True
-        if self.size > self._most_in_memory or not self._memory.take(count):
+        if self.size > self._most_in_memory or not self._memory.reserve(count):
             return False
-        self._taken += count
+        self._reserved += count
         self.data += view
         self.crc = crc32(view, self.crc)
         return True
@@ -332,14 +332,14 @@ class Incoming:
     def release_memory(self) -> None:
         self.data = bytearray()
         self._pieces = []
-        self._memory.give(self._taken)
-        self._taken = 0
+        self._memory.release(self._reserved)
+        self._reserved = 0
 
     def _forget_data(self) -> None:
         """It is in the file. From here on two pieces take turns, if there is memory for them."""
         self.release_memory()
-        if self._memory.take(2 * _PIECE):
-            self._taken = 2 * _PIECE
+        if self._memory.reserve(2 * _PIECE):
+            self._reserved = 2 * _PIECE
             self._pieces = [bytearray(_PIECE), bytearray(_PIECE)]
 
 

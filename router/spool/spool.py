@@ -14,7 +14,7 @@ import trio
 
 from router.model import AttemptResult, PendingDelivery, Purpose, SpoolSettings
 from router.spool.disk.directories import Directories
-from router.spool.disk.filesystem import REAL, FileSystem, in_words
+from router.spool.disk.filesystem import REAL, FileSystem, describe_error
 from router.spool.errors import SpoolFailure, SpoolUnusable
 from router.spool.housekeeping import Housekeeping
 from router.spool.intake import Intake
@@ -94,7 +94,7 @@ class Spool:
                 recovery.ledger.maintenance.begin_use()
         except (OSError, sqlite3.Error) as error:
             store.close()
-            raise SpoolUnusable(f"the spool {directory} cannot be opened: {in_words(error)}") from error
+            raise SpoolUnusable(f"the spool {directory} cannot be opened: {describe_error(error)}") from error
         except BaseException:
             store.close()
             raise

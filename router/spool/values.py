@@ -1,4 +1,4 @@
-"""What the spool tells its callers: receipts, reports, rows and counts. All frozen; none holds data-set bytes."""
+"""Receipts, reports, rows and counts that the spool returns. All are frozen; none holds data-set bytes."""
 
 from enum import Enum
 from pathlib import Path
@@ -21,16 +21,16 @@ class Receipt:
     message_id: MessageId
     """0 for a duplicate: nothing was written."""
     destinations: tuple[str, ...]
-    """Where it will go, duplicates taken out; ("",) where it is kept without a route."""
+    """Destinations without duplicates; ("",) if it is kept without a route."""
     held: str = ""
-    """Why it waits for a person; empty where it does not."""
+    """Why its deliveries begin held; empty if they do not."""
     duplicate: bool = False
-    """The same object waits already wherever this one was to go."""
+    """The same object waits already at every destination."""
 
 
 @frozen(kw_only=True)
 class Place:
-    """Where a message lies. `segment` 0: nowhere, it was set aside or is lost."""
+    """Where a message lies. Segment 0: it was set aside or is lost."""
 
     segment: int
     offset: int
@@ -39,12 +39,12 @@ class Place:
     data_length: int
     data_crc: int
     file: str = ""
-    """In `large/`; empty where the data set is in the record."""
+    """Name in `large/`; empty if the data set is in the record."""
 
 
 @frozen
 class LocatedDelivery:
-    """A waiting delivery, and where its message lies."""
+    """A waiting delivery, and the place of its message."""
 
     waiting: PendingDelivery
     place: Place
@@ -58,12 +58,12 @@ class Damage:
     """A file in the spool, such as "segments/00000007"."""
     offset: int
     length: int
-    """Bytes; 0 where the thing itself is missing."""
+    """Bytes; 0 if the file itself is missing."""
     reason: str
     set_aside: Path | None = None
-    """The copy in `damaged/`; None where there is nothing to copy, or no room."""
+    """The copy in `damaged/`; None if there is nothing to copy, or no room."""
     message_id: MessageId | None = None
-    """The message, where as much could be read; its deliveries are then held."""
+    """The message, if its id could be read; its deliveries are then held."""
 
 
 @frozen(kw_only=True)
@@ -77,13 +77,13 @@ class RecoveryReport:
     recovered: int
     """Messages found in them."""
     waiting: int
-    """Deliveries waiting when all was done."""
+    """Deliveries waiting after the start."""
     held: int
     damaged: tuple[Damage, ...] = ()
     lost: tuple[Damage, ...] = ()
-    """What the ledger has and the disk has not; the deliveries are held."""
+    """Messages that the ledger has and the disk has not; their deliveries are held."""
     removed: int = 0
-    """Files that no record named: data sets that were being received when the last run ended."""
+    """Files that no record names: data sets that were being received when the last run ended."""
 
 
 @frozen(kw_only=True)
@@ -97,16 +97,16 @@ class Totals:
 
 
 class QueueAction(Enum):
-    """What a person can do to deliveries."""
+    """What an operator can do to deliveries."""
 
     HOLD = "hold"
-    """PendingDelivery ones: stop trying."""
+    """Stop trying waiting ones."""
     RELEASE = "release"
-    """Held ones: wait again."""
+    """Have held ones wait again."""
     RETRY = "retry"
-    """Held and waiting ones: try now, with a fresh account of time."""
+    """Try held and waiting ones now, with their time and counts from 0."""
     DISCARD = "discard"
-    """Held and waiting ones: never deliver."""
+    """Never deliver held and waiting ones."""
 
 
 @frozen(kw_only=True)
@@ -115,7 +115,7 @@ class Decision:
 
     message_id: MessageId
     destination: str
-    """Where it goes from now on; it had none before where no route wanted the message."""
+    """Its destination from now on; it had none before if no route wanted the message."""
     purpose: Purpose
     state: DeliveryState
     reason: str
@@ -123,11 +123,11 @@ class Decision:
 
 @frozen(kw_only=True)
 class Selection:
-    """Which deliveries: all conditions hold. An empty selection is all of them."""
+    """Conditions that deliveries must all meet. An empty selection selects every delivery."""
 
     message_ids: tuple[MessageId, ...] = ()
     destination: str | None = None
-    """"" selects what no route wanted."""
+    """The empty text selects messages that no route wanted."""
     purpose: Purpose | None = None
     """None selects every purpose."""
     states: frozenset[DeliveryState] = frozenset()
@@ -142,7 +142,7 @@ class Selection:
 
 @frozen(kw_only=True)
 class QueueRow:
-    """One delivery, as a person wants to see it."""
+    """One delivery, for operators."""
 
     message_id: MessageId
     destination: str
@@ -151,7 +151,7 @@ class QueueRow:
     state: DeliveryState
     attempts: int
     reason: str
-    """Of the last attempt, or why it is held."""
+    """Reason of the last attempt, or why it is held."""
     changed: float
     """Seconds since the epoch."""
     kind: str
@@ -166,7 +166,7 @@ class QueueRow:
     """Seconds since the epoch."""
     data_length: int
     status: int | None = None
-    """The DIMSE status of the last attempt; None where no response came."""
+    """The DIMSE status of the last attempt; None if no response came."""
     cause: Cause = Cause.NONE
     """How the last attempt ended."""
     comment: str = ""
@@ -175,13 +175,13 @@ class QueueRow:
 
 @frozen(kw_only=True)
 class InstanceDelivery:
-    """How one delivery of an instance stands: of the newest message that brought it."""
+    """The state of one delivery of an instance, of the newest message that brought it."""
 
     message_id: MessageId
     destination: str
     state: DeliveryState
     reason: str
-    """Of the last attempt, or why it is held."""
+    """Reason of the last attempt, or why it is held."""
     changed: float
     """Seconds since the epoch."""
     service: str
@@ -191,25 +191,25 @@ class InstanceDelivery:
     received: float
     """Seconds since the epoch."""
     status: int | None = None
-    """The DIMSE status of the last attempt; None where no response came."""
+    """The DIMSE status of the last attempt; None if no response came."""
     cause: Cause = Cause.NONE
     """How the last attempt ended."""
 
 
 @frozen(kw_only=True)
 class Retained:
-    """A message that is retained until its destination has committed to the instance, and that may be asked for."""
+    """A retained message that its destination may be asked to commit to."""
 
     message_id: MessageId
     sop_class_uid: str
     sop_instance_uid: str
     abandoned: bool
-    """An operator discarded what was to be sent: the destination shall not have it."""
+    """An operator discarded the delivery: the destination must not be asked."""
 
 
 @frozen(kw_only=True)
 class MessageDetail:
-    """One message whole."""
+    """One message with its deliveries."""
 
     message_id: MessageId
     envelope: Envelope
@@ -221,11 +221,11 @@ class MessageDetail:
 
 @frozen(kw_only=True)
 class SpoolStatistics:
-    """What runs now, and counts since the start."""
+    """Gauges, and counts since the start."""
 
     segments: int
     bytes: int
-    """Of all segments, as far as they are written."""
+    """Bytes written to all segments."""
     unfinished: int
     """Messages with a delivery waiting or held."""
     memory: int
@@ -241,5 +241,5 @@ class SpoolStatistics:
     free: int
     """Bytes free on the file system, as of the last look."""
     reserve: int
-    """Bytes kept for what empties the spool, beside those that are free."""
+    """Bytes kept for what empties the spool, not counted as free."""
     accepting: bool

@@ -48,7 +48,7 @@ def is_for_now(error: BaseException) -> bool:
     return is_no_room(error) or is_locked(error)
 
 
-def in_words(error: OSError | sqlite3.Error) -> str:
+def describe_error(error: OSError | sqlite3.Error) -> str:
     """What an error says, and what to do about it where that is known."""
     return "the disk is full: make room on it and start again" if is_disk_full(error) else str(error)
 

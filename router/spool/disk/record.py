@@ -1,7 +1,8 @@
 """A record and a segment's header as bytes: docs/spool.md, "On the disk".
 
 Pure: no file, no ledger. Encoding gives the parts to write around a data set, so that the data set itself is never
-copied; decoding judges one part at a time, since recovery must know which part is broken.
+copied; decoding checks one part at a time, since recovery must know which part is broken. All integers are little
+endian. A record is a header, an envelope (msgpack), the data set and a trailer.
 """
 
 import struct
@@ -23,9 +24,39 @@ SEGMENT_MAGIC = b"DRSEGM01"
 RECORD_MAGIC = b"DRRECO01"
 NONCE_LENGTH = 16
 
+# A segment's header:
+#
+#   offset  size  field
+#   0       8     "DRSEGM01"
+#   8       8     segment number, as in the file's name
+#   16      16    nonce: random, new for each segment and each use of its file
+#   32      28    zero
+#   60      4     CRC-32 of the 60 bytes before (_CRC)
 _SEGMENT = struct.Struct("<8sQ16s28x")
+
+# A record's header:
+#
+#   offset  size  field
+#   0       8     "DRRECO01"
+#   8       16    the segment's nonce
+#   24      8     message id; 0 if the record holds decisions
+#   32      8     batch: where in the segment the write began that brought this record
+#   40      8     length of the data set in this record; 0 if it has a file of its own
+#   48      4     length of the envelope
+#   52      4     CRC-32 of the envelope
+#   56      4     zero
+#   60      4     CRC-32 of the 60 bytes before (_CRC)
 _HEADER = struct.Struct("<8s16sQQQIIxxxx")
+
 _CRC = struct.Struct("<I")
+
+# A record's trailer. Its second field also covers the nonce and the message id, which are not repeated:
+#
+#   offset  size  field                                      checked: offset  size  field
+#   0       4     CRC-32 of the data set in this record               0       16    the segment's nonce
+#   4       4     CRC-32 of the fields on the right                   16      8     message id
+#   8       8     length of the whole record                          24      8     length of the whole record
+#                                                                     32      4     CRC-32 of the data set
 _TRAILER = struct.Struct("<IIQ")
 _TRAILER_CHECKED = struct.Struct("<16sQQI")
 
@@ -33,16 +64,16 @@ SEGMENT_HEADER_LENGTH = _SEGMENT.size + _CRC.size
 HEADER_LENGTH = _HEADER.size + _CRC.size
 TRAILER_LENGTH = _TRAILER.size
 END = bytes(HEADER_LENGTH)
-"""What is written behind the last record, where the next one's header will be."""
+"""Written after the last record, where the header of the next one will be."""
 _RETAINED = " (commitment)"
-"""Earlier records mark what is retained for a peer by this behind its name."""
+"""Earlier records append this to the name of a peer that a message is retained for."""
 ENVELOPE_CAP = 1 << 24
-"""Bytes. More than a command set at its cap and a thousand deliveries ever need; less than a broken length says."""
+"""Bytes: more than a command set of the largest size and a thousand deliveries need; a broken length is mostly more."""
 
 
 @frozen(kw_only=True)
 class OwnFile:
-    """Where a data set lies that has a file of its own in `large/`."""
+    """The file in `large/` of a data set that has one of its own."""
 
     name: str
     length: int
@@ -51,35 +82,35 @@ class OwnFile:
 
 @frozen(kw_only=True)
 class StoredEnvelope:
-    """The envelope as it is in the record: with what the spool itself must remember."""
+    """The envelope as a record holds it, with what the spool itself must remember."""
 
     envelope: Envelope
     hold: str = ""
-    """Why all deliveries begin held; empty where they begin waiting."""
+    """Why all deliveries begin held; empty if they begin waiting."""
     file: OwnFile | None = None
 
 
 @frozen(kw_only=True)
 class SegmentHeader:
-    """A record's header, its own CRC and nonce found right."""
+    """A record's header, after its CRC and nonce were checked."""
 
     message_id: int
-    """0 where the record holds decisions of operators and no message."""
+    """0 if the record holds decisions of operators and not a message."""
     batch: int
-    """Where in the segment the write began that brought this record."""
+    """Offset in the segment of the write that brought this record."""
     data_length: int
-    """Bytes of data set in the record itself."""
+    """Bytes of the data set in the record itself."""
     envelope_length: int
     envelope_crc: int
 
     @property
     def data_offset(self) -> int:
-        """Of the data set, from the beginning of the record."""
+        """Offset of the data set from the beginning of the record."""
         return HEADER_LENGTH + self.envelope_length
 
     @property
     def length(self) -> int:
-        """Of the whole record."""
+        """Bytes of the whole record."""
         return HEADER_LENGTH + self.envelope_length + self.data_length + TRAILER_LENGTH
 
 
@@ -89,7 +120,7 @@ def encode_segment_header(number: int, nonce: bytes) -> bytes:
 
 
 def decode_segment_header(data: bytes) -> tuple[int, bytes] | None:
-    """Number and nonce; None where it is no segment header."""
+    """Return the number and the nonce; None if the bytes are not a segment header."""
     if len(data) < SEGMENT_HEADER_LENGTH:
         return None
     magic, number, nonce = _SEGMENT.unpack_from(data)
@@ -100,8 +131,11 @@ def decode_segment_header(data: bytes) -> tuple[int, bytes] | None:
 
 
 def encode_envelope(stored: StoredEnvelope) -> bytes:
-    """ValueError where it is longer than `ENVELOPE_CAP`, or a text holds a lone surrogate, which none that came
-    through pdu/ or dimse/ does."""
+    """Encode an envelope.
+
+    Raises:
+        ValueError: it is longer than `ENVELOPE_CAP`, or a text holds a lone surrogate; none from pdu/ or dimse/ does.
+    """
     envelope = stored.envelope
     fields: dict[str, Any] = {
         "kind": envelope.kind,
@@ -127,7 +161,11 @@ def encode_envelope(stored: StoredEnvelope) -> bytes:
 
 
 def decode_envelope(data: bytes) -> StoredEnvelope:
-    """ValueError, TypeError or KeyError where the bytes are no envelope."""
+    """Decode an envelope; unknown keys are skipped.
+
+    Raises:
+        ValueError, TypeError, KeyError: the bytes are not an envelope.
+    """
     fields = _unpack(data)
     own_file = fields.get("file")
     return StoredEnvelope(
@@ -176,7 +214,11 @@ def _sent_as(transform: str, version: int, transfer_syntaxes: Sequence[str]) -> 
 
 
 def encode_decisions(decisions: Sequence[Decision]) -> bytes:
-    """The envelope of a record of decisions, whose message id is 0. ValueError as `encode_envelope`."""
+    """Encode the envelope of a record of decisions, whose message id is 0.
+
+    Raises:
+        ValueError: it is longer than `ENVELOPE_CAP`, or a text holds a lone surrogate.
+    """
     rows = [(one.message_id, one.destination, int(one.purpose), one.state.value, one.reason) for one in decisions]
     packed = _pack({"decisions": rows})
     if len(packed) > ENVELOPE_CAP:
@@ -185,7 +227,11 @@ def encode_decisions(decisions: Sequence[Decision]) -> bytes:
 
 
 def decode_decisions(data: bytes) -> tuple[Decision, ...]:
-    """ValueError, TypeError or KeyError where the bytes are none."""
+    """Decode the envelope of a record of decisions.
+
+    Raises:
+        ValueError, TypeError, KeyError: the bytes are not decisions.
+    """
     return tuple(
         Decision(
             message_id=message_id,
@@ -204,7 +250,7 @@ def encode_header(nonce: bytes, message_id: int, batch: int, data_length: int, e
 
 
 def decode_header(data: bytes, nonce: bytes) -> SegmentHeader | None:
-    """None where it is no header of a record in the segment with this nonce."""
+    """Decode a record's header; None if the bytes are not one in the segment with this nonce."""
     if len(data) < HEADER_LENGTH or not data.startswith(RECORD_MAGIC):
         return None
     _, its_nonce, message_id, batch, data_length, envelope_length, envelope_crc = _HEADER.unpack_from(data)
@@ -221,7 +267,11 @@ def decode_header(data: bytes, nonce: bytes) -> SegmentHeader | None:
 
 
 def check_body(header: SegmentHeader, nonce: bytes, envelope: bytes, data: bytes, trailer: bytes) -> int:
-    """The CRC of the data set, when all three parts are what was written. DamagedMessage, in words."""
+    """Check the three parts of a record, and return the CRC of the data set.
+
+    Raises:
+        DamagedMessage: a part is not what was written.
+    """
     if crc32(envelope) != header.envelope_crc:
         raise DamagedMessage("the envelope does not fit its checksum")
     crc = decode_trailer(trailer, nonce, header)
@@ -233,13 +283,13 @@ def check_body(header: SegmentHeader, nonce: bytes, envelope: bytes, data: bytes
 
 
 def encode_trailer(nonce: bytes, message_id: int, length: int, data_crc: int) -> bytes:
-    """`length` is that of the whole record, `data_crc` that of the data set in it."""
+    """Encode a trailer. `length`: bytes of the whole record; `data_crc`: CRC-32 of the data set in it."""
     check = crc32(_TRAILER_CHECKED.pack(nonce, message_id, length, data_crc))
     return _TRAILER.pack(data_crc, check, length)
 
 
 def decode_trailer(data: bytes, nonce: bytes, header: SegmentHeader) -> int | None:
-    """The CRC that the data set must have; None where it is not this record's trailer."""
+    """Return the CRC that the data set must have; None if the bytes are not this record's trailer."""
     if len(data) < TRAILER_LENGTH:
         return None
     data_crc: int = _TRAILER.unpack_from(data)[0]

@@ -1,7 +1,7 @@
 """The ledger's database: SQLite, one connection and its transactions.
 
 Promises: every change is part of a transaction, and `totals` agrees with the rows after each of them. Not here: the
-schema (schema.py) and the statements (ledger.py, upkeep.py, queries.py).
+schema (schema.py) and the statements (the other modules of this package).
 """
 
 import contextlib
@@ -27,7 +27,7 @@ WAL_KEPT = 64 << 20
 
 
 class LedgerUnusable(Exception):
-    """The ledger must be rebuilt; in words, why."""
+    """The ledger must be rebuilt; the message says why."""
 
 
 class Database:
@@ -81,8 +81,11 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[None]:
-        """All that is done inside, or nothing. Survives a power cut from its end on where it is `durable`; else it
-        may be lost, together with those after it, until the next durable one."""
+        """Do all that is done inside, or nothing.
+
+        A durable transaction survives a power cut from its end on. Any other may be lost, together with those after
+        it, until the next durable one.
+        """
         if durable:
             self.execute("PRAGMA synchronous = FULL")
         try:

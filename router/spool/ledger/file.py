@@ -1,6 +1,6 @@
-"""The ledger's file at a start: taken as it is, or set aside and made anew.
+"""Open the ledger's file at a start, or set it aside and create a new one.
 
-Nothing of a ledger that cannot be trusted is thrown away, and nothing of it is believed.
+A ledger that cannot be trusted is kept, but nothing of it is used.
 """
 
 from router.spool.disk.directories import Directories
@@ -9,11 +9,15 @@ from router.spool.ledger.database import LedgerUnusable
 from router.spool.ledger.ledger import Ledger
 
 NAME = "ledger.sqlite"
-"""SQLite puts further files beside it, whose names begin so."""
+"""Names of further files that SQLite puts beside it begin with it."""
 
 
 def open_ledger(store: Directories) -> tuple[Ledger, str]:
-    """The ledger, and "intact", "new", or why it must be rebuilt. SpoolUnusable."""
+    """Open the ledger, or replace it; return it with "intact", "new", or why it must be rebuilt.
+
+    Raises:
+        SpoolUnusable: a later version of the router wrote it, or none can be created.
+    """
     names = [name for name in store.files.names(store.root) if name.startswith(NAME)]
     if not all(store.files.is_regular(store.root, name) for name in names):
         why = "it was a symbolic link or no file"
@@ -28,7 +32,11 @@ def open_ledger(store: Directories) -> tuple[Ledger, str]:
 
 
 def replace_ledger(store: Directories) -> Ledger:
-    """What is there of it goes to `damaged/`; a new one is made. SpoolUnusable."""
+    """Move the ledger's files to `damaged/`, and create a new ledger.
+
+    Raises:
+        SpoolUnusable: it cannot be created.
+    """
     taken = store.files.names(store.damaged)
     turn = next(turn for turn in range(1, 1 << 32) if f"ledger-{turn}.sqlite" not in taken)
     for name in store.files.names(store.root):

@@ -27,12 +27,12 @@ class Maintenance:
             self._execute("UPDATE facts SET cut_off = iif(is_open, ?, cut_off), is_open = 1", (self._database.clock(),))
 
     def end_use(self) -> None:
-        """Note that everything that is known has been written down."""
+        """Note that the use ends with everything written."""
         with self._database.transaction(durable=True):
             self._execute("UPDATE facts SET is_open = 0")
 
     def unfinished_in(self, segment: int, limit: int = 1000) -> list[tuple[int, Place]]:
-        """Message ids and places, in order of the ids."""
+        """List unfinished messages of a segment with their places, in order of their ids."""
         rows = self._execute(
             f"SELECT m.id, {PLACE} FROM messages m WHERE m.segment = ? AND m.unfinished > 0 ORDER BY m.id LIMIT ?",
             (segment, limit),
@@ -40,13 +40,15 @@ class Maintenance:
         return [(row[0], place_of(row[1:])) for row in rows]
 
     def move(self, message_id: MessageId, place: Place, segment: int, offset: int) -> Place:
-        """The record has another copy, which is now the one that counts."""
+        """Point a message to another copy of its record; return its new place."""
         self._execute("UPDATE messages SET segment = ?, offset = ? WHERE id = ?", (segment, offset, message_id))
         return evolve(place, segment=segment, offset=offset)
 
     def lose(self, message_id: MessageId, reason: str, *, keep_place: bool = False) -> None:
-        """The message cannot be read any more: hold what is unfinished of it. Unless `keep_place`,
-        nothing in the spool belongs to it from now on."""
+        """Hold the unfinished deliveries of a message that cannot be read.
+
+        Unless `keep_place`, nothing in the spool belongs to it from now on.
+        """
         now = time.time()
         rows = self._execute(
             f"SELECT destination, purpose, state FROM deliveries WHERE message_id = ? AND state IN ({WAITING}, {HELD})",
@@ -63,24 +65,26 @@ class Maintenance:
             self._execute("UPDATE messages SET segment = 0, offset = 0, file = '' WHERE id = ?", (message_id,))
 
     def drop_segment(self, segment: int) -> None:
-        """All of it is finished, and its file is about to go."""
+        """Note that all of a segment is finished, and that its file is about to go."""
         self._execute("UPDATE segments SET dropped = 1 WHERE number = ?", (segment,))
 
     def segment_is_gone(self, segment: int) -> float:
-        """The file is gone, as of now on the ledger's clock; what was in it is history."""
+        """Note that the file of a segment is gone; return the time of it on the run clock."""
         now = self._database.clock()
         self._execute("UPDATE segments SET gone = ? WHERE number = ?", (now, segment))
         return now
 
     def gone_segments(self) -> list[tuple[int, float]]:
-        """Segments of which only the history is left, and since when, the oldest first."""
+        """List segments whose files are gone, and since when, the oldest first."""
         return self._execute(
             "SELECT number, gone FROM segments WHERE gone IS NOT NULL ORDER BY gone, number"
         ).fetchall()
 
     def forget(self, segment: int, limit: int) -> bool:
-        """Forget finished messages that lay in a segment that is gone, `limit` of them; whether those were all, and so
-        the segment itself. Segment 0 stands for what was damaged or lost."""
+        """Forget up to `limit` finished messages of a segment that is gone.
+
+        Returns whether those were all; the segment is then forgotten too. Segment 0 is for damaged and lost messages.
+        """
         found = self._execute(
             "SELECT id FROM messages WHERE segment = ? AND unfinished <= 0 LIMIT ?", (segment, limit)
         ).fetchall()
@@ -92,19 +96,19 @@ class Maintenance:
         return True
 
     def segments(self) -> dict[int, tuple[bytes, int, bool]]:
-        """Those whose files are there, by number: nonce, how far it is known, whether its file is to go."""
+        """List segments whose files are there: by number, the nonce, the known length, whether the file is to go."""
         rows = self._execute("SELECT number, nonce, known, dropped FROM segments WHERE gone IS NULL")
         return {number: (nonce, known, bool(dropped)) for number, nonce, known, dropped in rows}
 
     def live(self) -> dict[int, tuple[int, int]]:
-        """By segment: how many messages are unfinished, and the bytes of their records."""
+        """Count by segment the unfinished messages, and the bytes of their records."""
         rows = self._execute(
             "SELECT segment, count(*), sum(length) FROM messages WHERE unfinished > 0 GROUP BY segment"
         )
         return {segment: (count, size) for segment, count, size in rows}
 
     def unfinished_files(self) -> list[tuple[int, str, int]]:
-        """Message id, name and length of every large file that is still needed."""
+        """List message id, name and length of every large file that is needed."""
         return self._execute(
             "SELECT id, file, data_length FROM messages WHERE file <> '' AND unfinished > 0 ORDER BY id"
         ).fetchall()
@@ -113,7 +117,7 @@ class Maintenance:
         return self._execute("SELECT 1 FROM messages WHERE file = ? LIMIT 1", (name,)).fetchone() is not None
 
     def recount(self) -> None:
-        """After a rebuild, or whenever in doubt: bring `totals` of what is unfinished in line with the rows."""
+        """Count `totals` of unfinished deliveries from the rows, after a rebuild or in doubt."""
         self._execute(f"DELETE FROM totals WHERE state IN ({WAITING}, {HELD})")
         self._execute(
             "INSERT INTO totals SELECT destination, purpose, state, count(*) FROM deliveries"
@@ -121,6 +125,6 @@ class Maintenance:
         )
 
     def postdate(self, seconds: float) -> None:
-        """All deliveries came so much later, and are due so much later."""
+        """Date all deliveries later by some seconds, and have them due later by as much."""
         with self._database.transaction():
             self._execute("UPDATE deliveries SET born = born + ?, due = iif(due > 0, due + ?, 0)", (seconds, seconds))

@@ -117,7 +117,7 @@ class Driver:
         incoming = self.spool.intake.incoming()
         with self._taken_back(incoming):
             for at in range(0, len(data), piece):
-                if not incoming.take(data[at : at + piece]):
+                if not incoming.keep_in_memory(data[at : at + piece]):
                     incoming.spill(data[at : at + piece])
                     incoming._forget_data()
         return incoming
