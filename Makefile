@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup peers demo test check format coverage bench soak fuzz lock clean
+.PHONY: help setup peers demo test check format structure coverage bench soak fuzz lock clean
 
 help: ## show the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -34,9 +34,12 @@ check: setup peers ## format, lint, strict types, import contract, tests
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-format: setup ## format the code and mend what the linter can mend
+format: setup ## format the code and fix what the linter can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+structure: setup ## lengths of modules and functions, circles, verbs in many modules
+	$(BIN)/python -m tests.test_structure
 
 coverage: setup peers ## lines and branches of pdu/ and router/ that the tests reach
 	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term
