@@ -1,4 +1,4 @@
-"""PDUs and presentation contexts in an integration engineer's words, for the log."""
+"""Describe PDUs and presentation contexts for the log, in an integration engineer's words."""
 
 from collections.abc import Sequence
 from typing import assert_never
@@ -31,13 +31,13 @@ _RESULTS = {
 }
 
 _MOST_NAMED = 50
-"""Transfer syntaxes of one context in the log: more than the standard has in use, less than a hostile request."""
+"""Transfer syntaxes of one context that are named in the log: more than are in use, fewer than a hostile one has."""
 
 
 def describe_contexts(
     proposed: Sequence[PresentationContext], results: Sequence[PresentationContextResult]
 ) -> list[str]:
-    """One sentence for each presentation context: what was proposed, and what became of it."""
+    """Return one sentence for each presentation context: the proposal and its result."""
     by_id = {result.id: result for result in results}
     return [_one_context(context, by_id.get(context.id)) for context in proposed]
 
@@ -46,15 +46,16 @@ def _one_context(context: PresentationContext, result: PresentationContextResult
     syntaxes = ", ".join(uid_name(uid) for uid in context.transfer_syntaxes[:_MOST_NAMED])
     if (more := len(context.transfer_syntaxes) - _MOST_NAMED) > 0:
         syntaxes += f" and {more} more"
-    words = f"proposed {uid_name(context.abstract_syntax)} with {syntaxes}: "
+    proposal = f"proposed {uid_name(context.abstract_syntax)} with {syntaxes}: "
     if result is None:
-        return words + "not answered"
+        return proposal + "not answered"
     if result.result is ContextResult.ACCEPTANCE and len(context.transfer_syntaxes) > 1:
-        return words + f"accepted with {uid_name(result.transfer_syntax)}"
-    return words + _RESULTS[result.result]
+        return proposal + f"accepted with {uid_name(result.transfer_syntax)}"
+    return proposal + _RESULTS[result.result]
 
 
 def describe_abort(abort: Abort) -> str:
+    """Return the source and the reason of an A-ABORT (PS3.8 table 9-26)."""
     source, reason = (
         getattr(value, "name", str(value)).replace("_", " ").lower() for value in (abort.source, abort.reason)
     )
@@ -62,7 +63,7 @@ def describe_abort(abort: Abort) -> str:
 
 
 def describe_end(indication: Indication) -> str:
-    """What came where something else was due, or nothing was."""
+    """Describe an indication that came unexpectedly or ended the association."""
     match indication:
         case AbortIndication(source=source, reason=reason):
             return describe_abort(Abort(source=source, reason=reason))

@@ -1,8 +1,8 @@
-"""How slowly a message may come in: `timeouts.message`, and what its bytes so far take at `limits.slowest`.
+"""The longest time that a message may take: `timeouts.message`, plus its bytes so far at `limits.slowest`.
 
-One byte now and then keeps no association for ever, and 4 GB over a slow line are not cut. Only the time counts in
-which the router waited for the peer, so that a slow disk of ours is not held against it. Not here: how long nothing
-at all may come (`timeouts.idle`).
+A peer that sends one byte now and then cannot hold an association open, and 4 GB over a slow line are not cut off. Only
+the time counts in which the router waits for the peer: a slow disk of the router is not held against the peer. Not
+here: the longest silence (`timeouts.idle`).
 """
 
 from router.association.transport import Transport
@@ -10,7 +10,7 @@ from router.config import Limits, Timeouts
 
 
 class MessagePace:
-    """Of one connection. It tells nothing by itself: who reads asks for `left` before each read."""
+    """The pace of one message after the other on a connection. The reader asks for `left` before each read."""
 
     def __init__(self, transport: Transport, timeouts: Timeouts, limits: Limits) -> None:
         self._transport = transport
@@ -20,17 +20,18 @@ class MessagePace:
         self._received = 0
 
     def begin(self) -> None:
-        """The first byte of a message has come."""
+        """Note that the first byte of a message has come."""
         self._waited, self._received = self._transport.waited, self._transport.bytes_received
 
     @property
     def left(self) -> float:
-        """Seconds that the message may still be waited for; 0 where there are none."""
+        """Seconds that the router may still wait for the message; 0 if it is too slow."""
         grown = (self._transport.bytes_received - self._received) / self._slowest
         return max(0.0, self._allowed + grown - (self._transport.waited - self._waited))
 
     @property
     def reason(self) -> str:
+        """Why the association of a message that is too slow is aborted."""
         received = self._transport.bytes_received - self._received
         waited = self._transport.waited - self._waited
         return (

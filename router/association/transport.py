@@ -1,9 +1,9 @@
-"""The only code that touches sockets: it performs what the engine asks for.
+"""The connection of one association: reads, writes, and carries out the effects of the engine.
 
-A `Transport` owns one TCP connection and its `UpperLayer`. Reading has a large buffer while there are bytes
-(`buffers`); writing hands the engine's buffers to the kernel as they are. Every wait has a deadline. A write that did
-not come to its end leaves half a PDU on the wire, so after it nothing more is written, not even an A-ABORT: the
-connection is closed (DESIGN: half a PDU is never followed by another).
+A `Transport` owns one TCP connection and its `UpperLayer`. It borrows a large buffer while there are bytes to read
+(`network.buffers`), and gives the engine's buffers to the kernel as they are. Every wait has a deadline. A write that
+was not completed leaves part of a PDU on the wire: nothing is written after it, not even an A-ABORT, and the connection
+is closed.
 """
 
 import socket
@@ -29,10 +29,10 @@ from router.network.buffers import ReceiveBuffers
 from router.network.sockets import Buffer, Socket, tune
 
 _MOST_BUFFERS = 64
-"""For one sendmsg: the kernel takes about a MiB at a time, and looks at all that it is given."""
+"""Buffers given to one sendmsg: the kernel accepts about 1 MiB at a time, and examines all of them."""
 
 _FAIR_SHARE = 1 << 20
-"""Bytes received without waiting after which the other tasks have a turn."""
+"""Bytes received without a wait after which the other tasks have a turn."""
 
 _QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
@@ -41,11 +41,11 @@ _BUFFERS: Final = ReceiveBuffers()
 
 
 class TransportError(Exception):
-    """The connection is of no more use; the words say how it ended."""
+    """The connection can no longer be used; the message says how it ended."""
 
 
 class Interrupted(Exception):
-    """A read that waited was called off; nothing is lost."""
+    """A waiting read was interrupted; nothing is lost."""
 
 
 @frozen(kw_only=True)
@@ -57,7 +57,7 @@ class TransportStatistics:
 
 
 class Transport:
-    """One connection, driven by the one task that owns the association."""
+    """One connection. One task reads; any task may send."""
 
     def __init__(
         self, sock: Socket, upper_layer: UpperLayer, timeouts: Timeouts, buffers: ReceiveBuffers = _BUFFERS
@@ -76,9 +76,9 @@ class Transport:
         self._buffer: memoryview | None = None
         self._bytes_sent = 0
         self.bytes_received = 0
-        """On the wire."""
+        """Bytes on the wire, PDU headers included."""
         self.waited = 0.0
-        """Seconds that reads have waited for the peer, in all."""
+        """Seconds that all reads together have waited for the peer."""
         self.upper_layer = upper_layer
         try:
             tune(sock)
@@ -95,14 +95,13 @@ class Transport:
 
     @property
     def can_send(self) -> bool:
-        """False once a write has failed: what is sent then goes nowhere, and the next read tells why."""
+        """False once a write has failed: further writes are dropped, and the next read tells why."""
         return self._writable
 
     async def read(self, patience: float) -> list[Indication]:
-        """Wait up to `patience` seconds for bytes, and give what they mean.
+        """Wait up to `patience` seconds for bytes and return their indications.
 
-        An empty list says that nothing is complete yet. While ARTIM runs it is the deadline, however slowly bytes
-        drip in (PS3.8 9.1.5).
+        The list is empty if nothing is complete yet. While ARTIM runs, it is the deadline instead (PS3.8 9.1.5).
 
         Raises:
             TimeoutError: nothing came for `patience` seconds. The association is still open.
@@ -139,7 +138,7 @@ class Transport:
         return await self.perform(self.upper_layer.received(received))
 
     def interrupt(self) -> None:
-        """Make the `read` that waits now raise Interrupted; where none does, nothing."""
+        """Make a `read` that is waiting raise Interrupted; without one, do nothing."""
         if self._waiting is not None:
             self._interrupted = True
             self._waiting.cancel()
@@ -154,7 +153,7 @@ class Transport:
             self._waiting = None
 
     def _receive(self) -> int:
-        """Bytes now in the buffer; 0 at the end of the stream, however it came about; -1: nothing yet."""
+        """Return the number of bytes received, 0 at the end of the stream however caused, or -1 for nothing yet."""
         if self._buffer is None:
             self._buffer = self._buffers.lend()
             self.upper_layer.lend(self._buffer)
@@ -166,21 +165,23 @@ class Transport:
             return 0
 
     def _give_back(self) -> None:
-        """Nothing is here to be received: let another connection have the buffer."""
+        """Give back the buffer while there is nothing to receive, for another connection to use."""
         if self._buffer is not None:
             self.upper_layer.give_back()
             self._buffers.give_back(self._buffer)
             self._buffer = None
 
     def acknowledge(self) -> None:
-        """Have the kernel acknowledge at once what was read, where there is more to come before we answer: a sender
-        with Nagle's algorithm on waits for that before its next small write."""
+        """Have the kernel acknowledge the bytes read at once, while more are due before our response.
+
+        A sender with Nagle's algorithm waits for this before its next small write.
+        """
         if _QUICK_ACK is not None and self._open:
             with suppress(OSError):
                 self._socket.set_option(socket.IPPROTO_TCP, _QUICK_ACK, 1)
 
     async def perform(self, outputs: Sequence[Effect | Indication]) -> list[Indication]:
-        """Carry out the engine's effects in their order; what remains are the indications, for the actor."""
+        """Carry out the engine's effects in their order, and return the indications, which are for the actor."""
         indications: list[Indication] = []
         for output in outputs:
             match output:
@@ -197,7 +198,7 @@ class Transport:
         return indications
 
     async def tell(self, primitive: Callable[..., Sequence[Effect | Indication]], *arguments: object) -> None:
-        """Say a primitive to the engine and perform its answer. One that the peer's end has overtaken is not said."""
+        """Give the engine a primitive and carry out the effects, unless the end of the association has overtaken it."""
         try:
             outputs = primitive(*arguments)
         except Overtaken:
@@ -205,10 +206,10 @@ class Transport:
         await self.perform(outputs)
 
     async def send(self, buffers: Sequence[Buffer]) -> None:
-        """Write all of `buffers`. Those of two tasks come one after the other. A peer that takes nothing for the
-        write deadline loses the connection.
+        """Write all of `buffers`, after those of other tasks. Wait while the peer does not read.
 
-        A connection that is gone swallows the bytes: the next read tells how it ended.
+        The connection is closed if the peer reads nothing for `timeouts.write`. On a lost connection the bytes are
+        dropped: the next read tells how it ended.
         """
         while self._sending:
             await self._turns.park()
@@ -249,8 +250,7 @@ class Transport:
 
 
 def _behind(buffers: list[Buffer], at: int, sent: int) -> int:
-    """Where the unsent ones begin when `sent` bytes from the one at index `at` are gone; one that is partly gone is
-    cut."""
+    """Return the index of the first unsent buffer after `sent` bytes from index `at` on; cut a partly sent one."""
     while at < len(buffers) and sent >= len(buffers[at]):
         sent -= len(buffers[at])
         at += 1

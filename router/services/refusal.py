@@ -1,7 +1,7 @@
-"""How the router refuses: one log line in words, and a response with the code that the site wants for it.
+"""Refuse a request: one log line, and a response with the status code that the site wants.
 
-Every refusal of a service goes through `refuse`, so that `[statuses]` holds for all of them. Not here: what is
-refused, which is the service's business.
+Every refusal of a service goes through `refuse`, so that `[statuses]` holds for all of them. Not here: which requests
+are refused, which each service decides.
 """
 
 from typing import Any
@@ -15,11 +15,11 @@ from router.services.base import Request
 log = structlog.get_logger()
 
 
-def refuse(request: Request, status: Status, words: str, *, named: str = "", **details: Any) -> Command:
-    """Log a refusal, and give the response to send.
+def refuse(request: Request, status: Status, message: str, *, named: str = "", **details: Any) -> Command:
+    """Log a refusal and return the response to send.
 
-    `status` is the standard's; `named` is the key of `[statuses]` where it is not that status's own name. `words`
-    go on the wire as the Error Comment, cut to 64 characters; `details` are further attributes of the command set.
+    `status` is that of the standard; `named` is the key of `[statuses]` if it differs from the name of `status`.
+    `message` becomes the Error Comment, cut to 64 characters. `details` are further attributes of the command set.
     """
     sender, command = request.sender, request.command
     code: int = getattr(request.statuses, named or status.name.lower())
@@ -30,20 +30,22 @@ def refuse(request: Request, status: Status, words: str, *, named: str = "", **d
         command=command.name,
         sop_instance_uid=escaped(command.sop_instance_uid),
         status=describe(code, "storage" if command.field == CommandField.C_STORE_RQ else ""),
-        why=words,
+        why=message,
     )
-    return response_to(command, code, error_comment=words, **details)
+    return response_to(command, code, error_comment=message, **details)
 
 
-def refuse_for_space(request: Request, words: str = "the router's disk is full, try again later") -> Command:
-    """The refusal of what there is no room for: 0213H to an N-service (PS3.7 10.1), else A700H (PS3.4 B.2.3, C.4)."""
+def refuse_for_space(request: Request, message: str = "the router's disk is full, try again later") -> Command:
+    """Refuse a request for lack of space: 0213H to an N-service (PS3.7 10.1), else A700H (PS3.4 B.2.3, C.4)."""
     is_n_service = request.command.field >= CommandField.N_EVENT_REPORT_RQ
-    return refuse(request, Status.RESOURCE_LIMITATION if is_n_service else Status.OUT_OF_RESOURCES, words)
+    return refuse(request, Status.RESOURCE_LIMITATION if is_n_service else Status.OUT_OF_RESOURCES, message)
 
 
 def refuse_for_failure(request: Request) -> Command:
-    """The refusal of what the router failed at: C001H to a C-STORE (PS3.4 B.2.3), 0110H to everything else (PS3.7
-    C.5). The fault itself stands in the log as a crash."""
+    """Refuse a request because the router failed: C001H to a C-STORE (PS3.4 B.2.3), else 0110H (PS3.7 C.5).
+
+    The failure itself is logged as a crash.
+    """
     of_storage = request.command.field == CommandField.C_STORE_RQ
     status = Status.UNABLE_TO_PROCESS if of_storage else Status.PROCESSING_FAILURE
     return refuse(request, status, "the router failed, its log says at what")

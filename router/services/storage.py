@@ -1,8 +1,8 @@
 """Storage (PS3.4 Annex B): any SOP class, any transfer syntax, kept bit for bit.
 
-As SCP: the command set is judged before the data set is in; then the scanner reads as far into the data set as the
-routing table needs, the destinations are frozen into the envelope, and the spool makes both durable. Only then is
-0000H answered. As SCU: what the archive's status means for the delivery.
+As SCP: a request is admitted by its command set, before its data set comes in. Then the scanner reads as far into the
+data set as the routing table needs, the destinations are frozen into the envelope, and the spool makes both durable.
+Only then is 0000H sent. As delivery policy: what the archive's status means.
 """
 
 import time
@@ -121,8 +121,8 @@ class Storage(SCP, DeliveryPolicy):
         if not self._settings.calling_ae.matches(sender.calling_ae):
             return refuse(request, Status.NOT_AUTHORIZED, f"{sender.calling_ae} may not store here")
         if missing := [name for name in command.missing() if name.startswith("affected")]:
-            words = ", ".join(name.replace("_", " ") for name in missing)
-            return refuse(request, Status.DATA_SET_DOES_NOT_MATCH, f"command set without {words}")
+            names = ", ".join(name.replace("_", " ") for name in missing)
+            return refuse(request, Status.DATA_SET_DOES_NOT_MATCH, f"command set without {names}")
         if command.affected_sop_class_uid != request.abstract_syntax:
             return refuse(request, Status.SOP_CLASS_NOT_SUPPORTED, "SOP class is not the presentation context's")
         if not is_uid(command.sop_instance_uid):
@@ -141,11 +141,11 @@ class Storage(SCP, DeliveryPolicy):
             elements = await self._read(data, request.transfer_syntax)
         except MalformedDataSet as error:
             return refuse(request, Status.CANNOT_UNDERSTAND, str(error))
-        if words := _disagreement(command, elements):
-            return refuse(request, Status.DATA_SET_DOES_NOT_MATCH, words, offending_element=(SOP_INSTANCE_UID,))
+        if message := _disagreement(command, elements):
+            return refuse(request, Status.DATA_SET_DOES_NOT_MATCH, message, offending_element=(SOP_INSTANCE_UID,))
         if missing := [tag for tag in self._settings.require if not any(elements.get(tag, ()))]:
-            words = f"the data set has no {', '.join(map(tag_name, missing))}"
-            return refuse(request, Status.DATA_SET_DOES_NOT_MATCH, words, offending_element=tuple(missing))
+            message = f"the data set has no {', '.join(map(tag_name, missing))}"
+            return refuse(request, Status.DATA_SET_DOES_NOT_MATCH, message, offending_element=tuple(missing))
         destinations = self._table.match(self._facts(request, elements)).destinations
         if not destinations and not self._holds_unrouted:
             return refuse(
@@ -154,8 +154,7 @@ class Storage(SCP, DeliveryPolicy):
         return await self._commit(request, data, destinations)
 
     async def _read(self, data: Incoming, transfer_syntax: str) -> Elements:
-        """The wanted elements. Where much has to be read for them, that waits its turn among its like; what little
-        is read of all other objects does not wait for it."""
+        """Read the wanted elements. Reading much for them waits for other such reads, and delays no small ones."""
         try:
             if data.file is None:
                 return self._scan(data, transfer_syntax, AT_ONCE)
@@ -209,7 +208,7 @@ class Storage(SCP, DeliveryPolicy):
         return response_to(command, Status.SUCCESS)
 
     def _deliveries(self, destinations: Sequence[str]) -> tuple[Recipient, ...]:
-        """One to each destination; and one more, which only its commitment settles, where it has to commit."""
+        """Return a delivery to each destination, and a second one, to retain the object, if the archive must commit."""
         sent = (Recipient(destination=name) for name in destinations)
         retained = (
             Recipient(destination=name, purpose=Purpose.RETAIN) for name in destinations if name in self._committing
@@ -217,7 +216,7 @@ class Storage(SCP, DeliveryPolicy):
         return (*sent, *retained)
 
     def outcome(self, delivery: PendingDelivery, response: Response) -> Result:
-        """PS3.4 B.2.3: warnings have stored the object; A7xx and 0213H pass; everything else needs a person."""
+        """Deliver on success and warning (the object is stored), retry on A7xxH and 0213H, else hold (PS3.4 B.2.3)."""
         status = response.status
         if status_class(status) in (StatusClass.SUCCESS, StatusClass.WARNING):
             return Result.DELIVERED
@@ -226,8 +225,10 @@ class Storage(SCP, DeliveryPolicy):
         return Result.HELD
 
     async def reconsider(self, delivery: PendingDelivery, response: Response) -> tuple[Result, str]:
-        """An archive that has the instance already: whether what it has is what the router sent, as far as can be
-        known. Other bytes under the same SOP Instance UID must not be lost that way."""
+        """Decide whether an archive that has the instance already has the bytes that the router sent.
+
+        In doubt the delivery is held: other bytes under the same SOP Instance UID must not be lost.
+        """
         if response.status not in _STORED_ALREADY:
             return Result.HELD, ""
         if delivery.unanswered:
@@ -246,7 +247,7 @@ class Storage(SCP, DeliveryPolicy):
 
 
 def _disagreement(command: Command, elements: Elements) -> str:
-    """In words, where the data set's UIDs are missing or not those of the command set; "" where all is well."""
+    """Return how the UIDs of the data set disagree with those of the command set, or "" if they agree."""
     for tag, expected, name in (
         (SOP_CLASS_UID, command.affected_sop_class_uid, "SOP Class UID"),
         (SOP_INSTANCE_UID, command.affected_sop_instance_uid, "SOP Instance UID"),

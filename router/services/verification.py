@@ -25,7 +25,7 @@ class VerificationSettings:
 
 
 class Verification(SCP):
-    """Answers 0000H to every calling AE title that `verification.calling_ae` names."""
+    """C-ECHO: 0000H to every calling AE title that `verification.calling_ae` matches."""
 
     name: ClassVar[str] = "verification"
     options: ClassVar[ServiceOptions] = ServiceOptions(tables={"verification": VerificationSettings})
