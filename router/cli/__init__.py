@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 
-from router import __version__, logs
-from router.cli.configuration import CONFIG_HELP
+from router import __version__
+from router.cli.options import CONFIG_HELP
 
 COMMANDS = {
     "run": "Run the router in the foreground.",
@@ -53,6 +53,8 @@ class _Commands(click.Group):
 @click.pass_context
 def main(ctx: click.Context, /, config: Path | None) -> None:
     """A DICOM router: store objects durably, then deliver them to the destinations of its routes."""
+    from router import logs  # not before a command runs: `--help` and completion do not need it
+
     ctx.obj = config
     logs.configure(level="error")  # commands print their result; only `run` has a log
     ctx.call_on_close(logs.close)

@@ -18,7 +18,7 @@ from attrs import evolve
 from router.cli.errors import CommandError
 from router.config import TLS, Config, Endpoint
 from router.config.identifiers import connecting
-from router.web.admin import TOKEN_FILE, read_token
+from router.web.admin.token import TOKEN_FILE, read_token
 
 TOKEN_VARIABLE: Final = "DICOM_ROUTER_TOKEN"
 _RESPONSE_DEADLINE: Final = 60.0

@@ -2,16 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 
 from router.cli.errors import EXIT_CONFIGURATION, CommandError
+from router.cli.options import CONFIG_HELP, DEFAULT_CONFIG
 from router.config import Config, ConfigError
 from router.services import load_config
-
-DEFAULT: Final = Path("router.toml")
-CONFIG_HELP: Final = f"The configuration file. [default: {DEFAULT}]"
 
 
 class ConfigFaults(CommandError):
@@ -36,7 +34,7 @@ def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def chosen(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path:
-        return value or ctx.find_object(Path) or DEFAULT
+        return value or ctx.find_object(Path) or DEFAULT_CONFIG
 
     return click.option(
         "--config",
@@ -68,6 +66,6 @@ def read_optional_config(path: Path) -> Config:
     Raises:
         ConfigFaults: exit code 2.
     """
-    if path == DEFAULT and not path.exists():
+    if path == DEFAULT_CONFIG and not path.exists():
         return Config()
     return read_config(path)

@@ -10,7 +10,11 @@ from router.concurrency import STATE
 from router.config import Config
 from router.delivery import restarts
 from router.supervisor.restart import keep_running
-from router.web.admin import AccessPolicy, AdminServer, RunningBackend, application, guarded, new_token, write_token
+from router.web.admin.access import AccessPolicy, guarded
+from router.web.admin.api import application
+from router.web.admin.backend import RunningBackend
+from router.web.admin.server import AdminServer
+from router.web.admin.token import new_token, write_token
 
 log = structlog.get_logger()
 

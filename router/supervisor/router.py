@@ -28,7 +28,7 @@ from router.supervisor.admin import AdminAPI
 from router.supervisor.listeners import Listeners
 from router.supervisor.restart import keep_running
 from router.supervisor.status import destinations_status
-from router.web.admin import RunningBackend
+from router.web.admin.backend import RunningBackend
 
 log = structlog.get_logger()
 

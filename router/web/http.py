@@ -1,8 +1,8 @@
 """Serve an ASGI application over HTTP/1.1 (RFC 9112): one request on each connection, then the connection closes.
 
 There is no keep-alive, no pipelining, no HTTP/2, no websocket and no other upgrade: a request that asks for one is
-answered as if it had not (RFC 9110 7.8). h11 parses; every wait has a deadline. Not here: listening (`server`) and
-who may ask what (`access`).
+answered as if it did not (RFC 9110 7.8). h11 parses; every wait has a deadline. Not here: listening (`admin.server`)
+and access control (`admin.access`).
 """
 
 from collections.abc import MutableMapping
@@ -17,16 +17,18 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
 
 _HEAD_LIMIT: Final = 16 << 10
-"""Bytes of a request line with all its header fields."""
+"""Bytes of a request line and all its header fields."""
 _RECEIVE: Final = 64 << 10
-"""Bytes read at once."""
+"""Bytes to read at once."""
 _READ_DEADLINE: Final = 30.0
-"""Seconds for a request's head to be in whole, and for each piece of its body."""
+"""Seconds for the head of a request, and for each piece of its body."""
 _WRITE_DEADLINE: Final = 60.0
-"""Seconds for the client to take one piece of the answer."""
+"""Seconds for the client to accept one piece of the response."""
 _LINGER: Final = 2.0
-"""Seconds that a client has to read the rest of the answer and close. A socket that is closed with unread bytes is
-reset, and the answer is lost."""
+"""Seconds for the client to read the rest of the response and close.
+
+A socket that is closed with unread bytes is reset, and the response is lost.
+"""
 
 _GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
 
@@ -34,7 +36,7 @@ Message = MutableMapping[str, Any]
 
 
 async def serve_request(application: ASGIApp, stream: trio.abc.Stream, scheme: str) -> None:
-    """Answer one request and close the stream. What the application raises comes out after the answer."""
+    """Answer one request and close the stream. An exception of the application is raised after the response."""
     exchange = _Exchange(stream)
     try:
         try:
@@ -57,32 +59,32 @@ async def serve_request(application: ASGIApp, stream: trio.abc.Stream, scheme: s
 
 
 class _Exchange:
-    """One request and its answer."""
+    """One request and its response."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
         self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=_HEAD_LIMIT)
         self._is_head = False
         self._is_read = False
-        """Whether the request's body is in whole."""
+        """Whether the request's body was read to its end."""
         self._is_gone = False
 
     async def request(self) -> h11.Request | None:
-        """Return the request without its body; None where the client says nothing.
+        """Return the request without its body; None if the client closes without one.
 
         Raises:
-            RemoteProtocolError: this is not HTTP/1.1.
+            RemoteProtocolError: the request is not HTTP/1.1.
         """
         event = await self._next_event()
         if not isinstance(event, h11.Request):
             return None
         if event.http_version not in (b"1.0", b"1.1"):
-            raise h11.RemoteProtocolError("only HTTP/1.1 is spoken here", HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
+            raise h11.RemoteProtocolError("only HTTP/1.1 is supported", HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
         self._is_head = event.method == b"HEAD"
         return event
 
     async def receive(self) -> Message:
-        """Return the next piece of the body; after the last, wait until the client has gone (ASGI)."""
+        """Return the next piece of the body; after the last, wait until the client disconnects (ASGI)."""
         if not self._is_read:
             try:
                 if self._connection.they_are_waiting_for_100_continue:
@@ -95,11 +97,11 @@ class _Exchange:
                 return {"type": "http.request", "body": bytes(event.data), "more_body": True}
             if isinstance(event, h11.EndOfMessage):
                 return {"type": "http.request", "body": b"", "more_body": False}
-        await self._until_gone()
+        await self._wait_for_disconnect()
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
-        """Send a piece of the answer (ASGI). What a client that has gone is sent is dropped."""
+        """Send a piece of the response (ASGI); drop it if the client has disconnected."""
         match message:
             case {"type": "http.response.start", "status": status, "headers": headers}:
                 own = [(b"date", formatdate(usegmt=True).encode()), (b"connection", b"close")]
@@ -110,15 +112,15 @@ class _Exchange:
                 if not message.get("more_body"):
                     await self._try_to_write(h11.EndOfMessage())
 
-    async def refuse(self, status: int, words: str) -> None:
-        """Answer with an error, unless an answer has begun."""
+    async def refuse(self, status: int, message: str) -> None:
+        """Answer with an error, unless a response has begun."""
         if self._connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            answer = JSONResponse({"error": words}, status_code=status)
+            answer = JSONResponse({"error": message}, status_code=status)
             await self.send({"type": "http.response.start", "status": status, "headers": answer.raw_headers})
             await self.send({"type": "http.response.body", "body": answer.body})
 
     async def linger(self) -> None:
-        """Say that nothing more comes, and wait until the client closes as well."""
+        """Close our direction, and wait until the client closes its own."""
         if self._is_gone or not isinstance(self._stream, trio.SocketStream):
             return
         with trio.move_on_after(_LINGER):
@@ -126,9 +128,9 @@ class _Exchange:
                 await self._stream.send_eof()
             except _GONE:
                 return
-            await self._until_gone()
+            await self._wait_for_disconnect()
 
-    async def _until_gone(self) -> None:
+    async def _wait_for_disconnect(self) -> None:
         try:
             while await self._stream.receive_some(_RECEIVE):
                 pass
@@ -158,7 +160,7 @@ class _Exchange:
 
 
 def _scope(request: h11.Request, stream: trio.abc.Stream, scheme: str) -> dict[str, Any]:
-    """The request in the words of ASGI."""
+    """Return the ASGI scope of the request."""
     path, _, query = request.target.partition(b"?")
     transport = stream if isinstance(stream, trio.SocketStream) else getattr(stream, "transport_stream", None)
     own = transport.socket.getsockname() if isinstance(transport, trio.SocketStream) else None

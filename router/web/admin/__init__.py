@@ -18,21 +18,3 @@ the token that the router writes to admin.token in its spool at each start.
 
 Errors are {"error": message} with a status code: 401 without the token, 403 from another host or origin.
 """
-
-from router.web.admin.access import AccessPolicy, guarded
-from router.web.admin.api import application
-from router.web.admin.backend import RunningBackend
-from router.web.admin.server import AdminServer
-from router.web.admin.token import TOKEN_FILE, new_token, read_token, write_token
-
-__all__ = [
-    "TOKEN_FILE",
-    "AccessPolicy",
-    "AdminServer",
-    "RunningBackend",
-    "application",
-    "guarded",
-    "new_token",
-    "read_token",
-    "write_token",
-]

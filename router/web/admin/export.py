@@ -1,8 +1,8 @@
-"""A stored object as a file of PS3.10, streamed: head, then the data set's bytes as they were received.
+"""Stream a stored object as a PS3.10 file: the head, then the bytes of the data set as they were received.
 
-One chunk is in memory at a time, whatever the size. The spool checks the bytes as they are read; where they turn out
-damaged, or deleted because the message was finished meanwhile, the answer breaks off before its end: the client sees
-that it is short, and the log says why.
+One chunk is in memory at a time, whatever the size. The spool checks the bytes as they are read; if they are damaged,
+or deleted because the message was finished meanwhile, the response breaks off before its end: the client sees that it
+is short, and the log says why.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -19,14 +19,14 @@ from router.model import DeliveryState, Envelope
 from router.spool import DamagedMessage, Selection, Spool, StoredMessage, UnknownMessage
 
 CHUNK: Final = 256 * 1024
-"""Bytes."""
+"""Bytes to read at once."""
 _FINISHED: Final = "its message was finished meanwhile, and its bytes are deleted"
 
 log = structlog.get_logger()
 
 
 def head_of(envelope: Envelope) -> bytes:
-    """What stands before the data set of a message in a file."""
+    """Return the PS3.10 head for the data set of a message."""
     return encode_head(
         sop_class_uid=envelope.sop_class_uid,
         sop_instance_uid=envelope.sop_instance_uid,
@@ -38,17 +38,17 @@ def head_of(envelope: Envelope) -> bytes:
 
 
 class Export(Response):
-    """The answer to an export. It owns the message that it was begun with."""
+    """The response to an export. It owns the open message, and closes it."""
 
     media_type = "application/dicom"
 
     @classmethod
     async def begin(cls, spool: Spool, message_id: int) -> Self:
-        """Open a message and read its first chunk, so that what is wrong there is still answered with words.
+        """Open a message and read its first chunk, so that an error there is still answered with a message.
 
         Raises:
             UnknownMessage: there is no such message, or its bytes are deleted.
-            DamagedMessage: its bytes are not what was received.
+            DamagedMessage: its bytes are not those that were received.
         """
         message = await spool.open_message(message_id)
         try:
@@ -78,7 +78,7 @@ class Export(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._message:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_until_gone, receive, nursery.cancel_scope)
+                nursery.start_soon(_watch_disconnect, receive, nursery.cancel_scope)
                 try:
                     await self._stream(send)
                 except DamagedMessage as error:
@@ -98,13 +98,13 @@ class Export(Response):
 
 
 async def _is_finished(spool: Spool, message_id: int) -> bool:
-    """Whether no delivery of the message needs its bytes any more, so that their place may have been used again."""
+    """Return whether all deliveries are finished, so that the space of the message may have been used again."""
     unfinished = frozenset({DeliveryState.WAITING, DeliveryState.HELD})
     return not await spool.queue.list_deliveries(Selection(message_ids=(message_id,), states=unfinished), limit=1)
 
 
 async def _chunk(message: StoredMessage, offset: int) -> bytes:
-    """The bytes from `offset` on: a chunk, or what is left."""
+    """Return the bytes from `offset`: a chunk, or the rest."""
     buffer = bytearray(min(CHUNK, message.data_length - offset))
     filled = 0
     while filled < len(buffer):
@@ -112,8 +112,10 @@ async def _chunk(message: StoredMessage, offset: int) -> bytes:
     return bytes(buffer)
 
 
-async def _until_gone(receive: Callable[[], Awaitable[MutableMapping[str, Any]]], scope: trio.CancelScope) -> None:
-    """Give up when the client has."""
+async def _watch_disconnect(
+    receive: Callable[[], Awaitable[MutableMapping[str, Any]]], scope: trio.CancelScope
+) -> None:
+    """Cancel the scope when the client disconnects."""
     while (await receive())["type"] != "http.disconnect":
         pass
     scope.cancel()

@@ -1,7 +1,7 @@
-"""Listen for the admin API. No request and no client can end more than its own connection.
+"""Listen for the admin API. An error of a request or a client ends its own connection only.
 
-The sockets are bound once; `run` serves on copies of them, so that a server that has crashed can be started again on
-the same port, without a gap in which connections are refused.
+The sockets are bound once; `run` serves on copies of them, so that a server that has crashed is started again on the
+same port, and connections are never refused meanwhile.
 """
 
 import ssl
@@ -18,14 +18,14 @@ from router.config import TLS, AdminSettings, Endpoint
 from router.web.http import serve_request
 
 _CONNECTIONS: Final = 64
-"""Connections served at a time; further ones are closed at once."""
+"""Connections served at a time; more are closed at once."""
 _BACKLOG: Final = 64
 
 log = structlog.get_logger()
 
 
 class AdminServer:
-    """Bound sockets, and what is served on them, until `close`."""
+    """Bound sockets, served by `run`, until `close`."""
 
     def __init__(self, bound: Endpoint, sockets: list[trio.socket.SocketType], tls: ssl.SSLContext | None) -> None:
         self.bound: Final = bound
@@ -41,7 +41,7 @@ class AdminServer:
         """Bind the addresses of `admin.listen`.
 
         Raises:
-            OSError: an address or a file of `admin.tls` cannot be had; the words say which.
+            OSError: an address cannot be bound, or a file of `admin.tls` not be read; the message names it.
         """
         tls = _tls_context(admin.tls)
         listen = admin.listen
@@ -53,16 +53,16 @@ class AdminServer:
         return cls(evolve(listen, port=sockets[0].getsockname()[1]), sockets, tls)
 
     def close(self) -> None:
-        """Give up the addresses."""
+        """Release the addresses."""
         for sock in self._sockets:
             sock.close()
 
     def statistics(self) -> dict[str, int]:
-        """Return what `status` shows of the server."""
+        """Return the numbers of the server for `status`."""
         return {"connections": self._open, "failures": self._failures, "restarts": max(0, self._starts - 1)}
 
     async def run(self, application: ASGIApp) -> None:
-        """Serve until cancelled. Can be called again after it has raised."""
+        """Serve until cancelled. It can be called again after it has raised."""
         self._starts += 1
         with ExitStack() as copies:
             listeners = [trio.SocketListener(copies.enter_context(sock.dup())) for sock in self._sockets]
@@ -86,7 +86,7 @@ class AdminServer:
 
 
 def _tls_context(tls: TLS) -> ssl.SSLContext | None:
-    """Return what `admin.tls` asks for, None where it names no certificate."""
+    """Return the context for `admin.tls`; None without a certificate."""
     if tls.certificate is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The admin API's token: a secret made at each start, in a file of the spool's folder that its owner alone may read."""
+"""The token of the admin API: a new secret at each start, in a file of the spool that only its owner may read."""
 
 import os
 import secrets
@@ -15,10 +15,10 @@ def new_token() -> str:
 
 
 def write_token(folder: Path, token: str) -> None:
-    """Replace the token file as a whole, with mode 0600.
+    """Replace the token file atomically, with mode 0600.
 
     Raises:
-        OSError: the disk is full or refuses.
+        OSError: the file cannot be written.
     """
     temporary = folder / f"{TOKEN_FILE}.new"
     with suppress(FileNotFoundError):
@@ -30,7 +30,7 @@ def write_token(folder: Path, token: str) -> None:
 
 
 def read_token(path: Path) -> str:
-    """Return the token of a file.
+    """Return the token in a file.
 
     Raises:
         OSError: the file cannot be read.

@@ -16,7 +16,8 @@ from structlog.testing import capture_logs
 from router.config import TLS, ConfigError
 from router.services import parse_config
 from router.supervisor import admin
-from router.web.admin import AccessPolicy, write_token
+from router.web.admin.access import AccessPolicy
+from router.web.admin.token import write_token
 from tests.support.harness import RunningRouter, configuration, eventually, running_router
 from tests.support.ports import HOST
 from tests.support.router_process import RouterProcess

@@ -20,9 +20,10 @@ from router.model import Envelope, Recipient, SpoolSettings
 from router.services.mpps.intake import NotDiscarded
 from router.spool import QueueAction, Selection, Spool, StoredMessage
 from router.state_store import StateStore
-from router.web.admin import AdminServer, RunningBackend, application
-from router.web.admin.api import BODY_CAP
+from router.web.admin.api import BODY_CAP, application
+from router.web.admin.backend import RunningBackend
 from router.web.admin.export import CHUNK
+from router.web.admin.server import AdminServer
 from tests.support.harness import eventually
 from tests.support.objects import Instance, ct
 
