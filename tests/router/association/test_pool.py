@@ -108,6 +108,21 @@ async def test_one_that_the_peer_has_ended_is_not_used_again() -> None:
         assert archive.associations == 3
 
 
+async def test_a_lease_that_is_cancelled_while_it_is_handed_an_association_loses_no_slot() -> None:
+    async with Archive().serving() as archive, running_pool(1) as pool:
+        for _ in range(3):
+            async with pool.lease(plan(archive.port), Timeouts()) as association:
+                assert await echo(association) == 0
+            with trio.move_on_after(0) as scope:
+                async with pool.lease(plan(archive.port), Timeouts()):
+                    raise AssertionError("it has waited for nothing")
+            assert scope.cancelled_caught
+        with trio.fail_after(PATIENCE):
+            async with pool.slot():
+                assert pool._free == 0
+        assert pool._free == 1
+
+
 async def test_leases_never_exceed_the_limit_and_each_has_its_turn() -> None:
     done = 0
 
