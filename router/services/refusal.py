@@ -21,18 +21,24 @@ def refuse(request: Request, status: Status, message: str, *, named: str = "", *
     `status` is that of the standard; `named` is the key of `[statuses]` if it differs from the name of `status`.
     `message` becomes the Error Comment, cut to 64 characters. `details` are further attributes of the command set.
     """
-    sender, command = request.sender, request.command
+    command = request.command
     code: int = getattr(request.statuses, named or status.name.lower())
+    described = describe(code, "storage" if command.field == CommandField.C_STORE_RQ else "")
+    log_refusal(request, described, message, sop_instance_uid=command.sop_instance_uid)
+    return response_to(command, code, error_comment=message, **details)
+
+
+def log_refusal(request: Request, status: str, message: str, *, sop_instance_uid: str) -> None:
+    """Write the log line of a refusal. `status` is the code with its name, as `describe` gives it."""
     log.warning(
         "refused",
-        calling_ae=escaped(sender.calling_ae),
-        peer=sender.peer,
-        command=command.name,
-        sop_instance_uid=escaped(command.sop_instance_uid),
-        status=describe(code, "storage" if command.field == CommandField.C_STORE_RQ else ""),
+        calling_ae=escaped(request.sender.calling_ae),
+        peer=request.sender.peer,
+        command=request.command.name,
+        sop_instance_uid=escaped(sop_instance_uid),
+        status=status,
         why=message,
     )
-    return response_to(command, code, error_comment=message, **details)
 
 
 def refuse_for_space(request: Request, message: str = "the router's disk is full, try again later") -> Command:

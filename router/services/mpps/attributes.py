@@ -1,6 +1,6 @@
-"""What the elements of a procedure step mean to the router: its state, its study, what it has produced.
+"""The attributes of a procedure step that the router reads: status, study, the instances that it has produced. Pure.
 
-Pure functions on trees (`data_sets`). Not here: what has to be there (`requirements`).
+Functions on data sets as router/dicom/dataset.py reads them. Not here: required attributes (requirements.py).
 """
 
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ class StepStatus(Enum):
 
 @frozen
 class InstanceReference:
-    """One instance that a step has produced."""
+    """An instance that a step has produced."""
 
     series_uid: str
     sop_class_uid: str
@@ -57,8 +57,10 @@ class InstanceReference:
 
 
 def references(data_set: DataSet) -> list[InstanceReference]:
-    """The instances that the Performed Series Sequence names, each once, in its order. Those without both UIDs, or
-    outside of a series, cannot be told of and are left out."""
+    """Return the instances that the Performed Series Sequence names, each once, in its order.
+
+    Items without both UIDs, or in a series without a UID, are left out: no notification could name them.
+    """
     return list(dict.fromkeys(_references(data_set)))
 
 
@@ -75,8 +77,10 @@ def _references(data_set: DataSet) -> Iterator[InstanceReference]:
 
 
 def of_schedule(data_set: DataSet, tag: int) -> str:
-    """An element of the first scheduled step that this one performs, such as the accession number. The items have
-    the character set of the whole."""
+    """Return the first value of an attribute of the scheduled steps, such as the accession number; "" without one.
+
+    Items without a character set of their own have that of the data set.
+    """
     for item in items(data_set, SCHEDULED_STEP_ATTRIBUTES):
         inherited = (
             {SPECIFIC_CHARACTER_SET: data_set[SPECIFIC_CHARACTER_SET]} if SPECIFIC_CHARACTER_SET in data_set else {}

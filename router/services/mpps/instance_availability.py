@@ -1,8 +1,8 @@
-"""Instance Availability Notification (PS3.4 Annex R): the instances of a step, and the archives that have them.
+"""Instance Availability Notification (PS3.4 R): the instances of a step, and the archives that have them.
 
-As SCU: one N-CREATE for each step, with a SOP Instance UID that follows from the step, so that a notification that is
-sent twice is recognised as the same. It says nothing about the patient, as R.3.2 demands. Not here: when there is
-something to notify (`procedure_steps.notices`).
+As SCU: one N-CREATE for each step, with a SOP Instance UID derived from that of the step, so that a notification that
+is sent twice is recognised as the same. It contains nothing about the patient (PS3.4 R.3.2). Not here: when to notify
+(availability_notifier.py).
 """
 
 import time
@@ -51,7 +51,10 @@ class InstanceAvailability(UncompressedDeliveries, DeliveryPolicy):
     options: ClassVar[ServiceOptions] = AVAILABILITY_OPTIONS
 
     def outcome(self, delivery: PendingDelivery, response: Response) -> Result:
-        """PS3.4 R.3.2.1.2: the general statuses. A duplicate is one of ours that was not answered."""
+        """Return what a response means for a delivery (PS3.4 R.3.2.1.2).
+
+        A notification that the peer knows already was delivered before, and its response got lost.
+        """
         status = response.status
         if status_class(status) in (StatusClass.SUCCESS, StatusClass.WARNING):
             return Result.DELIVERED
@@ -62,49 +65,51 @@ class InstanceAvailability(UncompressedDeliveries, DeliveryPolicy):
 
 @frozen(kw_only=True)
 class AvailabilityNotification:
-    """What is said about one step."""
+    """The content of a notification about one step."""
 
     step_uid: str
     study_uid: str
     references: tuple[InstanceReference, ...]
     archives: Mapping[str, tuple[str, ...]]
-    """By SOP Instance UID, the AE titles of where it is; of what is nowhere, there is no key."""
+    """By SOP Instance UID, the AE titles to retrieve it from; without the instances that are not available."""
     complete: bool
+    """Every instance is archived."""
     includes_missing: bool
+    """Instances that are not available are listed as UNAVAILABLE; otherwise they are left out."""
 
     @property
     def uid(self) -> str:
-        """Its own SOP Instance UID: the same whenever the same is said."""
+        """SOP Instance UID of the notification: equal for equal notifications."""
         name = f"{self.step_uid} {'complete' if self.complete else 'partial'} {self.includes_missing}"
         return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, name).int}"
 
     def data_set(self) -> bytes:
-        """PS3.4 table R.3.2-1, in Implicit VR Little Endian; b"" where nothing is there to tell of."""
+        """Encode the data set of PS3.4 table R.3.2-1 in Implicit VR Little Endian; b"" if no instance is available."""
         everywhere = tuple(dict.fromkeys(title for titles in self.archives.values() for title in titles))
-        told = [one for one in self.references if self.includes_missing or one.sop_instance_uid in self.archives]
-        if not everywhere or not told:
+        listed = [one for one in self.references if self.includes_missing or one.sop_instance_uid in self.archives]
+        if not everywhere or not listed:
             return b""
-        series = groupby(sorted(told, key=_series_uid), key=_series_uid)
+        series = groupby(sorted(listed, key=_series_uid), key=_series_uid)
         step = {
             REFERENCED_SOP_CLASS_UID: element("UI", MPPS),
             REFERENCED_SOP_INSTANCE_UID: element("UI", self.step_uid),
             WORKITEM_CODE_SEQUENCE: Element("SQ", ()),
         }
-        whole: DataSet = {
+        data_set: DataSet = {
             REFERENCED_STEP_SEQUENCE: Element("SQ", (step,)),
             STUDY_INSTANCE_UID: element("UI", self.study_uid),
             REFERENCED_SERIES_SEQUENCE: Element(
                 "SQ", tuple(self._series(uid, list(instances), everywhere) for uid, instances in series)
             ),
         }
-        return write(whole, IMPLICIT_LE)
+        return write(data_set, IMPLICIT_LE)
 
     def _series(self, uid: str, instances: Sequence[InstanceReference], everywhere: Sequence[str]) -> DataSet:
         items = tuple(self._instance(instance, everywhere) for instance in instances)
         return {SERIES_INSTANCE_UID: element("UI", uid), REFERENCED_SOP_SEQUENCE: Element("SQ", items)}
 
     def _instance(self, instance: InstanceReference, everywhere: Sequence[str]) -> DataSet:
-        """One that is nowhere is unavailable from where the others are (PS3.3 C.4.23.1.1)."""
+        """Return the item of an instance. An unavailable one names the archives of the others (PS3.3 C.4.23.1.1)."""
         titles = self.archives.get(instance.sop_instance_uid)
         return {
             REFERENCED_SOP_CLASS_UID: element("UI", instance.sop_class_uid),
@@ -117,7 +122,7 @@ class AvailabilityNotification:
 def notification_envelope(
     notification: AvailabilityNotification, calling_ae: str, peer: str, to: Sequence[str]
 ) -> Envelope:
-    """The message to peers. `calling_ae` and `peer` are those of the modality, for people."""
+    """Return the envelope of a notification. `calling_ae` and `peer` are those of the modality, for operators."""
     command = n_create(INSTANCE_AVAILABILITY, notification.uid)
     return Envelope(
         kind=command.name,

@@ -1,11 +1,10 @@
-"""A modality's N-CREATE or N-SET from its data set to its answer: judged, spooled, remembered, answered.
+"""Accept the N-CREATEs and N-SETs of modalities: decide, store in the spool, save the step, respond.
 
-The order is what this file is about: the message is durable in the spool before the step's new state is, and that
-before the answer. Messages about one step come one after another, whatever associations they come on. Not here: what
-is right (`machine`), where it goes (`plan`), how another's answer is had (`asking`).
+The order is what counts: the message is durable in the spool before the step's new state is, and that before the
+response. Messages about one step are accepted one after another, whatever associations they come on. Not here: the
+rules (state_machine.py), the destinations (policy.py), the response of a destination (delegate.py).
 """
 
-import time
 import uuid
 from collections.abc import Sequence
 from functools import partial
@@ -14,176 +13,160 @@ from typing import Any, Final, assert_never
 
 import structlog
 import trio
-from attrs import evolve, frozen
+from attrs import frozen
 
 from router.concurrency import compute
 from router.config import Config
-from router.dicom.dataset import DataSet, items, overlaid, text, write
+from router.dicom.dataset import write
 from router.dicom.scanner import scan
-from router.dicom.uids import EXPLICIT_LE
-from router.dimse import (
-    Command,
-    CommandField,
-    Response,
-    Status,
-    StatusClass,
-    describe,
-    status_class,
-)
+from router.dimse import Command, Response, Status, StatusClass, describe, status_class
 from router.keyed_lock import KeyedLock
 from router.logs import escaped
 from router.routing import Facts
-from router.services.base import Change, Request, ServiceContext
-from router.services.mpps import attributes, availability_store, step_store
-from router.services.mpps.attributes import MPPS, StepStatus, of_schedule, references
+from router.services.base import Change, ServiceContext
+from router.services.mpps import availability_store, step_store
+from router.services.mpps.attributes import MPPS, InstanceReference, references
 from router.services.mpps.availability_notifier import AvailabilityNotifier
 from router.services.mpps.delegate import DelegatedRequest, ask_destination
-from router.services.mpps.messages import answer, envelope, of_step, passed_on, relayed, report
+from router.services.mpps.messages import envelope, forwarded_response, of_step, response_about, with_uid
 from router.services.mpps.notification import EVENTS, UPDATED, event_report
 from router.services.mpps.options import MPPSSettings
-from router.services.mpps.policy import RELAY, StepPolicy, StepRoutes
-from router.services.mpps.state_machine import (
-    Accepted,
-    Refused,
-    Repeated,
-    StepDecision,
-    ValidationRules,
-    decide_create,
-    decide_set,
-)
+from router.services.mpps.policy import RELAY, StepRoutes
+from router.services.mpps.state_machine import Accepted, Refused, Repeated, StepDecision, ValidationRules, decide_create
+from router.services.mpps.step_request import StepRequest, changed_step, new_step
 from router.services.mpps.step_store import Step, StepMessage
-from router.services.refusal import refuse
-from router.spool import Incoming
+from router.services.refusal import log_refusal, refuse
 from router.state_store import StateTransaction
 
 log = structlog.get_logger()
 
 
 class NotDiscarded(Exception):
-    """A step cannot be discarded; in words, why."""
+    """A step cannot be discarded; the message says why."""
 
 
 @frozen(kw_only=True)
-class StepRequest:
-    """A whole N-CREATE or N-SET."""
+class _Acceptance:
+    """A message that is accepted, and the step after it."""
 
-    request: Request
-    incoming: Incoming
-    encoded: bytes
-    """Its data set as it came."""
-    data_set: DataSet
-    fingerprint: bytes
-
-    @property
-    def creates(self) -> bool:
-        return self.request.command.field == CommandField.N_CREATE_RQ
+    message: StepRequest
+    step: Step
+    decision: Accepted
+    command: Command
+    """As relayed, with the UID of the step."""
 
 
 class StepIntake:
-    """Takes messages about steps."""
+    """Accepts or refuses the messages about steps."""
 
-    def __init__(self, house: ServiceContext, notices: AvailabilityNotifier) -> None:
-        self._house: Final = house
-        self._notices: Final = notices
-        self._turns: Final = KeyedLock()
-        self._coming: dict[str, Step] = {}
-        self._beginning = 0
-        """Steps that are accepted and not yet in the state."""
-        self.prepare(house.config)()
+    def __init__(self, context: ServiceContext, notifier: AvailabilityNotifier) -> None:
+        self._context: Final = context
+        self._spool: Final = context.spool
+        self._state: Final = context.state
+        self._notifier: Final = notifier
+        self._locks: Final = KeyedLock()
+        """By SOP Instance UID of the step."""
+        self._being_saved: dict[str, Step] = {}
+        self._being_created = 0
+        """Steps that are accepted and not in the database yet."""
+        self.prepare(context.config)()
 
     def prepare(self, config: Config) -> Change:
         """Build what `config` means for steps to come; the returned function puts it in force."""
         return partial(self._adopt, config, StepRoutes(config.routes))
 
-    def _adopt(self, config: Config, planner: StepRoutes) -> None:
-        self._settings, self._most = config.options[MPPSSettings], config.limits.steps
+    def _adopt(self, config: Config, routes: StepRoutes) -> None:
+        self._settings, self._steps_max = config.options[MPPSSettings], config.limits.steps
         self._holds_unrouted = config.router.unrouted == "hold"
-        self._planner = planner
+        self._routes = routes
 
-    def coming(self, uid: str) -> Step | None:
-        """The step as it is going to be, while that is written to the disk. Its message may be on its way already."""
-        return self._coming.get(uid)
+    def being_saved(self, uid: str) -> Step | None:
+        """Return a step as it will be, while that is written to the disk. Its message may be in flight already."""
+        return self._being_saved.get(uid)
 
     async def accept(self, message: StepRequest) -> Response:
-        """The answer to a message. Raises OutOfSpace: nothing has changed."""
+        """Accept or refuse a message, and return the response.
+
+        Raises:
+            OutOfSpace: nothing has changed.
+        """
         uid = message.request.command.sop_instance_uid
-        async with self._turns.of(uid or message.fingerprint.hex()):
-            return await (self._create(message, uid) if message.creates else self._set(message, uid))
+        async with self._locks.of(uid or message.fingerprint.hex()):
+            return await (self._create(message, uid) if message.is_create else self._set(message, uid))
 
     async def discard(self, uid: str) -> Step:
-        """Delete a step IN PROGRESS and all that is owed about it; return what it was. Messages of it that are taken
-        at the moment come first.
+        """Remove a step IN PROGRESS and its pending notifications; return what it was.
+
+        Messages of the step that are being accepted come first.
 
         Raises:
             NotDiscarded: there is no such step, or it has ended.
             OutOfSpace: nothing has changed.
         """
-        async with self._turns.of(uid):
-            return await self._house.state.change(partial(_discard, uid=uid))
+        async with self._locks.of(uid):
+            return await self._state.change(partial(_discard, uid=uid))
 
     async def _create(self, message: StepRequest, uid: str) -> Response:
-        state, calling_ae = self._house.state, message.request.sender.calling_ae
-        found = state.read_now(
+        calling_ae = message.request.sender.calling_ae
+        known = self._state.read_now(
             partial(step_store.load, uid=uid)
             if uid
             else partial(step_store.load_assigned, created_by=message.fingerprint, calling_ae=calling_ae)
         )
-        fresh = uid or self._assigned_uid(message)
-        work = partial(self._begun, message, found, uid=fresh, assigned=not uid)
-        verdict, step = await compute(len(message.encoded), work)
-        if (
-            isinstance(verdict, Accepted)
-            and state.read_now(step_store.count_in_progress) + self._beginning >= self._most
-        ):
-            words = f"{self._most} steps are in progress, the router's limit"
-            verdict = Refused(status=Status.RESOURCE_LIMITATION, reason=words)
-        if not isinstance(verdict, Accepted):
-            return self._not_taken(message, verdict, found.uid if found else uid)
-        assert step is not None, "what is accepted begins a step"
-        self._beginning += 1
+        new_uid = uid or self._assigned_uid(message)
+        work = partial(self._decide_create, message, known, uid=new_uid, assigned=not uid)
+        decision, step = await compute(len(message.encoded), work)
+        if step is not None and self._is_full():
+            reason = f"{self._steps_max} steps are in progress, the router's limit"
+            decision, step = Refused(status=Status.RESOURCE_LIMITATION, reason=reason), None
+        if not isinstance(decision, Accepted):
+            return self._respond_unchanged(message, decision, known.uid if known else uid)
+        assert step is not None, "an accepted N-CREATE begins a step"
+        self._being_created += 1
         try:
-            return await self._carry_out(message, step, verdict)
+            return await self._carry_out(message, step, decision)
         finally:
-            self._beginning -= 1
+            self._being_created -= 1
 
-    def _begun(
-        self, message: StepRequest, found: Step | None, *, uid: str, assigned: bool
+    def _is_full(self) -> bool:
+        return self._state.read_now(step_store.count_in_progress) + self._being_created >= self._steps_max
+
+    def _decide_create(
+        self, message: StepRequest, known: Step | None, *, uid: str, assigned: bool
     ) -> tuple[StepDecision, Step | None]:
-        """What the machine says of an N-CREATE, and the step as it is then."""
-        plan = self._planner.policy_for(self._facts(message))
-        rules = ValidationRules(strict=plan.strict, retransmissions=self._settings.retransmissions)
-        verdict = decide_create(found.state() if found else None, message.data_set, rules)
-        if isinstance(verdict, Accepted) and plan.is_empty and not self._holds_unrouted:
-            verdict = Refused(status=Status.PROCESSING_FAILURE, reason="no route of this router takes the step")
-        if not isinstance(verdict, Accepted):
-            return verdict, None
-        return verdict, self._new_step(message, uid, plan, assigned=assigned)
+        """Decide on an N-CREATE; if it is accepted, return the new step."""
+        policy = self._routes.policy_for(self._facts(message))
+        rules = ValidationRules(strict=policy.strict, retransmissions=self._settings.retransmissions)
+        decision = decide_create(known.state() if known else None, message.data_set, rules)
+        if isinstance(decision, Accepted) and policy.is_empty and not self._holds_unrouted:
+            decision = Refused(status=Status.PROCESSING_FAILURE, reason="no route of this router matches the step")
+        if not isinstance(decision, Accepted):
+            return decision, None
+        return decision, new_step(message, uid, policy, self._spool.clock(), assigned=assigned)
 
     def _assigned_uid(self, message: StepRequest) -> str:
-        """Choose the UID of a step whose N-CREATE brings none: a UUID that follows from its content and its sender
-        (PS3.5 B.2).
+        """Choose the UID of a step whose N-CREATE has none: a UUID derived from its content and sender (PS3.5 B.2).
 
-        The repeat of an N-CREATE whose step a crash has lost gets the same UID, so that destinations recognise it. A
-        step that N-SETs have updated since makes the next such N-CREATE one of another step.
+        The repeat of an N-CREATE whose step a crash has lost gets the same UID, so that destinations recognise it. If
+        N-SETs have updated the step since, such an N-CREATE begins another step.
         """
         for number in count():
             name = f"{message.request.sender.calling_ae} {message.fingerprint.hex()} {number}"
             uid = f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, name).int}"
-            if not self._house.state.read_now(partial(step_store.is_known, uid=uid)):
+            if not self._state.read_now(partial(step_store.is_known, uid=uid)):
                 return uid
         raise AssertionError("count() does not end")
 
     async def _set(self, message: StepRequest, uid: str) -> Response:
-        found = self._house.state.read_now(partial(step_store.load, uid=uid))
-        rules = ValidationRules(
-            strict=found is not None and found.strict, retransmissions=self._settings.retransmissions
-        )
-        work = partial(_changed, found, message, rules, self._house.spool.clock())
-        verdict, step = await compute(len(message.encoded) + (found.size if found else 0), work)
-        if not isinstance(verdict, Accepted):
-            return self._not_taken(message, verdict, uid)
-        assert step is not None, "the machine lets no N-SET of an unknown step through"
-        return await self._carry_out(message, step, verdict)
+        known = self._state.read_now(partial(step_store.load, uid=uid))
+        strict = known is not None and known.strict
+        rules = ValidationRules(strict=strict, retransmissions=self._settings.retransmissions)
+        work = partial(changed_step, known, message, rules, self._spool.clock())
+        decision, step = await compute(len(message.encoded) + (known.size if known else 0), work)
+        if not isinstance(decision, Accepted):
+            return self._respond_unchanged(message, decision, uid)
+        assert step is not None, "an N-SET of an unknown step is refused"
+        return await self._carry_out(message, step, decision)
 
     def _facts(self, message: StepRequest) -> Facts:
         request = message.request
@@ -194,154 +177,111 @@ class StepIntake:
             peer=request.sender.peer,
             sop_class=MPPS,
             transfer_syntax=request.transfer_syntax,
-            elements=scan(message.encoded, request.transfer_syntax, self._planner.elements),
+            elements=scan(message.encoded, request.transfer_syntax, self._routes.elements),
         )
 
-    def _new_step(self, message: StepRequest, uid: str, plan: StepPolicy, *, assigned: bool) -> Step:
-        sender, now = message.request.sender, time.time()
-        return Step(
-            uid=uid,
-            status=StepStatus.IN_PROGRESS,
-            accepted_at=self._house.spool.clock(),
-            created=now,
-            changed=now,
-            changed_clock=self._house.spool.clock(),
-            calling_ae=sender.calling_ae,
-            called_ae=sender.called_ae,
-            peer=sender.peer,
-            assigned=assigned,
-            modality=text(message.data_set, attributes.MODALITY),
-            study_uid=of_schedule(message.data_set, attributes.STUDY_INSTANCE_UID),
-            series=len(items(message.data_set, attributes.PERFORMED_SERIES)),
-            instances=len(references(message.data_set)),
-            relay=plan.relay,
-            notify=plan.notify,
-            inform=plan.inform,
-            answer=plan.answer,
-            strict=plan.strict,
-            transfer_syntax=message.request.transfer_syntax,
-            created_by=message.fingerprint,
-            create_data=message.encoded,
-        )
-
-    async def _carry_out(self, message: StepRequest, step: Step, verdict: Accepted) -> Response:
-        """What was accepted, in the order that survives a crash anywhere."""
-        command = relayed(message.request.command, step.uid)
-        response = Response(answer(message.request.command, step.uid, Status.SUCCESS))
+    async def _carry_out(self, message: StepRequest, step: Step, decision: Accepted) -> Response:
+        """Carry out what is accepted, in an order that survives a crash at any moment, and return the response."""
+        request, uid = message.request, step.uid
+        command = with_uid(request.command, uid)
+        accepted = _Acceptance(message=message, step=step, decision=decision, command=command)
+        response = Response(response_about(request.command, uid, Status.SUCCESS))
         relay = step.relay
-        if step.answer:
-            answered = await self._ask(message, step, command)
-            if answered is not None:
-                response = passed_on(message.request.command, step.uid, answered)
-                relay = tuple(name for name in relay if name != step.answer)
-                if status_class(answered.status) is StatusClass.FAILURE:
-                    report(message.request, step.uid, describe(answered.status, RELAY), f"so answered {step.answer}")
-                    return response
-        self._coming[step.uid] = step
+        if step.answer and (theirs := await self._ask_destination(accepted)) is not None:
+            response = forwarded_response(request.command, uid, theirs)
+            relay = tuple(name for name in relay if name != step.answer)
+            if status_class(theirs.status) is StatusClass.FAILURE:
+                reason = f"so answered {step.answer}"
+                log_refusal(request, describe(theirs.status, RELAY), reason, sop_instance_uid=uid)
+                return response
+        self._being_saved[uid] = step
         try:
             with trio.CancelScope(shield=True):
-                await self._remember(message, step, command, relay, verdict)
+                await self._save(accepted, relay)
         finally:
-            del self._coming[step.uid]
+            del self._being_saved[uid]
         log.info(
             "procedure step",
-            sop_instance_uid=escaped(step.uid),
+            sop_instance_uid=escaped(uid),
             command=command.name,
             stage=step.status.value,
             calling_ae=escaped(step.calling_ae),
             destinations=relay,
             answered_by=step.answer if relay != step.relay else "router",
-            complaints=verdict.complaints,
+            complaints=decision.complaints,
         )
         return response
 
-    async def _ask(self, message: StepRequest, step: Step, command: Command) -> Response | None:
-        inquiry = DelegatedRequest(
+    async def _ask_destination(self, accepted: _Acceptance) -> Response | None:
+        message, step = accepted.message, accepted.step
+        request = DelegatedRequest(
             uid=step.uid,
             peer=step.answer,
-            command=command,
+            command=accepted.command,
             transfer_syntax=message.request.transfer_syntax,
-            data=message.encoded,
+            data_set=message.encoded,
             fingerprint=message.fingerprint,
             step_status=step.status,
         )
-        return await ask_destination(inquiry, self._house, self._settings.answer_within)
+        return await ask_destination(request, self._context, self._settings.answer_within)
 
-    async def _remember(
-        self, message: StepRequest, step: Step, command: Command, relay: Sequence[str], verdict: Accepted
-    ) -> None:
-        spool, message_id = self._house.spool, 0
-        unrouted = not (step.relay or step.notify or step.inform)
-        if relay or unrouted:
-            outgoing = envelope(message.request, command, step.uid, relay)
-            message_id = (await spool.intake.store(message.incoming, outgoing)).message_id
+    async def _save(self, accepted: _Acceptance, relay: Sequence[str]) -> None:
+        """Give the messages to the spool, then save the step with its pending notifications."""
+        message, step, command = accepted.message, accepted.step, accepted.command
+        message_id = 0
+        is_unrouted = not (step.relay or step.notify or step.inform)
+        if relay or is_unrouted:
+            relayed = envelope(message.request, command, step.uid, relay)
+            message_id = (await self._spool.intake.store(message.incoming, relayed)).message_id
         if step.notify:
             event = UPDATED if step.updates and not step.status.is_final else EVENTS[step.status]
-            event_message = event_report(step.uid, event, step.calling_ae, step.peer, step.notify)
-            await spool.intake.store_bytes(b"", event_message)
-        told = step.status.is_final and step.inform
-        named = await compute(step.size, partial(references, verdict.data_set)) if told else ()
-        kept = StepMessage(message_id=message_id, uid=step.uid, kind=command.name, step_status=step.status)
+            report = event_report(step.uid, event, step.calling_ae, step.peer, step.notify)
+            await self._spool.intake.store_bytes(b"", report)
+        has_ended = step.status.is_final and bool(step.inform)
+        named: Sequence[InstanceReference] = ()
+        if has_ended:
+            named = await compute(step.size, partial(references, accepted.decision.data_set))
+        stored = StepMessage(message_id=message_id, uid=step.uid, kind=command.name, step_status=step.status)
 
-        def work(connection: StateTransaction) -> None:
-            step_store.save(connection, step)
-            step_store.remove_delegated_request(connection, step.uid, message.fingerprint)
+        def work(state: StateTransaction) -> None:
+            step_store.save(state, step)
+            step_store.remove_delegated_request(state, step.uid, message.fingerprint)
             if message_id:
-                step_store.add_message(connection, kept)
-            if told:
-                self._notices.add_pending(connection, step, named)
+                step_store.add_message(state, stored)
+            if has_ended:
+                self._notifier.add_pending(state, step, named)
 
-        await self._house.state.change(work)
-        if told:
-            self._notices.check_step(step.uid)
+        await self._state.change(work)
+        if has_ended:
+            self._notifier.check_step(step.uid)
 
-    def _not_taken(self, message: StepRequest, verdict: StepDecision, uid: str) -> Response:
+    def _respond_unchanged(self, message: StepRequest, decision: StepDecision, uid: str) -> Response:
+        """Return the response to a message that is repeated or refused."""
         command, syntax = message.request.command, message.request.transfer_syntax
-        match verdict:
+        match decision:
             case Repeated():
                 log.info("procedure step repeated", sop_instance_uid=escaped(uid), command=command.name)
-                return Response(answer(command, uid, Status.SUCCESS))
+                return Response(response_about(command, uid, Status.SUCCESS))
             case Refused():
                 details: dict[str, Any] = {
-                    "error_id": verdict.error_id,
-                    "attribute_identifier_list": verdict.elements or None,
+                    "error_id": decision.error_id,
+                    "attribute_identifier_list": decision.elements or None,
                 }
-                attributes = write(verdict.attributes, syntax) if verdict.attributes else b""
-                refusal = refuse(message.request, verdict.status, verdict.reason, **of_step(uid), **details)
+                attributes = write(decision.attributes, syntax) if decision.attributes else b""
+                refusal = refuse(message.request, decision.status, decision.reason, **of_step(uid), **details)
                 return Response(refusal, attributes)
             case Accepted():
-                raise AssertionError("what was accepted is carried out")
+                raise AssertionError("an accepted message changes the step")
             case _:
-                assert_never(verdict)
+                assert_never(decision)
 
 
-def _discard(connection: StateTransaction, uid: str) -> Step:
-    step = step_store.load(connection, uid)
+def _discard(state: StateTransaction, uid: str) -> Step:
+    step = step_store.load(state, uid)
     if step is None:
         raise NotDiscarded("there is no such step")
     if step.status.is_final:
-        raise NotDiscarded(f"the step is {step.status.value}: it is forgotten after mpps.keep")
-    step_store.remove(connection, [uid])
-    availability_store.remove(connection, [uid])
+        raise NotDiscarded(f"the step is {step.status.value}: it is removed after mpps.keep")
+    step_store.remove(state, [uid])
+    availability_store.remove(state, [uid])
     return step
-
-
-def _changed(
-    found: Step | None, message: StepRequest, rules: ValidationRules, clock: float
-) -> tuple[StepDecision, Step | None]:
-    """What the machine says of an N-SET, and the step as it is then."""
-    verdict = decide_set(found.state() if found else None, message.data_set, rules)
-    if found is None or not isinstance(verdict, Accepted):
-        return verdict, None
-    step = evolve(
-        found,
-        status=verdict.step_status,
-        changed=time.time(),
-        changed_clock=clock,
-        updated_by=message.fingerprint,
-        update_data=write(overlaid(found.update(), verdict.update), EXPLICIT_LE),
-        updates=found.updates + 1,
-        series=len(items(verdict.data_set, attributes.PERFORMED_SERIES)),
-        instances=len(references(verdict.data_set)),
-    )
-    return verdict, step

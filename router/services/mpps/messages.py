@@ -1,50 +1,47 @@
-"""What is said about a step: on the wire to the modality, into the spool for the destinations, in the log. Pure, but
-for the log."""
+"""The response to a modality about a step, and the message to its destinations. Pure."""
 
 import time
 from collections.abc import Sequence
 from typing import Any
 
-import structlog
 from attrs import evolve
 
 from router.dimse import DATA_SET, Command, Response, encode, response_to
-from router.logs import escaped
 from router.model import Envelope, Recipient
 from router.services.base import Request
 from router.services.mpps.attributes import MPPS
 from router.services.mpps.policy import RELAY
 
-log = structlog.get_logger()
 
-
-def relayed(command: Command, uid: str) -> Command:
-    """As it goes on: an N-CREATE without a UID has one by now."""
+def with_uid(command: Command, uid: str) -> Command:
+    """Return a command with the SOP Instance UID of the step: an N-CREATE may have none."""
     return command if command.sop_instance_uid else evolve(command, affected_sop_instance_uid=uid)
 
 
-def answer(command: Command, uid: str, status: int, **details: Any) -> Command:
-    """The response to a modality's request about this step."""
+def response_about(command: Command, uid: str, status: int, **details: Any) -> Command:
+    """Return the response to a request about a step."""
     return response_to(command, status, **of_step(uid), **details)
 
 
 def of_step(uid: str) -> dict[str, str]:
-    """What a response says of which step it is about: nothing where there is none."""
+    """Return the attributes of a response that name its step; none if there is no step."""
     return {"affected_sop_instance_uid": uid} if uid else {}
 
 
-def passed_on(command: Command, uid: str, answered: Response) -> Response:
-    """Another's answer, as ours."""
-    theirs = answered.command
+def forwarded_response(command: Command, uid: str, response: Response) -> Response:
+    """Return the response of a destination as the router's own."""
     details = {
-        name: getattr(theirs, name)
+        name: getattr(response.command, name)
         for name in ("error_comment", "error_id", "offending_element", "attribute_identifier_list")
     }
-    return Response(answer(command, uid, answered.status, **details), answered.data_set)
+    return Response(response_about(command, uid, response.status, **details), response.data_set)
 
 
-def envelope(request: Request, command: Command, uid: str, relay: Sequence[str]) -> Envelope:
-    """The message as it goes to the destinations, in the step's lane; the command set as it came, if it can."""
+def envelope(request: Request, command: Command, uid: str, destinations: Sequence[str]) -> Envelope:
+    """Return the envelope of a message for the destinations, ordered by its step.
+
+    The command set stays as received, unless `with_uid` has changed it.
+    """
     return Envelope(
         kind=command.name,
         command=request.command_bytes
@@ -59,19 +56,5 @@ def envelope(request: Request, command: Command, uid: str, relay: Sequence[str])
         called_ae=request.sender.called_ae,
         peer=request.sender.peer,
         received=time.time(),
-        deliveries=tuple(Recipient(destination=name, key=f"mpps {uid}") for name in relay),
-    )
-
-
-def report(request: Request, uid: str, status: str, words: str) -> None:
-    """The refusal of the peer that answers for the router, for the log."""
-    sender = request.sender
-    log.warning(
-        "refused",
-        calling_ae=escaped(sender.calling_ae),
-        peer=sender.peer,
-        sop_instance_uid=escaped(uid),
-        command=request.command.name,
-        status=status,
-        why=words,
+        deliveries=tuple(Recipient(destination=name, key=f"mpps {uid}") for name in destinations),
     )

@@ -1,8 +1,8 @@
-"""Modality Performed Procedure Step Notification (PS3.4 F.9): peers hear that a step has changed.
+"""Modality Performed Procedure Step Notification (PS3.4 F.9): report each change of a step to peers.
 
-As SCP, on associations that we open with the SCP role proposed, one N-EVENT-REPORT for each change of a step, to the
-peers that routes for `mpps-notification` name at its N-CREATE. The event says which step, and what became of it; who
-wants to know more asks with N-GET. Not here: when there is something to report (`mpps`).
+As SCP, on associations that the router opens, it sends one N-EVENT-REPORT for each change of a step to the peers that
+routes for `mpps-notification` name at its N-CREATE. The event names the step and its change; a peer that needs more
+uses N-GET. Not here: when to report (intake.py).
 """
 
 import time
@@ -36,8 +36,11 @@ class MPPSNotification(UncompressedDeliveries, DeliveryPolicy):
         return RoleSelection(sop_class_uid=MPPS_NOTIFICATION, scu_role=False, scp_role=True)
 
     def outcome(self, delivery: PendingDelivery, response: Response) -> Result:
-        """A peer that knows nothing of such a step or event has been told all the same (PS3.4 F.9.2: nothing is
-        required of it)."""
+        """Return what a response means for a delivery.
+
+        A report is delivered to a peer that does not know the step or the event: the standard requires nothing of it
+        (PS3.4 F.9.2).
+        """
         status = response.status
         if status_class(status) in (StatusClass.SUCCESS, StatusClass.WARNING):
             return Result.DELIVERED
@@ -47,7 +50,7 @@ class MPPSNotification(UncompressedDeliveries, DeliveryPolicy):
 
 
 def event_report(uid: str, event_type: int, calling_ae: str, peer: str, to: Sequence[str]) -> Envelope:
-    """The message that says to peers what became of a step. It has no data set."""
+    """Return the envelope of the report on a change of a step, which has no data set."""
     command = n_event_report(MPPS_NOTIFICATION, uid, event_type, data_set=False)
     return Envelope(
         kind=command.name,

@@ -1,7 +1,7 @@
-"""What PS3.4 table F.7.2-1 asks of a modality's messages: at the N-CREATE, in an N-SET, and for a final state.
+"""The attributes that PS3.4 table F.7.2-1 requires: in an N-CREATE, in an N-SET, and for a final status. Pure.
 
-Type 1 must have a value, type 2 must be there. A `MissingAttribute` names an element as people know it. Not here:
-what follows from one (state_machine.py): in lenient validation a line in the log, in strict validation a refusal.
+An attribute of type 1 must have a value, one of type 2 must be there. Not here: what follows from a missing one
+(state_machine.py): a line in the log, or in strict validation a refusal.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,13 +17,14 @@ from router.services.mpps import attributes
 
 @frozen
 class MissingAttribute:
-    """One requirement that is not met."""
+    """A required attribute that is missing, or empty although it must have a value."""
 
     tag: int
-    """Of the element at the top level that it is about."""
+    """Of the element at the top level that it is in."""
     reason: str
+    """With the name of the attribute, without values."""
     is_empty: bool
-    """It is there but has no value; otherwise it is not there at all."""
+    """It is there without a value; otherwise it is not there at all."""
 
 
 CREATE_1: Final = (
@@ -87,31 +88,31 @@ NOT_SET: Final = frozenset(
         0x00400253,
     }
 )
-"""What only the N-CREATE says; with all of the patient (group 0010)."""
+"""Elements that only an N-CREATE may contain; together with all of group 0010, the patient."""
 
 
 def missing_for_create(data_set: DataSet) -> list[MissingAttribute]:
-    """What an N-CREATE should have and has not."""
-    found = list(_lacks(data_set, CREATE_1, CREATE_2))
+    """Return the required attributes that an N-CREATE lacks."""
+    found = list(_missing(data_set, CREATE_1, CREATE_2))
     for item in items(data_set, attributes.SCHEDULED_STEP_ATTRIBUTES):
-        found += _lacks(item, SCHEDULE_1, SCHEDULE_2, attributes.SCHEDULED_STEP_ATTRIBUTES)
+        found += _missing(item, SCHEDULE_1, SCHEDULE_2, attributes.SCHEDULED_STEP_ATTRIBUTES)
     return found
 
 
 def missing_for_final(data_set: DataSet) -> list[MissingAttribute]:
-    """What a step should have when it ends and has not: all of it, N-CREATE and N-SETs together."""
-    found = list(_lacks(data_set, FINAL_1, ()))
+    """Return the attributes required at the end that a step lacks, N-CREATE and N-SETs together."""
+    found = list(_missing(data_set, FINAL_1, ()))
     for item in items(data_set, attributes.PERFORMED_SERIES):
-        found += _lacks(item, SERIES_1, SERIES_2, attributes.PERFORMED_SERIES)
+        found += _missing(item, SERIES_1, SERIES_2, attributes.PERFORMED_SERIES)
     return found
 
 
 def not_settable(data_set: DataSet) -> list[int]:
-    """The elements of an N-SET that no N-SET may have."""
+    """Return the tags of the elements that an N-SET must not contain."""
     return [tag for tag in sorted(data_set) if tag in NOT_SET or tag >> 16 == 0x0010]
 
 
-def _lacks(
+def _missing(
     data_set: DataSet, type_1: Iterable[int], type_2: Iterable[int], within: int = 0
 ) -> Iterator[MissingAttribute]:
     of = f" of an item of {tag_name(within)}" if within else ""

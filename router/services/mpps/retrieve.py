@@ -1,5 +1,7 @@
-"""Modality Performed Procedure Step Retrieve (PS3.4 F.8): N-GET of a step, whole or by a list of attributes, from
-what the router holds. Not here: how a step comes to be held (`mpps`)."""
+"""Modality Performed Procedure Step Retrieve (PS3.4 F.8): N-GET of a step that the router remembers.
+
+Not here: how steps are stored (intake.py, step_store.py).
+"""
 
 from functools import partial
 from typing import ClassVar, Final
@@ -32,10 +34,10 @@ class MPPSRetrieve(SCP):
     name: ClassVar[str] = "mpps-retrieve"
     requests: ClassVar[frozenset[int]] = frozenset({CommandField.N_GET_RQ})
 
-    def __init__(self, house: ServiceContext) -> None:
-        self._state = house.state
+    def __init__(self, context: ServiceContext) -> None:
+        self._state = context.state
         self._state.define(step_store.SCHEMA, step_store.migrate)
-        self.reload(house.config)
+        self.reload(context.config)
 
     def reload(self, config: Config) -> None:
         self._settings = config.options[MPPSSettings]
@@ -50,7 +52,7 @@ class MPPSRetrieve(SCP):
         if not self._settings.retrieve_ae.matches(request.sender.calling_ae):
             return refuse(request, Status.NOT_AUTHORIZED, "you may not retrieve procedure steps here")
         if command.requested_sop_class_uid != MPPS_RETRIEVE:
-            return refuse(request, Status.NO_SUCH_SOP_CLASS, "SOP class is not the presentation context's")
+            return refuse(request, Status.NO_SUCH_SOP_CLASS, "SOP class is not that of the presentation context")
         return NO_DATA_SET
 
     async def perform(self, request: Request, data: Incoming | None, replies: Replies) -> Response:
@@ -62,10 +64,10 @@ class MPPSRetrieve(SCP):
 
 
 def _answer(request: Request, step: Step) -> Response:
-    """Give the step whole, or the attributes that the request lists (PS3.4 F.8.2.1)."""
+    """Return the step whole, or the attributes that the request lists (PS3.4 F.8.2.1)."""
     held = step.data_set()
     wanted = request.command.attribute_identifier_list
-    # the character set goes along: without it the text means nothing
+    # with the character set, without which the text cannot be read
     given = {tag: held[tag] for tag in (*wanted, SPECIFIC_CHARACTER_SET) if tag in held} if wanted else held
     complete = all(tag in held for tag in wanted or ())
     status = Status.SUCCESS if complete else NOT_ALL_SUPPORTED

@@ -268,7 +268,7 @@ async def test_a_failure_of_an_n_set_that_ends_nothing_is_held(tmp_path: Path) -
 
 
 async def test_what_is_replayed_goes_in_the_transfer_syntax_of_what_needs_it(tmp_path: Path) -> None:
-    async with RIS().serving() as ris, running_router(hub(tmp_path, ris=ris.port)) as router:
+    async with RIS(prefers=IMPLICIT_LE).serving() as ris, running_router(hub(tmp_path, ris=ris.port)) as router:
         async with Scanner.connected(router.port, transfer_syntax=EXPLICIT_BE) as scanner:
             await scanner.create(UID, in_progress())
             await router.until("ris", delivered=1)

@@ -55,7 +55,7 @@ async def test_a_step_in_progress_is_never_forgotten_for_its_age(tmp_path: Path)
         await quiet(router)
 
         async def forgotten() -> bool:
-            await router.router._mpps._forget()
+            await router.router._mpps._remove_expired()
             return len((await json_output("steps", "list", *router.options))["steps"]) == 1
 
         await eventually(forgotten)
