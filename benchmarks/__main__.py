@@ -51,7 +51,7 @@ def main(
     console = Console(width=150)
     with tempfile.TemporaryDirectory(prefix="dicom-router-bench-", dir=folder) as name:
         facts = machine.facts(Path(name))
-        workspace = Workspace(folder=Path(name), rounds=rounds, quick=quick, tell=lambda words: None, backlog=backlog)
+        workspace = Workspace(folder=Path(name), rounds=rounds, quick=quick, tell=lambda text: None, backlog=backlog)
         found = _measure(workspace, only or tuple(CASES), console)
     run = report.Run(
         date=date.today().isoformat(),
@@ -88,8 +88,8 @@ def _measure(workspace: Workspace, cases: tuple[str, ...], console: Console) -> 
     with console.status("") as status:
         for case in cases:
 
-            def tell(words: str, case: str = case) -> None:
-                status.update(f"{case}: {words}")
+            def tell(text: str, case: str = case) -> None:
+                status.update(f"{case}: {text}")
 
             tell("")
             readings: list[Reading] = []

@@ -30,8 +30,8 @@ def program(name: str) -> str | None:
 def version() -> str:
     """Return the version, such as "v3.6.7"; "none" if it is not installed."""
     path = program("storescp")
-    words = _version_of(Path(path)).split() if path else []
-    return next((word for word in words if word.startswith("v3")), "none")
+    parts = _version_of(Path(path)).split() if path else []
+    return next((part for part in parts if part.startswith("v3")), "none")
 
 
 def _version_of(path: Path) -> str:
