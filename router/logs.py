@@ -117,12 +117,12 @@ class _StandardLibrary(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         log = structlog.get_logger().bind(logger=record.name)
-        say = log.error if record.levelno >= logging.ERROR else log.warning
+        write = log.error if record.levelno >= logging.ERROR else log.warning
         try:
-            words = record.getMessage()
+            message = record.getMessage()
         except Exception:  # its arguments do not fit its format
-            words = str(record.msg)
-        say(words, exc_info=record.exc_info)
+            message = str(record.msg)
+        write(message, exc_info=record.exc_info)
 
 
 def _notice(processors: list[structlog.typing.Processor], count: int) -> str:
