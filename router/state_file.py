@@ -1,8 +1,8 @@
-"""The file of the services' state at a start: opened as it is, or set aside and made anew.
+"""Open the file of the services' state at a start, or set it aside and create a new one.
 
-A router that forgets a transaction beats one that does not start: what SQLite finds corrupt, now or while the last
-router ran, goes to `damaged/` with all that belongs to it, and so does a symbolic link, which is never followed. What
-cannot be opened for another reason is left alone and ends the start. Not here: what is in it (state.py).
+It is better to forget a transaction than not to start: a file that SQLite finds corrupt, now or while the last router
+ran, is moved to `damaged/` with all that belongs to it, and so is a symbolic link, which is never followed. A file that
+cannot be opened for another reason is left alone, and the start fails. Not here: its content (state_store.py).
 """
 
 import os
@@ -22,13 +22,13 @@ from router.spool.ledger.database import WAL_KEPT
 
 NAME: Final = "state.sqlite"
 _MARK: Final = "state.corrupt"
-"""Made where SQLite finds the state corrupt while a router runs: the next start sets it aside."""
+"""Created when SQLite finds the state corrupt while a router runs: the next start sets it aside."""
 _PARTS: Final = ("-wal", "-shm", "-journal", "")
-"""What SQLite keeps beside a database, and the database itself, last: as long as it stands, setting it aside is not
-done."""
+"""Suffixes of SQLite's files of a database. The database itself is moved last: while it is there, setting aside is not
+complete."""
 _CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PATIENCE: Final = 5.0
-"""Seconds that a change waits for another program's lock: SQLite tries again, at growing distances."""
+"""Seconds that a change waits for another program's lock; SQLite tries again at growing intervals."""
 
 log = structlog.get_logger()
 
@@ -39,7 +39,7 @@ def open_state(folder: Path) -> Connections:
     """Open the state three times: to change it, to read it in a worker's thread, and to read it in the event loop's.
 
     Raises:
-        SpoolUnusable: it cannot be opened, or not be set aside.
+        SpoolUnusable: it can neither be opened nor set aside.
     """
     with _translated(folder):
         why = _fault(folder)
@@ -55,7 +55,7 @@ def open_state(folder: Path) -> Connections:
 
 
 def look_into(folder: Path) -> "closing[sqlite3.Connection]":
-    """Read what the router that had this folder has left; it does not run."""
+    """Open the state of a router that does not run, for reading."""
     return closing(sqlite3.connect(f"{(folder / NAME).resolve().as_uri()}?mode=ro", uri=True))
 
 
@@ -64,7 +64,7 @@ def is_corrupt(error: sqlite3.Error) -> bool:
 
 
 def mark_corrupt(folder: Path) -> None:
-    """Have the next start set the state aside.
+    """Mark the state, so that the next start sets it aside.
 
     Raises:
         OSError: the disk takes no new file.
@@ -74,7 +74,7 @@ def mark_corrupt(folder: Path) -> None:
 
 
 def set_aside(folder: Path, why: str) -> None:
-    """Move the state, and what belongs to it, to `damaged/`. Where that is cut short, the next start goes on.
+    """Move the state, and what belongs to it, to `damaged/`. If that is cut short, the next start goes on.
 
     Raises:
         OSError: it cannot be moved.
@@ -93,7 +93,7 @@ def set_aside(folder: Path, why: str) -> None:
 
 
 def _fault(folder: Path) -> str:
-    """Return why the state must be set aside before it is opened; empty where there is no reason."""
+    """Return why the state must be set aside before it is opened; empty if it need not be."""
     if os.path.lexists(folder / _MARK):
         return "SQLite found it corrupt while the router ran"
     for part in _PARTS:

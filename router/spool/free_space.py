@@ -1,8 +1,8 @@
-"""The free space above the floor, as all data sets that are received at one time share it.
+"""Share the free space above the floor between all data sets that are being received.
 
-Promises: what they write together does not bring the free space below the floor. Each announces its bytes before
-they are written. The file system is asked once a second, for every 16 MiB announced, and before each refusal; in
-between, what was announced counts as written. Used in the event loop's thread alone.
+Promises: all of them together do not bring the free space below the floor. Each announces its bytes before they are
+written. The file system is asked once a second, for every 16 MiB announced, and before each refusal; in
+between, what was announced counts as written. Event loop only.
 """
 
 import time
@@ -13,7 +13,7 @@ _BYTES = 16 << 20
 
 
 class FreeSpace:
-    """One account for all data sets that are being received."""
+    """The count of announced bytes."""
 
     def __init__(
         self,
@@ -22,8 +22,11 @@ class FreeSpace:
         spare: Callable[[], int],
         give_up_spare: Callable[[], Awaitable[None]],
     ) -> None:
-        """`look` gives the bytes that are free now, `floor` those that must stay free. `give_up_spare` deletes what the
-        spool can do without, `spare` gives the bytes of that."""
+        """Begin with nothing announced.
+
+        `look` returns the bytes that are free now; `floor` bytes must stay free. `give_up_spare` deletes the spare
+        segment files, `spare` returns their bytes.
+        """
         self.free = 0
         """Bytes, as of the last look."""
         self._look_at = look
@@ -38,11 +41,11 @@ class FreeSpace:
 
     @property
     def is_above_floor(self) -> bool:
-        """Whether there is room for anything. What is spare counts: it is given up before the floor is reached."""
+        """Whether there is room at all. Spare files count as free: they are given up before the floor is reached."""
         return self._has(0, spare=self._spare())
 
     def begin(self, count: int, *, below_floor: bool = False) -> bool:
-        """Announce bytes that are about to be written. False where there is no room for them above the floor."""
+        """Announce bytes to write; return False if there is no room for them above the floor."""
         if not below_floor and not self._has(count):
             return False
         self._announced += count
@@ -50,11 +53,11 @@ class FreeSpace:
         return True
 
     def end(self, count: int) -> None:
-        """They are written, or not going to be after all."""
+        """End an announcement: the bytes are written, or will not be."""
         self._writing -= count
 
     async def make_room(self) -> None:
-        """Give up what is spare: `begin` is then worth another attempt."""
+        """Give up the spare files, so that `begin` may succeed."""
         if self._spare():
             await self._give_up_spare()
 

@@ -1,8 +1,8 @@
-"""A data set on its way in: in memory while it is small and there is room, else in a file of its own.
+"""Receive a data set: in memory while it is small and there is room, else in a file of its own.
 
-Promises: the memory of all data sets together stays within one budget, whatever their number and size; what is not
-committed leaves no trace. Nobody waits for another's memory, which could be for ever: who finds none left writes to
-the disk, at the disk's pace. Not here: the record and the ledger; only `Intake.store` makes a data set durable.
+Promises: the memory of all data sets together stays within one budget, whatever their number and size; a data set that
+is not stored leaves no trace. None waits for the memory of another, which might never be released: if no memory is
+left, it is written to the disk, at the disk's pace. Not here: the record and the ledger; only `Intake.store` makes a data set durable.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from router.spool.errors import OutOfSpace, TooLarge
 from router.spool.free_space import FreeSpace
 
 _PIECE = 2 << 20
-"""Bytes gathered before one write to a large file. Each of two such pieces is filled while the other is written."""
+"""Bytes gathered before one write to a large file. One piece is filled while the other is written."""
 _UNSYNCED = 16 << 20
 """Bytes written to a large file between syncs."""
 
@@ -30,14 +30,14 @@ T = TypeVar("T")
 
 
 class MemoryBudget:
-    """The budget. Used in the event loop's thread alone."""
+    """Bytes of memory that all data sets being received may hold together. Event loop only."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
 
     def reserve(self, count: int) -> bool:
-        """False where so much is not left."""
+        """Reserve bytes; return False if fewer are left."""
         if self.used + count > self.limit:
             return False
         self.used += count
@@ -50,8 +50,8 @@ class MemoryBudget:
 class Incoming:
     """One data set being received. Made by `Intake.incoming`; ended by `Intake.store` or by `discard`.
 
-    May be used as an async context manager, which discards what was not committed. A large one is written to its file
-    by threads while more of it comes in: one piece is filled as the one before it is written.
+    As an async context manager it discards what was not stored. A large data set is written to its file by threads
+    while more of it is received: one piece is filled while the one before it is written.
     """
 
     def __init__(
@@ -64,15 +64,18 @@ class Incoming:
         largest: int | None,
         from_reserve: bool,
     ) -> None:
-        """`large_object`: bytes past which it goes to a file; `largest`: bytes past which it is refused;
-        `from_reserve`: it is taken below the floor too."""
+        """Begin with no bytes.
+
+        `large_object`: bytes beyond which it goes to a file; `largest`: bytes beyond which it is refused;
+        `from_reserve`: it is accepted below the floor too.
+        """
         self.from_reserve = from_reserve
         self.size = 0
         """Bytes received so far."""
         self.crc = 0
-        """CRC-32 of them; where there is a file, of those that are in it."""
+        """CRC-32 of them; if there is a file, of the bytes that are in it."""
         self.data = bytearray()
-        """All of them; where there is a file, none."""
+        """All of them; empty if there is a file."""
         self._memory = memory
         self._large = large
         self._space = space
@@ -91,13 +94,13 @@ class Incoming:
         self._syncing: trio.Event | None = None
 
     async def write(self, view: Buffer) -> None:
-        """Take a copy of the next bytes. No checkpoint while there is memory for them.
+        """Copy the next bytes. Not a checkpoint while there is memory for them.
 
         Raises:
             TooLarge: these are more bytes than were allowed.
             OutOfSpace, SpoolFailure: as from `Intake.store`.
 
-        After any of them, `discard` is still the caller's to call.
+        The caller must call `discard` after any of them.
         """
         if self.keep_in_memory(view):
             return
@@ -117,14 +120,17 @@ class Incoming:
 
     @property
     def file(self) -> OwnFile | None:
-        """The file of its own, after `finish`; None where all is in memory."""
+        """The file of its own, after `finish`; None if all is in memory."""
         if self._fd is None:
             return None
         return OwnFile(name=self._name, length=self.size, crc=self.crc)
 
     async def finish(self) -> None:
-        """After the last byte and before `view`: bring what is left of a large data set to its file. Not durable
-        yet. Errors as of `write`."""
+        """Write the rest of a large data set to its file, after the last byte and before `view`. Not durable yet.
+
+        Raises:
+            As `write`.
+        """
         self._check_length()
         await self.wait_for_writes()
         self.check()
@@ -132,18 +138,22 @@ class Incoming:
             await self._spill(b"")
 
     def announce(self, count: int) -> bool:
-        """Announce bytes that are about to be written to the disk, until `FreeSpace.end`. False: see `make_room`."""
+        """Announce bytes to write to the disk, until `FreeSpace.end`; if it returns False, call `make_room`."""
         return self._space.begin(count, below_floor=self.from_reserve)
 
     async def make_room(self, count: int) -> None:
-        """Announce them once more, when the disk has all the room that it can get. Raises OutOfSpace."""
+        """Give up the spare files, and announce bytes again.
+
+        Raises:
+            OutOfSpace: there is still no room above the floor.
+        """
         await self._space.make_room()
         if not self.announce(count):
             self._error = OutOfSpace("the free space is below free_space_floor")
             raise self._error
 
     def view(self) -> AbstractContextManager[memoryview]:
-        """The whole data set; a large one is paged in from its file as it is looked at. Call `finish` first."""
+        """View the whole data set; a large one is paged in from its file. Call `finish` first."""
         if self._fd is None:
             return memoryview(self.data).toreadonly()
         if self._filled:
@@ -151,7 +161,7 @@ class Incoming:
         return self._large.files.mapped(self._fd, self.size)
 
     async def discard(self) -> None:
-        """Leave no trace. Does nothing after `Intake.store` was called: from then on the data set is the spool's."""
+        """Leave no trace. It does nothing after `Intake.store` was called: the data set is the spool's then."""
         if self._ended:
             return
         self._ended = True
@@ -164,7 +174,7 @@ class Incoming:
             self.release_memory()
 
     async def wait_for_writes(self) -> None:
-        """Until no thread works on the file any more."""
+        """Wait until no thread works on the file."""
         await _ended(self._writing)
         await _ended(self._syncing)
 
@@ -183,7 +193,7 @@ class Incoming:
             raise TooLarge(f"data set of more than {self._largest} bytes")
 
     async def _spill(self, view: Buffer) -> None:
-        """`spill`, in a thread, where there is room for it on the disk."""
+        """Call `spill` in a thread, if there is room on the disk."""
         count = len(self.data) + self._filled + len(view)
         if not self.announce(count):
             await self.make_room(count)
@@ -193,7 +203,7 @@ class Incoming:
             self._space.end(count)
 
     async def _write_behind(self) -> None:
-        """Begin to write what was gathered, and make the other piece the one to fill. Waits for a thread."""
+        """Begin to write the gathered bytes, and fill the other piece from now on. Waits for a thread."""
         count = self._filled
         if not self.announce(count):
             await self.make_room(count)
@@ -217,8 +227,10 @@ class Incoming:
         self._go_on_syncing()
 
     def _go_on_syncing(self) -> None:
-        """Sync every now and then, beside the writing, so that the last sync, which the sender waits for, is short.
-        Where no thread is free, the next piece tries again."""
+        """Sync from time to time while writing, so that the last sync, which the sender waits for, is short.
+
+        If no thread is free, the next piece tries again.
+        """
         if self._written - self._synced < _UNSYNCED or self._error is not None:
             return
         if self._syncing is None or self._syncing.is_set():
@@ -232,22 +244,26 @@ class Incoming:
     # The spool's side. What waits for the disk runs in a worker's thread.
 
     def hand_over(self) -> None:
-        """From now on the spool's; RuntimeError where it was handed over or discarded before."""
+        """Give the data set to the spool.
+
+        Raises:
+            RuntimeError: it was handed over or discarded before.
+        """
         if self._ended:
             raise RuntimeError("this data set was committed or discarded before")
         self._ended = True
 
     def check(self) -> None:
-        """Raise what a write raised: the data set is not whole."""
+        """Raise the error of a write in a thread: the data set is not complete."""
         if self._error is not None:
             raise self._error
 
     def _failed(self, error: BaseException) -> None:
-        """Keep what ended a write or a sync in a thread, for `check` to raise."""
+        """Keep the error of a write or sync in a thread, for `check` to raise."""
         self._error = self._error or error
 
     def keep_in_memory(self, view: Buffer) -> bool:
-        """Count the next bytes, and keep a copy in memory where there is room for it; else `spill` is to be called."""
+        """Count the next bytes and copy them to memory; return False if there is no room, and `spill` must be called."""
         count = len(view)
         self.size += count
         if self._fd is not None:
@@ -267,7 +283,7 @@ class Incoming:
         self._filled += len(view)
 
     def spill(self, view: Buffer) -> None:
-        """Write what was gathered, and then the view, to the file, which is made where there is none yet."""
+        """Write the gathered bytes and the view to the file, which is created if there is none yet."""
         if self._fd is None:
             self._name, self._fd = self._attempt(self._large.create)
             data, self.data = self.data, bytearray()
@@ -288,7 +304,7 @@ class Incoming:
         self._written += sum(map(len, parts))
 
     def _attempt(self, work: Callable[[], T]) -> T:
-        """Do what needs room on the disk; once more where the reserve may be used and gives some."""
+        """Do what needs room on the disk; do it again as long as the reserve may be used and gives some."""
         while True:
             try:
                 return work()
@@ -306,7 +322,7 @@ class Incoming:
             raise self._error from error
 
     def make_durable(self) -> None:
-        """The file's bytes and its name, so that a record may name it."""
+        """Make the file's bytes and its name durable, so that a record may name it."""
         if self._filled:
             self.spill(b"")
         self._sync()
@@ -336,7 +352,7 @@ class Incoming:
         self._reserved = 0
 
     def _forget_data(self) -> None:
-        """It is in the file. From here on two pieces take turns, if there is memory for them."""
+        """Release the memory of what is in the file now, and reserve two pieces, if there is memory for them."""
         self.release_memory()
         if self._memory.reserve(2 * _PIECE):
             self._reserved = 2 * _PIECE
@@ -355,8 +371,11 @@ def _in_a_thread(
     failed: Callable[[BaseException], None],
     then: Callable[[], None] = lambda: None,
 ) -> trio.Event:
-    """Begin the work on the place in `DISK_IN` that the borrower has; `failed` is called in the thread with whatever
-    it raises. When it has ended, the place is given back, the event is set and `then` called, here."""
+    """Begin work in a thread, on the borrower's place in `DISK_IN`; return an event that is set at its end.
+
+    `failed` is called in the thread with what the work raises. At the end the place is released, the event is set and
+    `then` is called, in the event loop's thread.
+    """
     ended = trio.Event()
     token = trio.lowlevel.current_trio_token()
 

@@ -1,8 +1,8 @@
-"""A stored message as its delivery reads it.
+"""Read a stored message for a delivery.
 
-Promises: reading does not hold up the event loop: what is not in the page cache is read in a worker's thread; and
-the last bytes are only given out when the checksum over all of them is right. Not here: whole-segment reading
-(scan.py), the writer's own (store.py).
+Promises: the event loop never waits for the disk: what is not in the page cache is read in a worker thread; and the
+last bytes are returned only if the checksum over all of them is right. Not here: reading whole segments
+(disk/segment_reader.py), reading for the writer (disk/directories.py).
 """
 
 import contextlib
@@ -28,9 +28,9 @@ _HEAD = 32 << 10
 
 
 class StoredMessage:
-    """One message, open for reading. Not to be shared between tasks; `close` it, or use it in a `with`.
+    """One message, open for reading by one task. `close` it, or use it in a `with`.
 
-    Its file is held open, so that it can be read to the end even if the message is finished or moved meanwhile.
+    Its file stays open, so that it can be read to the end even if the message is finished or moved meanwhile.
     """
 
     def __init__(self, files: FileSystem, place: Place, envelope: Envelope, damaged: Callable[[str], None]) -> None:
@@ -47,11 +47,14 @@ class StoredMessage:
         self._seen_crc = 0
 
     async def read_into(self, buffer: memoryview, offset: int) -> int:
-        """Fill the buffer with the data set from `offset`; bytes read, 0 at its end. Fewer than asked for are
-        possible anywhere. No checkpoint where the bytes are at hand.
+        """Read the data set from `offset` into the buffer; return how many bytes were read, 0 at its end.
 
-        Read from the beginning and in order, the data set is checked on the way, and DamagedMessage comes in place of
-        its last bytes where they are not what was received. The spool has then taken note, and holds the message.
+        Fewer bytes than asked for are possible anywhere. Not a checkpoint if the bytes are in memory. A data set that
+        is read from the beginning and in order is checked on the way.
+
+        Raises:
+            DamagedMessage: in place of the last bytes, if the data set is not what was received. The message is then
+                held.
         """
         wanted = min(len(buffer), self.data_length - offset)
         if wanted <= 0:
@@ -107,8 +110,13 @@ class StoredMessage:
     async def open(
         cls, store: Directories, message_id: int, place: Place, nonce: bytes, damaged: Callable[[str], None]
     ) -> Self:
-        """FileNotFoundError where the place has no file: the message moved, or is gone. DamagedMessage; OutOfSpace
-        where no more files can be open."""
+        """Open the message at a place.
+
+        Raises:
+            FileNotFoundError: the place has no file; the message has moved, or is gone.
+            DamagedMessage: its record is not what was written.
+            OutOfSpace: no more files can be open.
+        """
         fd = -1
         try:
             fd = store.files.open(store.segments, segment_name(place.segment))
@@ -134,7 +142,7 @@ class StoredMessage:
     async def _decode(
         cls, store: Directories, fd: int, message_id: int, place: Place, nonce: bytes, damaged: Callable[[str], None]
     ) -> tuple[Self, bool]:
-        """The message without its descriptor, and whether it needs none: all of it has been read."""
+        """Decode the record's head; return the message without its descriptor, and whether all of it was read."""
         head = await _read(store.files, fd, min(place.length, _HEAD), place.offset)
         header = record.decode_header(head[: record.HEADER_LENGTH], nonce)
         if header is None or header.message_id != message_id or header.length != place.length:
@@ -152,7 +160,7 @@ class StoredMessage:
 
 
 async def _read(files: FileSystem, fd: int, length: int, offset: int) -> bytes:
-    """As many bytes, or as many as there are."""
+    """Read `length` bytes, or as many as there are."""
     buffer = bytearray(length)
     view = memoryview(buffer)
     done = 0
@@ -165,7 +173,7 @@ async def _read(files: FileSystem, fd: int, length: int, offset: int) -> bytes:
 
 
 async def read_patiently(files: FileSystem, fd: int, buffer: memoryview, offset: int) -> int:
-    """What is in the page cache at once, anything else by way of a thread."""
+    """Read at once what is in the page cache, and in a worker thread what is not."""
     try:
         count = files.read_into(fd, buffer, offset, patient=False)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""What only grows: the seconds that routers have run with this spool, and the message ids that were given out.
+"""Counters that only grow: seconds that routers have run with this spool, and message ids that were assigned.
 
 Promises: neither starts again when the ledger, every segment or the services' state is lost. The file `counters` in
 the spool's folder has two slots; one at a time is overwritten and synced, so that a power cut leaves the other. The
@@ -10,7 +10,7 @@ A slot, at byte 0 and at byte 4096, little-endian:
     offset  size  field
     0       8     "DRCOUN01"
     8       8     running time, seconds, float
-    16      8     lowest message id that was never given out
+    16      8     lowest sequence number of a message id that was never assigned
     24      4     CRC-32 of the bytes before
 """
 
@@ -32,7 +32,7 @@ _OFFSETS = (0, 4096)
 
 
 class Counters:
-    """The values. Read in any thread; message ids are given out by the writer's thread alone."""
+    """The values, read from any thread."""
 
     def __init__(self) -> None:
         self.next_id = 1
@@ -49,7 +49,7 @@ class Counters:
         return self._offset + time.monotonic()
 
     def advance(self, *, clock: float = 0.0, next_id: int = 1) -> None:
-        """Be no lower than this. Before the writer's thread starts, or in it."""
+        """Raise the counters to at least these values. Writer thread only, or before it starts."""
         self._offset += max(0.0, clock - self.clock())
         self.next_id = max(self.next_id, next_id)
 
@@ -103,7 +103,7 @@ class CountersFile:
         self._next = 1 - self._next
 
     def save_if_room(self) -> None:
-        """The same, left undone where the disk is full: for when nothing depends on it yet."""
+        """Save, but not on a full disk: for a moment when nothing depends on it."""
         try:
             self.save()
         except OSError as error:
@@ -112,7 +112,7 @@ class CountersFile:
 
 
 def _decoded(slot: bytes) -> tuple[float, int]:
-    """Running time and next message id; the lowest where the bytes are not what `save` writes."""
+    """Decode running time and next sequence number; the lowest if the bytes are not what `save` writes."""
     if len(slot) < _SLOT.size + _CRC.size or _CRC.unpack_from(slot, _SLOT.size) != (crc32(slot[: _SLOT.size]),):
         return 0.0, 1
     magic, clock, next_id = _SLOT.unpack_from(slot)

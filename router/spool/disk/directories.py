@@ -1,7 +1,7 @@
-"""The spool's directories, and the stored bytes as they lie in them.
+"""The spool's directories, and the stored bytes in them.
 
-Used from several threads; holds no state but descriptors. Everything here waits for the disk. Not here: reading for
-a delivery, which must not wait (reader.py), and what the bytes mean (record.py).
+Used from several threads; holds no state but descriptors. All calls block. Not here: reading for a delivery
+(stored_message.py), and what the bytes mean (record.py).
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from router.spool.errors import DamagedMessage, SpoolLocked, SpoolUnusable
 from router.spool.values import Place
 
 PIECE = 1 << 20
-"""Bytes read at once where much is read."""
+"""Bytes of one read."""
 
 
 @frozen(kw_only=True)
@@ -42,7 +42,12 @@ class Directories:
 
     @classmethod
     def open(cls, path: Path, files: FileSystem, reserve: int) -> Self:
-        """Make what is missing, and take the lock. `reserve`: its length in bytes. SpoolLocked, SpoolUnusable."""
+        """Create what is missing, and lock the spool. `reserve`: the length of the reserve, in bytes.
+
+        Raises:
+            SpoolLocked: another process uses it.
+            SpoolUnusable: a directory cannot be used.
+        """
         path = path.resolve()
         opened: list[int] = []
 
@@ -82,7 +87,7 @@ class Directories:
             raise
 
     def close(self) -> None:
-        """The lock last."""
+        """Close everything, the lock last."""
         self.reserve.close()
         self._close_all(self.files, [self.segments, self.spare, self.large, self.damaged, self.root, self.lock])
 
@@ -98,7 +103,7 @@ class Directories:
 
     @contextlib.contextmanager
     def segment(self, number: int) -> Iterator[int]:
-        """A descriptor to read a segment with."""
+        """Open a segment for reading."""
         fd = self.files.open(self.segments, segment_name(number))
         try:
             yield fd
@@ -106,12 +111,16 @@ class Directories:
             self.files.close(fd)
 
     def pieces(self, place: Place) -> Iterator[bytes]:
-        """The data set of a message. DamagedMessage where there are fewer bytes than there should be."""
+        """Read the data set of a message in pieces.
+
+        Raises:
+            DamagedMessage: there are fewer bytes than there should be.
+        """
         if place.file:
             fd, offset = self.files.open(self.large, place.file), 0
         else:
             fd = self.files.open(self.segments, segment_name(place.segment))
-            # the data set stands between an envelope of whatever length and the trailer: measured from the end
+            # the length of the envelope before it is not known: measured from the end
             offset = place.offset + place.length - TRAILER_LENGTH - place.data_length
         try:
             yield from self._read(fd, offset, place.data_length)
@@ -119,7 +128,7 @@ class Directories:
             self.files.close(fd)
 
     def raw(self, place: Place) -> bytes:
-        """A record whole, as it lies in its segment."""
+        """Read a whole record from its segment."""
         with self.segment(place.segment) as fd:
             return b"".join(self._read(fd, place.offset, place.length))
 
@@ -133,7 +142,7 @@ class Directories:
             yield piece
 
     def set_aside(self, fd: int, offset: int, length: int, name: str) -> Path:
-        """Copy bytes to a file in `damaged/`, durably. One that is there already from a start before is replaced."""
+        """Copy bytes to a file in `damaged/`, durably. A copy from an earlier start is replaced."""
         with contextlib.suppress(FileNotFoundError):
             self.files.remove(self.damaged, name)
         target = self.files.create(self.damaged, name)

@@ -1,7 +1,7 @@
-"""The few calls the spool makes to the operating system, in one object.
+"""The calls of the spool to the operating system, in one object.
 
-`REAL` performs them. The tests put a file system in its place that crashes at any call and forgets what was not
-synced, so nothing in the spool touches a file but through here. Directories and files are descriptors; a name is
+`REAL` makes them. Tests use a file system that crashes at any call and forgets what was not synced, so the spool uses
+files through this object alone. Directories and files are descriptors; a name is
 one component, made by the spool and never by the network, and a symbolic link is never followed.
 """
 
@@ -25,13 +25,12 @@ _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def is_no_room(error: BaseException) -> bool:
-    """Whether an error says that the disk, or the owner's share of it, is full, or that no more files can be open: the
-    spool is sound, and there will be room again."""
+    """Return whether the disk, or the owner's quota, is full, or no more files can be open. It will pass."""
     return is_disk_full(error) or (isinstance(error, OSError) and error.errno in _NO_ROOM)
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """The same of the disk alone. SQLite has a code of its own for a shared-memory file that cannot grow."""
+    """Return whether the disk is full. SQLite has a separate code for a shared-memory file that cannot grow."""
     if isinstance(error, sqlite3.Error):
         code = getattr(error, "sqlite_errorcode", 0)
         return code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE
@@ -39,25 +38,25 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def is_locked(error: BaseException) -> bool:
-    """Whether an error says that another program holds a lock on a database: nothing is amiss, and it will end."""
+    """Return whether another program holds a lock on a database: it will end."""
     return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _LOCKED
 
 
 def is_for_now(error: BaseException) -> bool:
-    """Whether to try again later."""
+    """Return whether to try again later."""
     return is_no_room(error) or is_locked(error)
 
 
 def describe_error(error: OSError | sqlite3.Error) -> str:
-    """What an error says, and what to do about it where that is known."""
+    """Return what an error says, and what to do about it if that is known."""
     return "the disk is full: make room on it and start again" if is_disk_full(error) else str(error)
 
 
 class FileSystem:
-    """Thin: each method is one call, or the loop that a partial write asks for."""
+    """Each method is one call, or the loop that a partial write needs."""
 
     def directory(self, path: Path) -> int:
-        """Open a directory, made with mode 0700 where it is missing (its parent is then synced)."""
+        """Open a directory; create it with mode 0700 if it is missing, and sync its parent then."""
         with contextlib.suppress(FileExistsError):
             path.mkdir(mode=0o700)
             parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -74,15 +73,21 @@ class FileSystem:
         return stat.S_ISREG(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
 
     def create(self, directory: int, name: str) -> int:
-        """A new file; FileExistsError if there is anything of that name, a dangling link included."""
+        """Create a file.
+
+        Raises:
+            FileExistsError: the name is in use, be it by a dangling link.
+        """
         return os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600, dir_fd=directory)
 
     def open(self, directory: int, name: str, *, write: bool = False) -> int:
         return os.open(name, (os.O_RDWR if write else os.O_RDONLY) | _FLAGS, dir_fd=directory)
 
     def lock(self, directory: int, name: str, owner: bytes) -> tuple[int, bytes | None]:
-        """Take the lock, for as long as the descriptor is open. The second value is None where it was got, else
-        what its holder wrote."""
+        """Lock a file for as long as its descriptor is open.
+
+        Returns the descriptor, and None if the lock was obtained, else what its holder wrote.
+        """
         fd = os.open(name, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600, dir_fd=directory)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -97,7 +102,7 @@ class FileSystem:
         os.posix_fallocate(fd, 0, length)
 
     def write(self, fd: int, buffers: Sequence[bytes | bytearray | memoryview], offset: int) -> None:
-        """All of the buffers, one behind the other."""
+        """Write all of the buffers, one after the other."""
         left: list[bytes | bytearray | memoryview] = list(buffers)
         start = 0
         while start < len(left):
@@ -113,17 +118,21 @@ class FileSystem:
                 left[start] = memoryview(left[start])[done:]
 
     def read(self, fd: int, length: int, offset: int) -> bytes:
-        """At most `length` bytes, fewer only at the end of the file (or beyond 2 GiB, which nobody asks for)."""
+        """Read up to `length` bytes; fewer only at the end of the file. `length` is below 2 GiB."""
         return os.pread(fd, length, offset)
 
     def read_into(self, fd: int, buffer: memoryview, offset: int, *, patient: bool = True) -> int:
-        """Bytes read. Where not `patient`: BlockingIOError rather than waiting for the disk; OSError where the
-        kernel does not know how to tell."""
+        """Read into a buffer, and return how many bytes were read.
+
+        Raises:
+            BlockingIOError: not `patient`, and the bytes are not in the page cache.
+            OSError: the disk failed; or not `patient`, and the kernel cannot tell.
+        """
         return os.preadv(fd, [buffer], offset, 0 if patient else os.RWF_NOWAIT)
 
     @contextlib.contextmanager
     def mapped(self, fd: int, length: int) -> Iterator[memoryview]:
-        """The first `length` (more than 0) bytes of a file, paged in as they are looked at."""
+        """Map the first `length` bytes, more than 0, of a file; they are paged in when they are read."""
         with mmap.mmap(fd, length, access=mmap.ACCESS_READ) as area, memoryview(area) as view:
             yield view
 
@@ -143,8 +152,11 @@ class FileSystem:
         os.unlink(name, dir_fd=directory)
 
     def remove_large(self, directory: int, name: str) -> None:
-        """The same for a file of many blocks. Its name is gone at once; the kernel takes tens of milliseconds to free
-        the blocks, when the last descriptor is closed, so another thread closes that."""
+        """Remove a file of many blocks.
+
+        Its name is gone on return. The kernel takes tens of milliseconds to free the blocks when the last descriptor
+        is closed, so another thread closes that.
+        """
         try:
             last = os.open(name, os.O_RDONLY | _FLAGS, dir_fd=directory)
         except OSError:  # no descriptor to be had, or nothing to remove
@@ -162,12 +174,12 @@ class FileSystem:
         os.close(fd)
 
     def free(self, directory: int) -> int:
-        """Bytes that this process may still write on the file system of the directory."""
+        """Return the bytes that this process may still write on the file system of the directory."""
         status = os.fstatvfs(directory)
         return status.f_bavail * status.f_frsize
 
     def connect(self, path: Path) -> sqlite3.Connection:
-        """The ledger's database, made with mode 0600. Transactions are begun and ended by hand."""
+        """Open a database; create it with mode 0600 if it is missing. Transactions are explicit."""
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600))
         return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
 

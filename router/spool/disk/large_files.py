@@ -1,6 +1,6 @@
 """The directory `large/`: a file for each data set that is not in a segment.
 
-Its calls wait for the disk. Not here: what is written to the files, and when (incoming.py).
+All calls block. Not here: what is written to the files, and when (incoming.py).
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from router.spool.errors import OutOfSpace, SpoolFailure
 
 
 class LargeFiles:
-    """The directory `large/`, and what its files have in common. Its calls wait for the disk."""
+    """The directory, and what its files share."""
 
     def __init__(
         self, files: FileSystem, directory: int, failed: Callable[[SpoolFailure], None], reserve: Reserve
@@ -40,7 +40,7 @@ class LargeFiles:
         self.in_use.discard(name)
 
     def translate(self, error: OSError) -> OutOfSpace | SpoolFailure:
-        """What a failed write or sync means to the caller, and to the whole process."""
+        """Return what a failed write or sync means to the caller; a failure of the disk also ends the writer."""
         if is_no_room(error):
             return OutOfSpace(f"no room for a large data set: {error.strerror}")
         failure = SpoolFailure(f"writing a large data set failed: {error}")

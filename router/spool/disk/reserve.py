@@ -4,9 +4,9 @@ At 0 bytes free nothing can be freed: the ledger must first write down what is f
 commitments, and their reports must be written down. Two things are prepared for that, for as long as the disk has
 room. The databases hold pages that nothing uses, and their logs are as long: transactions that find room there need
 no new block, however often another program fills the disk. And the file `reserve` in the spool's folder, which holds
-no data, has blocks for what needs new ones: where such a write finds the disk full, a sixteenth of the file is given
-back and the write is tried again. Once there is room above the floor again, the file gets its full length back. Not
-here: what is admitted below the floor (admission.py).
+no data, has blocks for what needs new ones: if such a write finds the disk full, a sixteenth of the file is released
+and the write is tried again. Once there is room above the floor again, the file gets its full length back. Not
+here: what is accepted below the floor (intake.py).
 """
 
 import contextlib
@@ -22,9 +22,9 @@ NAME = "reserve"
 _PARTS = 16
 _SMALLEST_PART = 1 << 20
 _OF_A_DATABASE = 8
-"""What the length of the file is divided by for what a database and its log hold each."""
+"""A database and its log each hold the length of the file divided by this."""
 _MOST_OF_A_DATABASE = 8 << 20
-"""Bytes that each holds at most: SQLite begins the log anew after 4 MiB."""
+"""Bytes that each holds at most: SQLite overwrites the log after 4 MiB."""
 
 log = structlog.get_logger("router.spool")
 
@@ -44,11 +44,10 @@ def keep_room_in(connection: sqlite3.Connection, reserve: int) -> None:
 
 
 class Reserve:
-    """The file. `relieve` may be called from any thread; the rest is the writer's, once its thread runs."""
+    """The file. `relieve` may be called from any thread; the rest: writer thread only."""
 
     def __init__(self, files: FileSystem, directory: int, size: int) -> None:
-        """Take over the file that an earlier run has left, cut to `size` bytes. Where the disk is full already, the
-        first part of it is given back at once.
+        """Open the file that an earlier run has left, cut to `size` bytes; release a part at once if the disk is full.
 
         Raises:
             OSError: it is a symbolic link or cannot be opened.
@@ -66,7 +65,7 @@ class Reserve:
             self.left = files.size(self._fd)
             if self.left > size:
                 self._cut(size)
-        self._give_where_short()
+        self._release_part()
 
     def close(self) -> None:
         if self._fd is not None:
@@ -75,15 +74,15 @@ class Reserve:
 
     @property
     def is_short(self) -> bool:
-        """Whether a part of it was given back, or it was never made."""
+        """Whether a part was released, or the file was never created."""
         return self.left < self._size
 
     def relieve(self, error: BaseException) -> bool:
-        """Give back a part where the error says that the disk is full. True: what failed is worth another attempt."""
-        return is_disk_full(error) and self._give_where_short()
+        """Release a part if the error says that the disk is full; return whether to try again what failed."""
+        return is_disk_full(error) and self._release_part()
 
     def restore(self, room: int) -> None:
-        """Bring it to its full length, unless that takes more than `room` bytes or the disk has not enough."""
+        """Bring the file to its full length, unless that takes more than `room` bytes or the disk has fewer."""
         if not self.is_short or self._size - self.left > room:
             return
         with self._lock:
@@ -99,8 +98,8 @@ class Reserve:
                 return
             self.left = self._size
 
-    def _give_where_short(self) -> bool:
-        """Give back a part, unless as much is free already: then it is something else that is full."""
+    def _release_part(self) -> bool:
+        """Release a part, unless as much is free already: then something else is full."""
         with self._lock:
             if not self.left or self._files.free(self._directory) >= self._part:
                 return False

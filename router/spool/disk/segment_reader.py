@@ -1,6 +1,6 @@
-"""Reading a segment from front to back, whatever state it is in: records, and what is broken between them.
+"""Read a segment from front to back, in any state: records, and broken bytes between them.
 
-Decides nothing; recovery.py does. Memory: one window, and one record's envelope.
+It decides nothing (recovery/ does), and holds one window and one record's envelope in memory.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from router.spool.values import Decision
 
 _WINDOW = 1 << 20
 Stored = StoredEnvelope | tuple[Decision, ...]
-"""What a record holds beside a data set: a message's envelope, or decisions of operators."""
+"""Content of a record apart from the data set: a message's envelope, or decisions of operators."""
 
 
 @frozen(kw_only=True)
@@ -30,11 +30,11 @@ class FoundRecord:
 
 @frozen(kw_only=True)
 class BrokenRecord:
-    """Bytes that are no complete record. `header` and `stored` are what can be read of one."""
+    """Bytes that are not a complete record. `header` and `stored` are what can be read of one."""
 
     offset: int
     length: int
-    """Up to the next record; at the end of the file, as far as is known to have been written."""
+    """Bytes up to the next record; at the end of the file, those that were certainly written."""
     reason: str
     header: SegmentHeader | None = None
     stored: StoredEnvelope | None = None
@@ -52,8 +52,11 @@ class SegmentReader:
         self._start = 0
 
     def run(self, offset: int) -> Iterator[FoundRecord | BrokenRecord]:
-        """From an offset where a record begins, or should. Zeros where a header should be are the end, unless a record
-        follows after all; what stands behind them is of an earlier use of the file."""
+        """Read from an offset at which a record begins or should begin.
+
+        Zeros in place of a header are the end, unless a record follows after all; other bytes after them are from an
+        earlier use of the file.
+        """
         while offset < self.size:
             found = self._record(offset)
             if isinstance(found, FoundRecord):
@@ -71,8 +74,10 @@ class SegmentReader:
             offset = end
 
     def _length(self, broken: BrokenRecord, offset: int, end: int) -> int:
-        """Of what is broken: as much as its header says, else up to the next record; at the end of the file up to the
-        zeros, or to a record of an earlier use."""
+        """Return the length of broken bytes: that of the header, else up to the next record.
+
+        At the end of the file: up to the zeros, or to a record of an earlier use.
+        """
         if broken.header is not None:
             return min(end - offset, broken.header.length)
         if end == self.size:
@@ -80,7 +85,7 @@ class SegmentReader:
         return end - offset if self._without_zeros(offset, end) > offset else 0
 
     def is_zero(self) -> bool:
-        """Whether there is not one byte in the file that is not zero."""
+        """Return whether all bytes of the file are zero."""
         return self._without_zeros(0, self.size) == 0
 
     def _record(self, offset: int) -> FoundRecord | BrokenRecord:
@@ -127,8 +132,10 @@ class SegmentReader:
         return crc
 
     def _next_header(self, offset: int) -> int:
-        """Where the next readable header of this segment stands; the end of the file if nowhere. The nonce makes it
-        certain that it is one of ours and not the image of one inside a data set."""
+        """Find the next readable header of this segment; the end of the file if there is none.
+
+        The nonce tells it from the image of a header inside a data set.
+        """
         while (offset := self._find(record.RECORD_MAGIC + self._nonce, offset)) < self.size:
             if record.decode_header(self._read(offset, record.HEADER_LENGTH), self._nonce) is not None:
                 break
@@ -136,7 +143,7 @@ class SegmentReader:
         return offset
 
     def _find(self, marker: bytes, offset: int) -> int:
-        """Where these bytes stand next; the end of the file if nowhere."""
+        """Find these bytes; the end of the file if they are not there."""
         while offset < self.size:
             piece = self._files.read(self._fd, _WINDOW, offset)
             at = piece.find(marker)
@@ -146,7 +153,7 @@ class SegmentReader:
         return self.size
 
     def _without_zeros(self, offset: int, end: int) -> int:
-        """The end of the range, zeros at its end not counted."""
+        """Return the end of a range without the zeros at its end."""
         while end > offset:
             start = max(offset, end - _WINDOW)
             piece = self._files.read(self._fd, end - start, start).rstrip(b"\0")

@@ -1,10 +1,10 @@
-"""The segments: preallocated files that records are appended to, and how much of each is still needed.
+"""The segments: preallocated files that records are appended to, and how much of each is needed.
 
-A file whose records are all finished is used again: its blocks are there, and to overwrite them is quicker than to
-give them back and take new ones. Promises: `append` returns only when what it says is durable; after it raised or
+A file whose records are all finished is used again: to overwrite its blocks is quicker than to free them and allocate
+new ones. Promises: `append` returns only when what it says is durable; after it raised or
 fell short, nothing of what failed can be found in a segment later, nor anything that the file held in an earlier use.
-Owned by the writer's thread. Not here: what a record means (record.py), when a segment may go (housekeeping.py),
-reading (reader.py, scan.py).
+Writer thread only, but for recovery, which runs before it. Not here: what a record means (record.py), when a segment
+may go (housekeeping.py), reading (segment_reader.py, stored_message.py).
 """
 
 import contextlib
@@ -20,22 +20,22 @@ from router.spool.disk.reserve import Reserve
 from router.spool.errors import SpoolFailure
 
 _SMALL = 256 << 10
-"""Bytes of a batch below which it is worth the while to write zeros ahead of it."""
+"""Bytes of a batch below which zeros are written ahead of it."""
 _ZEROS = bytes(1 << 20)
 _SHORTEST = 1 << 20
-"""Bytes of a segment that is made although the free space is at the floor."""
+"""Bytes of a segment that is created although the free space is at the floor."""
 _MOST_SPARE = 2
-"""Files kept to be used again; more are not needed, for as much is finished as comes in."""
+"""Files kept to be used again. More are not needed: as much is finished as comes in."""
 
 
 @define(eq=False)
 class Draft:
-    """A record about to be written. `append` fills in where it went."""
+    """A record to write. `append` fills in its segment and offset."""
 
     message_id: int
     envelope: bytes
     data: bytes | bytearray | memoryview
-    """The data set; empty where it has a file of its own."""
+    """The data set; empty if it has a file of its own."""
     crc: int
     """CRC-32 of `data`."""
     from_reserve: bool = False
@@ -45,35 +45,35 @@ class Draft:
 
     @property
     def length(self) -> int:
-        """Of the whole record."""
+        """Bytes of the whole record."""
         return record.HEADER_LENGTH + len(self.envelope) + len(self.data) + record.TRAILER_LENGTH
 
 
 @define(eq=False)
 class Segment:
-    """One segment's account."""
+    """One segment, and how much of it is needed."""
 
     number: int
     nonce: bytes
     end: int
-    """Where the next record goes, or would."""
+    """Offset after the last record."""
     live: int = 0
-    """Messages in it that are not finished."""
+    """Unfinished messages in it."""
     live_bytes: int = 0
     has_decisions: bool = False
-    """Decisions of operators were written to it, and may be needed."""
+    """It holds decisions of operators that may be needed."""
     keep: bool = False
-    """It holds damaged bytes that could not be set aside; not to be deleted in this run."""
+    """It holds damaged bytes that could not be copied: not to be deleted in this run."""
     fd: int | None = field(default=None, repr=False)
-    """Open for appending; only the current one is."""
+    """Open for appending; None unless it is the current segment."""
     size: int = 0
-    """Its length while it is appended to."""
+    """Bytes allocated, while it is the current segment."""
     written: int = 0
-    """Up to here, blocks have been written: to overwrite them changes nothing but their bytes, and syncs faster."""
+    """Offset up to which blocks were written before: to overwrite them syncs faster."""
     sealed: float = float("-inf")
-    """Since when nothing is appended, by the monotonic clock; for ever where an earlier run wrote it."""
+    """When it was sealed, on the monotonic clock; minus infinity if an earlier run wrote it."""
     not_again: bool = False
-    """Its file is not to be used again: somebody may still be reading what was moved out of it, or discarded."""
+    """Its file is not to be used again: what was moved out of it, or discarded, may still be read."""
 
 
 def segment_name(number: int) -> str:
@@ -81,13 +81,16 @@ def segment_name(number: int) -> str:
 
 
 class Segments:
-    """All segments there are; the last one made is appended to."""
+    """All segments; records are appended to the newest."""
 
     def __init__(
         self, files: FileSystem, directory: int, spare: int, segment_size: int, *, floor: int, reserve: Reserve
     ) -> None:
-        """`directory` and `spare`: where segments are, and where those wait that are to be used again. `floor`: bytes
-        that are to stay free where a segment may be shorter."""
+        """Begin without segments.
+
+        `directory` holds the segments, `spare` the files to be used again. `floor`: bytes that stay free if a segment
+        can be shorter.
+        """
         self.directory = directory
         self.known: dict[int, Segment] = {}
         self.current: Segment | None = None
@@ -95,24 +98,29 @@ class Segments:
         self._files = files
         self._spare = spare
         self._spares: list[tuple[str, int]] = []
-        """Names, and bytes that their removal would free."""
+        """Names, and the bytes that removing each would free."""
         self._segment_size = segment_size
         self._floor = floor
         self._reserve = reserve
         self._next_number = 1
 
     def add(self, segment: Segment) -> None:
-        """One that recovery found."""
+        """Add a segment that recovery found."""
         self.known[segment.number] = segment
         self.skip_number(segment.number)
 
     def skip_number(self, number: int) -> None:
-        """Never make a segment of this number."""
+        """Never create a segment of this number."""
         self._next_number = max(self._next_number, number + 1)
 
     def append(self, drafts: Sequence[Draft]) -> int:
-        """Make the drafts durable, in order; how many are. Fewer than all only where the disk is full, and then
-        nothing of the others is left. SpoolFailure where the disk did not do as it said."""
+        """Make the drafts durable, in order, and return how many are.
+
+        Fewer than all only if the disk is full; nothing of the others is then left.
+
+        Raises:
+            SpoolFailure: the disk failed.
+        """
         done = 0
         while done < len(drafts):
             try:
@@ -136,8 +144,10 @@ class Segments:
         return is_disk_full(error) and self.give_up_spare()
 
     def relieve(self, error: BaseException) -> bool:
-        """Where the error says that the disk is full: delete what is spare, else give back a part of the reserve.
-        True: what failed is worth another attempt."""
+        """Delete the spare files, or else release a part of the reserve, if the error says that the disk is full.
+
+        Returns whether to try again what failed.
+        """
         return is_disk_full(error) and (self.give_up_spare() or self._reserve.relieve(error))
 
     @property
@@ -146,8 +156,10 @@ class Segments:
         return sum(length for _, length in list(self._spares))
 
     def give_up_spare(self) -> bool:
-        """Delete the files that are kept to be used again, at once. False where there are none, or where the disk is
-        so full that it has no room to delete one."""
+        """Delete the files that are kept to be used again; return whether one was deleted.
+
+        A disk can be so full that it has no room to delete a file.
+        """
         there_were = len(self._spares)
         while self._spares:
             try:
@@ -162,8 +174,10 @@ class Segments:
         return len(self._spares) < there_were
 
     def retire(self, number: int) -> None:
-        """Nothing in this segment is needed any more: its name is gone, its file kept or not. The directory is to be
-        synced then."""
+        """Remove a segment that is not needed; its file may be kept to be used again.
+
+        The caller syncs the directory.
+        """
         segment, name = self.known[number], segment_name(number)
         with contextlib.suppress(FileNotFoundError):
             if not self._is_kept(segment, name):
@@ -171,7 +185,7 @@ class Segments:
         del self.known[number]
 
     def _is_kept(self, segment: Segment, name: str) -> bool:
-        """Put the file where those are that are used again, if it may be and there is room for its name."""
+        """Move the file to those that are used again, if it may be and there is room for its name."""
         if segment.not_again or segment.end > self._segment_size or len(self._spares) == _MOST_SPARE:
             return False
         try:
@@ -184,7 +198,7 @@ class Segments:
         return True
 
     def seal(self) -> None:
-        """Append no more to the current segment; give back what of it was not used."""
+        """Append no more to the current segment, and free what was not used."""
         segment, self.current = self.current, None
         if segment is not None and segment.fd is not None:
             fd, segment.fd = segment.fd, None
@@ -202,13 +216,15 @@ class Segments:
         return self._begin(record.SEGMENT_HEADER_LENGTH + length)
 
     def _begin(self, least: int) -> Segment:
-        """Make one of at least so many bytes. In a file that was used before it takes its name last: until then no
-        recovery looks at it."""
+        """Create a segment of at least `least` bytes.
+
+        A file that was used before gets its new name last: until then, recovery does not look at it.
+        """
         number, fd = self._create()
         nonce = os.urandom(record.NONCE_LENGTH)
         spare, written = "", 0
         try:
-            if least <= self._segment_size and (found := self._take_spare()):
+            if least <= self._segment_size and (found := self._open_spare()):
                 self._files.close(fd)
                 spare, fd = found
                 written = self._files.size(fd)
@@ -234,13 +250,15 @@ class Segments:
         return segment
 
     def _affordable(self, least: int, here: int) -> int:
-        """The length of a new segment of which `here` bytes are allocated already: shorter than it is configured,
-        rather than below the floor."""
+        """Return the length of a new segment: shorter than configured, rather than below the floor.
+
+        `here`: bytes of its file that are allocated already.
+        """
         room = max(0, self._files.free(self.directory) - self._floor)
         return max(least, min(_SHORTEST, self._segment_size), min(self._segment_size, here + room))
 
-    def _take_spare(self) -> tuple[str, int] | None:
-        """Name and descriptor of a file to be used again, if there is one."""
+    def _open_spare(self) -> tuple[str, int] | None:
+        """Open a file to be used again, if there is one; return its name and descriptor."""
         while self._spares:
             name, _ = self._spares.pop()
             with contextlib.suppress(FileNotFoundError):
@@ -248,7 +266,7 @@ class Segments:
         return None
 
     def _create(self) -> tuple[int, int]:
-        """Number and descriptor of a new file. A name that is taken, whatever by, is passed over."""
+        """Create a file, and return its number and descriptor. Names in use are skipped."""
         while True:
             number = self._next_number
             self._next_number += 1
@@ -256,7 +274,7 @@ class Segments:
                 return number, self._files.create(self.directory, segment_name(number))
 
     def _that_fit(self, segment: Segment, drafts: Sequence[Draft], start: int) -> Sequence[Draft]:
-        """At least one, for `_with_room` saw to it."""
+        """Return the drafts that fit; `_with_room` made sure that the first does."""
         end = segment.end + drafts[start].length
         stop = start + 1
         while stop < len(drafts) and end + drafts[stop].length <= segment.size:
@@ -290,8 +308,10 @@ class Segments:
         segment.live_bytes += end - batch
 
     def _abandon(self) -> None:
-        """After a failed write: cut the current segment back to what is durable, and leave it for good. The cut is
-        synced, lest a crash bring the failed records back."""
+        """Cut the current segment back to what is durable after a failed write, and append no more to it.
+
+        The cut is synced: a crash could bring the failed records back.
+        """
         segment, self.current = self.current, None
         if segment is None or segment.fd is None:
             return

@@ -1,4 +1,4 @@
-"""What a start finds, gathered while it goes."""
+"""Gather what a start finds."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,7 +22,7 @@ class RecoveryFindings:
     damaged: list[Damage] = field(factory=list)
     lost: list[Damage] = field(factory=list)
     is_changed: bool = False
-    """The ledger is not what it was."""
+    """The ledger was changed."""
     decisions: dict[tuple[int, str, int], tuple[Decision, int]] = field(factory=dict)
     """By message id, destination and purpose: the last decision of an operator, and the segment that has it."""
     with_decisions: set[int] = field(factory=set)
@@ -34,7 +34,7 @@ class RecoveryFindings:
         self.counters.advance(next_id=sequence_of(message_id) + 1)
 
     def decided(self, decisions: Iterable[Decision], segment: int) -> None:
-        """Decisions that the ledger may not know. They are found in the order in which they were made."""
+        """Note decisions that the ledger may not have, in the order in which they were made."""
         self.with_decisions.add(segment)
         for one in decisions:
             self.decisions[one.message_id, one.destination, one.purpose] = one, segment
@@ -49,7 +49,7 @@ class RecoveryFindings:
         set_aside: Path | None = None,
         message_id: int | None = None,
     ) -> None:
-        """Something is damaged, or is no part of a spool."""
+        """Report something that is damaged, or not a part of a spool."""
         self.damaged.append(
             Damage(
                 where=where,
@@ -62,7 +62,7 @@ class RecoveryFindings:
         )
 
     def lose(self, messages: list[tuple[int, str, int]]) -> None:
-        """Message ids, the files that should be there, and lengths: hold what is left to deliver of them."""
+        """Hold the deliveries of messages whose files are gone: (message id, file, length)."""
         if not messages:
             return
         self.is_changed = self.in_doubt = True

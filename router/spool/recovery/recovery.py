@@ -1,8 +1,8 @@
-"""Making a start: the segments are read where the ledger does not know them, and both agree again.
+"""Start a spool: read the segments as far as the ledger does not know them, until both agree.
 
-Promises: after it, every message that was ever acknowledged and is not finished is in the ledger, or is reported as
-damaged or lost. May be cut short anywhere and begun again. docs/spool.md, "Recovery". Not here: one segment
-(segment_recovery.py), the ledger's file (ledger_file.py).
+Promises: afterwards every message that was acknowledged and is not finished is in the ledger, or is reported as
+damaged or lost. It may be cut short anywhere and begun again. docs/spool.md, "Recovery". Not here: one segment
+(segment.py), the ledger's file (ledger/file.py).
 """
 
 import contextlib
@@ -21,18 +21,22 @@ from router.spool.recovery.segment import SegmentFile, recover_segment
 from router.spool.values import RecoveryReport
 
 Progress = Callable[[str, int, int], None]
-"""What is being done, how much of it is, and of how much: bytes."""
+"""Called with the name of a step, the bytes done and the bytes in all."""
 
 _Known = dict[int, tuple[bytes, int, bool]]
 """The ledger's segments, by number: nonce, how far it is known, whether its file is to go."""
 
 
 class Recovery:
-    """One start. Made by it: `ledger`, `segments`, and `unneeded`, large files whose message is
-    finished; and the `report`."""
+    """One start. Its results are `ledger`, `segments`, `unneeded` (large files to delete) and `report`."""
 
     def __init__(self, store: Directories, settings: SpoolSettings, progress: Progress | None) -> None:
-        """Does it all. SpoolUnusable; OSError or sqlite3.Error where the disk is at fault."""
+        """Rebuild the ledger from the segments as far as needed.
+
+        Raises:
+            SpoolUnusable: the ledger cannot be opened.
+            OSError, sqlite3.Error: the disk is full or failed.
+        """
         self.segments = Segments(
             store.files,
             store.segments,
@@ -61,7 +65,7 @@ class Recovery:
     ledger: Ledger
 
     def _recover(self) -> int:
-        """Bytes of segments read."""
+        """Recover everything; return the bytes of segments that were read."""
         self.unneeded = []
         self._findings = RecoveryFindings(self.ledger, self._store.counters)
         known: _Known = self.ledger.maintenance.segments()
@@ -92,8 +96,10 @@ class Recovery:
         return scanned
 
     def _decide(self) -> None:
-        """What operators decided and the ledger does not know; when all messages are found, for a record may stand
-        behind the decisions about it."""
+        """Apply decisions that the ledger does not have.
+
+        After all messages are found: a record may lie after the decisions about it.
+        """
         if not self._findings.decisions:
             return
         self._findings.is_changed = True
@@ -127,7 +133,7 @@ class Recovery:
             self.ledger.maintenance.segment_is_gone(number)
 
     def _segment_files(self, known: _Known) -> list[SegmentFile]:
-        """In order of their numbers. What is no segment is reported, and moved or left alone."""
+        """List segments in order of their numbers; report other files, and move them or leave them alone."""
         found: list[SegmentFile] = []
         for name in sorted(self._files.names(self._store.segments)):
             number = int(name) if name.isascii() and name.isdigit() else 0
@@ -155,7 +161,7 @@ class Recovery:
         return found
 
     def _nonce(self, number: int, fd: int, known: _Known) -> bytes | None:
-        """From the header; where that is broken from the ledger, or from the record that must stand behind it."""
+        """Read the nonce from the header; if that is broken, from the ledger or the first record."""
         head = self._files.read(fd, record.SEGMENT_HEADER_LENGTH + record.HEADER_LENGTH, 0)
         decoded = record.decode_segment_header(head)
         if decoded is not None:
@@ -167,7 +173,7 @@ class Recovery:
         return nonce if record.decode_header(first, nonce) is not None else None
 
     def _forget_what_is_gone(self, known: _Known, files: list[SegmentFile]) -> None:
-        """Segments that the ledger has and the disk has not, or that are others than the ledger's."""
+        """Hold what is left of segments that the disk lacks, or that are not those of the ledger."""
         here = {file.number: file.nonce for file in files}
         for number, (nonce, _, _) in known.items():
             if here.get(number) == nonce:
@@ -212,7 +218,7 @@ class Recovery:
             self._files.close(fd)
 
     def _move_aside(self, directory: int, where: str, reason: str, length: int) -> None:
-        """To `damaged/`, under its own name: segments and large files have names that differ."""
+        """Move a file to `damaged/` under its own name: segments and large files have different names."""
         name = where.rpartition("/")[2]
         self._files.move(directory, name, self._store.damaged, name)
         self._files.sync_directory(self._store.damaged)

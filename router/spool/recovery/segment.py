@@ -1,7 +1,7 @@
-"""One segment at a start: what is complete goes to the ledger, what is not is judged, kept and reported.
+"""Recover one segment: enter complete records, copy and report broken ones.
 
-Promises: nothing is entered that was never whole, and nothing is cut off that is not zeros, or copied, or the end of
-a write that nobody was told had succeeded.
+Promises: nothing is entered that was never complete, and nothing is cut off but zeros, what was copied, and the end
+of a write that was not acknowledged.
 """
 
 from attrs import define, evolve, field, frozen
@@ -21,14 +21,14 @@ _AT_ONCE = 1000
 
 @frozen
 class SegmentFile:
-    """A segment's file, and from where it must be read."""
+    """A segment's file, and the offset to read from."""
 
     number: int
     nonce: bytes
     size: int
     start: int
     is_new: bool
-    """To the ledger."""
+    """The ledger does not know it."""
 
     @property
     def where(self) -> str:
@@ -37,18 +37,18 @@ class SegmentFile:
 
 @define(eq=False)
 class _Scanned:
-    """What came of reading one."""
+    """The result of reading a segment."""
 
     end: int
-    """Behind the last complete record."""
+    """Offset after the last complete record."""
     last_batch: int = 0
     breaks: list[BrokenRecord] = field(factory=list)
     unreadable: str = ""
-    """What the disk said where it would not be read to its end."""
+    """The error of the disk, if the segment could not be read to its end."""
 
 
 def recover_segment(store: Directories, findings: RecoveryFindings, file: SegmentFile, *, is_last: bool) -> Segment:
-    """`is_last`: no segment was made after this one, so that its last write may never have been finished."""
+    """Recover a segment. `is_last`: it is the newest one, so that its last write may be incomplete."""
     with store.segment(file.number) as fd:
         scanned = _scan(store, findings, file, fd)
         keep = bool(scanned.unreadable)
@@ -72,7 +72,7 @@ def recover_segment(store: Directories, findings: RecoveryFindings, file: Segmen
 
 
 def _scan(store: Directories, findings: RecoveryFindings, file: SegmentFile, fd: int) -> _Scanned:
-    """Enter what is complete; collect what is not."""
+    """Enter complete records; collect broken ones."""
     scanned = _Scanned(file.start)
     found: list[FoundRecord] = []
     try:
@@ -92,7 +92,7 @@ def _scan(store: Directories, findings: RecoveryFindings, file: SegmentFile, fd:
 
 
 def _enter(findings: RecoveryFindings, number: int, found: list[FoundRecord]) -> None:
-    """What the ledger has already is the copy of a compaction, and stays where the ledger has it."""
+    """Enter records. A message that the ledger has already stays where it is: this is a copy by compaction."""
     if not found:
         return
     findings.is_changed = True
@@ -116,7 +116,7 @@ def _enter(findings: RecoveryFindings, number: int, found: list[FoundRecord]) ->
 def _handle(
     store: Directories, findings: RecoveryFindings, file: SegmentFile, fd: int, broken: BrokenRecord, acknowledged: bool
 ) -> bool:
-    """Report; keep a copy; where it was acknowledged and says whose it is, hold it. Whether there is a copy."""
+    """Copy and report a broken record, and hold its message if it was acknowledged; return whether it was copied."""
     name = f"{segment_name(file.number)}-{broken.offset}"
     try:
         aside = store.set_aside(fd, broken.offset, broken.length, name)
@@ -143,8 +143,10 @@ def _handle(
 
 
 def _cut(store: Directories, number: int, end: int, *, durably: bool) -> None:
-    """Give back what was allocated and not written. The end of a write that was cut short must be gone for good
-    before there is a later segment: it would be taken for something that had been acknowledged."""
+    """Cut off what was allocated and not written.
+
+    The end of an incomplete write must be gone before there is a later segment: it would look acknowledged then.
+    """
     fd = store.files.open(store.segments, segment_name(number), write=True)
     try:
         if store.files.size(fd) > end:
