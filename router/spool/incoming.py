@@ -1,8 +1,9 @@
 """Receive a data set: in memory while it is small and there is room, else in a file of its own.
 
-Promises: the memory of all data sets together stays within one budget, whatever their number and size; a data set that
-is not stored leaves no trace. None waits for the memory of another, which might never be released: if no memory is
-left, it is written to the disk, at the disk's pace. Not here: the record and the ledger; only `Intake.store` makes a data set durable.
+Promises: the memory of all data sets together stays within one budget, whatever their number and size; a data set
+that is not stored leaves no trace. None waits for memory that another holds and might never release: if none is left,
+it is written to the disk, at the disk's pace. Not here: the record and the ledger; only `Intake.store` makes a data
+set durable.
 """
 
 from collections.abc import Callable, Sequence
@@ -263,7 +264,7 @@ class Incoming:
         self._error = self._error or error
 
     def keep_in_memory(self, view: Buffer) -> bool:
-        """Count the next bytes and copy them to memory; return False if there is no room, and `spill` must be called."""
+        """Count the next bytes, and copy them to memory; return False if `spill` must be called instead."""
         count = len(view)
         self.size += count
         if self._fd is not None:

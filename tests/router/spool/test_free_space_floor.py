@@ -284,8 +284,8 @@ async def test_a_router_starts_at_0_bytes_free_and_delivers_what_it_has(small_fi
                 uid = f"1.2.{number}"
                 assert (await modality.store(store_rq(uid), data_set(uid, size=100_000))).status == 0x0000
         Filler(small_file_system).fill()
-        archive.full = False
         async with running_router(config) as router:
             archive.router = router.port
+            archive.full = False
             await below_the_floor(router)
             await router.until(PIN, delivered=5)
