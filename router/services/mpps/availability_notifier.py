@@ -74,7 +74,7 @@ class AvailabilityNotifier:
         if not named or not step.inform:
             return
         if not step.study_uid:
-            log.warning("no availability can be told of: the step names no study", sop_instance_uid=step.uid)
+            log.warning("no availability notification: the step names no study", sop_instance_uid=step.uid)
             return
         pending = [self._pending(step.uid, name) for name in step.inform]
         availability_store.add(state, step.uid, pending, [reference.sop_instance_uid for reference in named])
@@ -209,7 +209,7 @@ class AvailabilityNotifier:
         }
         data_set = await compute(_ITEM * len(notification.references), notification.data_set)
         if not data_set:
-            write_log("no availability told of: nothing is there", **fields)
+            write_log("no availability notification: no instance is available", **fields)
             return
         write_log("instance availability", **fields)
         envelope = notification_envelope(notification, step.calling_ae, step.peer, destinations)
