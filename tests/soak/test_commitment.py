@@ -19,7 +19,7 @@ from router.services.commitment.attributes import CommitmentRequest, read_reques
 from router.services.commitment.transaction import Reference
 from tests.soak.load import FragileRouter
 from tests.support.commitment_peers import CommittingArchive, Heard, Modality, ask, instances
-from tests.support.harness import IMPLICIT
+from tests.support.harness import IMPLICIT, eventually
 from tests.support.ports import HOST
 from tests.support.router_process import RouterProcess
 
@@ -121,9 +121,7 @@ async def test_a_router_that_is_killed_at_any_moment_tells_every_modality_the_tr
                     await trio.sleep(dice.uniform(0.0, 0.3))
                     await router.kill()
                     await router.start()
-            with trio.fail_after(PATIENCE):
-                while {heard.transaction_uid for heard in modality.heard} < asked.keys():  # noqa: ASYNC110
-                    await trio.sleep(0.05)
+            await eventually(lambda: {heard.transaction_uid for heard in modality.heard} >= asked.keys(), PATIENCE)
         nursery.cancel_scope.cancel()
     by_uid: dict[str, list[Heard]] = {}
     for heard in modality.heard:
@@ -165,9 +163,7 @@ async def test_a_hundred_transactions_of_a_thousand_references(
             for uid, references in requests.items():
                 assert await ask(port, references, uid=uid) == 0
             taken = time.monotonic() - started
-            with trio.fail_after(300):
-                while len(modality.heard) < TRANSACTIONS:  # noqa: ASYNC110
-                    await trio.sleep(0.01)
+            await eventually(lambda: len(modality.heard) >= TRANSACTIONS, 300)
             seconds = time.monotonic() - started
             peak = memory_of(process.pid)["VmHWM"]
         nursery.cancel_scope.cancel()
@@ -218,9 +214,11 @@ async def test_an_archive_that_forgets_what_it_acknowledged_has_everything_at_th
         async with router.running():
             started = time.monotonic()
             await store(await router.port(), *instances(objects))
-            with trio.fail_after(PATIENCE):
-                while (await router.totals())["one"].get("committed") != objects:  # noqa: ASYNC110
-                    await trio.sleep(0.05)
+
+            async def committed() -> bool:
+                return (await router.totals())["one"].get("committed") == objects
+
+            await eventually(committed, PATIENCE)
             seconds = time.monotonic() - started
             totals = await router.totals()
         nursery.cancel_scope.cancel()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from tests.support.harness import eventually
 from tests.support.mpps_messages import completed, in_progress, progress
 from tests.support.mpps_peers import RIS, Scanner
 from tests.support.ports import free_port
@@ -63,9 +64,7 @@ async def report(port: int, numbers: range) -> None:
 
 
 async def heard(ris: RIS, count: int) -> None:
-    with trio.fail_after(PATIENCE):
-        while len(ris.heard) < count:  # noqa: ASYNC110 (another actor's state)
-            await trio.sleep(0.01)
+    await eventually(lambda: len(ris.heard) >= count, PATIENCE)
 
 
 def in_order(ris: RIS) -> bool:

@@ -94,10 +94,10 @@ class RunningRouter:
         return await self.totals(destination)
 
 
-async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until something is so; a test that waits in vain fails."""
-    with trio.fail_after(PATIENCE):
-        while not await condition():  # noqa: ASYNC110 (it is another actor's state that is waited for)
+async def eventually(condition: Callable[[], Awaitable[bool] | bool], within: float = PATIENCE) -> None:
+    """Wait until `condition` is true; fail after `within` seconds. For the state of another actor or thread."""
+    with trio.fail_after(within):
+        while not (met if isinstance(met := condition(), bool) else await met):  # noqa: ASYNC110
             await trio.sleep(0.01)
 
 

@@ -4,8 +4,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import trio
-
 from router.dimse import Command, CommandField, Response, Status
 from router.services.mpps.attributes import MPPS_RETRIEVE
 from router.services.mpps.instance_availability import (
@@ -18,6 +16,7 @@ from tests.support.harness import (
     Modality,
     RunningRouter,
     data_set,
+    eventually,
     running_router,
     store_rq,
 )
@@ -64,10 +63,8 @@ async def store_instances(router: RunningRouter, uids: Sequence[str]) -> None:
 
 
 async def until_notified(ris: RIS, count: int) -> list[Heard]:
-    """Wait until the RIS has heard of so many notifications."""
-    with trio.fail_after(20):
-        while len(notices(ris)) < count:  # noqa: ASYNC110 (another actor's state)
-            await trio.sleep(0.01)
+    """Wait until the RIS has received `count` notifications."""
+    await eventually(lambda: len(notices(ris)) >= count)
     return notices(ris)
 
 

@@ -23,6 +23,7 @@ from tests.support.harness import (
     RunningRouter,
     configuration,
     data_set,
+    eventually,
     running_router,
     store_rq,
 )
@@ -86,9 +87,11 @@ async def test_crashes_are_counted_across_restarts(tmp_path: Path) -> None:
                 else:
                     router.spool._writer.ledger.database.execute("UPDATE deliveries SET due = 0.001")
                     router.router._dispatcher.rescan()
-                with trio.fail_after(10):
-                    while (await router.spool.queue.list_deliveries())[0].attempts < crashes:  # noqa: ASYNC110 (another actor's state)
-                        await trio.sleep(0.01)
+
+                async def attempted(crashes: int = crashes) -> bool:
+                    return (await router.spool.queue.list_deliveries())[0].attempts >= crashes
+
+                await eventually(attempted)
     with closing(sqlite3.connect(config.router.spool / "ledger.sqlite")) as ledger:
         assert ledger.execute("SELECT state, crashes FROM deliveries").fetchall() == [(2, 3)]
 

@@ -14,6 +14,7 @@ from tests.support.harness import (
     Archive,
     RunningRouter,
     configuration,
+    eventually,
     running_router,
 )
 from tests.support.poison import GOOD, POISON, send
@@ -28,9 +29,9 @@ async def seconds_until_good(router: RunningRouter, archive: Archive, poison: in
     await send(router, POISON, poison)
     await send(router, GOOD, good)
     started = trio.current_time()
-    with trio.fail_after(within):
-        while sum(one.command.sop_instance_uid.startswith(GOOD) for one in archive.stored) < good:  # noqa: ASYNC110
-            await trio.sleep(0.01)
+    await eventually(
+        lambda: sum(one.command.sop_instance_uid.startswith(GOOD) for one in archive.stored) >= good, within
+    )
     return trio.current_time() - started
 
 
@@ -91,9 +92,7 @@ async def test_due_times_survive_a_restart(tmp_path: Path) -> None:
         return 0xA700
 
     async def asked_for(count: int) -> None:
-        with trio.fail_after(10):
-            while len(asked) < count:  # noqa: ASYNC110 (the archive's own state)
-                await trio.sleep(0.01)
+        await eventually(lambda: len(asked) >= count)
 
     async with Archive(script).serving() as archive:
         config = configuration(tmp_path, one_peer(archive.port, 'retry = { first = "1h", max = "1h" }'))

@@ -14,7 +14,7 @@ import trio.testing
 from router.association import NotConnected, RemoteAE
 from router.association.connect import connect
 from router.network.names import LIFE, PATIENCE, STALE_AFTER, NameLookup
-from tests.support.harness import Archive, Modality, configuration, data_set, running_router, store_rq
+from tests.support.harness import Archive, Modality, configuration, data_set, eventually, running_router, store_rq
 
 ANSWER = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 104))]
 QUESTION = (b"pacs.example", 104)
@@ -174,8 +174,7 @@ async def test_45_destinations_and_a_silent_name_server_slow_no_reception(
                 await modality.associate()
                 assert (await modality.store(store_rq("1.2.3"), data_set("1.2.3"))).status == 0
                 await archive.received(1)
-                while len(asked) < 10:  # noqa: ASYNC110 (threads of the look-up)
-                    await trio.sleep(0.01)
+                await eventually(lambda: len(asked) >= 10)
                 started = trio.current_time()
                 assert (await modality.store(store_rq("1.2.4"), data_set("1.2.4", size=2 << 20))).status == 0
                 await archive.received(2)

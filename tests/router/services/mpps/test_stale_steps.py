@@ -70,8 +70,11 @@ async def test_stale_steps_are_listed_and_counted_the_oldest_first(tmp_path: Pat
         assert (await scanner.set(OTHER, completed())).status == Status.SUCCESS
         assert await stale(router, "0s") == [UID, THIRD]
         assert await stale(router, "1h") == []
-        await trio.sleep(0.002)  # longer than mpps.keep
-        assert (await router.router.status())["steps"] == {"in_progress": 2, "stale": 2}
+
+        async def counted() -> bool:
+            return (await router.router.status())["steps"] == {"in_progress": 2, "stale": 2}
+
+        await eventually(counted)
         shown = await command("status", *router.options)
         assert "procedure steps: 2 in progress, 2 of them" in shown.stdout
 
