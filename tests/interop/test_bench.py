@@ -112,7 +112,7 @@ def test_a_mixture_has_objects_of_all_its_sizes(tmp_path: Path) -> None:
     assert 100 * 12_000 < sent["bytes"] < 100 * 60_000
 
 
-def test_what_the_sink_stores_is_what_was_sent_under_other_uids(tmp_path: Path) -> None:
+def test_the_sink_stores_the_sent_objects_under_new_uids(tmp_path: Path) -> None:
     original = ct(20_000)
     original.write(tmp_path)
     with sink(tmp_path, "--store", tmp_path / "kept") as there:
@@ -153,7 +153,7 @@ def test_a_peer_that_ends_one_association_after_the_other_is_given_up(tmp_path: 
     assert "aborted by the peer" in sent["given_up"]
 
 
-def test_nobody_listening_is_said_and_fails_the_command() -> None:
+def test_a_port_that_refuses_fails_the_command_with_a_message() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "router", "bench", "send", f"{HOST}:{own_port()}", "--objects", "1"],
         capture_output=True,
@@ -165,7 +165,7 @@ def test_nobody_listening_is_said_and_fails_the_command() -> None:
     assert "Connection refused" in done.stderr
 
 
-def test_a_sink_is_over_after_so_many_objects_and_a_follower_has_a_line_for_each() -> None:
+def test_a_sink_ends_after_its_number_of_objects_and_prints_a_line_for_each() -> None:
     port = own_port()
     command = [sys.executable, "-m", "router", "bench", "sink", f"{HOST}:{port}", "--objects", "7", "--follow"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -191,7 +191,7 @@ def test_objects_are_followed_through_the_router_and_nothing_is_missing(tmp_path
     assert figures["objects_per_s"] > 0
 
 
-def test_what_is_acknowledged_and_does_not_come_out_is_named_and_fails_the_command(tmp_path: Path) -> None:
+def test_an_acknowledged_object_that_does_not_arrive_is_named_and_fails_the_command(tmp_path: Path) -> None:
     there = Address(own_port())
     with RouterProcess(tmp_path / "router", configuration({"sink": there})) as router:
         figures = bench(
@@ -202,7 +202,7 @@ def test_what_is_acknowledged_and_does_not_come_out_is_named_and_fails_the_comma
     assert len(set(figures["missing_uids"])) == 3
 
 
-def test_what_the_router_refuses_is_not_missing_but_fails_the_command(tmp_path: Path) -> None:
+def test_a_refused_object_is_not_missing_but_fails_the_command(tmp_path: Path) -> None:
     there = Address(own_port())
     with RouterProcess(tmp_path / "router", configuration({"sink": there}, routes=[])) as router:
         figures = bench(
@@ -212,7 +212,7 @@ def test_what_the_router_refuses_is_not_missing_but_fails_the_command(tmp_path: 
     assert sum(figures["acknowledged"]["answers"].values()) == 3
 
 
-def test_a_router_that_is_not_there_is_said_and_the_sink_is_ended() -> None:
+def test_without_a_router_the_command_fails_and_ends_the_sink() -> None:
     port = own_port()
     command = ["bench", "route", f"{HOST}:{own_port()}", "--sink", f"{HOST}:{port}", "--objects", "1"]
     done = subprocess.run(
@@ -223,7 +223,7 @@ def test_a_router_that_is_not_there_is_said_and_the_sink_is_ended() -> None:
     socket.create_server((HOST, port)).close()  # the sink's port is free again
 
 
-def test_another_implementation_takes_what_the_generator_sends(tmp_path: Path) -> None:
+def test_another_implementation_accepts_what_the_generator_sends(tmp_path: Path) -> None:
     with PynetdicomArchive() as archive:
         sent = bench("send", archive.address, "--size", "300KB", "--objects", 5, "--associations", 2)
         received = archive.wait_for(5)
@@ -233,7 +233,7 @@ def test_another_implementation_takes_what_the_generator_sends(tmp_path: Path) -
         assert one.sop_instance_uid.encode() in one.data
 
 
-def test_the_comparison_says_where_it_can_be_had(tmp_path: Path) -> None:
+def test_without_a_source_checkout_compare_says_that_it_needs_one(tmp_path: Path) -> None:
     installed = tmp_path / "site-packages" / "router" / "__init__.py"
     code = (
         f"import router; router.__file__ = {str(installed)!r}; import router.cli; router.cli.main(['bench', 'compare'])"

@@ -59,7 +59,7 @@ def test_reception_is_compared_with_storescp(tmp_path: Path) -> None:
 
 @pytest.mark.interop
 @pytest.mark.soak
-def test_the_way_through_is_compared_with_relays_and_the_limit(tmp_path: Path) -> None:
+def test_the_route_is_compared_with_relays_and_the_limit(tmp_path: Path) -> None:
     result = compare(tmp_path, "end-to-end")
     absent = {one["side"] for one in result["absent"]}
     assert sides(result, "end-to-end", "12 kB", "objects/s") >= {PYNETDICOM, ROUTER, TCP}
@@ -69,7 +69,7 @@ def test_the_way_through_is_compared_with_relays_and_the_limit(tmp_path: Path) -
 
 
 @pytest.mark.interop
-def test_two_routers_have_the_round_trip_of_a_link_only_once_for_many_objects(tmp_path: Path) -> None:
+def test_two_routers_share_the_round_trip_of_a_link_among_many_objects(tmp_path: Path) -> None:
     if dcmtk.program("storescu") is None:
         pytest.skip("not installed: DCMTK (make peers)")
     result = compare(tmp_path, "link")

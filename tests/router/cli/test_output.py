@@ -13,7 +13,7 @@ COLUMNS = st.lists(st.tuples(st.integers(1, 80), st.integers(0, 80)), min_size=1
 
 
 @given(columns=COLUMNS, room=st.integers(1, 300))
-def test_columns_share_the_room_and_no_word_is_broken_that_need_not_be(
+def test_columns_share_the_width_and_break_words_only_as_a_last_resort(
     columns: list[tuple[int, int]], room: int
 ) -> None:
     wanted, least = [one for one, _ in columns], [min(each) for each in columns]

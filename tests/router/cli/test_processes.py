@@ -167,13 +167,13 @@ def test_the_log_is_one_json_object_a_line_and_without_patients(to_sink: RouterP
     assert not [value for value in PHI if value in to_sink.tail(1000)]
 
 
-def test_an_interrupt_stops_it_too(tmp_path: Path) -> None:
+def test_sigint_stops_the_router(tmp_path: Path) -> None:
     router = RouterProcess(tmp_path, configuration({}, routes=[])).start()
     os.kill(router.pid, signal.SIGINT)
     router.stop()
 
 
-def test_a_hangup_signal_reads_the_configuration_anew_unless_it_has_faults(tmp_path: Path) -> None:
+def test_sighup_reloads_the_configuration_unless_it_has_faults(tmp_path: Path) -> None:
     with RouterProcess(tmp_path, configuration({}, routes=[])) as router:
         router.config.write_text("[router]\nlisen = []")
         os.kill(router.pid, signal.SIGHUP)
@@ -197,7 +197,7 @@ def test_echo_by_address_and_by_name_in_all_three_syntaxes(sink: RouterProcess, 
     assert by_name.stdout.count("0000H success in") == 3
 
 
-def test_echo_to_an_ae_title_that_is_not_known_there_is_exit_1_in_words(tmp_path: Path) -> None:
+def test_echo_to_an_unknown_ae_title_ends_with_1_and_a_message(tmp_path: Path) -> None:
     content = configuration({}, routes=[], access={"called_ae": ["ROUTER"]})
     with RouterProcess(tmp_path, content) as router:
         done = command("echo", address(router), "--called", "WRONG")
@@ -208,7 +208,7 @@ def test_echo_to_an_ae_title_that_is_not_known_there_is_exit_1_in_words(tmp_path
 # send
 
 
-def test_every_real_object_goes_as_it_stands_in_its_file(tmp_path: Path) -> None:
+def test_every_real_object_is_sent_unchanged(tmp_path: Path) -> None:
     instances = stored_files()
     assert len({instance.transfer_syntax for instance in instances}) > 10
     with PynetdicomArchive() as archive:
@@ -220,7 +220,7 @@ def test_every_real_object_goes_as_it_stands_in_its_file(tmp_path: Path) -> None
     )
 
 
-def test_what_is_sent_into_a_router_arrives_behind_it(sink: RouterProcess, to_sink: RouterProcess) -> None:
+def test_objects_sent_to_a_router_arrive_at_its_destination(sink: RouterProcess, to_sink: RouterProcess) -> None:
     instances = [instance for instance in stored_files() if instance.path is not None][:40]
     sent = answer("send", address(to_sink), *(str(one.path) for one in instances), "--calling", "CT1")
     assert sent["statuses"] == {"0000H success": len(instances)}
@@ -247,7 +247,7 @@ def test_more_than_128_kinds_of_objects_take_further_associations(tmp_path: Path
         assert len({one.association for one in archive.wait_for(130)}) == 2
 
 
-def test_folders_are_searched_and_what_is_no_object_is_skipped(tmp_path: Path) -> None:
+def test_folders_are_searched_and_other_files_are_skipped(tmp_path: Path) -> None:
     below = tmp_path / "a" / "b"
     below.mkdir(parents=True)
     for transfer_syntax in TRANSFER_SYNTAXES:
@@ -400,11 +400,11 @@ def test_tables_in_a_pipe_are_100_columns_wide_at_most_or_as_wide_as_columns_say
         assert widest(arguments, "79") <= 79
 
 
-def test_the_demo_fits_in_100_columns_and_all_goes_well() -> None:
+def test_the_demo_fits_in_100_columns_and_succeeds() -> None:
     assert widest(["demo", "--objects", "20", "--config", TOP / "router.toml"]) <= 100
 
 
-def test_a_person_looks_into_the_queue_and_changes_it(to_nobody: RouterProcess, tmp_path: Path) -> None:
+def test_the_operator_lists_and_changes_the_queue(to_nobody: RouterProcess, tmp_path: Path) -> None:
     instances = [ct(3000, transfer_syntax=transfer_syntax) for transfer_syntax in TRANSFER_SYNTAXES]
     admin = to_nobody.options
     answer("send", address(to_nobody), *(one.write(tmp_path) for one in instances))
@@ -426,7 +426,7 @@ def test_a_person_looks_into_the_queue_and_changes_it(to_nobody: RouterProcess, 
     assert all(one.sop_instance_uid in shown.stdout for one in instances[2:])
 
 
-def test_an_object_is_exported_as_it_came(to_nobody: RouterProcess, tmp_path: Path) -> None:
+def test_an_object_is_exported_as_it_was_received(to_nobody: RouterProcess, tmp_path: Path) -> None:
     instance = ct(3_000_000)
     answer("send", address(to_nobody), instance.write(tmp_path))
     out = tmp_path / "out.dcm"

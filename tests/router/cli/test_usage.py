@@ -105,7 +105,7 @@ def test_every_command_has_help(name: str) -> None:
     ],
     ids=" ".join,
 )
-def test_wrong_usage_is_exit_2_with_words(arguments: list[str], tmp_path: Path, monkeypatch: Any) -> None:
+def test_wrong_usage_is_exit_2_with_a_message(arguments: list[str], tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     written(tmp_path, "")
     result = call(*arguments)
@@ -117,7 +117,7 @@ def test_wrong_usage_is_exit_2_with_words(arguments: list[str], tmp_path: Path, 
 
 
 @pytest.mark.parametrize("command", [["check"], ["status"], ["queue", "list"], ["run"], ["explain", "x.dcm"]])
-def test_every_fault_of_the_configuration_is_told_at_once(command: list[str], tmp_path: Path) -> None:
+def test_all_faults_of_the_configuration_are_listed_at_once(command: list[str], tmp_path: Path) -> None:
     config = written(tmp_path, FAULTY)
     for arguments in (["--config", str(config), *command], [*command, "--config", str(config)]):
         result = call(*arguments)
@@ -127,13 +127,13 @@ def test_every_fault_of_the_configuration_is_told_at_once(command: list[str], tm
 
 
 @pytest.mark.parametrize("command", [["check"], ["status"], ["run"], ["echo", "pacs"]])
-def test_a_configuration_that_is_named_and_not_there_is_exit_2(command: list[str], tmp_path: Path) -> None:
+def test_a_named_configuration_that_is_missing_is_exit_2(command: list[str], tmp_path: Path) -> None:
     result = call(*command, "--config", tmp_path / "other.toml")
     assert result.exit_code == 2
     assert "other.toml" in result.output
 
 
-def test_faults_are_json_for_machines(tmp_path: Path) -> None:
+def test_faults_are_listed_as_json(tmp_path: Path) -> None:
     result = call("check", "--json", "--config", written(tmp_path, FAULTY))
     assert result.exit_code == 2
     assert {fault["path"] for fault in json.loads(result.output)["faults"]} >= {"router.lisen", "peers.pacs.address"}
@@ -144,7 +144,7 @@ def test_a_good_configuration_is_fine(tmp_path: Path) -> None:
     assert (result.exit_code, result.output.splitlines()) == (0, [f"{tmp_path / 'router.toml'} is fine"])
 
 
-def test_a_spool_that_cannot_be_is_a_fault(tmp_path: Path) -> None:
+def test_an_impossible_spool_folder_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     result = call("check", "--config", written(tmp_path, '[router]\nspool = "file/spool"'))
     assert result.exit_code == 2
@@ -168,7 +168,7 @@ def test_a_spool_that_cannot_be_is_a_fault(tmp_path: Path) -> None:
     ],
     ids=["a peer without a route", "a route behind everything", "a loop"],
 )
-def test_what_is_hardly_meant_is_remarked_and_no_fault(more: str, remark: str, tmp_path: Path) -> None:
+def test_a_probable_mistake_is_a_remark_and_not_a_fault(more: str, remark: str, tmp_path: Path) -> None:
     result = call("check", "--config", written(tmp_path, ROUTES + more))
     assert result.exit_code == 0
     assert remark in result.output
@@ -187,7 +187,7 @@ def test_explain_tells_which_routes_match_why_the_others_do_not_and_where_it_goe
     assert "=> pacs" in result.output
 
 
-def test_explain_is_json_for_machines(tmp_path: Path) -> None:
+def test_explain_prints_json(tmp_path: Path) -> None:
     config = written(tmp_path, ROUTES)
     files = [ct(3000).write(tmp_path), ct(3000, sop_class_uid=MRImageStorage).write(tmp_path)]
     result = call("explain", "--json", "--config", config, "--calling", "US1", *files)
@@ -199,7 +199,7 @@ def test_explain_is_json_for_machines(tmp_path: Path) -> None:
     assert (taken["destinations"], taken["refused"]) == (["vna"], [])
 
 
-def test_explain_judges_what_would_refuse_the_object_before_any_route(tmp_path: Path) -> None:
+def test_explain_says_what_would_refuse_the_object_before_any_route(tmp_path: Path) -> None:
     config = written(
         tmp_path, '[access]\npeer = ["10.0.0.0/8"]\n[storage]\nsop_classes = ["MRImageStorage"]\n' + ROUTES
     )
@@ -215,7 +215,7 @@ def test_explain_shows_nothing_of_the_patient(tmp_path: Path) -> None:
         assert not any(value in output for value in PHI)
 
 
-def test_explain_fails_for_what_is_no_dicom_file_and_goes_on(tmp_path: Path) -> None:
+def test_explain_continues_after_a_file_that_is_not_dicom_and_fails(tmp_path: Path) -> None:
     config = written(tmp_path, ROUTES)
     file = ct(3000).write(tmp_path)
     result = call("explain", "--config", config, "--calling", "CT1", config, tmp_path / "missing.dcm", file)
@@ -228,7 +228,7 @@ def test_explain_fails_for_what_is_no_dicom_file_and_goes_on(tmp_path: Path) -> 
 # A router or a peer that is not there
 
 
-def test_what_needs_the_running_router_says_that_there_is_none(tmp_path: Path) -> None:
+def test_a_command_that_needs_the_running_router_says_that_none_answers(tmp_path: Path) -> None:
     config = written(tmp_path, f'[admin]\nlisten = "{HOST}:{free_port()}"')
     result = call("queue", "retry", "--all", "--config", config)
     assert result.exit_code == 1
@@ -242,7 +242,7 @@ def test_status_of_a_router_that_has_never_run_says_so(tmp_path: Path) -> None:
     assert "there is no spool" in result.output
 
 
-def test_a_peer_that_is_not_there_is_exit_1_in_words(tmp_path: Path) -> None:
+def test_a_peer_that_does_not_answer_is_exit_1_with_a_message(tmp_path: Path) -> None:
     address = f"{HOST}:{free_port()}"
     result = call("echo", address)
     assert result.exit_code == 1
@@ -260,7 +260,7 @@ def test_sending_from_a_folder_without_objects_fails(tmp_path: Path) -> None:
     assert (answer["files"], answer["skipped"], answer["failed"]) == (0, 1, 0)
 
 
-def test_a_named_file_that_is_no_dicom_file_is_a_failure(tmp_path: Path) -> None:
+def test_a_named_file_that_is_not_dicom_is_a_failure(tmp_path: Path) -> None:
     notes = tmp_path / "notes.txt"
     notes.write_text("nothing to see")
     result = call("send", f"{HOST}:{free_port()}", notes, "--json")

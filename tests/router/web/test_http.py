@@ -98,7 +98,7 @@ async def echo(modality: Modality) -> int | None:
     [(UPGRADE + b"x", 401), (UPGRADE, 401), (PRIOR_KNOWLEDGE, 505), (H2C, 200), (H2C + PRIOR_KNOWLEDGE, 200)],
     ids=["a websocket and a byte", "a websocket", "HTTP/2", "h2c", "h2c and HTTP/2"],
 )
-async def test_no_upgrade_is_made_and_none_ends_the_router(tmp_path: Path, request_: bytes, status: int) -> None:
+async def test_an_upgrade_is_ignored_and_does_not_end_the_router(tmp_path: Path, request_: bytes, status: int) -> None:
     async with running_router(configuration(tmp_path)) as router, Modality.connected(router.port) as modality:
         await modality.associate((VERIFICATION, (IMPLICIT,)))
         answer = await exchange(router, request_, half_close=False)
@@ -214,7 +214,7 @@ async def test_head_has_the_head_of_get_and_no_body(tmp_path: Path) -> None:
         ]
 
 
-async def test_a_body_that_is_announced_is_asked_for(tmp_path: Path) -> None:
+async def test_expect_100_continue_is_answered_before_the_body(tmp_path: Path) -> None:
     async with running_router(configuration(tmp_path)) as router:
         token = (router.config.router.spool / "admin.token").read_text().strip().encode()
         head = b"Authorization: Bearer " + token + b"\r\nContent-Type: application/json\r\n"
@@ -224,7 +224,7 @@ async def test_a_body_that_is_announced_is_asked_for(tmp_path: Path) -> None:
         assert json.loads(rest.partition(b"\r\n\r\n")[2]) == {"changed": 0}
 
 
-async def test_what_is_not_http_is_refused_in_words(tmp_path: Path) -> None:
+async def test_a_request_that_is_not_http_is_refused_with_a_message(tmp_path: Path) -> None:
     async with running_router(configuration(tmp_path)) as router:
         answer = await exchange(router, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 400")

@@ -119,7 +119,7 @@ def token_of(router: RunningRouter) -> str:
     return (router.config.router.spool / "admin.token").read_text().strip()
 
 
-async def test_a_router_answers_its_own_users_and_nobody_else(tmp_path: Path) -> None:
+async def test_a_router_answers_only_requests_with_its_token_host_and_origin(tmp_path: Path) -> None:
     async with running_router(configuration(tmp_path)) as router:
         here, bearer = f"Host: {router.admin}", f"Authorization: Bearer {token_of(router)}"
         assert (await ask(router.admin, "/healthz", here))[0] == 200
@@ -132,7 +132,7 @@ async def test_a_router_answers_its_own_users_and_nobody_else(tmp_path: Path) ->
         assert (await ask(router.admin, "/api/status", here, bearer, "Origin: http://evil.example"))[0] == 403
 
 
-async def test_the_token_is_made_anew_at_each_start_and_its_owner_alone_may_read_it(tmp_path: Path) -> None:
+async def test_each_start_writes_a_new_token_that_only_its_owner_may_read(tmp_path: Path) -> None:
     tokens = []
     for _ in range(2):
         async with running_router(configuration(tmp_path)) as router:
@@ -152,7 +152,7 @@ def test_a_token_file_that_is_a_link_is_replaced_and_not_followed(tmp_path: Path
     assert not (tmp_path / "admin.token").is_symlink()
 
 
-async def test_a_disk_that_does_not_take_the_token_keeps_nobody_from_starting(
+async def test_a_router_starts_although_its_token_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures = iter([OSError(28, "No space left on device")])
@@ -175,7 +175,7 @@ async def test_a_disk_that_does_not_take_the_token_keeps_nobody_from_starting(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_another_user_of_this_machine_reads_nothing() -> None:
+def test_another_user_of_this_machine_cannot_read_the_token() -> None:
     with tempfile.TemporaryDirectory() as folder, RouterProcess(Path(folder), content({}, routes=[])) as router:
         router.folder.chmod(0o755)
         spool = router.folder / "spool"
@@ -194,7 +194,7 @@ def test_another_user_of_this_machine_reads_nothing() -> None:
         assert done.stdout.split() == ["denied", "401"]
 
 
-def test_the_command_line_says_what_to_do_without_a_token_and_takes_one_from_elsewhere(tmp_path: Path) -> None:
+def test_without_a_readable_token_the_command_line_says_how_to_give_one(tmp_path: Path) -> None:
     def status(router: RouterProcess, *options: str, **environment: str) -> Any:
         return subprocess.run(
             [sys.executable, "-m", "router", "status", "--admin", router.admin, *options],
@@ -218,14 +218,14 @@ def test_the_command_line_says_what_to_do_without_a_token_and_takes_one_from_els
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:8080", "[::]:8080", "10.0.0.5:8080", "router.example:8080"])
-def test_beyond_this_machine_check_wants_tls_or_a_word_that_plaintext_is_meant(listen: str) -> None:
+def test_beyond_loopback_check_demands_tls_or_plaintext_to_be_set(listen: str) -> None:
     with pytest.raises(ConfigError, match=r"admin\.listen: .*plaintext"):
         parse_config(f'[admin]\nlisten = "{listen}"', Path())
     parse_config(f'[admin]\nlisten = "{listen}"\nplaintext = true', Path())
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "127.9.9.9:1", "[::1]:8080", "localhost:8080", "LOCALHOST:8080"])
-def test_on_loopback_nothing_more_is_wanted(listen: str) -> None:
+def test_on_loopback_check_demands_neither_tls_nor_plaintext(listen: str) -> None:
     parse_config(f'[admin]\nlisten = "{listen}"', Path())
 
 

@@ -175,7 +175,7 @@ async def test_pages_of_the_queue_visit_every_delivery_once_and_split_no_message
         assert seen == sorted(seen)
 
 
-async def test_the_queue_is_chosen_from_by_state_and_destination(api: Any) -> None:
+async def test_the_queue_is_filtered_by_state_and_destination(api: Any) -> None:
     async with api() as served:
         number = await served.put(ct(2000), "pacs", "vna")
         await served.post("hold", ids=[number], destination="vna")
@@ -196,7 +196,7 @@ async def test_a_message_is_shown_with_all_its_deliveries_and_without_its_bytes(
 
 
 @pytest.mark.parametrize("path", ["/api/queue/77", "/api/queue/77/export", f"/api/queue/{2**80}", "/nothing/here"])
-async def test_what_is_not_there_is_404_in_words(api: Any, path: str) -> None:
+async def test_an_unknown_path_or_message_is_404_with_a_message(api: Any, path: str) -> None:
     async with api() as served:
         answer = await served.ask("GET", path)
         assert answer.status == 404
@@ -218,7 +218,7 @@ async def test_an_export_is_a_file_of_part_10_around_the_bytes_that_came(api: An
         assert meta.SourceApplicationEntityTitle == "CT1"
 
 
-async def test_a_client_that_goes_away_in_an_export_harms_nobody(api: Any) -> None:
+async def test_a_client_that_disconnects_during_an_export_harms_no_other(api: Any) -> None:
     async with api() as served:
         number = await served.put(ct(20_000_000), "pacs")
         host, _, port = served.address.rpartition(":")
@@ -300,7 +300,7 @@ async def test_every_change_is_told_to_the_destinations(api: Any) -> None:
         assert len(served.rescans) == 4
 
 
-async def test_what_no_route_wanted_is_sent_where_a_person_says(api: Any) -> None:
+async def test_an_unrouted_message_is_sent_where_the_operator_says(api: Any) -> None:
     async with api() as served:
         number = await served.put(ct(2000))
         assert (await served.post("release", ids=[number])).json == {"changed": 0}
@@ -332,7 +332,7 @@ async def test_what_no_route_wanted_is_sent_where_a_person_says(api: Any) -> Non
     ],
     ids=lambda selection: json.dumps(selection)[:30],
 )
-async def test_a_selection_that_says_nothing_or_nonsense_changes_nothing(api: Any, selection: Any) -> None:
+async def test_an_empty_or_invalid_selection_changes_nothing(api: Any, selection: Any) -> None:
     async with api() as served:
         await served.put(ct(2000), "pacs")
         answer = await served.post("discard", **selection)
@@ -341,7 +341,7 @@ async def test_a_selection_that_says_nothing_or_nonsense_changes_nothing(api: An
         assert (await served.ask("GET", "/api/queue?state=waiting")).json["deliveries"]
 
 
-async def test_the_whole_queue_is_changed_where_all_is_said(api: Any) -> None:
+async def test_the_whole_queue_is_changed_only_with_all(api: Any) -> None:
     async with api() as served:
         for _ in range(3):
             await served.put(ct(2000), "pacs")
@@ -373,7 +373,7 @@ async def test_the_whole_queue_is_changed_where_all_is_said(api: Any) -> None:
         "too long",
     ],
 )
-async def test_a_body_is_judged_before_it_is_believed(api: Any, body: bytes, headers: Any, status: int) -> None:
+async def test_an_invalid_body_is_refused(api: Any, body: bytes, headers: Any, status: int) -> None:
     async with api() as served:
         answer = await served.ask("POST", "/api/queue/hold", body, headers)
         assert answer.status == status
@@ -390,14 +390,14 @@ async def test_a_query_out_of_its_limits_is_refused(api: Any, query: str) -> Non
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("POST", "/api/status", 405), ("GET", "/api/queue/hold", 405)])
-async def test_another_method_is_refused_in_words(api: Any, method: str, path: str, status: int) -> None:
+async def test_another_method_is_refused_with_a_message(api: Any, method: str, path: str, status: int) -> None:
     async with api() as served:
         answer = await served.ask(method, path)
         assert answer.status == status
         assert answer.json["error"]
 
 
-async def test_an_action_that_there_is_not_is_404(api: Any) -> None:
+async def test_an_unknown_action_is_404(api: Any) -> None:
     async with api() as served:
         assert (await served.post("explode", ids=[1])).status == 404
 
