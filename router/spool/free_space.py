@@ -45,7 +45,7 @@ class FreeSpace:
         return self._has(0, spare=self._spare())
 
     def begin(self, count: int, *, below_floor: bool = False) -> bool:
-        """Announce bytes to write; return False if there is no room for them above the floor."""
+        """Announce bytes to write; return False if they do not fit above the floor."""
         if not below_floor and not self._has(count):
             return False
         self._announced += count

@@ -167,7 +167,7 @@ def test_a_dangling_symbolic_link_makes_nothing_elsewhere(tmp_path: Path) -> Non
     assert not (tmp_path / "victim").exists()
 
 
-def test_what_cannot_be_opened_is_told_in_words_and_left_alone(tmp_path: Path) -> None:
+def test_a_state_that_cannot_be_opened_is_left_alone_and_the_reason_given(tmp_path: Path) -> None:
     (tmp_path / NAME).mkdir()
     with pytest.raises(SpoolUnusable, match=r"state.sqlite cannot be opened: Is a directory"):
         opened(tmp_path)

@@ -110,7 +110,7 @@ async def test_what_waits_is_sent_once_and_nothing_else_is(tmp_path: Path) -> No
         assert house.sent() == {"pacs": [], "strict": [], "vna": []}
 
 
-def test_the_spool_of_a_later_version_is_refused_in_words_and_not_touched(tmp_path: Path) -> None:
+def test_the_spool_of_a_later_version_is_refused_and_not_touched(tmp_path: Path) -> None:
     with tarfile.open(SPOOL) as archive:
         archive.extractall(tmp_path, filter="data")
     ledger = tmp_path / "spool" / "ledger.sqlite"

@@ -43,13 +43,13 @@ CREATE TABLE totals (
     PRIMARY KEY (destination, purpose, state)
 ) WITHOUT ROWID;
 """
-"""`purpose` is that of `router.model.Purpose`; `due` is on the ledger's clock, 0 for at once; `status` is the last
+"""`purpose` is that of `router.model.Purpose`; `due` is on the run clock, 0 for at once; `status` is the last
 DIMSE status, NULL where no response came, and `comment` the peer's Error Comment; `crashes` and `unanswered` count
 attempts that ended in an exception of our own, and those that ended without a response after the data set had been
 sent; `decided` is the segment with the last decision of an operator, 0 where there is none, `EARLIER` where it is in
 no segment yet; `sent_as` is the JSON of [transform, version, transfer syntaxes], '' as stored."""
 EARLIER = -1
-"""In place of a segment: an operator said it to a router of schema 2, which wrote it to the ledger alone."""
+"""In place of a segment: a router of schema 2 wrote the decision to the ledger alone."""
 SCHEMA = f"""
 CREATE TABLE facts (
     next_id INTEGER NOT NULL, synced INTEGER NOT NULL, clock REAL NOT NULL,
@@ -74,10 +74,10 @@ CREATE INDEX messages_file ON messages (file) WHERE file <> '';
 PRAGMA user_version = {SCHEMA_VERSION};
 """
 """Of `facts`: `is_open` says that the spool is in use, or that its last use did not end as it should; `cut_off` is when
-the last use that ended so was found, on the ledger's clock: outcomes of deliveries born before may be lost."""
+the last use that ended so was found, on the run clock: outcomes of deliveries born before may be lost."""
 
 _SUFFIX = " (commitment)"
-"""Schema 2 marked what is retained for a peer by this behind the peer's name."""
+"""Schema 2 appended this to the name of a peer that a message is retained for."""
 _IS_RETAINED = f"destination LIKE '%{_SUFFIX}'"
 _PEER = f"iif({_IS_RETAINED}, substr(destination, 1, length(destination) - {len(_SUFFIX)}), destination)"
 _FROM_2_TO_3 = f"""
@@ -99,7 +99,7 @@ DROP TABLE old_totals;
 PRAGMA user_version = 3;
 """
 _MIGRATIONS = {2: _FROM_2_TO_3}
-"""By the version that each of them starts from."""
+"""Steps by the version that each starts from."""
 
 
 def make(connection: sqlite3.Connection) -> None:
@@ -117,7 +117,11 @@ def migrate(connection: sqlite3.Connection, version: int) -> None:
 
 
 def refuse_newer(path: Path, version: int) -> None:
-    """Raises SpoolUnusable, with what to do, where a later version of the router wrote the ledger."""
+    """Refuse a ledger that a later version of the router wrote.
+
+    Raises:
+        SpoolUnusable: it did; the message says what to do.
+    """
     if version > SCHEMA_VERSION:
         raise SpoolUnusable(
             f"{path} was written by a later version of the router: its schema is number {version}, this version"

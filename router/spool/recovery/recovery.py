@@ -83,7 +83,7 @@ class Recovery:
             self.segments.skip_number(number)
         self._decide()
         self._check_large_files()
-        if self._findings.is_changed:  # else a full disk is no reason not to start
+        if self._findings.is_changed:  # else a full disk is not a reason to refuse to start
             with self.ledger.transaction(durable=True):
                 self.ledger.maintenance.recount()
         for number, (count, size) in self.ledger.maintenance.live().items():

@@ -117,7 +117,7 @@ def test_what_is_held_for_other_bytes_is_held_after_a_rebuild() -> None:
 @pytest.mark.parametrize(
     ("policy", "states"), [("forward", [True, True]), ("hold", [True, True]), ("refuse", [True, False])]
 )
-def test_duplicates_within_one_batch_are_judged_too(policy: str, states: list[bool]) -> None:
+def test_duplicates_within_one_batch_are_found_too(policy: str, states: list[bool]) -> None:
     driver = driver_with(policy)
     jobs = [driver.put(data, envelope()) for data in (A, A, B)]
     driver.writer.turn(list(jobs))

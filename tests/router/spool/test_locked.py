@@ -1,4 +1,4 @@
-"""Another program locks the ledger, as a backup does, or a person with sqlite3: nobody waits, and nothing is lost."""
+"""Another program locks the ledger, as a backup does, or an operator with sqlite3: none waits, and nothing is lost."""
 
 import sqlite3
 from functools import partial
@@ -96,7 +96,7 @@ def test_no_more_are_taken_than_memory_is_meant_for(
     driver.stop()
 
 
-def test_a_change_by_hand_is_refused_in_words(driver: Driver, tmp_path: Path) -> None:
+def test_a_change_by_an_operator_is_refused_with_the_reason(driver: Driver, tmp_path: Path) -> None:
     driver.commit(b"data", envelope("1.2.1"))
     driver.ask(BringUpToDate())
     lock = Lock(tmp_path)

@@ -30,13 +30,13 @@ class Sent:
     finished: set[str] = field(factory=set)
     """Destinations for which a delivery was reported, or a discard asked for: it may be written down by now."""
     gone: set[str] = field(factory=set)
-    """Destinations that a person's word, which was confirmed, has finished."""
+    """Destinations that an operator's confirmed decision has finished."""
     held: set[str] = field(factory=set)
-    """Destinations for which a person's last word, which was confirmed, is to hold."""
+    """Destinations for which an operator's last confirmed decision is to hold."""
 
 
 class World:
-    """Senders, destinations and a person, all of whom survive the power cuts."""
+    """Senders, destinations and an operator, who survive the power cuts."""
 
     def __init__(self, files: FragileFiles, chance: random.Random, *, keen: bool = False) -> None:
         """`keen`: destinations take everything at once, so that files are soon used again."""
@@ -126,7 +126,7 @@ class World:
         return jobs
 
     def word(self) -> tuple[Sent, QueueAction, ChangeDeliveries] | None:
-        """What a person says of some message."""
+        """An operator's decision about some message."""
         known = [sent for sent in self.sent.values() if sent.receipt and sent.receipt.message_id]
         if not known:
             return None
@@ -235,7 +235,7 @@ def test_what_was_acknowledged_survives_a_power_cut_at_any_call(seed: int, cuts:
 
 @settings(deadline=None)
 @given(st.integers(0, 2**32), st.lists(st.tuples(st.integers(0, 250), st.booleans()), max_size=6))
-def test_what_a_person_said_survives_the_loss_of_the_ledger(seed: int, cuts: list[tuple[int, bool]]) -> None:
+def test_decisions_of_operators_survive_the_loss_of_the_ledger(seed: int, cuts: list[tuple[int, bool]]) -> None:
     files = FragileFiles()
     world = World(files, random.Random(seed))
     for cut, loses_ledger in cuts:

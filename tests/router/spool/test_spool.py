@@ -125,7 +125,7 @@ async def test_a_held_delivery_blocks_its_lane_and_nothing_else(tmp_path: Path) 
         assert told == [ids[0]]  # the first of its lane; the others follow when it is delivered
 
 
-async def test_a_person_holds_releases_retries_and_discards(tmp_path: Path) -> None:
+async def test_an_operator_holds_releases_retries_and_discards(tmp_path: Path) -> None:
     async with running_spool(tmp_path) as spool:
         ids = [await store_message(spool, b"data", f"1.2.{number}") for number in range(4)]
         chosen = Selection(message_ids=(ids[1], ids[2]))
@@ -525,7 +525,7 @@ async def host(spool: Spool, *, task_status: trio.TaskStatus[None]) -> None:
     await spool.run(task_status=task_status)
 
 
-async def test_after_run_nobody_waits_for_ever(tmp_path: Path) -> None:
+async def test_no_task_waits_after_run(tmp_path: Path) -> None:
     async with running_spool(tmp_path) as spool:
         await store_message(spool, b"data")
     with pytest.raises(SpoolClosed):
@@ -655,7 +655,7 @@ async def test_the_second_router_gets_a_clear_message(tmp_path: Path) -> None:
     Spool.open(tmp_path, SETTINGS).close()
 
 
-def test_what_cannot_be_a_spool_is_told_in_words(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_a_spool_is_refused_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SpoolUnusable, match="cannot be used for a spool"):
         Spool.open(tmp_path / "file", SETTINGS)

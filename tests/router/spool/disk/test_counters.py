@@ -82,7 +82,7 @@ def test_a_power_cut_at_any_call_loses_nothing_of_what_was_saved(seed: int, cuts
 
 
 @pytest.mark.parametrize("damage", [b"", b"\0" * 8192, b"\xff" * 8192, b"DRCOUN01" * 1024])
-def test_a_file_that_is_not_what_was_written_counts_for_nothing_and_is_written_anew(damage: bytes) -> None:
+def test_a_file_that_is_not_what_was_written_is_ignored_and_written_again(damage: bytes) -> None:
     folder = Folder()
     counters, file = folder.opened()
     counters.advance(next_id=10)
@@ -210,7 +210,7 @@ def test_a_start_that_ended_before_the_clock_was_known_changes_nothing() -> None
     assert 0 <= again.spool.clock() - row.born < 60
 
 
-def test_a_power_cut_while_deliveries_are_dated_anew_leaves_their_age() -> None:
+def test_a_power_cut_while_deliveries_are_postdated_leaves_their_age() -> None:
     for cut in range(10):
         files = FragileFiles()
         driver = Driver(files)

@@ -93,7 +93,7 @@ def test_a_segment_header_survives_the_round_trip() -> None:
 
 
 @pytest.mark.parametrize("part", [0, 1, 2])
-def test_a_flipped_bit_anywhere_in_the_body_is_told_in_words(part: int) -> None:
+def test_a_flipped_bit_anywhere_in_the_body_raises_damaged_message(part: int) -> None:
     packed = record.encode_envelope(StoredEnvelope(envelope=envelope()))
     data = b"data set"
     header = record.decode_header(record.encode_header(NONCE, 7, 64, len(data), packed), NONCE)

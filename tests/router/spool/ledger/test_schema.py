@@ -161,7 +161,7 @@ def test_a_power_cut_while_it_is_brought_up_to_date_leaves_it_whole() -> None:
     assert cuts == 3  # opening it, and both sides of the one commit
 
 
-def test_a_newer_schema_is_refused_in_words_and_nothing_is_changed(tmp_path: Path) -> None:
+def test_a_newer_schema_is_refused_and_nothing_is_changed(tmp_path: Path) -> None:
     ledger = old(tmp_path)
     with sqlite3.connect(ledger) as connection:
         connection.execute("PRAGMA user_version = 99")

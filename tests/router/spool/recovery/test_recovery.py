@@ -100,7 +100,7 @@ def test_a_ledger_that_is_corrupt_is_set_aside_and_rebuilt(tmp_path: Path, at: i
 def test_a_ledger_that_is_behind_catches_up_and_keeps_what_it_knows(tmp_path: Path) -> None:
     driver = reopen(tmp_path)
     driver.commit(b"first", envelope("1.2.1"))
-    driver.settle(1, "pacs", held("a person must look"))
+    driver.settle(1, "pacs", held("an operator must look"))
     driver.stop()
     old = (tmp_path / "ledger.sqlite").read_bytes()
     driver = reopen(tmp_path)
@@ -266,7 +266,7 @@ def test_a_large_file_that_a_damaged_record_may_have_named_is_kept_aside(tmp_pat
     again.stop()
 
 
-def test_what_a_person_reads_of_a_message_that_is_lost_is_told_to_be_damaged(tmp_path: Path) -> None:
+def test_a_lost_message_is_reported_as_damaged_when_it_is_read(tmp_path: Path) -> None:
     driver = reopen(tmp_path)
     three(driver)
     driver.stop()
