@@ -70,15 +70,15 @@ def test_steps_are_forgotten_by_running_time(tables: sqlite3.Connection, monkeyp
         step_store.save(tables, step(uid, StepStage.COMPLETED, clock))
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 1000 * DAY)
-    assert step_store.remove_expired(tables, 20 * DAY - KEEP) == []
-    assert step_store.remove_expired(tables, 35 * DAY - KEEP) == ["1.1"]
+    assert step_store.remove_ended(tables, 20 * DAY - KEEP) == []
+    assert step_store.remove_ended(tables, 35 * DAY - KEEP) == ["1.1"]
     assert uids(tables) == {"1.2"}
 
 
 def test_a_step_in_progress_is_never_forgotten_for_its_age(tables: sqlite3.Connection) -> None:
     for stage in StepStage:
         step_store.save(tables, step(stage.value, stage, 0.0))
-    assert sorted(step_store.remove_expired(tables, 1000 * DAY)) == ["COMPLETED", "DISCONTINUED"]
+    assert sorted(step_store.remove_ended(tables, 1000 * DAY)) == ["COMPLETED", "DISCONTINUED"]
     assert uids(tables) == {"IN PROGRESS"}
 
 
@@ -89,8 +89,8 @@ def test_transactions_are_forgotten_by_running_time(
     finish(tables, 2, 10 * DAY)
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 1000 * DAY)
-    assert transaction_store.remove_expired(tables, 20 * DAY - KEEP) == 0
-    assert transaction_store.remove_expired(tables, 35 * DAY - KEEP) == 1
+    assert transaction_store.remove_finished(tables, 20 * DAY - KEEP) == 0
+    assert transaction_store.remove_finished(tables, 35 * DAY - KEEP) == 1
 
 
 def test_state_of_an_earlier_revision_is_dated_now_and_raises_the_clock(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_state_of_an_earlier_revision_is_dated_now_and_raises_the_clock(tmp_path
         assert found.changed == 1.0
         assert found.changed_clock >= 5_000_000
         connection = state._connection
-        assert step_store.remove_expired(connection, found.changed_clock - 1) == []
+        assert step_store.remove_ended(connection, found.changed_clock - 1) == []
         assert connection.execute("SELECT asked FROM procedure_step_questions").fetchone()[0] < 7_000_000
-        assert transaction_store.remove_expired(connection, 6_000_000 - 1) == 0
+        assert transaction_store.remove_finished(connection, 6_000_000 - 1) == 0
         state.close()

@@ -82,7 +82,7 @@ class StorageCommitment(SCP, UncompressedDeliveries, DeliveryPolicy):
 
     async def _remove_expired(self) -> None:
         """Remove the transactions that have been finished for `commitment.keep`."""
-        work = partial(transaction_store.remove_expired, before=self._spool.clock() - self._settings.keep)
+        work = partial(transaction_store.remove_finished, before=self._spool.clock() - self._settings.keep)
         while await self._state.change(work) == transaction_store.REMOVED_AT_ONCE:
             pass
 

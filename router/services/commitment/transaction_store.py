@@ -49,7 +49,7 @@ CREATE TABLE IF NOT EXISTS commitment_messages (
     + archive_store.SCHEMA
 )
 REMOVED_AT_ONCE: Final = 1000
-"""Transactions that `remove_expired` removes in one transaction of the database."""
+"""Transactions that `remove_finished` removes in one transaction of the database."""
 
 _COLUMNS: Final = (
     "id, uid, fingerprint, stage, calling_ae, called_ae, address, reply_to, transfer_syntax, steps, received, born,"
@@ -247,7 +247,7 @@ def load_outcome(state: StateTransaction, number: int) -> TransactionOutcome:
     return TransactionOutcome(tuple(InstanceResult(Reference(row[0], row[1]), row[2], row[3]) for row in rows))
 
 
-def remove_expired(state: StateTransaction, before: float) -> int:
+def remove_finished(state: StateTransaction, before: float) -> int:
     """Remove finished transactions that were decided before a time on `Spool.clock()`, up to `REMOVED_AT_ONCE`.
 
     Return how many were removed.

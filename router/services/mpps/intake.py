@@ -243,7 +243,7 @@ class StepIntake:
             named = await compute(step.size, partial(references, accepted.decision.data_set))
         stored = StepMessage(message_id=message_id, uid=step.uid, kind=command.name, step_status=step.status)
 
-        def work(state: StateTransaction) -> None:
+        def save_step(state: StateTransaction) -> None:
             step_store.save(state, step)
             step_store.remove_delegated_request(state, step.uid, message.fingerprint)
             if message_id:
@@ -251,7 +251,7 @@ class StepIntake:
             if has_ended:
                 self._notifier.add_pending(state, step, named)
 
-        await self._state.change(work)
+        await self._state.change(save_step)
         if has_ended:
             self._notifier.check_step(step.uid)
 

@@ -101,12 +101,12 @@ class MPPSRelay(SCP, UncompressedDeliveries, DeliveryPolicy):
         """Remove the steps that ended `mpps.keep` ago, with their pending notifications."""
         before = self._spool.clock() - self._settings.keep
 
-        def work(state: StateTransaction) -> int:
-            uids = step_store.remove_expired(state, before)
+        def remove_steps(state: StateTransaction) -> int:
+            uids = step_store.remove_ended(state, before)
             availability_store.remove(state, uids)
             return len(uids)
 
-        while await self._state.change(work) == step_store.REMOVED_AT_ONCE:
+        while await self._state.change(remove_steps) == step_store.REMOVED_AT_ONCE:
             pass
 
     # For operators

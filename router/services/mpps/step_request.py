@@ -43,13 +43,13 @@ async def read_step_request(request: Request, data: Incoming) -> StepRequest:
     with data.view() as view:
         encoded = bytes(view)
 
-    def work() -> StepRequest:
+    def parse() -> StepRequest:
         tree = read(encoded, request.transfer_syntax)
         return StepRequest(
             request=request, incoming=data, encoded=encoded, data_set=tree, fingerprint=fingerprint(tree)
         )
 
-    return await compute(len(encoded), work)
+    return await compute(len(encoded), parse)
 
 
 def new_step(message: StepRequest, uid: str, policy: StepPolicy, clock: float, *, assigned: bool) -> Step:

@@ -45,7 +45,7 @@ CREATE TABLE IF NOT EXISTS procedure_step_questions (uid TEXT NOT NULL, fingerpr
 Names = tuple[str, ...]
 """Names of peers."""
 REMOVED_AT_ONCE: Final = 1000
-"""Steps that `remove_expired` removes in one transaction of the database."""
+"""Steps that `remove_ended` removes in one transaction of the database."""
 BATCH_BYTES: Final = 32 << 20
 """Bytes of data sets at which `load_batch` stops: two steps of the largest kind."""
 
@@ -243,7 +243,7 @@ def count_in_progress(state: StateTransaction, before: float = math.inf) -> int:
     return count
 
 
-def remove_expired(state: StateTransaction, before: float) -> list[str]:
+def remove_ended(state: StateTransaction, before: float) -> list[str]:
     """Remove up to `REMOVED_AT_ONCE` steps that ended before a time on `Spool.clock()`; return their UIDs.
 
     A step IN PROGRESS stays, however old it is.
