@@ -63,6 +63,20 @@ _DECIDED = {
     QueueAction.DISCARD: (DeliveryState.DISCARDED, "discarded by hand"),
 }
 """The state of a delivery after an action, and the reason that is shown."""
+_UNFINISHED_STATES = {DeliveryState.WAITING, DeliveryState.IN_FLIGHT, DeliveryState.HELD}
+_UNFINISHED = " UNION ALL ".join(  # each part is a range of one index
+    f"SELECT message_id FROM deliveries WHERE destination = ? AND {which}"
+    for which in (
+        f"state = {WAITING} AND purpose = {SEND} AND due = 0",
+        f"state = {WAITING} AND purpose = {SEND} AND due > 0",
+        f"state = {WAITING} AND purpose = {RETAIN}",
+        f"state = {HELD}",
+    )
+)
+"""The messages with a delivery to a destination that waits or is held."""
+_SPARSE = 10_000
+"""Unfinished deliveries of a destination up to which they are looked up by index. A walk through the messages in order
+finds a page of more of them soon enough."""
 _MOST_DELIVERIES = 10_000
 """Of one message that is shown."""
 
@@ -122,6 +136,11 @@ class QueueQueries:
         begin with the next message.
         """
         condition, values = _where(selection)
+        if self._is_sparse(selection):
+            condition, values = (
+                f"{condition} AND d.message_id IN ({_UNFINISHED})",
+                [*values, *[selection.destination] * 4],
+            )
         found = self._execute(
             f"SELECT {_COLUMNS} {_FROM} WHERE {condition} AND d.message_id > ?"
             " ORDER BY d.message_id, d.destination, d.purpose LIMIT ?",
@@ -135,6 +154,16 @@ class QueueQueries:
                 (*values, *last[:3]),
             )
         return [_queue_row(row) for row in found]
+
+    def _is_sparse(self, selection: Selection) -> bool:
+        """Return whether an index finds the few deliveries of a selection sooner than a walk through all messages."""
+        if selection.destination is None or not selection.states or not selection.states <= _UNFINISHED_STATES:
+            return False
+        (count,) = self._execute(
+            f"SELECT coalesce(sum(count), 0) FROM totals WHERE destination = ? AND state IN ({WAITING}, {HELD})",
+            (selection.destination,),
+        ).fetchone()
+        return bool(count <= _SPARSE)
 
     def show(self, message_id: MessageId) -> MessageDetail:
         """Return one message with its deliveries; the envelope has no command set.
