@@ -1,4 +1,4 @@
-"""What cases measure: single readings, curves, and series of readings."""
+"""The results of cases: single readings, curves, and series of readings."""
 
 import statistics
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What all cases need: folders on the disk, amounts to send, and `dicom-router bench` as a process."""
+"""The means of all cases: folders on the disk, amounts to send, and `dicom-router bench` as a process."""
 
 import json
 import os

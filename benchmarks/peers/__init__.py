@@ -1,1 +1,1 @@
-"""What stands beside the router in a measurement, each in a process of its own."""
+"""The programs that the router is compared with, each as a process."""

@@ -117,12 +117,12 @@ def _refusal(instance: Instance, facts: Facts, routed: bool, config: Config) -> 
         (access.calling_ae.matches(facts.calling_ae), f'[access] does not know calling AE "{facts.calling_ae}"'),
         (access.called_ae.matches(facts.called_ae), f'[access] does not know called AE "{facts.called_ae}"'),
         (storage.calling_ae.matches(facts.calling_ae), f'[storage] lets "{facts.calling_ae}" store nothing'),
-        (storage.sop_classes.matches(facts.sop_class), f"[storage] takes no {name_of(facts.sop_class)}"),
+        (storage.sop_classes.matches(facts.sop_class), f"[storage] accepts no {name_of(facts.sop_class)}"),
         (
             storage.transfer_syntaxes.matches(facts.transfer_syntax),
-            f"[storage] takes no {name_of(facts.transfer_syntax)}",
+            f"[storage] accepts no {name_of(facts.transfer_syntax)}",
         ),
-        (routed or config.router.unrouted == "hold", "no route takes it"),
+        (routed or config.router.unrouted == "hold", "no route matches it"),
     )
     return [reason for is_met, reason in checks if not is_met]
 

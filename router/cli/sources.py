@@ -1,4 +1,4 @@
-"""Where commands read a router: the running one, over its admin API, or the files of a stopped one.
+"""Read a router for a command: the running one, over its admin API, or the files of a stopped one.
 
 A source answers the GET requests of the admin API (`router.web.admin`), and both kinds answer with the same JSON.
 """

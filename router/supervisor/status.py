@@ -8,7 +8,7 @@ from attrs import asdict
 from router.delivery import DestinationStatistics
 from router.model import Purpose
 from router.spool import Totals
-from router.web.admin.queue_views import named, shown_name
+from router.web.admin.queue_views import parse_shown_name, shown_name
 
 _STAGES = {Purpose.SEND: "not configured", Purpose.RETAIN: "waits for commitment"}
 """Stage of deliveries without an actor, by purpose."""
@@ -25,7 +25,7 @@ def destinations_status(
     status = {}
     for name in sorted(totals.keys() | actors.keys()):
         counts = asdict(totals[name]) if name in totals else {}
-        actor = asdict(actors[name]) if name in actors else {"stage": _STAGES[named(name)[1]]}
+        actor = asdict(actors[name]) if name in actors else {"stage": _STAGES[parse_shown_name(name)[1]]}
         committed = _committed(sent[name], retained[name]) if name in sent and name in retained else {}
         status[name] = _account(counts, actor) | committed
     return status

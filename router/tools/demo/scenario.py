@@ -25,7 +25,7 @@ LOOPBACK: Final = Endpoint(host="127.0.0.1", port=0)
 
 
 class LineKind(Enum):
-    """What a line of the demo says, for the check at its end."""
+    """Kinds of lines, for the check at the end of the demo."""
 
     NOTE = auto()
     NOTIFICATION = auto()
@@ -46,7 +46,7 @@ class Line:
 
 @frozen(kw_only=True)
 class ArchiveContents:
-    """What one archive has in the end."""
+    """The objects of one archive in the end."""
 
     name: str
     objects: int

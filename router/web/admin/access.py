@@ -30,7 +30,7 @@ class Refusal:
 
 @frozen(kw_only=True)
 class AccessPolicy:
-    """What a request must have."""
+    """The token and the hosts that a request must have."""
 
     token: str
     hosts: frozenset[str]

@@ -1,4 +1,4 @@
-"""What the admin API and the command line read a router through: the running router itself, or its files.
+"""Read a router for the admin API and the command line: the running router itself, or its files.
 
 `RunningBackend` is the router of this process; `StoppedBackend` reads the spool and the state that a router has left. A
 `Resource` reads either of them, so that `dicom-router steps list` prints the same JSON whether or not the router runs.
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class Backend(Protocol):
-    """What a resource may read of a router."""
+    """A router, as far as resources may read it."""
 
     def status(self) -> Awaitable[dict[str, Any]]:
         """Return what `dicom-router status` shows."""

@@ -23,7 +23,7 @@ def shown_name(destination: str, purpose: Purpose) -> str:
     return destination + _COMMITMENT if purpose is Purpose.RETAIN else destination
 
 
-def named(shown: str) -> tuple[str, Purpose]:
+def parse_shown_name(shown: str) -> tuple[str, Purpose]:
     """Return the destination and the purpose of a shown name."""
     if shown.endswith(_COMMITMENT):
         return shown.removesuffix(_COMMITMENT), Purpose.RETAIN

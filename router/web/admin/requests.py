@@ -10,7 +10,7 @@ from attrs import frozen
 
 from router.model import DeliveryState, Purpose
 from router.spool import Selection
-from router.web.admin.queue_views import named
+from router.web.admin.queue_views import parse_shown_name
 
 LIMIT: Final = 100
 """Rows in one response, unless the client asks for another number."""
@@ -34,12 +34,12 @@ class NotFound(LookupError):
 
 @frozen(kw_only=True)
 class Query:
-    """What a client asks a resource for."""
+    """The item and the parameters of a GET request."""
 
     item: str = ""
     """The part of the path that names one item, such as a UID; "" for a listing."""
     parameters: Sequence[tuple[str, str]] = ()
-    """What follows the "?", as pairs. Of a name that is repeated, the last value counts, except for `state`."""
+    """The pairs after the "?". Of a repeated name the last value counts, except for `state`."""
 
     def get(self, name: str) -> str | None:
         return dict(self.parameters).get(name)
@@ -121,7 +121,7 @@ def _destination(shown: Any) -> dict[str, Any]:
         return {}
     if not isinstance(shown, str):
         raise BadRequest('invalid destination: expected the name of a peer, or "" for unrouted messages')
-    destination, purpose = named(shown)
+    destination, purpose = parse_shown_name(shown)
     return {"destination": destination, "purpose": purpose}
 
 
@@ -145,7 +145,7 @@ def new_destination_of(body: Any) -> str | None:
     to = body.get("to")
     if to is not None and (not isinstance(to, str) or not to):
         raise BadRequest("invalid to: expected the name of a peer")
-    if to is not None and named(to)[1] is not Purpose.SEND:
+    if to is not None and parse_shown_name(to)[1] is not Purpose.SEND:
         raise not_a_destination(to)
     return to
 

@@ -193,7 +193,7 @@ def test_explain_prints_json(tmp_path: Path) -> None:
     result = call("explain", "--json", "--config", config, "--calling", "US1", *files)
     refused, taken = json.loads(result.output)
     assert refused["destinations"] == []
-    assert refused["refused"] == ["no route takes it"]
+    assert refused["refused"] == ["no route matches it"]
     assert [route["matched"] for route in refused["routes"]] == [False, False]
     assert "US1" in refused["routes"][0]["reasons"][0]
     assert (taken["destinations"], taken["refused"]) == (["vna"], [])
@@ -204,7 +204,7 @@ def test_explain_says_what_would_refuse_the_object_before_any_route(tmp_path: Pa
         tmp_path, '[access]\npeer = ["10.0.0.0/8"]\n[storage]\nsop_classes = ["MRImageStorage"]\n' + ROUTES
     )
     result = call("explain", "--config", config, "--calling", "CT1", ct(3000).write(tmp_path))
-    assert "=> refused: [access] lets 127.0.0.1 open no association; [storage] takes no CT Image" in result.output
+    assert "=> refused: [access] lets 127.0.0.1 open no association; [storage] accepts no CT Image" in result.output
 
 
 def test_explain_shows_nothing_of_the_patient(tmp_path: Path) -> None:
