@@ -154,9 +154,7 @@ def write(data_set: DataSet, transfer_syntax: str) -> bytes:
         vr, value = data_set[tag]
         out += struct.pack(f"{order}HH", tag >> 16, tag & 0xFFFF)
         if not isinstance(value, bytes):
-            out += _head_of_sequence(tag, encoded := _sequence(value, transfer_syntax, order), order, explicit)
-            out += encoded
-            out += _END_OF_SEQUENCE if not explicit and representation(tag) != "SQ" else b""
+            out += _framed(tag, _sequence(value, transfer_syntax, order), order, explicit)
             continue
         short = vr.encode() in SHORT
         if explicit and short and len(value) <= 0xFFFF:
@@ -170,11 +168,13 @@ def write(data_set: DataSet, transfer_syntax: str) -> bytes:
     return bytes(out)
 
 
-def _head_of_sequence(tag: int, encoded: bytes, order: str, explicit: bool) -> bytes:
-    """Encode the bytes between the tag of a sequence and its items."""
+def _framed(tag: int, items: bytes, order: str, explicit: bool) -> bytes:
+    """Return the encoded items of a sequence with what follows on its tag: VR, length, and a delimiter if needed."""
     if explicit:
-        return struct.pack(f"{order}2sHL", b"SQ", 0, len(encoded))
-    return struct.pack("<L", len(encoded) if representation(tag) == "SQ" else UNDEFINED_LENGTH)
+        return struct.pack(f"{order}2sHL", b"SQ", 0, len(items)) + items
+    if representation(tag) == "SQ":
+        return struct.pack("<L", len(items)) + items
+    return struct.pack("<L", UNDEFINED_LENGTH) + items + _END_OF_SEQUENCE
 
 
 def _sequence(items: tuple[DataSet, ...], transfer_syntax: str, order: str) -> bytes:

@@ -50,7 +50,7 @@ def requirement(value: object) -> Require:
 
 @frozen(kw_only=True)
 class CommitmentSettings:
-    """[commitment]: who may request storage commitment, and how long a transaction lasts.
+    """[commitment]: access to storage commitment, and the times of a transaction.
 
     `deadline` and `grace` are for requests that no route matches.
     """
@@ -64,7 +64,7 @@ class CommitmentSettings:
 
 @frozen(kw_only=True)
 class CommitmentRouteOptions(RouteOptions):
-    """Which archives must commit, and how long a transaction lasts."""
+    """The archives that must commit, and the times of a transaction."""
 
     require: Annotated[Require, One(requirement)] = Require()
     deadline: Wait = 86400.0

@@ -17,7 +17,7 @@ ROUTER: Final = "router"
 
 @frozen(kw_only=True)
 class MPPSSettings:
-    """[mpps]: who may report and retrieve procedure steps, and how they are answered and kept."""
+    """[mpps]: access to procedure steps, and how they are answered and kept."""
 
     calling_ae: Patterns = ANYTHING
     retrieve_ae: Patterns = ANYTHING
@@ -29,7 +29,7 @@ class MPPSSettings:
 
 @frozen(kw_only=True)
 class MPPSRouteOptions(RouteOptions):
-    """Who answers the modality, and how strictly its requests are validated."""
+    """The AE that answers the modality, and the validation of its requests."""
 
     answer: Annotated[str, One(text)] = ROUTER
     validation: Annotated[Literal["lenient", "strict"], One(one_of("lenient", "strict"))] = "lenient"
@@ -42,7 +42,7 @@ class MPPSRouteOptions(RouteOptions):
 
 @frozen(kw_only=True)
 class AvailabilityRouteOptions(RouteOptions):
-    """How long a notification waits for instances, and what it says of those that are still missing."""
+    """The time that a notification waits for instances, and what it says of missing ones."""
 
     patience: Wait = 3600.0
     missing: Annotated[Literal["omit", "unavailable"], One(one_of("omit", "unavailable"))] = "omit"

@@ -77,7 +77,7 @@ async def test_any_number_of_old_transactions_is_forgotten_in_one_sweep(tmp_path
         await nothing_left(running, "commitments", "commitment_references", "commitment_archives")
 
 
-async def test_what_is_owed_about_a_step_is_forgotten_with_it(tmp_path: Path) -> None:
+async def test_pending_notifications_are_removed_with_their_step(tmp_path: Path) -> None:
     async with running_router(configuration(tmp_path)) as running:
         await running.router._state.change(end_steps)
     async with running_router(configuration(tmp_path, KEEP)) as running:

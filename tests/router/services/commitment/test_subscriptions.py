@@ -39,7 +39,7 @@ async def test_an_actor_is_arrivals_at_what_it_waits_for_until_that_is_narrowed_
     assert arrivals_at(subscriptions, one, "3") == []
 
 
-async def test_others_have_turns_while_an_actor_enters_and_leaves_many_instances() -> None:
+async def test_other_tasks_run_while_an_actor_subscribes_to_many_instances() -> None:
     subscriptions, actor = Subscriptions(), cast("Subscriber", RecordsArrivals())
     turns = 0
 

@@ -51,7 +51,7 @@ async def end(router: RunningRouter, uids: Sequence[str], status: str = "COMPLET
         assert (await scanner.set(UID, completed(uids, status=status))).status == Status.SUCCESS
 
 
-async def test_a_step_whose_images_came_first_is_told_of_when_it_ends(tmp_path: Path) -> None:
+async def test_a_step_whose_images_came_first_is_notified_when_it_ends(tmp_path: Path) -> None:
     async with availability_router(tmp_path) as (router, ris):
         await store_instances(router, ["1.2.3.1", "1.2.3.2"])
         await router.until("pacs", delivered=2)
@@ -69,7 +69,7 @@ async def test_a_step_whose_images_came_first_is_told_of_when_it_ends(tmp_path: 
     assert not {tag for tag in tree if tag >> 16 == 0x0010}
 
 
-async def test_the_retrieve_ae_of_the_archives_is_told_once(tmp_path: Path) -> None:
+async def test_the_retrieve_ae_of_several_archives_is_listed_once(tmp_path: Path) -> None:
     async with Archive().serving() as one, Archive().serving() as other, RIS().serving() as ris:
         both = 'service = "storage"\nto = ["one", "other"]'
         config = hub(tmp_path, both, STEPS, INFORM, one=one.port, other=other.port, ris=ris.port)
@@ -83,7 +83,7 @@ async def test_the_retrieve_ae_of_the_archives_is_told_once(tmp_path: Path) -> N
     assert told(notice) == {"1.2.3.1": ("ONLINE", "PACS_QR")}
 
 
-async def test_a_step_whose_images_come_later_is_told_of_when_the_last_is_delivered(tmp_path: Path) -> None:
+async def test_a_step_whose_images_come_later_is_notified_when_the_last_is_delivered(tmp_path: Path) -> None:
     async with availability_router(tmp_path) as (router, ris):
         await end(router, ["1.2.3.1", "1.2.3.2"])
         await store_instances(router, ["1.2.3.1"])
@@ -119,7 +119,7 @@ async def test_all_archives_of_an_instance_must_have_it_and_are_named(tmp_path: 
     assert told(notice) == {"1.2.3.1": ("ONLINE", "PACS\\VNA")}
 
 
-async def test_what_is_there_when_patience_ends_is_told_of_and_the_rest_when_it_comes(tmp_path: Path) -> None:
+async def test_a_partial_notification_follows_after_patience_and_a_complete_one_later(tmp_path: Path) -> None:
     inform = f'{INFORM}\npatience = "200ms"'
     async with availability_router(tmp_path, STORE, STEPS, inform) as (router, ris):
         await store_instances(router, ["1.2.3.1"])
@@ -132,7 +132,7 @@ async def test_what_is_there_when_patience_ends_is_told_of_and_the_rest_when_it_
     assert partial.uid != whole.uid
 
 
-async def test_what_is_missing_is_told_of_as_unavailable_where_the_route_says_so(tmp_path: Path) -> None:
+async def test_missing_instances_are_listed_as_unavailable_if_the_route_says_so(tmp_path: Path) -> None:
     inform = f'{INFORM}\npatience = "200ms"\nmissing = "unavailable"'
     async with availability_router(tmp_path, STORE, STEPS, inform) as (router, ris):
         await store_instances(router, ["1.2.3.1"])
@@ -141,7 +141,7 @@ async def test_what_is_missing_is_told_of_as_unavailable_where_the_route_says_so
     assert told(notice) == {"1.2.3.1": ("ONLINE", "PACS"), "1.2.3.2": ("UNAVAILABLE", "PACS")}
 
 
-async def test_a_discontinued_step_is_told_of_if_it_has_instances(tmp_path: Path) -> None:
+async def test_a_discontinued_step_is_notified_if_it_has_instances(tmp_path: Path) -> None:
     async with availability_router(tmp_path) as (router, ris):
         await store_instances(router, ["1.2.3.1"])
         async with Scanner.connected(router.port) as scanner:
@@ -153,7 +153,7 @@ async def test_a_discontinued_step_is_told_of_if_it_has_instances(tmp_path: Path
     assert told(notice) == {"1.2.3.1": ("ONLINE", "PACS")}
 
 
-async def test_what_is_owed_is_found_again_after_a_restart(tmp_path: Path) -> None:
+async def test_pending_notifications_survive_a_restart(tmp_path: Path) -> None:
     async with Archive().serving() as pacs, RIS().serving() as ris:
         config = hub(tmp_path, STORE, STEPS, INFORM, pacs=pacs.port, ris=ris.port)
         async with running_router(config) as router:
@@ -198,7 +198,7 @@ async def test_an_archive_that_is_no_longer_configured_has_no_retrieve_ae_title(
     assert told(notice) == {"1.2.3.1": ("ONLINE", "ONE")}
 
 
-async def test_a_step_is_told_of_once(tmp_path: Path) -> None:
+async def test_a_step_is_notified_once(tmp_path: Path) -> None:
     async with availability_router(tmp_path) as (router, ris):
         await store_instances(router, ["1.2.3.1"])
         await end(router, ["1.2.3.1"])

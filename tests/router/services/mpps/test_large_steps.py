@@ -109,7 +109,7 @@ async def test_a_large_step_is_replayed_from_a_worker_thread(tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("in_the_loop")
-async def test_many_available_instances_are_told_of_from_a_worker_thread(tmp_path: Path) -> None:
+async def test_a_notification_of_many_instances_is_encoded_in_a_worker_thread(tmp_path: Path) -> None:
     uids = [f"1.2.3.{number}" for number in range(MANY)]
     async with availability_router(tmp_path) as (router, ris):
         await store_instances(router, uids)

@@ -123,7 +123,7 @@ async def test_many_that_begin_at_once_do_not_pass_the_limit(tmp_path: Path) -> 
         assert set(statuses) == {Status.SUCCESS, Status.RESOURCE_LIMITATION}
 
 
-async def test_a_discarded_step_is_forgotten_and_destinations_are_not_told(tmp_path: Path) -> None:
+async def test_a_discarded_step_is_removed_and_destinations_get_no_message(tmp_path: Path) -> None:
     async with house(tmp_path) as (router, ris, scanner):
         assert (await scanner.create(UID, in_progress())).status == Status.SUCCESS
         await ris.until(UID, "IN PROGRESS")

@@ -97,7 +97,7 @@ async def test_queue_show_has_the_messages_that_wait_for_one_another_together(tm
     assert "in order with message 2, N-SET-RQ, to ris: waiting" in words
 
 
-async def test_who_the_patient_is_is_told_only_on_request(tmp_path: Path) -> None:
+async def test_the_patient_is_shown_only_on_request(tmp_path: Path) -> None:
     async with a_step(tmp_path) as router:
         for arguments in (["steps", "list"], ["steps", "show", UID]):
             for form in ([], ["--json"]):
@@ -129,7 +129,7 @@ def _batch(state: StateTransaction, left: list[str]) -> list[step_store.Step]:
     return step_store.load_batch(state, left)[0]
 
 
-async def test_no_log_line_tells_who_the_patient_is(tmp_path: Path) -> None:
+async def test_no_log_line_names_the_patient(tmp_path: Path) -> None:
     with capture_logs() as logs:
         async with a_step(tmp_path):
             pass

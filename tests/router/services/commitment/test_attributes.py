@@ -154,7 +154,7 @@ def test_an_event_type_that_is_none_is_refused() -> None:
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
-def test_what_the_modality_is_told_is_read_by_others(syntax: str) -> None:
+def test_pydicom_reads_the_report_to_the_modality(syntax: str) -> None:
     outcome = TransactionOutcome((InstanceResult(ONE, COMMITTED, "PACS"), InstanceResult(TWO, 0x0112)))
     written = decoded(write_report(UID, outcome, syntax), syntax)
     assert (written.TransactionUID, written.RetrieveAETitle) == (UID, "PACS")
