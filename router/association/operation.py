@@ -188,8 +188,10 @@ class Operation:
             statuses=invoker.statuses,
             terms=terms,
         )
-        service = next((one for one in services if begin.command.field in one.requests), None)
-        return cls(service, request, begin.context_id, invoker.spool, is_repeated=is_repeated)
+        for service in services:
+            if begin.command.field in service.requests:
+                return cls(service, request, begin.context_id, invoker.spool, is_repeated=is_repeated)
+        return cls(None, request, begin.context_id, invoker.spool, is_repeated=is_repeated)
 
     @property
     def message_id(self) -> int | None:

@@ -86,32 +86,35 @@ class Operations:
             if self._turn >= _MOST_REQUESTS:
                 self._turn = 0
                 await trio.lowlevel.checkpoint()
-            await self._perform(operation)
+            if self._window == 1 and not self._in_flight and not operation.is_conversational:
+                await self._send(operation, await operation.perform())
+            else:
+                await self._begin(operation)
             self._incoming = None
 
     def _operation_of(self, begin: MessageBegin) -> Operation:
         context = self._agreement.contexts[begin.context_id]
-        message_id = begin.command.message_id
         return Operation.begin(
             begin,
             self._invoker,
             context,
             self._agreement.services[context.id],
             terms=self._agreement.terms[context.abstract_syntax],
-            is_repeated=any(one.operation.message_id == message_id for one in self._in_flight),
+            is_repeated=bool(self._in_flight) and self._is_in_flight(begin.command.message_id),
         )
+
+    def _is_in_flight(self, message_id: int | None) -> bool:
+        return any(one.operation.message_id == message_id for one in self._in_flight)
 
     async def drop(self) -> None:
         """Discard a request that is not complete."""
         if self._incoming is not None:
             await self._incoming.drop()
 
-    async def _perform(self, operation: Operation) -> None:
+    async def _begin(self, operation: Operation) -> None:
+        """Have the operation performed in a task of its own, as soon as the window allows it."""
         while len(self._in_flight) >= self._window:
             await self._changed.park()
-        if self._window == 1 and not operation.is_conversational:
-            await self._send(operation, await operation.perform())
-            return
         replies = OperationReplies(self._transport, operation.context_id) if operation.is_conversational else None
         one = _InFlight(operation, replies)
         self._in_flight.append(one)
