@@ -8,7 +8,7 @@ import sys
 import time
 
 from tests.router.spool.power_cut import FragileFiles
-from tests.router.spool.test_power_cut import World
+from tests.router.spool.power_cut_world import World
 
 
 def main(seconds: float, seed: int) -> None:

@@ -16,9 +16,9 @@ from router.association.proposal import contexts_of
 from router.association.transport import Transport
 from router.config import Timeouts
 from router.dimse import DATA_SET, Command, CommandField, MessageBegin, Status, encode, response_to
-from tests.router.association.test_requestor import remote_at
 from tests.support.harness import CT, IMPLICIT, PATIENCE, Archive, configuration, eventually, running_router
 from tests.support.query import C_FIND, C_GET, FIND, GET, QuerySCP, ct, identifier, match, patient_id
+from tests.support.requestor import remote_at
 
 
 def query() -> InMemory:

@@ -12,8 +12,8 @@ from router.association import DataSource, InMemory, InOrder, Requestor, plan_co
 from router.association.data_source import Chunk, fill, read_whole
 from router.association.requestor import CHUNK
 from router.config import Timeouts
-from tests.router.association.test_requestor import PAIR, remote_at
 from tests.support.harness import PATIENCE, Archive, eventually, store_rq
+from tests.support.requestor import PAIR, remote_at
 
 
 class InChunks:

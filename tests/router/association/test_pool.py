@@ -18,7 +18,6 @@ from router.association.proposal import contexts_of
 from router.config import Timeouts
 from router.dimse import Command, CommandField
 from router.services import PeerRequest, PeerUnanswered
-from tests.router.association.test_requestor import remote_at
 from tests.support.harness import (
     CT,
     IMPLICIT,
@@ -33,6 +32,7 @@ from tests.support.harness import (
     store_rq,
 )
 from tests.support.query import C_FIND, FIND, QuerySCP, identifier, match
+from tests.support.requestor import remote_at
 
 ECHO = Command(field=CommandField.C_ECHO_RQ, affected_sop_class_uid=VERIFICATION)
 

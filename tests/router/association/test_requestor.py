@@ -9,12 +9,11 @@ import pytest
 import trio
 
 from pdu import Abort
-from router.association import Aborted, NoResponse, RemoteAE, Requestor, plan_contexts
+from router.association import Aborted, NoResponse, Requestor, plan_contexts
 from router.association.transport import Transport
 from router.config import Timeouts
 from router.dimse import Command, CommandField, MessageBegin, encode, response_to
 from tests.support.harness import (
-    CT,
     IMPLICIT,
     PATIENCE,
     Archive,
@@ -26,23 +25,10 @@ from tests.support.harness import (
     running_router,
     store_rq,
 )
+from tests.support.requestor import PAIR, remote_at
 from tests.support.reverse import COMMITMENT, MODALITY, hear_report, store_report
 
-PAIR = CT, IMPLICIT
 UNANSWERED = "1.2.9"
-
-
-def remote_at(port: int, *, window: int = 1) -> RemoteAE:
-    return RemoteAE(
-        host="127.0.0.1",
-        port=port,
-        called_ae="PACS",
-        calling_ae="ROUTER",
-        maximum_pdu_length=16384,
-        implementation_class_uid="1.2.3",
-        implementation_version_name="TEST",
-        window=window,
-    )
 
 
 @attrs.define

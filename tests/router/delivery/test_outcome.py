@@ -11,7 +11,7 @@ from router.dimse import Response, response_to
 from router.model import Cause, Fault, Result
 from router.remote import results
 from router.spool import DamagedMessage, OutOfSpace
-from tests.router.delivery.test_queue import waiting
+from tests.support.deliveries import waiting
 from tests.support.harness import store_rq
 
 

@@ -11,26 +11,9 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from router.delivery.cohort import REST
 from router.delivery.queue import Carries, DeliveryQueue, Pair, pair_of
 from router.model import Cause, PendingDelivery
+from tests.support.deliveries import PAIRS, waiting
 
-PAIRS: tuple[Pair, ...] = (("ct", "implicit"), ("ct", "jpeg"), ("mr", "implicit"))
 NOW = 100.0
-
-
-def waiting(message_id: int, key: str = "", pair: Pair = PAIRS[0], calling_ae: str = "CT1") -> PendingDelivery:
-    return PendingDelivery(
-        message_id=message_id,
-        destination="pacs",
-        key=key,
-        attempts=0,
-        born=0.0,
-        service="storage",
-        kind="C-STORE-RQ",
-        abstract_syntax=pair[0],
-        transfer_syntax=pair[1],
-        sop_instance_uid=f"1.2.{message_id}",
-        calling_ae=calling_ae,
-        data_length=10,
-    )
 
 
 def failed(message_id: int, cause: Cause = Cause.ANSWERED, due: float = 50.0) -> PendingDelivery:
@@ -101,7 +84,11 @@ def test_after_a_failure_the_next_is_not_its_neighbour() -> None:
 def test_after_a_failure_another_cohort_goes_first() -> None:
     queue = DeliveryQueue()
     queue.add(
-        [*(waiting(number) for number in range(1, 10)), waiting(10, calling_ae="MR1"), waiting(11, pair=PAIRS[1])]
+        [
+            *(waiting(number) for number in range(1, 10)),
+            waiting(10, calling_ae="MR1"),
+            waiting(11, pair=PAIRS[1]),
+        ]
     )
     first = take(queue)
     assert first == 1
