@@ -1,8 +1,8 @@
 """Fill a destination's queue from the ledger, in bounded parts, as room and time allow.
 
-It remembers how far the ledger was read: message ids of what has not failed, due times of what has. What is behind
-these marks is in the queue, blocked in its lane, or not due yet. Not here: the statements (spool/ledger/backlog.py),
-what travels next (queue.py).
+It remembers how far the ledger was read: by message id for deliveries that have not failed, by due time for those that
+have. Deliveries before these marks are in the queue, blocked in their lane, or not due yet. Not here: the statements
+(spool/ledger/backlog.py), the order of deliveries (queue.py).
 """
 
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from router.spool.values import LocatedDelivery
 _REFILL_BELOW: Final = 128
 """Fresh deliveries in the queue below which more are read."""
 _NEWEST: Final = 64
-"""How many of the newest deliveries are read where the oldest get no response."""
+"""Newest deliveries that are read if the oldest get no response."""
 _LANES: Final = 64
 """Lanes that are looked up at once."""
 _NEVER: Final = float("inf")
 
 
 class Backlog:
-    """What the ledger holds for one destination beyond the queue."""
+    """The deliveries of one destination that are in the ledger and not in its queue."""
 
     def __init__(self, destination: str, spool: Spool, queue: DeliveryQueue) -> None:
         self._destination = destination
@@ -31,40 +31,42 @@ class Backlog:
         self._queue = queue
         self._read_up_to = 0
         self._is_all_read = False
-        """Everything fresh was read, and nothing has come since but what was taken in at once."""
+        """Everything fresh was read, and later arrivals were added at once."""
         self._due_up_to = (0.0, 0)
         self._next_due = 0.0
-        """On the spool's clock: when something is due that was not read."""
+        """When a delivery is due that was not read, on the run clock."""
         self._arrivals = 0
         self._changes = 0
         self._changes_read = 0
         self._wants_newest = False
         self._newest_left = 0
 
-    # What it is told
+    # Told by the destination
 
     def arrived(self, deliveries: Sequence[PendingDelivery]) -> None:
-        """New deliveries are in the ledger. They are taken in as they are where nothing older is still to be read;
-        where a lane is concerned the ledger is asked which of its deliveries is the first."""
+        """Add new deliveries, if nothing older is still to be read.
+
+        For a delivery with an ordering key, the ledger is asked which of its lane is the first.
+        """
         self._arrivals += 1
-        takes_all = self._is_all_read and len(deliveries) <= self._queue.room
+        adds_all = self._is_all_read and len(deliveries) <= self._queue.room
         for delivery in deliveries:
-            if delivery.key and (takes_all or delivery.message_id <= self._read_up_to):
+            if delivery.key and (adds_all or delivery.message_id <= self._read_up_to):
                 self._queue.lanes_to_read.add(delivery.key)
-            elif takes_all:
+            elif adds_all:
                 self._queue.add([delivery])
             else:
                 self._is_all_read = False
                 self._read_up_to = min(self._read_up_to, delivery.message_id - 1)
-        if takes_all:
+        if adds_all:
             self._read_up_to = max(self._read_up_to, deliveries[-1].message_id)
 
     def deferred(self, due: float) -> None:
-        """A delivery has failed and waits in the ledger until it is due."""
+        """Note that a delivery has failed and waits in the ledger until it is due."""
         self._next_due = min(self._next_due, due)
 
     def changed(self) -> None:
-        """An operator has changed the queue: read it anew from its beginning."""
+        """Read the queue again from its beginning, because an operator has changed it."""
         self._changes += 1
 
     def begun(self, delivery: PendingDelivery) -> None:
@@ -74,14 +76,14 @@ class Backlog:
             self._wants_newest = self._wants_newest or self._newest_left == _NEWEST // 2
 
     def look_at_newest(self) -> None:
-        """The oldest deliveries get no response: others may."""
+        """Read the newest deliveries, because the oldest get no response."""
         self._wants_newest = not self._is_all_read
 
-    # What it needs
+    # Reading
 
     @property
     def is_short(self) -> bool:
-        """Whether something is to be read now that does not wait for its time."""
+        """Whether something is to be read now, apart from what becomes due."""
         return self._is_short or bool(self._queue.lanes_to_read) or self._wants_newest
 
     @property
@@ -91,7 +93,7 @@ class Backlog:
 
     @property
     def seconds_until_due(self) -> float:
-        """Until what waits for its retry may be read."""
+        """Seconds until deliveries that wait for their retry may be read."""
         return self._next_due - self._spool.clock() if self._queue.again_room > 0 else _NEVER
 
     @property
@@ -107,14 +109,14 @@ class Backlog:
         return self._next_due <= self._spool.clock() and self._queue.again_room > 0
 
     async def refill(self) -> None:
-        """Read until the queue has enough, or nothing more is there."""
+        """Read until the queue has enough, or the ledger has no more."""
         while self.needs_reading:
             if self._is_changed:
-                self._begin_anew()
+                self._start_over()
             with self._queue.being_read():
                 await self._read()
 
-    def _begin_anew(self) -> None:
+    def _start_over(self) -> None:
         self._changes_read = self._changes
         self._queue.forget_ready()
         self._read_up_to, self._is_all_read = 0, False
@@ -147,7 +149,7 @@ class Backlog:
             self._is_all_read = part.is_end and arrivals == self._arrivals
 
     def _add(self, rows: Sequence[LocatedDelivery]) -> bool:
-        """False: an operator has changed the queue since it was asked for, and it has to be read anew."""
+        """Add rows to the queue. Return False if an operator has changed it meanwhile, and it has to be read again."""
         if self._is_changed:
             return False
         self._queue.add(row.waiting for row in rows)

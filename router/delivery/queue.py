@@ -1,13 +1,13 @@
-"""The deliveries of one destination that may travel now: a bounded part of the ledger's queue.
+"""The deliveries of one destination that may begin now: a bounded part of the ledger's queue.
 
-Pure bookkeeping: no trio, no clock. What waits for its own retry is in the ledger alone, and so is all of a lane but
-its first delivery. Each delivery here is ready or in flight. A ready one is
+Pure bookkeeping: no trio, no clock. Deliveries that wait for their retry are in the ledger alone, and so are all of a
+lane but the first one. Each delivery here is ready or in flight. A ready one is
 
-- fresh: never tried, or to be tried anew by an operator's word. Grouped by cohort (cohort.py), oldest first;
+- fresh: never tried, or to be tried again because an operator said so. Grouped by cohort (cohort.py), oldest first;
 - again: its last attempt was answered, and it is due once more;
 - a suspect: its last attempt ended without an answer, or in an exception of our own. Only one of these is in flight
-  at a time, alone on its association, so that objects which each end an association, or cost a whole timeout, cannot
-  occupy all of them.
+  at a time, alone on its channel, so that objects which each end a channel, or cost a whole timeout, cannot occupy all
+  of them.
 
 Not here: reading the ledger (backlog.py), when a destination is tried (retry.py).
 """
@@ -33,11 +33,11 @@ SUSPICIOUS: Final = frozenset({Cause.ABORTED, Cause.TIMED_OUT, Cause.CRASHED})
 _MOST_COHORTS: Final = 64
 _by_due: Final = attrgetter("due")
 _AGAIN_EVERY: Final = 8
-"""One of so many deliveries is one that has failed before, although fresh ones wait, and the other way round."""
+"""Every so often, in deliveries, one that has failed before goes although fresh ones wait, and the other way round."""
 
 
 def is_suspect(delivery: PendingDelivery) -> bool:
-    """Whether the last attempt of it ended without an answer."""
+    """Return whether the last attempt ended without an answer."""
     return delivery.cause in SUSPICIOUS
 
 
@@ -52,14 +52,14 @@ def _group_of(delivery: PendingDelivery) -> Group:
 
 @define
 class DeliveryQueue:
-    """All deliveries that the actor of one destination knows of."""
+    """The deliveries that the actor of one destination knows."""
 
     capacity: int = 512
     """Fresh deliveries, in flight ones included, past which no more are read from the ledger."""
     again_capacity: int = 256
     """The same of those that have failed before."""
     lanes_to_read: set[str] = field(factory=set)
-    """Lanes whose first delivery may travel now; only the ledger knows which it is."""
+    """Lanes whose first delivery may begin now; only the ledger knows which it is."""
     _known: dict[int, PendingDelivery] = field(factory=dict)
     _cohorts: dict[Group, Cohort] = field(factory=dict)
     _again: dict[Pair, deque[PendingDelivery]] = field(factory=dict)
@@ -68,10 +68,10 @@ class DeliveryQueue:
     _suspect: int | None = None
     """The message id of the suspect that is in flight."""
     _stalled: set[int] = field(factory=set)
-    """Message ids of what is in flight and has waited for long."""
+    """Message ids of the deliveries in flight that have waited for long."""
     _pops: int = 0
     _left: set[int] | None = None
-    """While the ledger is read: what has left since, which its answer does not know."""
+    """While the ledger is read: the message ids that have left since, which its answer does not know."""
 
     def __len__(self) -> int:
         return len(self._known)
@@ -95,16 +95,16 @@ class DeliveryQueue:
 
     @property
     def room(self) -> int:
-        """How many more fresh deliveries may be read."""
+        """Fresh deliveries that may be read beyond these."""
         return self.capacity - self.fresh - len(self._in_flight) - len(self.lanes_to_read)
 
     @property
     def again_room(self) -> int:
-        """How many more deliveries that have failed before may be read."""
+        """Deliveries that have failed before and may be read beyond these."""
         return self.again_capacity - self.again
 
     def available(self, now: float) -> int:
-        """How many deliveries might be taken now."""
+        """Return the number of deliveries that may begin now."""
         fresh = sum(cohort.available(now) for cohort in self._cohorts.values())
         suspects = sum(map(len, self._suspects.values())) if self._may_suspects_begin else 0
         return fresh + sum(map(len, self._again.values())) + suspects
@@ -114,7 +114,7 @@ class DeliveryQueue:
         return self._suspect is None and not self._stalled
 
     def next_moment(self, now: float) -> float:
-        """When a resting cohort may be tried again."""
+        """Return when a resting cohort may be tried again."""
         moments = (
             cohort.rest_until for cohort in self._cohorts.values() if cohort.deliveries and not cohort.available(now)
         )
@@ -122,8 +122,10 @@ class DeliveryQueue:
 
     @contextmanager
     def being_read(self) -> Iterator[None]:
-        """While this lasts, the ledger is asked and its answer is added. What leaves meanwhile is not let in again:
-        the answer may be older."""
+        """Read the ledger and add its answer in this block.
+
+        Deliveries that leave meanwhile are not added again: the answer may be older.
+        """
         self._left = set()
         try:
             yield
@@ -131,7 +133,7 @@ class DeliveryQueue:
             self._left = None
 
     def add(self, deliveries: Iterable[PendingDelivery]) -> None:
-        """Take in deliveries that may travel now; those already known are passed over."""
+        """Add deliveries that may begin now; pass over those already known."""
         for delivery in deliveries:
             if delivery.message_id in self._known or (self._left and delivery.message_id in self._left):
                 continue
@@ -213,7 +215,7 @@ class DeliveryQueue:
         return popped
 
     def leave(self, message_id: int, *, delivered: bool) -> None:
-        """An attempt is over and the ledger knows how. Where it was delivered, the next of its lane may travel."""
+        """Remove a delivery whose attempt is settled. If it was delivered, the next of its lane may begin."""
         delivery = self._known.pop(message_id)
         self._in_flight.remove(message_id)
         self._stalled.discard(message_id)
@@ -225,32 +227,32 @@ class DeliveryQueue:
             self.lanes_to_read.add(delivery.key)
 
     def stalls(self, delivery: PendingDelivery, now: float, seconds: float) -> None:
-        """It has got no answer yet, in so many `seconds`. While that is so no suspect travels: they would occupy the
-        associations that are left."""
+        """Note that a delivery has got no answer in `seconds`. No suspect begins until it has: they would occupy the
+        channels that are left."""
         if delivery.message_id not in self._stalled:
             self.failed(delivery, now, seconds)
             self._stalled.add(delivery.message_id)
 
     def failed(self, delivery: PendingDelivery, now: float, seconds: float) -> None:
-        """It got no answer in so many `seconds`: its cohort is tried at another place next. What was tried before
-        tells nothing new about its cohort."""
+        """Note that a delivery got no answer in `seconds`: its cohort is tried at another place next. A retry tells
+        nothing new about the cohort."""
         counts = delivery.message_id not in self._stalled
         if not delivery.due and not is_suspect(delivery):
             self._cohort_of(delivery).failed(delivery.message_id, now, seconds, counts=counts)
 
     def responded(self, delivery: PendingDelivery) -> None:
-        """It got a response, whatever the status."""
+        """Note that a delivery got a response, whatever the status."""
         self._stalled.discard(delivery.message_id)
         if cohort := self._cohorts.get(_group_of(delivery)):
             cohort.succeeded()
 
     def forgive(self) -> None:
-        """The destination was at fault, and is well again: no cohort rests any more."""
+        """Let no cohort rest any more, because the destination was at fault and works again."""
         for cohort in self._cohorts.values():
             cohort.forgive()
 
     def forget_ready(self) -> None:
-        """Drop all that is not in flight: the ledger has changed and will be read anew."""
+        """Drop all that is not in flight, because the ledger has changed and will be read again."""
         self._known = {message_id: self._known[message_id] for message_id in self._in_flight}
         self._cohorts.clear()
         self._again.clear()
