@@ -38,6 +38,7 @@ class AssociationLimits:
         self._turned_away = 0
 
     def statistics(self) -> AssociationCounts:
+        """Return what is open now, and how many were turned away."""
         return AssociationCounts(
             sockets=self._sockets.total(), associations=self._associations.total(), turned_away=self._turned_away
         )

@@ -34,6 +34,7 @@ class Globs:
         return re.compile("|".join(map(fnmatch.translate, self.patterns)) or NOTHING)
 
     def matches(self, text: str) -> bool:
+        """Return True if any of the patterns fits the text without its padding."""
         return "*" in self.patterns or self._expression.match(text.strip(" \0")) is not None
 
 
@@ -44,6 +45,7 @@ class Networks:
     networks: tuple[IPv4Network | IPv6Network, ...]
 
     def matches(self, address: str) -> bool:
+        """Return True if any of the networks holds the address."""
         peer = parse_address(address)
         return peer is not None and any(peer in network for network in self.networks)
 
@@ -70,6 +72,7 @@ class UIDs:
         return Globs(self.patterns)
 
     def matches(self, uid: str) -> bool:
+        """Return True if any of the patterns fits the UID, its keyword or its name."""
         return uid in self._registered or self._globs.matches(uid)
 
 

@@ -13,12 +13,25 @@ Buffer = bytes | bytearray | memoryview
 class Socket(Protocol):
     """A connected socket. `receive` and `send` raise BlockingIOError where they would have to wait."""
 
-    def receive(self, buffer: memoryview, /) -> int: ...
-    def send(self, buffers: Sequence[Buffer], /) -> int: ...
-    async def readable(self) -> None: ...
-    async def writable(self) -> None: ...
-    def set_option(self, level: int, option: int, value: int, /) -> None: ...
-    def close(self) -> None: ...
+    def receive(self, buffer: memoryview, /) -> int:
+        """Receive into `buffer` and return the number of bytes; 0 is the end of the stream."""
+        ...
+
+    def send(self, buffers: Sequence[Buffer], /) -> int:
+        """Send as many bytes as the kernel accepts, in order, and return their number."""
+        ...
+
+    async def readable(self) -> None:
+        """Wait until bytes or the end of the stream can be received."""
+
+    async def writable(self) -> None:
+        """Wait until bytes can be sent."""
+
+    def set_option(self, level: int, option: int, value: int, /) -> None:
+        """Set an option, as `setsockopt` does."""
+
+    def close(self) -> None:
+        """Close the socket and wake those that wait for it; do nothing if it is closed."""
 
 
 class KernelSocket:
@@ -33,12 +46,15 @@ class KernelSocket:
         self.set_option: Final = self._socket.setsockopt
 
     async def readable(self) -> None:
+        """Wait until bytes or the end of the stream can be received."""
         await trio.lowlevel.wait_readable(self._socket)
 
     async def writable(self) -> None:
+        """Wait until bytes can be sent."""
         await trio.lowlevel.wait_writable(self._socket)
 
     def close(self) -> None:
+        """Close the socket and wake those that wait for it; do nothing if it is closed."""
         if self._socket.fileno() >= 0:
             trio.lowlevel.notify_closing(self._socket)
             self._socket.close()
