@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from attrs import define, frozen
 
 UNANSWERED_TO_OPEN = 5
-"""Attempts in a row without a response after which the destination itself is taken to be at fault."""
+"""Attempts in a row without a response after which the destination itself counts as at fault."""
 CRASHES_TO_HOLD = 3
 """Attempts of one delivery that end in an exception of our own, after which it is held."""
 

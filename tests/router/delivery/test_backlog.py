@@ -107,9 +107,9 @@ class BacklogMachine(RuleBasedStateMachine):
     @rule(count=st.integers(1, 4), alone=st.booleans())
     def take_some(self, count: int, alone: bool) -> None:
         for _ in range(count):
-            self.take(alone)
+            self.begin(alone)
 
-    def take(self, alone: bool) -> None:
+    def begin(self, alone: bool) -> None:
         self.refill()
         if (delivery := self.queue.pop(lambda _: True, self.spool.now, alone=alone)) is not None:
             assert delivery.message_id not in self.finished
@@ -202,7 +202,7 @@ class BacklogMachine(RuleBasedStateMachine):
 
     def deliver_what_comes(self) -> None:
         for _ in range(2 * self.next_id + 50):
-            self.take(True)
+            self.begin(True)
             if self.flying:
                 self.settle(self.flying.pop(0), "delivered")
             self.spool.now += 1
@@ -220,11 +220,11 @@ TestBacklog = BacklogMachine.TestCase
 def test_a_lane_whose_first_is_delivered_while_the_ledger_is_read_goes_on() -> None:
     world = BacklogMachine()
     world.arrive(["a"], True)
-    world.take(True)
+    world.begin(True)
     world.arrive(["a"], True)  # the ledger is asked, and says that the first is still waiting
     world.end(0, "delivered", False)
     world.refill()
-    world.take(True)
+    world.begin(True)
     assert [delivery.message_id for delivery in world.flying] == [2]
     world.teardown()
 
@@ -232,10 +232,10 @@ def test_a_lane_whose_first_is_delivered_while_the_ledger_is_read_goes_on() -> N
 def test_what_is_delivered_while_the_ledger_is_read_is_not_delivered_again() -> None:
     world = BacklogMachine()
     world.arrive([""], True)
-    world.take(True)
+    world.begin(True)
     world.interfere("retry", True)  # everything is read anew
     world.end(0, "delivered", False)
     world.refill()
-    world.take(True)
+    world.begin(True)
     assert not world.flying
     world.teardown()

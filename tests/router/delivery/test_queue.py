@@ -25,7 +25,7 @@ def on(pairs: Container[Pair]) -> Carries:
     return lambda delivery: pair_of(delivery) in pairs
 
 
-def take(queue: DeliveryQueue, now: float = NOW, *, alone: bool = True) -> int | None:
+def begin(queue: DeliveryQueue, now: float = NOW, *, alone: bool = True) -> int | None:
     delivery = queue.pop(on(PAIRS), now, alone=alone)
     return None if delivery is None else delivery.message_id
 
@@ -47,8 +47,8 @@ def test_only_what_the_association_can_carry_is_taken_oldest_first() -> None:
 def test_a_delivered_head_asks_for_the_next_of_its_lane_a_failed_one_does_not() -> None:
     queue = DeliveryQueue()
     queue.add([waiting(1, "step"), waiting(2, "other")])
-    assert take(queue) == 1
-    assert take(queue) == 2
+    assert begin(queue) == 1
+    assert begin(queue) == 2
     queue.leave(1, delivered=True)
     queue.leave(2, delivered=False)
     assert queue.lanes_to_read == {"step"}
@@ -57,18 +57,18 @@ def test_a_delivered_head_asks_for_the_next_of_its_lane_a_failed_one_does_not() 
 def test_what_has_failed_lets_the_others_go_first_but_not_for_ever() -> None:
     queue = DeliveryQueue()
     queue.add([failed(1), *(waiting(number) for number in range(2, 20))])
-    assert [take(queue) for _ in range(10)] == [2, 3, 4, 5, 6, 7, 8, 1, 9, 10]
+    assert [begin(queue) for _ in range(10)] == [2, 3, 4, 5, 6, 7, 8, 1, 9, 10]
 
 
 def test_a_suspect_travels_alone_and_only_one_at_a_time() -> None:
     queue = DeliveryQueue()
     queue.add(failed(number, Cause.ABORTED) for number in (1, 2))
-    assert take(queue, alone=False) is None
-    assert take(queue) == 1
-    assert take(queue) is None
+    assert begin(queue, alone=False) is None
+    assert begin(queue) == 1
+    assert begin(queue) is None
     assert queue.available(NOW) == 0
     queue.leave(1, delivered=False)
-    assert take(queue) == 2
+    assert begin(queue) == 2
 
 
 def test_after_a_failure_the_next_is_not_its_neighbour() -> None:
@@ -76,7 +76,7 @@ def test_after_a_failure_the_next_is_not_its_neighbour() -> None:
     queue.add(waiting(number) for number in range(1, 101))
     tried = []
     for _ in range(3):
-        tried.append(take(queue))
+        tried.append(begin(queue))
         queue.failed(waiting(tried[-1] or 0), NOW, 0.01)
     assert tried == [1, 100, 51]
 
@@ -90,42 +90,42 @@ def test_after_a_failure_another_cohort_goes_first() -> None:
             waiting(11, pair=PAIRS[1]),
         ]
     )
-    first = take(queue)
+    first = begin(queue)
     assert first == 1
     queue.failed(waiting(1), NOW, 0.01)
-    assert {take(queue), take(queue)} == {10, 11}
+    assert {begin(queue), begin(queue)} == {10, 11}
 
 
 def test_where_one_succeeds_its_neighbours_follow_until_it_is_time_for_the_oldest() -> None:
     queue = DeliveryQueue()
     queue.add(waiting(number) for number in range(1, 101))
-    assert take(queue) == 1
+    assert begin(queue) == 1
     queue.failed(waiting(1), NOW, 1.0)
     for number in (100, 99, 98):
-        assert take(queue) == number
+        assert begin(queue) == number
         queue.responded(waiting(number))
-    assert take(queue, NOW + REST) == 2
+    assert begin(queue, NOW + REST) == 2
 
 
 def test_a_cohort_that_fails_everywhere_rests_and_what_comes_in_does_not() -> None:
     queue = DeliveryQueue()
     queue.add(waiting(number) for number in range(1, 101))
     for _ in range(3):
-        queue.failed(waiting(take(queue) or 0), NOW, 60.0)
+        queue.failed(waiting(begin(queue) or 0), NOW, 60.0)
     assert queue.available(NOW) == 0
-    assert take(queue) is None
+    assert begin(queue) is None
     assert queue.next_moment(NOW) == NOW + 60 * REST
     queue.add([waiting(200)])
-    assert take(queue) == 200
-    assert take(queue) is None
-    assert take(queue, NOW + 60 * REST) is not None
+    assert begin(queue) == 200
+    assert begin(queue) is None
+    assert begin(queue, NOW + 60 * REST) is not None
 
 
 def test_a_stall_that_ends_in_a_failure_counts_once() -> None:
     queue = DeliveryQueue()
     queue.add(waiting(number) for number in range(1, 101))
     for _ in range(2):
-        number = take(queue)
+        number = begin(queue)
         queue.stalls(waiting(number or 0), NOW, 5.0)
         queue.stalls(waiting(number or 0), NOW + 5, 10.0)
         queue.failed(waiting(number or 0), NOW + 55, 60.0)
@@ -136,31 +136,31 @@ def test_a_stall_that_ends_in_a_failure_counts_once() -> None:
 def test_no_suspect_travels_while_another_message_waits_for_long() -> None:
     queue = DeliveryQueue()
     queue.add([waiting(1), failed(2, Cause.TIMED_OUT)])
-    assert take(queue) == 1
+    assert begin(queue) == 1
     queue.stalls(waiting(1), NOW, 5.0)
     assert queue.available(NOW) == 0
-    assert take(queue) is None
+    assert begin(queue) is None
     queue.responded(waiting(1))
-    assert take(queue) == 2
+    assert begin(queue) == 2
 
 
 def test_forgiven_cohorts_begin_with_their_oldest() -> None:
     queue = DeliveryQueue()
     queue.add(waiting(number) for number in range(1, 101))
     for _ in range(3):
-        queue.failed(waiting(take(queue) or 0), NOW, 60.0)
+        queue.failed(waiting(begin(queue) or 0), NOW, 60.0)
     queue.forgive()
-    assert take(queue) == 2
+    assert begin(queue) == 2
 
 
 def test_what_left_while_the_ledger_was_read_is_not_taken_in_again() -> None:
     queue = DeliveryQueue()
     queue.add([waiting(1)])
-    assert take(queue) == 1
+    assert begin(queue) == 1
     with queue.being_read():
         queue.leave(1, delivered=True)
         queue.add([waiting(1), waiting(2)])
-    assert [take(queue), take(queue)] == [2, None]
+    assert [begin(queue), begin(queue)] == [2, None]
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -192,7 +192,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.next_id += 1
 
     @rule(target=in_flight, offered=st.sets(st.sampled_from(PAIRS), min_size=1), alone=st.booleans())
-    def take(self, offered: set[Pair], alone: bool) -> Any:
+    def begin(self, offered: set[Pair], alone: bool) -> Any:
         available = self.queue.available(self.now)
         delivery = self.queue.pop(on(offered), self.now, alone=alone)
         if delivery is None:
