@@ -17,7 +17,8 @@ from router.spool.disk.filesystem import is_for_now, is_locked
 from router.spool.disk.segments import Segments
 from router.spool.errors import OutOfSpace, SpoolFailure
 from router.spool.housekeeping import Housekeeping
-from router.spool.jobs import Changed, ChangeDeliveries, Commit, SendAgain
+from router.spool.jobs import Changed, ChangeDeliveries, Commit, ReadFresh, SendAgain
+from router.spool.ledger.backlog import Part
 from router.spool.ledger.ledger import Ledger
 from router.spool.ledger.rows import Finished, LedgerEntry, SettledDelivery
 from router.spool.message_id import MessageId
@@ -170,6 +171,27 @@ class LedgerUpdates:
         if not known:
             return rows
         return [row for row in rows if (row.waiting.message_id, row.waiting.destination) not in known]
+
+    def fresh(self, job: ReadFresh) -> Part:
+        """Read deliveries that have not failed, also of messages that the ledger does not have yet.
+
+        Those with an ordering key wait for the ledger, which knows what comes before them.
+        """
+        part = self._ledger.backlog.fresh(job.destination, job.after, job.limit)
+        rows, last, is_end = part.rows, part.last, part.is_end
+        if is_end and self._entries:
+            unwritten = [
+                row
+                for entry in self._entries
+                for row in entry.rows()
+                if row.waiting.destination == job.destination
+                and row.waiting.message_id > job.after
+                and not row.waiting.key
+            ]
+            room = job.limit - len(rows)
+            rows, is_end = rows + unwritten[:room], len(unwritten) < room
+            last = rows[-1].waiting.message_id if unwritten[:room] else last
+        return Part(self.unsettled(rows), last, is_end)
 
     def place(self, message_id: MessageId) -> Place | None:
         """Look up where a message lies, even if the ledger does not have it yet."""

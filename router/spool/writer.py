@@ -213,8 +213,7 @@ class Writer:
             case BringUpToDate():
                 job.reply.give(None)
             case ReadFresh():
-                part = backlog.fresh(job.destination, job.after, job.limit)
-                job.reply.give(evolve(part, rows=updates.unsettled(part.rows)))
+                job.reply.give(updates.fresh(job))
             case ReadNewest():
                 job.reply.give(updates.unsettled(backlog.newest(job.destination, job.limit)))
             case ReadDue():

@@ -57,6 +57,24 @@ def test_messages_are_taken_while_the_ledger_is_locked_and_written_down_later(dr
     driver.stop()
 
 
+def test_messages_that_the_ledger_does_not_have_yet_are_read_with_the_queue(driver: Driver, tmp_path: Path) -> None:
+    driver.commit(b"data", envelope("1.2.1"))
+    driver.ask(BringUpToDate())
+    lock = Lock(tmp_path)
+    for number in (2, 3, 4):
+        driver.commit(b"data", envelope(f"1.2.{number}"))
+    driver.settle(3, "pacs", delivered())
+    assert [row.waiting.message_id for row in driver.ask(ReadFresh("pacs", 0, 10)).rows] == [1, 2, 4]
+    part = driver.ask(ReadFresh("pacs", 0, 2))
+    assert ([row.waiting.message_id for row in part.rows], part.is_end) == ([1, 2], False)
+    part = driver.ask(ReadFresh("pacs", part.last, 10))
+    assert ([row.waiting.message_id for row in part.rows], part.last, part.is_end) == ([4], 4, True)
+    assert driver.ask(ReadFresh("elsewhere", 0, 10)).rows == []
+    lock.release()
+    assert [row.message_id for row in driver.waiting("pacs")] == [1, 2, 4]
+    driver.stop()
+
+
 def test_outcomes_are_kept_while_the_ledger_is_locked(driver: Driver, tmp_path: Path) -> None:
     driver.commit(b"data", envelope("1.2.1"))
     driver.ask(BringUpToDate())
