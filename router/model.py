@@ -38,7 +38,10 @@ class Purpose(IntEnum):
 
 @frozen(kw_only=True)
 class SentAs:
-    """The form in which a message goes to one destination. Frozen with the delivery, apart from the stored message."""
+    """The form in which a message goes to one destination.
+
+    Fixed when the delivery is made; the stored message does not change.
+    """
 
     transform: str = ""
     """The name of the change to the data set; empty for none."""

@@ -49,7 +49,7 @@ _FREQUENT: Final = """
 FREQUENT: Final = {name: int(row.split()[0]) for row in _FREQUENT.strip().splitlines() for name in row.split()[1:]}
 TEST_IMPORTS: Final = frozenset(
     {
-        "tests/router/config/test_registration.py: tests.router.config.test_reference",
+        "tests/router/config/test_service_options.py: tests.router.config.test_reference",
         "tests/router/spool/ledger/test_queries.py: tests.router.spool.ledger.test_ledger",
     }
 )

@@ -4,9 +4,9 @@ from router.association.acceptor import Acceptor, AcceptorContext
 from router.association.data_source import DataSource, InMemory, InOrder
 from router.association.errors import Aborted, AssociationError, NoResponse, NotConnected, Rejected
 from router.association.invocation import Invocation
-from router.association.invoke import PooledPeers
-from router.association.operation import OperationContext
+from router.association.operation import OperationPerformer
 from router.association.pool import AssociationPool, AssociationPools
+from router.association.pooled_peers import PooledPeers
 from router.association.proposal import plan_contexts
 from router.association.remote_ae import RemoteAE
 from router.association.requestor import Requestor
@@ -27,7 +27,7 @@ __all__ = [
     "NameLookup",
     "NoResponse",
     "NotConnected",
-    "OperationContext",
+    "OperationPerformer",
     "PooledPeers",
     "Rejected",
     "RemoteAE",

@@ -1,4 +1,4 @@
-"""The actor of one incoming association: it negotiates, reads, assembles messages and gives them to `Operations`.
+"""The actor of one incoming association: negotiates, reads, assembles messages, hands them to its operations.
 
 However the association ends (release, abort, a lost connection, shutdown), the operations are told, a data set that is
 only partly in is discarded without a trace, and one log line reports the association. Not here: the meaning of a
@@ -37,11 +37,11 @@ from pdu import (
 )
 from router.access.limits import AssociationLimits
 from router.access.policy import check_access
+from router.association.acceptor_operations import AcceptorOperations
+from router.association.agreement import Agreement, agree
 from router.association.describe import describe_abort, describe_contexts
-from router.association.negotiation import Agreement, agree
+from router.association.message_pace import MessagePace
 from router.association.operation import Invoker, Operation
-from router.association.operations import Operations
-from router.association.pace import MessagePace
 from router.association.pending import StrayResponse, UnexpectedResponse
 from router.association.reverse import ReverseAssociation
 from router.association.transport import Interrupted, Transport
@@ -93,7 +93,7 @@ class Acceptor:
         self._agreement: Agreement | None = None
         self._sender: Sender | None = None
         self._reverse: ReverseAssociation | None = None
-        self._operations: Operations | None = None
+        self._operations: AcceptorOperations | None = None
         self._counted = ExitStack()
         """Counts the association in the limits until it has ended."""
         self._outcome = ""
@@ -251,7 +251,7 @@ class Acceptor:
         agreement = self._agreement = agree(request, self._config, sender, self._shared.services)
         statuses = self._config.statuses.for_calling_ae(request.calling_ae_title)
         invoker = Invoker(sender=sender, association=self._number, spool=self._shared.spool, statuses=statuses)
-        self._operations = Operations(
+        self._operations = AcceptorOperations(
             self._transport, self._nursery, agreement, invoker, self._on_operation_response, self._on_idle
         )
         results = agreement.accept.presentation_contexts

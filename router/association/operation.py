@@ -112,7 +112,7 @@ class Invoker:
 
 
 @frozen
-class OperationContext:
+class OperationPerformer:
     """What performs the operations that a peer invokes on an association that we opened."""
 
     services: tuple[Service, ...]

@@ -17,7 +17,7 @@ from attrs import define, field, frozen
 
 from pdu import PresentationContext, RoleSelection, SOPClassExtendedNegotiation
 from router.association.errors import AssociationError
-from router.association.operation import OperationContext
+from router.association.operation import OperationPerformer
 from router.association.remote_ae import RemoteAE
 from router.association.requestor import Requestor
 from router.config import Timeouts
@@ -42,7 +42,7 @@ class AssociationPlan:
     contexts: tuple[PresentationContext, ...]
     roles: tuple[RoleSelection, ...] = ()
     extended: tuple[SOPClassExtendedNegotiation, ...] = ()
-    operations: OperationContext | None = None
+    operations: OperationPerformer | None = None
     """Performs what the peer invokes."""
 
     def serves(self, other: "AssociationPlan") -> bool:

@@ -36,11 +36,11 @@ from router.association.data_source import DataSource, fill
 from router.association.describe import describe_end
 from router.association.errors import Aborted, AssociationError, NoResponse, NotConnected, Rejected
 from router.association.invocation import Invocation
-from router.association.operation import OperationContext
+from router.association.operation import OperationPerformer
 from router.association.pending import PendingResponses, UnexpectedResponse
-from router.association.performing import NotPerformed, PeerOperations
 from router.association.proposal import Negotiated, associate_rq
 from router.association.remote_ae import RemoteAE
+from router.association.requestor_operations import NotPerformed, RequestorOperations
 from router.association.transport import Transport
 from router.config import Timeouts
 from router.dimse import (
@@ -67,14 +67,14 @@ class Requestor:
     block fails or a response is still due."""
 
     def __init__(
-        self, remote: RemoteAE, transport: Transport, timeouts: Timeouts, operations: OperationContext | None
+        self, remote: RemoteAE, transport: Transport, timeouts: Timeouts, operations: OperationPerformer | None
     ) -> None:
         self._transport = transport
         self._upper_layer = transport.upper_layer
         self._timeouts = timeouts
         self._assembler = MessageAssembler()
         self._responses = PendingResponses()
-        self._operations = PeerOperations(operations, remote, transport)
+        self._operations = RequestorOperations(operations, remote, transport)
         self._chunk = bytearray()
         self._arrived: list[Indication] = []
         self.contexts: Mapping[tuple[str, str], AcceptedContext] = {}
@@ -97,7 +97,7 @@ class Requestor:
         *,
         roles: Sequence[RoleSelection] = (),
         extended: Sequence[SOPClassExtendedNegotiation] = (),
-        operations: OperationContext | None = None,
+        operations: OperationPerformer | None = None,
     ) -> "Requestor":
         """Connect and negotiate.
 

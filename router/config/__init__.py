@@ -9,7 +9,7 @@ from router.config.load import load, parse
 from router.config.options import Options, ServiceAE
 from router.config.patterns import Globs, Networks, UIDs, parse_address
 from router.config.reading import ConfigError, Fault
-from router.config.registration import RouteOptions, ServiceOptions
+from router.config.service_options import RouteOptions, ServiceOptions
 from router.config.statuses import STANDARD as STANDARD_STATUSES
 from router.config.statuses import Statuses
 from router.config.values import (

@@ -57,7 +57,7 @@ def condition_key(key: object) -> int | None:
         known = [*ASSOCIATION_KEYS, *keyword_dict]
         raise ValueError(f"is not a key of `when`, a DICOM keyword or a (gggg,eeee){suggestion(key, known)}")
     if tag >> 16 < FIRST_GROUP:
-        raise ValueError(f"groups below {FIRST_GROUP:04X} do not stand in a data set")
+        raise ValueError(f"names an element of group {tag >> 16:04X}; a data set begins with group {FIRST_GROUP:04X}")
     if tag >> 16 >= PIXEL_GROUP:
         raise ValueError("the router reads a data set up to the pixel data, not into or beyond it")
     if dictionary_has_tag(tag) and WITHOUT_TEXT & set(dictionary_VR(tag).split(" or ")):

@@ -18,7 +18,7 @@ from router.config.options import Options
 from router.config.patterns import Globs, glob, suggestion
 from router.config.quantities import shown
 from router.config.reading import ConfigError, Fault, T, Table, TableReader, readable
-from router.config.registration import RouteOptions, ServiceOptions
+from router.config.service_options import RouteOptions, ServiceOptions
 from router.config.statuses import Statuses
 from router.config.values import (
     TLS,

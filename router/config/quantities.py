@@ -49,7 +49,7 @@ def wait(value: object) -> float:
     """Read a duration of more than zero: a deadline of zero would always have passed."""
     seconds = duration(value)
     if seconds == 0:
-        raise ValueError(f"{shown(value)} must be more than nothing")
+        raise ValueError(f"must be longer than zero, not {shown(value)}")
     return seconds
 
 

@@ -2,7 +2,7 @@
 
 It remembers how far the ledger was read: by message id for deliveries that have not failed, by due time for those that
 have. Deliveries before these marks are in the queue, blocked in their lane, or not due yet. Not here: the statements
-(spool/ledger/backlog.py), the order of deliveries (queue.py).
+(spool/ledger/waiting_rows.py), the order of deliveries (queue.py).
 """
 
 from collections.abc import Sequence

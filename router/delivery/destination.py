@@ -17,7 +17,7 @@ import trio
 from attrs import evolve
 
 from router.config import Peer
-from router.delivery import outcome
+from router.delivery import results
 from router.delivery.backlog import Backlog
 from router.delivery.channels import Channels
 from router.delivery.queue import DeliveryQueue, is_suspect
@@ -254,7 +254,7 @@ class Destination:
             self._channels.no_extra_until = trio.current_time() + self._policy.max
             self._log.info("no association beside the one that waits", why=str(error))
         else:
-            self._unreachable(error.result)
+            self._record_site_failure(error.result)
 
     # Asked by sessions
 
@@ -343,7 +343,7 @@ class Destination:
         else:
             delay = self._policy.next(attempts, self._age(delivery), self._jitter())
         if delay is None:
-            return None, outcome.given_up(result, attempts)
+            return None, results.given_up(result, attempts)
         return delay, evolve(result, due=self._spool.clock() + delay)
 
     def _report(self, attempt: Attempt, result: AttemptResult, attempts: int, delay: float | None) -> None:
@@ -374,24 +374,24 @@ class Destination:
     def _settle_unsent(self, delivery: PendingDelivery, result: AttemptResult) -> None:
         self.settle(Attempt(delivery=delivery, started=trio.current_time()), result)
 
-    def _unreachable(self, result: AttemptResult) -> None:
+    def _record_site_failure(self, result: AttemptResult) -> None:
         """Let everything wait, because the site is at fault. A rejection needs an operator at one of the two sites,
         and is an error in the log."""
         self._has_news = False
         self._failure = result
         self._breaker.record_site_failure(trio.current_time(), self._jitter(), result.reason)
-        (self._log.error if result.cause is Cause.REJECTED else self._log.warning)(
-            "destination unreachable",
-            why=result.reason,
-            next_try_seconds=round(self._wait_seconds(), 1),
-        )
+        wait = round(self._wait_seconds(), 1)
+        if result.cause is Cause.REJECTED:
+            self._log.error("destination rejects associations", why=result.reason, next_try_seconds=wait)
+        else:
+            self._log.warning("destination unreachable", why=result.reason, next_try_seconds=wait)
 
     def _hold_expired(self) -> int:
         """Hold the ready deliveries that have waited for longer than `give_up`. Return how many."""
         failure = evolve(self._failure, reason=self._breaker.reason)
         expired = self._queue.pop_all(lambda delivery: self._age(delivery) >= self._policy.give_up)
         for delivery in expired:
-            self._settle_unsent(delivery, outcome.given_up(failure, 0))
+            self._settle_unsent(delivery, results.given_up(failure, 0))
         return len(expired)
 
     def _wait_seconds(self) -> float:

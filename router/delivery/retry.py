@@ -58,7 +58,7 @@ class Breaker:
     """Failures of the destination in a row."""
     unanswered: int = 0
     """Attempts in a row that ended without a response."""
-    closed_at: float = 0.0
+    quiet_until: float = 0.0
     """Until then nothing is tried, without news."""
     reason: str = ""
     _on_suspicion: bool = False
@@ -81,12 +81,12 @@ class Breaker:
     def next_try(self, *, news: bool) -> float:
         """When an open breaker allows the next probe."""
         if news and self.is_suspicious:
-            return min(self.closed_at, self._failed_at + self.policy.first)
-        return self.closed_at
+            return min(self.quiet_until, self._failed_at + self.policy.first)
+        return self.quiet_until
 
     def try_now(self) -> None:
-        """An operator wants it."""
-        self.closed_at = 0.0
+        """Allow the next probe at once, because an operator asked for it."""
+        self.quiet_until = 0.0
 
     def record_site_failure(self, now: float, jitter: float, reason: str) -> None:
         """Nobody answered at the destination, or it would have no association: leave it in peace for a while."""
@@ -119,7 +119,7 @@ class Breaker:
         """Where the breaker is open, wait once more, as long as before."""
         if self.is_open:
             delay = self.policy.next(self.failures, 0.0, jitter)
-            self.closed_at = now + (self.policy.max if delay is None else delay)
+            self.quiet_until = now + (self.policy.max if delay is None else delay)
 
     def record_response(self) -> None:
         """The destination has responded, whatever the status."""

@@ -2,7 +2,7 @@
 
 As many deliveries are under way at a time as the channel's window allows. However the session ends, each of them is
 settled; an exception that is tied to deliveries under way settles those and ends the channel, not the actor. Not
-here: the protocol (router/remote), what an end means (outcome.py), what it means for other deliveries
+here: the protocol (router/remote), what an end means (results.py), what it means for other deliveries
 (destination.py), when to try again (retry.py).
 """
 
@@ -13,7 +13,7 @@ from typing import Final, Protocol
 import trio
 from attrs import frozen
 
-from router.delivery import outcome
+from router.delivery import results
 from router.delivery.queue import is_suspect
 from router.model import AttemptResult, Cause, Fault, PendingDelivery
 from router.remote import Channel, ChannelLost
@@ -176,7 +176,7 @@ class DeliverySession:
         except (SpoolClosed, SpoolFailure):
             raise
         except SpoolError as error:
-            self._settle(attempt, outcome.of_spool_error(error))
+            self._settle(attempt, results.of_spool_error(error))
             return
         try:
             result = await self._channel.deliver(delivery, message)
@@ -257,18 +257,18 @@ class DeliverySession:
         """Settle all attempts under way, because the channel cannot be used any more. Return them."""
         attempts = list(self._under_way.values())
         if attempts and isinstance(error, ChannelLost):
-            end = outcome.of_lost_channel(error, responded=self._has_responded, sent=True)
+            end = results.of_lost_channel(error, responded=self._has_responded, sent=True)
             self._source.unanswered(attempts[0], end.fault, end.reason)
         for attempt in attempts:
             sent = attempt is not self._sending
             if isinstance(error, ChannelLost):
-                end = outcome.of_lost_channel(error, responded=self._has_responded, sent=sent)
+                end = results.of_lost_channel(error, responded=self._has_responded, sent=sent)
             elif _is_foreign(error) or (sent and self._sending is not None):
-                end = outcome.of_interruption(sent=sent)
+                end = results.of_interruption(sent=sent)
             elif isinstance(error, SpoolError):
-                end = outcome.of_spool_error(error)
+                end = results.of_spool_error(error)
             else:
-                end = outcome.of_crash(attempt.delivery, error, sent=sent)
+                end = results.of_crash(attempt.delivery, error, sent=sent)
             self._source.settle(attempt, end)
         self.waits_since = None
         return attempts

@@ -19,7 +19,7 @@ from router.association import (
     DataSource,
     InMemory,
     InOrder,
-    OperationContext,
+    OperationPerformer,
     RemoteAE,
     Requestor,
     ReverseAssociation,
@@ -82,7 +82,7 @@ class DimseConnector:
         self._remote: Final = RemoteAE.of(peer, config)
         self._timeouts: Final = config.timeouts
         self._services: Final = services
-        self._operations: Final = OperationContext(tuple(services.values()), spool, config.statuses)
+        self._operations: Final = OperationPerformer(tuple(services.values()), spool, config.statuses)
 
     def begin(self, on_shortage: Callable[[], None]) -> None:
         """Set the limits of the peer's pool."""

@@ -1,7 +1,7 @@
 """The results of attempts by DIMSE: pure functions from a response, or an error, to an `AttemptResult`.
 
 Not here: what the service makes of a status (`DeliveryPolicy.outcome`), and what a lost channel means for the
-deliveries on it (router/delivery/outcome.py).
+deliveries on it (router/delivery/results.py).
 """
 
 from router.association import AssociationError, NoResponse, NotConnected, Rejected

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from router.model import SpoolSettings
-from router.spool import decisions
+from router.spool import decision_records
 from router.spool.disk import record
 from router.spool.disk.directories import Directories
 from router.spool.disk.filesystem import is_for_now
@@ -196,7 +196,7 @@ class Housekeeping:
         needed = self._ledger.decisions.needed_in(number, _MOVED)
         if needed:
             try:
-                decisions.move(self._ledger, self._segments, needed)
+                decision_records.move(self._ledger, self._segments, needed)
             except OutOfSpace:
                 self._not_before = time.monotonic() + _NO_ROOM
                 return False

@@ -13,9 +13,9 @@ from attrs import define, field, frozen
 
 from router.model import Envelope, Purpose
 from router.spool.incoming import Incoming
-from router.spool.ledger.backlog import DuePart, Earlier, Part, Position
 from router.spool.ledger.queries import Cursor
 from router.spool.ledger.rows import SettledDelivery
+from router.spool.ledger.waiting_rows import DuePart, Earlier, Part, Position
 from router.spool.message_id import MessageId
 from router.spool.values import LocatedDelivery, Place, QueueAction, Receipt, Selection, Totals
 

@@ -12,15 +12,15 @@ from contextlib import suppress
 from typing import TypeVar
 
 from router.model import DeliveryState, Purpose
-from router.spool import decisions
+from router.spool import decision_records
 from router.spool.disk.filesystem import is_for_now, is_locked
 from router.spool.disk.segments import Segments
 from router.spool.errors import OutOfSpace, SpoolFailure
 from router.spool.housekeeping import Housekeeping
 from router.spool.jobs import Changed, ChangeDeliveries, Commit, ReadFresh, SendAgain
-from router.spool.ledger.backlog import Part
 from router.spool.ledger.ledger import Ledger
 from router.spool.ledger.rows import Finished, LedgerEntry, SettledDelivery
+from router.spool.ledger.waiting_rows import Part
 from router.spool.message_id import MessageId
 from router.spool.values import Decision, LocatedDelivery, Place
 
@@ -172,7 +172,7 @@ class LedgerUpdates:
             return rows
         return [row for row in rows if (row.waiting.message_id, row.waiting.destination) not in known]
 
-    def fresh(self, job: ReadFresh) -> Part:
+    def read_fresh(self, job: ReadFresh) -> Part:
         """Read deliveries that have not failed, also of messages that the ledger does not have yet.
 
         Those with an ordering key wait for the ledger, which knows what comes before them.
@@ -243,7 +243,7 @@ class LedgerUpdates:
         try:
             with self._ledger.transaction(durable=True):  # begun first: another program may have locked it
                 if decided:
-                    segment = decisions.append(self._segments, decided)
+                    segment = decision_records.append(self._segments, decided)
                 finished = self._ledger.decisions.apply(decided, segment)
                 finished += self._ledger.decisions.apply(tried, 0)
                 self._know({segment} - {0})

@@ -19,12 +19,12 @@ from router.spool.errors import SpoolFailure, SpoolUnusable
 from router.spool.housekeeping import Housekeeping
 from router.spool.intake import Intake
 from router.spool.jobs import LookUpEarlier, ReadDue, ReadFirstOfLanes, ReadFresh, ReadNewest
-from router.spool.ledger.backlog import DuePart, Earlier, Part, Position
 from router.spool.ledger.rows import SettledDelivery
+from router.spool.ledger.waiting_rows import DuePart, Earlier, Part, Position
 from router.spool.message_id import MessageId
-from router.spool.message_reader import MessageReader
+from router.spool.message_opener import MessageOpener
 from router.spool.offline import Reader
-from router.spool.queue import QueueAdmin
+from router.spool.queue_admin import QueueAdmin
 from router.spool.recovery.recovery import Progress, Recovery
 from router.spool.stored_message import StoredMessage
 from router.spool.values import LocatedDelivery, RecoveryReport, SpoolStatistics
@@ -61,7 +61,7 @@ class Spool:
         )
         self._client = WriterClient(self._writer)
         self._reader = Reader(store.ledger)
-        self._messages = MessageReader(store, recovery.segments, self._client)
+        self._messages = MessageOpener(store, recovery.segments, self._client)
         self.intake = Intake(store, settings, recovery.segments, self._client)
         self.queue = QueueAdmin(self._client, self._reader, self.open_message, self.clock)
         self._subscribers: list[OnWaiting] = []

@@ -163,7 +163,7 @@ class Writer:
             self.on_replies(asked)
 
     def _next_jobs(self) -> list[Job]:
-        """Return all jobs that wait; with no work of its own to do, wait for the next one."""
+        """Return the jobs that wait, at most `_MOST_JOBS`; without any, and with nothing else to do, wait for one."""
         jobs: list[Job] = []
         patience = self._patience()
         with suppress(Empty):
@@ -213,7 +213,7 @@ class Writer:
             case BringUpToDate():
                 job.reply.give(None)
             case ReadFresh():
-                job.reply.give(updates.fresh(job))
+                job.reply.give(updates.read_fresh(job))
             case ReadNewest():
                 job.reply.give(updates.unsettled(backlog.newest(job.destination, job.limit)))
             case ReadDue():

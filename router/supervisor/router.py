@@ -16,7 +16,7 @@ from attrs import asdict
 
 from router import __version__, logs
 from router.access.limits import AssociationLimits
-from router.association import AcceptorContext, AssociationPools, NameLookup, OperationContext, PooledPeers
+from router.association import AcceptorContext, AssociationPools, NameLookup, OperationPerformer, PooledPeers
 from router.config import Config
 from router.delivery import Dispatcher
 from router.model import Purpose
@@ -45,7 +45,7 @@ class Router:
         self._peers = PooledPeers(self._pools, lambda: self._config)
         context = ServiceContext(config=config, spool=spool, state=self._state, peers=self._peers)
         running = services_of(context, services)
-        self._peers.operations = OperationContext(running, spool, config.statuses)
+        self._peers.operations = OperationPerformer(running, spool, config.statuses)
         (self._mpps,) = (service for service in running if isinstance(service, MPPSRelay))
         connectors = Connectors(spool, running, self._pools)
         self._dispatcher = Dispatcher(config, spool, running, connectors)
@@ -86,7 +86,7 @@ class Router:
         for change in changes:
             change()
         self._acceptor_context.config = self._config = config
-        self._peers.operations = OperationContext(self._acceptor_context.services, self._spool, config.statuses)
+        self._peers.operations = OperationPerformer(self._acceptor_context.services, self._spool, config.statuses)
         self._acceptor_context.limits.limits = config.limits
         _log_needed_restarts(self._started_with, config)
         log.info("reloaded", routes=len(config.routes), peers=len(config.peers))

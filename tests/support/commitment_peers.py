@@ -9,7 +9,7 @@ from pdu import AssociateAC, AssociateRQ, RoleSelection, UserInformation, negoti
 from router.association import InMemory, RemoteAE, Requestor, plan_contexts
 from router.association.transport import Transport
 from router.config import Timeouts
-from router.dimse import Command, CommandField, MessageBegin, commands, encode, response_to
+from router.dimse import Command, CommandField, MessageBegin, encode, n_requests, response_to
 from router.services.commitment.attributes import (
     STORAGE_COMMITMENT,
     WELL_KNOWN_INSTANCE,
@@ -60,12 +60,12 @@ async def invoke(
 
 
 def n_action(**changes: Any) -> Command:
-    command = commands.n_action(STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE, 1)
+    command = n_requests.n_action(STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE, 1)
     return evolve(command, **changes)
 
 
 def n_event_report(event_type: int) -> Command:
-    return commands.n_event_report(STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE, event_type)
+    return n_requests.n_event_report(STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE, event_type)
 
 
 async def ask(port: int, references: tuple[Reference, ...], *, uid: str = UID, calling: str = "MODALITY") -> int:

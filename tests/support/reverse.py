@@ -5,7 +5,7 @@ import time
 import attrs
 
 from pdu import PDV, AssociateAC, AsynchronousOperationsWindow, PDataTF
-from router.dimse import Command, commands, decode, encode, response_to
+from router.dimse import Command, decode, encode, n_requests, response_to
 from router.model import Envelope, Recipient
 from tests.support.harness import (
     IMPLICIT,
@@ -26,7 +26,7 @@ ae_title = "MODALITY"
 
 
 def event_report(uid: str = "1.2.840.10008.1.20.1.1") -> Command:
-    return commands.n_event_report(COMMITMENT, uid, 1)
+    return n_requests.n_event_report(COMMITMENT, uid, 1)
 
 
 async def store_report(router: RunningRouter, destination: str) -> None:

@@ -11,7 +11,7 @@ from attrs import evolve
 
 from router.dicom.uids import IMPLICIT_LE
 from router.dimse import Command, Response, Status, StatusClass, encode, status_class
-from router.dimse.commands import n_action, n_event_report
+from router.dimse.n_requests import n_action, n_event_report
 from router.model import Cause, DeliveryState, Envelope, PendingDelivery, Recipient, Result
 from router.services.commitment.attributes import REQUEST_ACTION, STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE
 from router.services.commitment.options import SERVICE

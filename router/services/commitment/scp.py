@@ -32,8 +32,8 @@ from router.services.commitment.retention import Retention
 from router.services.commitment.runner import TransactionRunner
 from router.services.commitment.stored_transaction import StoredTransaction, TransactionStage
 from router.services.commitment.transaction import COMMITTED, ArchiveReport, ArchiveResult
-from router.services.encoding import UncompressedDeliveries
 from router.services.refusal import refuse, refuse_for_space
+from router.services.uncompressed_deliveries import UncompressedDeliveries
 from router.spool import Incoming, OutOfSpace
 
 LARGEST: Final = 64 << 20

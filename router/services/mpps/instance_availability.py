@@ -29,13 +29,13 @@ from router.dimse import (
     encode,
     status_class,
 )
-from router.dimse.commands import n_create
+from router.dimse.n_requests import n_create
 from router.model import Envelope, PendingDelivery, Recipient, Result
 from router.services.base import DeliveryPolicy
-from router.services.encoding import UncompressedDeliveries
 from router.services.mpps.attributes import MPPS, SERIES_INSTANCE_UID, STUDY_INSTANCE_UID, InstanceReference
 from router.services.mpps.options import AVAILABILITY_OPTIONS
 from router.services.mpps.policy import INFORM
+from router.services.uncompressed_deliveries import UncompressedDeliveries
 
 INSTANCE_AVAILABILITY: Final = "1.2.840.10008.5.1.4.33"
 REFERENCED_STEP_SEQUENCE: Final = 0x00081111

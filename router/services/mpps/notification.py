@@ -13,11 +13,11 @@ from pdu import RoleSelection
 from router.config import RouteOptions, ServiceOptions
 from router.dicom.uids import IMPLICIT_LE
 from router.dimse import Response, Status, StatusClass, encode, status_class
-from router.dimse.commands import n_event_report
+from router.dimse.n_requests import n_event_report
 from router.model import Envelope, PendingDelivery, Recipient, Result
 from router.services.base import DeliveryPolicy
-from router.services.encoding import UncompressedDeliveries
 from router.services.mpps.attributes import MPPS_NOTIFICATION, StepStatus
+from router.services.uncompressed_deliveries import UncompressedDeliveries
 
 UPDATED: Final = 4
 EVENTS: Final = {StepStatus.IN_PROGRESS: 1, StepStatus.COMPLETED: 2, StepStatus.DISCONTINUED: 3}

@@ -30,7 +30,7 @@ from router.dimse import (
     describe,
     status_class,
 )
-from router.dimse.commands import n_create, n_set
+from router.dimse.n_requests import n_create, n_set
 from router.logs import escaped
 from router.model import AttemptResult, PendingDelivery, Result
 from router.services.base import (
@@ -44,7 +44,6 @@ from router.services.base import (
     Request,
     ServiceContext,
 )
-from router.services.encoding import UncompressedDeliveries
 from router.services.mpps import availability_store, step_store
 from router.services.mpps.attributes import MPPS, StepStatus
 from router.services.mpps.availability_notifier import AvailabilityNotifier
@@ -55,6 +54,7 @@ from router.services.mpps.state_machine import MAY_NOT_BE_UPDATED, MAY_NOT_BE_UP
 from router.services.mpps.step_request import read_step_request
 from router.services.mpps.step_store import Step
 from router.services.refusal import refuse, refuse_for_space
+from router.services.uncompressed_deliveries import UncompressedDeliveries
 from router.spool import Incoming, OutOfSpace
 from router.state_store import StateTransaction
 

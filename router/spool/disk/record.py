@@ -91,7 +91,7 @@ class StoredEnvelope:
 
 
 @frozen(kw_only=True)
-class SegmentHeader:
+class RecordHeader:
     """A record's header, after its CRC and nonce were checked."""
 
     message_id: int
@@ -249,7 +249,7 @@ def encode_header(nonce: bytes, message_id: int, batch: int, data_length: int, e
     return head + _CRC.pack(crc32(head))
 
 
-def decode_header(data: bytes, nonce: bytes) -> SegmentHeader | None:
+def decode_header(data: bytes, nonce: bytes) -> RecordHeader | None:
     """Decode a record's header; None if the bytes are not one in the segment with this nonce."""
     if len(data) < HEADER_LENGTH or not data.startswith(RECORD_MAGIC):
         return None
@@ -257,7 +257,7 @@ def decode_header(data: bytes, nonce: bytes) -> SegmentHeader | None:
     (crc,) = _CRC.unpack_from(data, _HEADER.size)
     if its_nonce != nonce or crc != crc32(data[: _HEADER.size]) or envelope_length > ENVELOPE_CAP:
         return None
-    return SegmentHeader(
+    return RecordHeader(
         message_id=message_id,
         batch=batch,
         data_length=data_length,
@@ -266,7 +266,7 @@ def decode_header(data: bytes, nonce: bytes) -> SegmentHeader | None:
     )
 
 
-def check_body(header: SegmentHeader, nonce: bytes, envelope: bytes, data: bytes, trailer: bytes) -> int:
+def check_body(header: RecordHeader, nonce: bytes, envelope: bytes, data: bytes, trailer: bytes) -> int:
     """Check the three parts of a record, and return the CRC of the data set.
 
     Raises:
@@ -288,7 +288,7 @@ def encode_trailer(nonce: bytes, message_id: int, length: int, data_crc: int) ->
     return _TRAILER.pack(data_crc, check, length)
 
 
-def decode_trailer(data: bytes, nonce: bytes, header: SegmentHeader) -> int | None:
+def decode_trailer(data: bytes, nonce: bytes, header: RecordHeader) -> int | None:
     """Return the CRC that the data set must have; None if the bytes are not this record's trailer."""
     if len(data) < TRAILER_LENGTH:
         return None

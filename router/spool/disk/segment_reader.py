@@ -10,7 +10,7 @@ from isal.isal_zlib import crc32
 
 from router.spool.disk import record
 from router.spool.disk.filesystem import FileSystem
-from router.spool.disk.record import SegmentHeader, StoredEnvelope
+from router.spool.disk.record import RecordHeader, StoredEnvelope
 from router.spool.values import Decision
 
 _WINDOW = 1 << 20
@@ -23,7 +23,7 @@ class FoundRecord:
     """A complete record."""
 
     offset: int
-    header: SegmentHeader
+    header: RecordHeader
     stored: Stored
     data_crc: int
 
@@ -36,7 +36,7 @@ class BrokenRecord:
     length: int
     """Bytes up to the next record; at the end of the file, those that were certainly written."""
     reason: str
-    header: SegmentHeader | None = None
+    header: RecordHeader | None = None
     stored: StoredEnvelope | None = None
 
 
@@ -89,7 +89,7 @@ class SegmentReader:
         return self._without_zeros(0, self.size) == 0
 
     def _record(self, offset: int) -> FoundRecord | BrokenRecord:
-        def broken(reason: str, header: SegmentHeader | None = None, stored: Stored | None = None) -> BrokenRecord:
+        def broken(reason: str, header: RecordHeader | None = None, stored: Stored | None = None) -> BrokenRecord:
             its_message = stored if isinstance(stored, StoredEnvelope) else None
             return BrokenRecord(offset=offset, length=0, reason=reason, header=header, stored=its_message)
 

@@ -18,9 +18,8 @@ from router.model import AttemptResult, Cause, Result
 from router.spool.disk.counters import Counters
 from router.spool.disk.filesystem import FileSystem
 from router.spool.disk.reserve import keep_room_in
-from router.spool.ledger.backlog import Backlog
 from router.spool.ledger.database import Database
-from router.spool.ledger.decisions import DecisionRows
+from router.spool.ledger.decision_rows import DecisionRows
 from router.spool.ledger.finish import finish
 from router.spool.ledger.maintenance import Maintenance
 from router.spool.ledger.queries import QueueQueries
@@ -35,6 +34,7 @@ from router.spool.ledger.rows import (
     sent_as_text,
 )
 from router.spool.ledger.schema import DELIVERED, HELD, WAITING
+from router.spool.ledger.waiting_rows import WaitingRows
 from router.spool.message_id import MessageId
 from router.spool.values import Place
 
@@ -55,7 +55,7 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         self.database = database
         """For this package and for tests."""
-        self.backlog = Backlog(database)
+        self.backlog = WaitingRows(database)
         self.decisions = DecisionRows(database)
         self.maintenance = Maintenance(database)
         self.queue = QueueQueries(database.connection)

@@ -27,7 +27,7 @@ class Maintenance:
             self._execute("UPDATE facts SET cut_off = iif(is_open, ?, cut_off), is_open = 1", (self._database.clock(),))
 
     def end_use(self) -> None:
-        """Note that the use ends with everything written."""
+        """Note that this run stopped cleanly, with everything written."""
         with self._database.transaction(durable=True):
             self._execute("UPDATE facts SET is_open = 0")
 

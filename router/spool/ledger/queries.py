@@ -1,7 +1,7 @@
 """Read the ledger for operators and services: list, show, count, and choose the deliveries to change.
 
 It reads through any connection: the ledger's own, or one for reading alone (`offline.Reader`). Not here: the changes
-(decisions.py), which are the writer's.
+(decision_rows.py), which are the writer's.
 """
 
 import sqlite3

@@ -18,7 +18,7 @@ from router.association import InMemory, RemoteAE, Requestor, plan_contexts
 from router.config import Config, Endpoint, Listener, Options, Peer, Retry, Route
 from router.dicom.uids import IMPLICIT_LE
 from router.dimse import Command, CommandField, Response, Status, response_to
-from router.dimse.commands import n_action, n_event_report
+from router.dimse.n_requests import n_action, n_event_report
 from router.services import Proposal, Replies, Request
 from router.services.commitment.attributes import (
     REQUEST_ACTION,

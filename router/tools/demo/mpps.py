@@ -18,7 +18,7 @@ from router.dicom.dataset import DataSet, Element, element, write
 from router.dicom.tags import REFERENCED_SOP_CLASS_UID, REFERENCED_SOP_INSTANCE_UID
 from router.dicom.uids import EXPLICIT_LE
 from router.dimse import Command
-from router.dimse.commands import n_create, n_set
+from router.dimse.n_requests import n_create, n_set
 from router.services.mpps.attributes import (
     MODALITY,
     MPPS,

@@ -9,7 +9,7 @@ import trio
 from structlog.testing import capture_logs
 
 from pdu import AcceptedContext, AssociateRQ
-from router.association import OperationContext, RemoteAE, Requestor, plan_contexts
+from router.association import OperationPerformer, RemoteAE, Requestor, plan_contexts
 from router.association.transport import Transport
 from router.config import Timeouts
 from router.dimse import Command, CommandField, MessageBegin, Status, encode
@@ -111,7 +111,7 @@ def pacs(port: int, called: str = "PACS") -> RemoteAE:
 
 async def test_a_refusal_on_an_association_that_the_router_opened_has_the_sites_code_too() -> None:
     statuses = parse_config('[statuses.by_calling_ae."PACS"]\nno_such_sop_class = "C321"', Path()).statuses
-    operations = OperationContext((COMMITMENT,), cast("Spool", None), statuses)
+    operations = OperationPerformer((COMMITMENT,), cast("Spool", None), statuses)
     context = AcceptedContext(id=1, abstract_syntax=STORAGE_COMMITMENT, transfer_syntax=IMPLICIT)
     for called, status in (("PACS", 0xC321), ("VNA", 0x0118)):
         operation = operations.begin(MessageBegin(1, NO_REPORT, b""), context, pacs(104, called))
@@ -135,7 +135,7 @@ class Flooding(Archive):
 
 
 async def test_thousands_of_requests_on_an_association_that_the_router_opened_hold_nobody_up() -> None:
-    operations = OperationContext((COMMITMENT,), cast("Spool", None))
+    operations = OperationPerformer((COMMITMENT,), cast("Spool", None))
     archive = Flooding()
     most = 0
 

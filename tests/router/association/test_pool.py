@@ -292,7 +292,7 @@ async def test_a_service_converses_with_a_peer_and_learns_what_was_negotiated(tm
                     statuses = [response.status async for response in conversation]
                     assert statuses == [0xFF00, 0xFF00, 0x0000]
                     assert conversation.context.transfer_syntax in request.transfer_syntaxes
-            unknown = attrs.evolve(request, abstract_syntax="1.2.3")
+            unknown = attrs.evolve(request, abstract_syntax="1.2.840.10008.5.1.4.31")
             with pytest.raises(PeerUnanswered, match="abstract syntax not supported"):
                 async with router.router._peers.converse(unknown):
                     pass

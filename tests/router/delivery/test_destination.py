@@ -258,7 +258,7 @@ async def test_whatever_rejection_is_tried_again_and_is_loud(tmp_path: Path, rej
         ):
             await send(router, *UIDS)
             await router.until("pacs", delivered=10, waiting=0, in_flight=0)
-    loud = [line for line in logs if line["event"] == "destination unreachable"]
+    loud = [line for line in logs if line["event"] == "destination rejects associations"]
     assert [line["log_level"] for line in loud] == ["error"] * 3
     assert all("rejected" in line["why"] for line in loud)
 

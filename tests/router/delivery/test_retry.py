@@ -60,7 +60,7 @@ def test_attempts_without_a_response_open_the_breaker_only_when_nothing_is_answe
 def test_what_comes_in_is_tried_soon_where_the_breaker_is_open_on_suspicion() -> None:
     breaker = Breaker(POLICY)
     leave_unanswered(breaker, UNANSWERED_TO_OPEN + 6)
-    assert breaker.closed_at == 320.0
+    assert breaker.quiet_until == 320.0
     assert not breaker.allows(100.0, associations=0, news=False)
     assert not breaker.allows(4.9, associations=0, news=True)
     assert breaker.allows(5.0, associations=0, news=True)
@@ -78,7 +78,7 @@ def test_a_dead_destination_stays_cheap_whatever_comes_in() -> None:
 def test_an_open_breaker_never_gives_a_destination_up() -> None:
     breaker = Breaker(RetryPolicy(first=1.0, factor=2.0, max=60.0, give_up=0.0))
     breaker.record_site_failure(100.0, 1.0, "gone")
-    assert breaker.closed_at == 160.0
+    assert breaker.quiet_until == 160.0
 
 
 def test_a_retry_without_a_response_says_nothing_new_about_the_destination() -> None:
@@ -87,7 +87,7 @@ def test_a_retry_without_a_response_says_nothing_new_about_the_destination() -> 
     assert not breaker.is_open
     breaker.record_site_failure(0.0, 1.0, "connection refused")
     leave_unanswered(breaker, 1, 5.0, is_retry=True)
-    assert breaker.closed_at == 10.0  # it is left in peace once more, but not for longer than before
+    assert breaker.quiet_until == 10.0  # it is left in peace once more, but not for longer than before
 
 
 @given(

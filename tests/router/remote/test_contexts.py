@@ -7,7 +7,7 @@ from attrs import evolve
 from router.dicom.uids import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from router.model import PendingDelivery, SentAs
 from router.remote.contexts import offered_syntaxes, propose
-from router.services.encoding import UncompressedDeliveries
+from router.services.uncompressed_deliveries import UncompressedDeliveries
 from tests.support.deliveries import waiting
 
 JPEG = "1.2.840.10008.1.2.4.70"

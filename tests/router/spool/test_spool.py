@@ -153,7 +153,7 @@ async def test_what_waits_again_by_hand_is_owed_as_if_it_had_just_come(tmp_path:
 
 
 async def test_more_than_fit_into_one_step_are_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("router.spool.queue._CHANGED_AT_ONCE", 3)
+    monkeypatch.setattr("router.spool.queue_admin._CHANGED_AT_ONCE", 3)
     async with running_spool(tmp_path) as spool:
         for number in range(4):
             await store_message(spool, b"data", f"1.2.{number}", ("pacs", "vna"))

@@ -11,7 +11,7 @@ from pdu import AcceptedContext
 from router.association.data_source import InMemory
 from router.association.errors import AssociationError
 from router.association.invocation import Invocation
-from router.association.operation import OperationContext
+from router.association.operation import OperationPerformer
 from router.association.pool import AssociationPlan, AssociationPools
 from router.association.proposal import contexts_of
 from router.association.remote_ae import RemoteAE
@@ -56,7 +56,7 @@ class PooledPeers:
 
     def __init__(self, pools: AssociationPools, config: Callable[[], Config]) -> None:
         """`config`: returns the configuration in force."""
-        self.operations: OperationContext | None = None
+        self.operations: OperationPerformer | None = None
         """Performs what the peers invoke on these associations."""
         self._pools = pools
         self._config = config
@@ -84,7 +84,9 @@ class PooledPeers:
                         ready.accepted, request.command, ready.data, patience=request.patience
                     )
             except trio.TooSlowError as error:
-                raise PeerUnanswered(f"no association within {request.deadline:g} s") from error
+                raise PeerUnanswered(
+                    f"not sent within {request.deadline:g} s: no association to the peer was free or could be opened"
+                ) from error
             except AssociationError as error:
                 raise PeerUnanswered(str(error)) from error
             yield Conversation(invocation, ready.context)

@@ -15,11 +15,11 @@ from router.dicom.uids import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from router.model import PendingDelivery
 from router.services import SERVICES
 from router.services.commitment.scp import StorageCommitment
-from router.services.encoding import UncompressedDeliveries
 from router.services.mpps.instance_availability import InstanceAvailability
 from router.services.mpps.notification import MPPSNotification
 from router.services.mpps.scp import MPPSRelay
 from router.services.storage import Storage
+from router.services.uncompressed_deliveries import UncompressedDeliveries
 from tests.support.mpps_messages import completed, encoded
 
 KNOWN = (0x00080005, 0x00080060, 0x00081155, 0x00100010, 0x00280010, 0x00281101, 0x00400300, 0x00720074, 0x7FE00010)

@@ -27,8 +27,8 @@ from pdu import (
     UserIdentity,
     encode,
 )
+from router.association.agreement import Agreement, agree
 from router.association.describe import describe_contexts
-from router.association.negotiation import Agreement, agree
 from router.dimse import CommandField, Response
 from router.services import SCP, SERVICES, NegotiatedTerms, Proposal, Replies, Request, Sender, Service, parse_config
 from router.services.storage import StorageSettings

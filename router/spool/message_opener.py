@@ -16,7 +16,7 @@ _MOST_PLACES = 8192
 """Places that are remembered."""
 
 
-class MessageReader:
+class MessageOpener:
     def __init__(self, store: Directories, segments: Segments, writer: WriterClient) -> None:
         self.places: OrderedDict[MessageId, Place] = OrderedDict()
         """Remembered places; one may be outdated, and its file gone."""

@@ -13,7 +13,7 @@ import trio
 from attrs import define
 
 from pdu import Overtaken
-from router.association.negotiation import Agreement
+from router.association.agreement import Agreement
 from router.association.operation import Invoker, Operation, OperationReplies, send_response
 from router.association.transport import Transport
 from router.dimse import DataSetPiece, MessageBegin, Response
@@ -29,7 +29,7 @@ class _InFlight:
     replies: OperationReplies | None
 
 
-class Operations:
+class AcceptorOperations:
     """Performs the operations of one association."""
 
     def __init__(

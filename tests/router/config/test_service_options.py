@@ -118,7 +118,7 @@ def test_all_faults_of_registered_keys_are_reported_at_once() -> None:
     """
     assert faults(content) == [
         'worklist.kep: there is no such key; did you mean "keep"?',
-        'worklist.keep: "0s" must be more than nothing',
+        'worklist.keep: must be longer than zero, not "0s"',
         'peers.ris.statoin: there is no such key; did you mean "station"?',
         "peers.ris.mwl: there is no such key: its name is worklist.ae_title now",
         'peers.ris.worklist.slow: must be true or false, without quotation marks, not "yes"',

@@ -9,7 +9,7 @@ from attrs import evolve
 from router.model import AttemptResult, Result
 from router.spool.disk.counters import Counters
 from router.spool.disk.filesystem import REAL
-from router.spool.ledger import backlog
+from router.spool.ledger import waiting_rows as backlog
 from router.spool.ledger.ledger import Ledger
 from router.spool.ledger.rows import LedgerEntry, SettledDelivery
 from router.spool.values import LocatedDelivery, Place

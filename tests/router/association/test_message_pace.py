@@ -12,7 +12,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.association.pace import MessagePace
+from router.association.message_pace import MessagePace
 from router.association.transport import Transport
 from router.config import Limits, Timeouts
 from router.dimse import Command, CommandField

@@ -12,7 +12,7 @@ import structlog
 import trio
 
 from pdu import AcceptedContext, Overtaken
-from router.association.operation import Operation, OperationContext, send_response
+from router.association.operation import Operation, OperationPerformer, send_response
 from router.association.remote_ae import RemoteAE
 from router.association.transport import Transport
 from router.dimse import CommandField, DataSetPiece, MessageBegin
@@ -24,10 +24,10 @@ class NotPerformed(Exception):
     """The peer invokes an operation that nobody performs on this association, which has to be aborted."""
 
 
-class PeerOperations:
+class RequestorOperations:
     """Performs the operations of one peer on one association."""
 
-    def __init__(self, operations: OperationContext | None, remote: RemoteAE, transport: Transport) -> None:
+    def __init__(self, operations: OperationPerformer | None, remote: RemoteAE, transport: Transport) -> None:
         """`operations`: None performs nothing."""
         self.contexts: Mapping[int, AcceptedContext] = {}
         """The accepted presentation contexts by ID."""

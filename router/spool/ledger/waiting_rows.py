@@ -74,7 +74,7 @@ class Earlier:
     """The router has stopped without warning since the message came in: an attempt may have gone unrecorded."""
 
 
-class Backlog:
+class WaitingRows:
     """Writer thread only."""
 
     def __init__(self, database: Database) -> None:
