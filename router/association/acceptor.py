@@ -344,7 +344,7 @@ class Acceptor:
             self._transport.interrupt()
 
     def _report(self) -> None:
-        """The canonical line. A connection that never asked for an association is noise (load balancers)."""
+        """Log the canonical line. A connection that never asked for an association is noise (load balancers)."""
         wire = self._transport.statistics()
         quiet = wire.bytes_received == 0
         (self._log.debug if quiet else self._log.info)(

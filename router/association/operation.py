@@ -89,7 +89,7 @@ class OperationReplies:
             raise ConversationEnded
 
     def end(self) -> None:
-        """The association has ended: cancel now what looks at `cancelled`, and after the grace what does not."""
+        """Tell the operation that the association has ended, and cancel its task after the grace."""
         if not self._ended:
             self._ended = True
             self.cancelled.set()
@@ -122,8 +122,11 @@ class OperationPerformer:
     def begin(
         self, begin: MessageBegin, context: AcceptedContext, target: RemoteAE, *, is_scp: bool = False
     ) -> "Operation | None":
-        """Return None if the peer is to invoke nothing: we proposed to be the SCP of this SOP class neither on this
-        association (`is_scp`) nor ever for a delivery (PS3.7 D.3.3.4)."""
+        """Begin the operation, or return None if the peer may not invoke it.
+
+        It may if we proposed to be the SCP of the SOP class, on this association (`is_scp`) or for deliveries
+        (PS3.7 D.3.3.4).
+        """
         policies = (service for service in self.services if isinstance(service, DeliveryPolicy))
         if not is_scp and all(policy.proposes(context.abstract_syntax) is None for policy in policies):
             return None

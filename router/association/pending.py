@@ -73,7 +73,7 @@ class PendingResponses:
         return min((one.deadline for one in self._outstanding.values()), default=float("inf"))
 
     def overdue(self, now: float) -> str:
-        """The names of the requests that are overdue, and the seconds that they have waited."""
+        """Name the requests that are overdue, and the seconds that they have waited."""
         late = [one for one in self._outstanding.values() if one.deadline <= now]
         names = " and ".join(dict.fromkeys(one.request.name for one in late))
         return f"no response to {names} within {max((one.patience for one in late), default=0.0):g} s"
@@ -165,8 +165,11 @@ class PendingResponses:
 
 
 def _mismatch(request: Command, response: Command) -> str:
-    """Say how a response differs from what was asked; "" if it does not. A response need not name its SOP class or
-    instance, and that to an N-CREATE may name an instance that the peer has chosen."""
+    """Say how a response differs from what was asked; "" if it does not.
+
+    A response need not name its SOP class or instance, and one to an N-CREATE may name an instance that the peer has
+    chosen.
+    """
     if response.field != request.field | RESPONSE:
         return f"{response.name} in response to {request.name}"
     for kind, named, asked in (

@@ -63,8 +63,11 @@ _SILENCE: Final = 3600.0
 
 
 class Requestor:
-    """One outgoing association. `async with await Requestor.open(...)` releases it at the end, or aborts it if the
-    block fails or a response is still due."""
+    """One outgoing association.
+
+    `async with await Requestor.open(...)` releases it at the end, or aborts it if the block fails or a response is
+    still due.
+    """
 
     def __init__(
         self, remote: RemoteAE, transport: Transport, timeouts: Timeouts, operations: OperationPerformer | None
@@ -182,8 +185,10 @@ class Requestor:
         *,
         patience: float | None = None,
     ) -> Invocation:
-        """Send a request that may have pending responses. It has the association for itself: no other request may be
-        outstanding, and none may be sent before its final response is read.
+        """Send a request that may have pending responses.
+
+        It has the association for itself: no other request may be outstanding, and none may be sent before its final
+        response is read.
 
         `patience`: seconds that each response may take, by default `timeouts.dimse`.
 
@@ -223,8 +228,9 @@ class Requestor:
             await self._send(context.id, command, None)
 
     async def receive(self) -> Response:
-        """Return the next response to any of the outstanding requests, pending or final. Operations that the peer
-        invokes meanwhile are performed. May be cancelled and called again: nothing is lost.
+        """Return the next response to any of the outstanding requests, pending or final.
+
+        Operations that the peer invokes meanwhile are performed. May be cancelled and called again: nothing is lost.
 
         Raises:
             NoResponse: an outstanding request got no response before its own deadline.
@@ -242,8 +248,9 @@ class Requestor:
         return self._responses.pop()
 
     async def attend(self) -> None:
-        """Perform the operations that the peer invokes while no request is outstanding, until cancelled or until the
-        association has ended. Cancellation waits for what has begun.
+        """Perform the operations that the peer invokes while no request is outstanding.
+
+        Ends when cancelled, or when the association has ended. Cancellation waits for an operation that has begun.
 
         Raises:
             Aborted: the peer sent what has no place here.

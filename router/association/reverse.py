@@ -56,7 +56,7 @@ class ReverseAssociation:
         self._changes.unpark_all()
 
     def end(self) -> None:
-        """The association has ended, or is about to."""
+        """Note that the association has ended, or is about to."""
         self._ended.set()
         self._changes.unpark_all()
 

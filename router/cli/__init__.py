@@ -52,7 +52,7 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="dicom-router")
 @click.pass_context
 def main(ctx: click.Context, /, config: Path | None) -> None:
-    """A DICOM router: store objects durably, then deliver them to the destinations of its routes."""
+    """A DICOM router: store objects durably, then deliver them to the destinations of its routes."""  # noqa: D401
     from router import logs  # not before a command runs: `--help` and completion do not need it
 
     ctx.obj = config

@@ -97,7 +97,7 @@ class Destination:
     # Told from outside
 
     def arrived(self, deliveries: Sequence[PendingDelivery]) -> None:
-        """New deliveries are in the ledger."""
+        """Note that new deliveries are in the ledger."""
         now = trio.current_time()
         is_first = not self._has_news and self._breaker.is_suspicious
         self._has_news = True
@@ -375,8 +375,10 @@ class Destination:
         self.settle(Attempt(delivery=delivery, started=trio.current_time()), result)
 
     def _record_site_failure(self, result: AttemptResult) -> None:
-        """Let everything wait, because the site is at fault. A rejection needs an operator at one of the two sites,
-        and is an error in the log."""
+        """Let everything wait, because the site is at fault.
+
+        A rejection needs an operator at one of the two sites, and is an error in the log.
+        """
         self._has_news = False
         self._failure = result
         self._breaker.record_site_failure(trio.current_time(), self._jitter(), result.reason)

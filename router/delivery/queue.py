@@ -227,15 +227,19 @@ class DeliveryQueue:
             self.lanes_to_read.add(delivery.key)
 
     def stalls(self, delivery: PendingDelivery, now: float, seconds: float) -> None:
-        """Note that a delivery has got no answer in `seconds`. No suspect begins until it has: they would occupy the
-        channels that are left."""
+        """Note that a delivery has got no answer in `seconds`.
+
+        No suspect begins until it has: suspects would occupy the channels that are left.
+        """
         if delivery.message_id not in self._stalled:
             self.failed(delivery, now, seconds)
             self._stalled.add(delivery.message_id)
 
     def failed(self, delivery: PendingDelivery, now: float, seconds: float) -> None:
-        """Note that a delivery got no answer in `seconds`: its cohort is tried at another place next. A retry tells
-        nothing new about the cohort."""
+        """Note that a delivery got no answer in `seconds`: its cohort is tried at another place next.
+
+        A retry tells nothing new about the cohort.
+        """
         counts = delivery.message_id not in self._stalled
         if not delivery.due and not is_suspect(delivery):
             self._cohort_of(delivery).failed(delivery.message_id, now, seconds, counts=counts)

@@ -74,8 +74,10 @@ class Breaker:
         return self.is_open and self._on_suspicion
 
     def allows(self, now: float, associations: int, *, news: bool) -> bool:
-        """Whether another association may be opened beside the `associations` that work. `news`: deliveries have come
-        in since the last failure."""
+        """Return whether another association may be opened beside the `associations` that work.
+
+        `news`: deliveries have come in since the last failure.
+        """
         return not self.is_open or (not associations and now >= self.next_try(news=news))
 
     def next_try(self, *, news: bool) -> float:
@@ -94,7 +96,7 @@ class Breaker:
         self._fail(now, jitter, reason)
 
     def record_unanswered(self, now: float, jitter: float, reason: str, *, is_retry: bool) -> None:
-        """An attempt ended without a response: count it, and open the breaker after `UNANSWERED_TO_OPEN` in a row.
+        """Count an attempt without a response, and open the breaker after `UNANSWERED_TO_OPEN` in a row.
 
         The fault may lie in the message or in the destination. The retry of a message that got no response before
         tells nothing new about the destination and is not counted: otherwise a few such messages would hold up all
@@ -122,6 +124,6 @@ class Breaker:
             self.quiet_until = now + (self.policy.max if delay is None else delay)
 
     def record_response(self) -> None:
-        """The destination has responded, whatever the status."""
+        """Close the breaker: the destination has responded, whatever the status."""
         self.failures = self.unanswered = 0
         self.reason = ""

@@ -74,8 +74,11 @@ class DeliverySession:
     def __init__(
         self, channel: Channel, source: Source, spool: Spool, *, linger: float, patience: float = float("inf")
     ) -> None:
-        """`linger`: seconds to stay when nothing is ready. `patience`: seconds to wait for an answer, if that is less
-        than the channel itself would wait."""
+        """Use `channel` when `run` is called.
+
+        `linger`: seconds to stay when nothing is ready. `patience`: seconds to wait for an answer, if that is less than
+        the channel itself would wait.
+        """
         self._channel = channel
         self._source = source
         self._spool = spool

@@ -94,6 +94,6 @@ def parse_config(content: str, base: Path) -> Config:
     return parse(content, base, services=OPTIONS)
 
 
-def services_of(house: ServiceContext, services: Sequence[type[Service]] = SERVICES) -> tuple[Service, ...]:
+def services_of(context: ServiceContext, services: Sequence[type[Service]] = SERVICES) -> tuple[Service, ...]:
     """Return the services of one router, in the order of their registration."""
-    return tuple(service(house) for service in services)
+    return tuple(service(context) for service in services)

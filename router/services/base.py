@@ -172,8 +172,8 @@ class Service:
     options: ClassVar[ServiceOptions] = ServiceOptions()
     """Its keys of router.toml."""
 
-    def __init__(self, house: ServiceContext) -> None:
-        self.prepare(house.config)()
+    def __init__(self, context: ServiceContext) -> None:
+        self.prepare(context.config)()
 
     async def run(self) -> None:
         """Do the service's background work for as long as the router runs. Started again after a crash."""

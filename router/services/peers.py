@@ -93,8 +93,9 @@ class Peers(Protocol):
         """
 
     def converse(self, request: PeerRequest) -> AbstractAsyncContextManager[PeerConversation]:
-        """Send a request that may have pending responses. A block that ends before the final response is read aborts
-        the association.
+        """Send a request that may have pending responses.
+
+        A block that ends before the final response is read aborts the association.
 
         Raises:
             PeerUnanswered: the request could not be sent.

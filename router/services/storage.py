@@ -90,9 +90,9 @@ class Storage(SCP, DeliveryPolicy):
     requests: ClassVar[frozenset[int]] = frozenset({CommandField.C_STORE_RQ})
     parallel: ClassVar[bool] = True
 
-    def __init__(self, house: ServiceContext) -> None:
-        self._spool = house.spool
-        self.prepare(house.config)()
+    def __init__(self, context: ServiceContext) -> None:
+        self._spool = context.spool
+        self.prepare(context.config)()
 
     def prepare(self, config: Config) -> Change:
         return partial(self._adopt, config, RoutingTable(config.routes))

@@ -18,13 +18,13 @@ class Subscriber(Protocol):
     """An actor that waits for instances and for responses to its N-ACTIONs. All methods return at once."""
 
     def instance_arrived(self, uid: str) -> None:
-        """An instance was committed to the spool."""
+        """Note that an instance was committed to the spool."""
 
     def instance_settled(self, archive: str, uid: str) -> None:
-        """The delivery of an instance to an archive is delivered or held."""
+        """Note that the delivery of an instance to an archive is delivered or held."""
 
     def request_settled(self, archive: str, result: AttemptResult) -> None:
-        """The N-ACTION to an archive is delivered or held."""
+        """Note that the N-ACTION to an archive is delivered or held."""
 
 
 class Subscriptions:
