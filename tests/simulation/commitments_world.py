@@ -60,11 +60,12 @@ class Keeper(CommittingArchive):
     async def _owe(self, request: CommitmentRequest) -> None:
         assert self.world is not None
         asked = {one.sop_instance_uid for one in request.references}
-        self.misses = frozenset(asked - self.kept)
-        self.granted |= asked & self.kept
-        self.denied |= self.misses
+        misses = frozenset(asked - self.kept)
+        self.granted |= asked - misses
+        self.denied |= misses
         while True:
             self.router = await self.world.port()
+            self.misses = misses  # `report` reads it before it waits; another request may be under way
             try:
                 if await self.report(request) == 0:
                     return

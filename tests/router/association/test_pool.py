@@ -9,6 +9,7 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from pynetdicom import _config
 from trio.testing import MockClock
 
 from router.association import AssociationPool, AssociationPools, NotConnected, Requestor
@@ -274,7 +275,11 @@ async def test_a_request_gets_its_turn_while_the_queue_is_full_and_the_queue_goe
         assert archive.most_at_once == 1
 
 
-async def test_a_service_converses_with_a_peer_and_learns_what_was_negotiated(tmp_path: Path) -> None:
+async def test_a_service_converses_with_a_peer_and_learns_what_was_negotiated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_config, "UNRESTRICTED_STORAGE_SERVICE", False)  # other tests of the process may need it
+
     def find(event: object) -> object:
         return iter([(0xFF00, match(1)), (0xFF00, match(2))])
 
