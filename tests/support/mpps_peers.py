@@ -26,9 +26,8 @@ from router.dimse import (
     encode,
     response_to,
 )
-from router.services import parse_config
 from router.services.mpps.attributes import MPPS, STATUS
-from tests.support.harness import Archive, Modality, eventually, p_data
+from tests.support.harness import Archive, Modality, configuration, eventually, p_data
 from tests.support.mpps_messages import encoded
 
 N_CREATE, N_SET = CommandField.N_CREATE_RQ, CommandField.N_SET_RQ
@@ -186,25 +185,9 @@ class Scanner:
 
 def hub(folder: Path, *routes: str, top: str = "", extra: str = "", **peers: int) -> Config:
     """A router for procedure steps; `routes` are the bodies of [[routes]]. Without any, every step goes to all."""
-    lines = ["[router]", 'listen = ["127.0.0.1:0"]', 'spool = "spool"', 'shutdown_grace = "5s"', top]
-    lines += [
-        "[admin]",
-        'listen = "127.0.0.1:0"',
-        "[spool]",
-        'free_space_floor = "1MiB"',
-        'segment_size = "1MiB"',
-        'reserve = "0"',
-    ]
-    for name, port in peers.items():
-        lines += [
-            f"[peers.{name}]",
-            f'ae_title = "{name.upper()}"',
-            f'address = "127.0.0.1:{port}"',
-            'linger = "100ms"',
-            'retry = { first = "20ms", factor = 2.0, max = "100ms" }',
-        ]
     names = ", ".join(f'"{name}"' for name in peers)
     every = f'service = "mpps"\nto = [{names}]'
+    lines = []
     for number, route in enumerate(routes or (every,)):
         lines += ["[[routes]]", f'name = "route {number}"', route]
-    return parse_config("\n".join([*lines, extra]), folder)
+    return configuration(folder, "\n".join([*lines, extra]), router=top, **peers)
