@@ -31,16 +31,16 @@ TAKE: Final[Mapping[str, int]] = {}
 """Modules that define `take`, with how often."""
 COMMON: Final = frozenset(
     {"run", "open", "close", "read", "write", "send", "receive", "load", "show", "report", "associate", "accept"}
-    | {"negotiate", "perform", "request", "abort", "cancel", "encode", "decode", "next"}
+    | {"negotiate", "perform", "request", "abort", "cancel", "encode", "decode", "next", "find", "begin", "finish"}
+    | {"list", "list_"}
 )
 """Names that more than three modules may define: verbs of the standard and of every protocol, and
 names that a protocol class prescribes to its implementations."""
 _FREQUENT: Final = """
-12 add begin
+12 add
 10 statistics
  8 admit outcome reload remove
- 7 find
- 6 arrived check end failed finish prepare refuse settled
+ 6 arrived check end failed prepare refuse settled
  5 adopt advance commit discard drain fail feed of refusal serve settle size status store tell text uid wait
  4 address answer ask change choose clock converse count create decide drop due enter export faults fill
  4 give_back instances is_alive lend length number one proposes read_into release roles syntaxes

@@ -21,6 +21,7 @@ COMMANDS = {
     "queue": "List, show, export and change deliveries.",
     "commitments": "List storage commitment transactions, and reconcile.",
     "steps": "List, show and discard procedure steps.",
+    "conversations": "List and show queries, retrieves and relayed associations.",
     "echo": "Verify the connection to a peer (C-ECHO).",
     "send": "Send files to a peer (C-STORE).",
     "bench": "Measure the throughput of any SCP and any router.",

@@ -7,6 +7,7 @@ import click
 
 from router.cli.admin_client import admin_option
 from router.cli.configuration import config_option
+from router.cli.conversations import print_conversations
 from router.cli.output import count, json_option, print_json, print_line, print_table, size
 from router.cli.sources import open_source
 from router.config import Endpoint
@@ -25,6 +26,8 @@ def status(config_path: Path, admin: Endpoint | None, as_json: bool) -> None:
     _show_router(now)
     _show_destinations(now["destinations"])
     _show_associations(now.get("associations", []))
+    if live := now.get("conversations"):
+        print_conversations(live)
     if spool := now.get("spool"):
         _show_spool(spool)
     _show_steps(now.get("steps", {}))

@@ -11,13 +11,14 @@ from functools import partial
 from typing import ClassVar, Final, Protocol
 
 import trio
-from attrs import frozen
+from attrs import field, frozen
 
 from pdu import ContextResult, PresentationContext, RoleSelection, SOPClassCommonExtendedNegotiation, prefer
 from router.config import STANDARD_STATUSES, Config, Listener, ServiceOptions, Statuses
 from router.config.patterns import UIDs
 from router.dimse import Command, Response
 from router.model import AttemptResult, PendingDelivery, Result
+from router.services.conversations import Conversations
 from router.services.peers import Peers
 from router.spool import Incoming, Spool
 from router.state_store import StateStore
@@ -143,6 +144,7 @@ class ServiceContext:
     spool: Spool
     state: StateStore
     peers: Peers
+    conversations: Conversations = field(factory=Conversations)
 
 
 class ConversationEnded(Exception):

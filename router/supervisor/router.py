@@ -44,6 +44,7 @@ class Router:
         self._pools = AssociationPools()
         self._peers = PooledPeers(self._pools, lambda: self._config)
         context = ServiceContext(config=config, spool=spool, state=self._state, peers=self._peers)
+        self._conversations = context.conversations
         running = services_of(context, services)
         self._peers.operations = OperationPerformer(running, spool, config.statuses)
         (self._mpps,) = (service for service in running if isinstance(service, MPPSRelay))
@@ -101,6 +102,7 @@ class Router:
             "accepting": self._spool.intake.accepting and not self._stopping.is_set(),
             "doors": asdict(self._acceptor_context.limits.statistics()),
             "associations": self._listeners.statistics(),
+            "conversations": self._conversations.live(),
             "spool": asdict(self._spool.statistics()),
             "admin": self._admin.statistics(),
             "log": {"dropped_lines": logs.dropped()},
@@ -152,6 +154,7 @@ class Router:
             state=self._state,
             destinations=self._dispatcher.statistics,
             discard_step=self._mpps.discard,
+            conversations=self._conversations,
             rescan=self._dispatcher.rescan,
         )
 

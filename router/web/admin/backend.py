@@ -15,6 +15,7 @@ from attrs import frozen
 
 from router.config import Config
 from router.model import Purpose
+from router.services.conversations import Conversations
 from router.services.mpps import step_store
 from router.services.mpps.options import MPPSSettings
 from router.spool import InstanceDelivery, MessageDetail, QueueRow, ReadOnlySpool, Selection, Spool
@@ -28,6 +29,11 @@ T = TypeVar("T")
 
 class Backend(Protocol):
     """A router, as far as resources may read it."""
+
+    @property
+    def conversations(self) -> Conversations:
+        """The conversations of the process; a stopped router has none."""
+        ...
 
     def status(self) -> Awaitable[dict[str, Any]]:
         """Return what `dicom-router status` shows."""
@@ -80,6 +86,7 @@ class RunningBackend:
     """Names of the peers that deliveries can go to."""
     discard_step: Callable[[str, str], Awaitable[None]]
     """Forget the procedure step of a UID, for a reason. Raises NotDiscarded, OutOfSpace."""
+    conversations: Conversations
     rescan: Callable[[], None]
     """Make the destinations read the queue again: to be called after each change of it."""
 
@@ -107,6 +114,7 @@ class StoppedBackend:
         """
         self._config = config
         self._spool = ReadOnlySpool(config.router.spool)
+        self.conversations = Conversations()
 
     async def status(self) -> dict[str, Any]:
         totals = {

@@ -4,6 +4,7 @@ from typing import Final
 
 from router.web.admin.backend import Backend, Resource
 from router.web.admin.commitment import COMMITMENT, COMMITMENT_REPORT, COMMITMENTS
+from router.web.admin.conversations import CONVERSATION, CONVERSATIONS
 from router.web.admin.mpps import STEP, STEPS
 from router.web.admin.queue import MESSAGE, QUEUE
 from router.web.admin.requests import Query
@@ -15,7 +16,18 @@ async def _status(backend: Backend, query: Query) -> dict[str, object]:
 
 STATUS: Final = Resource(path="/api/status", read=_status)
 
-RESOURCES: Final = (STATUS, QUEUE, MESSAGE, STEPS, STEP, COMMITMENTS, COMMITMENT_REPORT, COMMITMENT)
+RESOURCES: Final = (
+    STATUS,
+    QUEUE,
+    MESSAGE,
+    STEPS,
+    STEP,
+    COMMITMENTS,
+    COMMITMENT_REPORT,
+    COMMITMENT,
+    CONVERSATIONS,
+    CONVERSATION,
+)
 """In the order in which paths are matched."""
 
 

@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 
 from router.config import AdminSettings, Endpoint
 from router.model import Envelope, Recipient, SpoolSettings
+from router.services.conversations import Conversations
 from router.services.mpps.intake import NotDiscarded
 from router.spool import QueueAction, Selection, Spool, StoredMessage
 from router.state_store import StateStore
@@ -109,6 +110,7 @@ async def serving(folder: Path, settings: SpoolSettings | None = None) -> AsyncI
             state=state,
             destinations=lambda: {"pacs"},
             discard_step=api.discard_step,
+            conversations=Conversations(),
             rescan=lambda: api.rescans.append(None),
         )
         async with trio.open_nursery() as nursery:
