@@ -94,7 +94,7 @@ class PooledPeers:
     @asynccontextmanager
     async def _lease(self, request: PeerRequest) -> AsyncIterator[_Ready]:
         config = self._config()
-        peer = config.peers.get(request.peer)
+        peer = config.peers.get(request.peer) or config.destinations.get(request.peer)
         if peer is None or peer.address is None:
             raise PeerUnanswered(f"{request.peer} has no address in the configuration")
         plan = AssociationPlan(

@@ -38,6 +38,11 @@ def codecs(terms: str) -> tuple[str, ...]:
     return tuple(_codec(term.strip(" \0")) for term in terms.split("\\"))
 
 
+def codec(terms: str) -> str:
+    """Return Python's codec to encode text with, for a Specific Character Set; ASCII for the default repertoire."""
+    return codecs(terms)[0] if terms.strip(" \\\0") else "ascii"
+
+
 def decode(value: bytes, terms: str, *, name: bool = False) -> str:
     """Decode a value under a Specific Character Set and keep its backslashes. `name`: the value is a PN."""
     if value.isascii() and b"\x1b" not in value:

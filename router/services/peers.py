@@ -31,7 +31,7 @@ class PeerRequest:
     """An operation to invoke at a peer of the configuration."""
 
     peer: str
-    """The name of the peer in the configuration."""
+    """The name of the peer in the configuration, or of its AE for one service (`Peer.aes`)."""
     abstract_syntax: str
     transfer_syntaxes: tuple[str, ...]
     """Offered in one presentation context, the preferred one first; the peer chooses."""

@@ -176,6 +176,8 @@ class Archive:
     """Requests that it waits for before it answers them, the last one first."""
     comment: str | None = None
     """The Error Comment of its responses."""
+    extended: dict[str, bytes] = attrs.field(factory=dict)
+    """Its answers to SOP Class Extended Negotiation, by SOP class."""
     stored: list[Stored] = attrs.field(factory=list)
     associations: int = 0
     most_at_once: int = 0
@@ -257,6 +259,11 @@ class Archive:
                 asynchronous_operations_window=accept_window(
                     request.user_information.asynchronous_operations_window if self.window else None,
                     AsynchronousOperationsWindow(invoked=self.window, performed=1),
+                ),
+                extended=tuple(
+                    attrs.evolve(item, information=self.extended[item.sop_class_uid])
+                    for item in request.user_information.extended
+                    if item.sop_class_uid in self.extended
                 ),
             ),
         )
