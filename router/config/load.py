@@ -227,6 +227,7 @@ def _routes(reader: TableReader, document: Table, config: Config, services: Serv
             options = _route_options(reader, table, config, classes, path)
             routes += reader.value(Route, table, path, options=Options(options))
             _check_service(reader, table.get("service"), classes, f"{path}.service")
+            _check_conditions(reader, table, classes, f"{path}.when")
             _check_destinations(reader, table.get("to"), document, f"{path}.to")
         if isinstance(name, str) and name in names:
             reader.fault(f"{path}.name", "is the name of an earlier route too")
@@ -264,6 +265,15 @@ def _check_service(reader: TableReader, service: object, services: Collection[st
             f"there is no service {shown(service)} in this version of the router{suggestion(service, services)}; "
             f"a route can be for: {', '.join(services)}",
         )
+
+
+def _check_conditions(reader: TableReader, table: Table, classes: Mapping[str, type[RouteOptions]], path: str) -> None:
+    """Check that the service of the route knows what its conditions are about when it matches them."""
+    service, when = str(table.get("service")), table.get("when")
+    allowed = classes.get(service, RouteOptions).WHEN
+    if allowed is not None and isinstance(when, dict):
+        for key in when.keys() - allowed:
+            reader.fault(f"{path}.{key}", f"cannot be a condition for {service}, only: {', '.join(sorted(allowed))}")
 
 
 def _check_destinations(reader: TableReader, to: object, document: Table, path: str) -> None:

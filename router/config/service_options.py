@@ -5,6 +5,7 @@ that it extends and keeps the value in `Options`, where the service finds it by 
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import ClassVar
 
 import attrs
 from attrs import field, frozen
@@ -15,6 +16,9 @@ from router.config.values import Config
 @frozen(kw_only=True)
 class RouteOptions:
     """The keys that one service adds to its routes; this class itself adds none."""
+
+    WHEN: ClassVar[frozenset[str] | None] = None
+    """The keys that `when` may have; None: all."""
 
     def faults(self, to: tuple[str, ...], config: Config) -> Iterable[tuple[str, str]]:
         """Yield key and message of each key that does not fit the rest of the configuration.

@@ -59,6 +59,7 @@ _UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
 _NOT_STORAGE: Final = ("StorageCommitment", "StorageService", "MediaStorageDirectory")
 _STORED_TOO: Final = ("PresentationLUT",)
 """Archives accept objects of these SOP classes by C-STORE, although the standard has them for other services."""
+_UNKNOWN: Final = ("", "", "", "", "")
 
 
 def is_storage_sop_class(uid: str) -> bool:
@@ -67,12 +68,19 @@ def is_storage_sop_class(uid: str) -> bool:
     True for every Storage SOP Class of the standard, retired ones too, and for every UID that the dictionary does not
     have: a private one, or one newer than the dictionary.
     """
+    return is_standard_storage_sop_class(uid) or is_presumed_storage_sop_class(uid)
+
+
+def is_standard_storage_sop_class(uid: str) -> bool:
+    """Return True for a Storage SOP Class of the standard (PS3.4 B.5)."""
+    _, kind, _, _, keyword = UID_dictionary.get(uid, _UNKNOWN)
+    return kind == "SOP Class" and "Storage" in keyword and not keyword.startswith(_NOT_STORAGE)
+
+
+def is_presumed_storage_sop_class(uid: str) -> bool:
+    """Return True if objects of this SOP class may be stored with C-STORE, although the standard does not say so."""
     entry = UID_dictionary.get(uid)
-    if entry is None:
-        return is_uid(uid)
-    _, kind, _, _, keyword = entry
-    named_so = "Storage" in keyword and not keyword.startswith(_NOT_STORAGE)
-    return kind == "SOP Class" and (named_so or keyword in _STORED_TOO)
+    return is_uid(uid) if entry is None else entry[1] == "SOP Class" and entry[4] in _STORED_TOO
 
 
 def is_uid(text: str) -> bool:

@@ -27,6 +27,7 @@ from router.services.mpps.notification import MPPSNotification
 from router.services.mpps.retrieve import MPPSRetrieve
 from router.services.mpps.scp import MPPSRelay
 from router.services.peers import PeerContext, PeerConversation, PeerRequest, PeerResponse, Peers, PeerUnanswered
+from router.services.relay import Relay, RelayPlan
 from router.services.storage import Storage
 from router.services.verification import VERIFICATION, Verification
 
@@ -51,6 +52,8 @@ __all__ = [
     "Peers",
     "Prelude",
     "Proposal",
+    "Relay",
+    "RelayPlan",
     "Replies",
     "Request",
     "Sender",
@@ -70,6 +73,7 @@ SERVICES: Final[tuple[type[Service], ...]] = (
     MPPSNotification,
     InstanceAvailability,
     StorageCommitment,
+    Relay,
     Storage,
 )
 
