@@ -44,11 +44,12 @@ class Planned:
 
 def instances_of(commits: Iterable[Commit], ledger: Ledger) -> dict[str, list[EarlierMessage]]:
     """Look up what the ledger has of the instances in a batch, by SOP Instance UID."""
-    uids = {commit.envelope.sop_instance_uid for commit in commits if _may_repeat(commit.envelope)}
+    uids = {commit.envelope.sop_instance_uid for commit in commits}
     return ledger.unfinished_of(list(uids), C_STORE)
 
 
-def _may_repeat(envelope: Envelope) -> bool:
+def is_compared(envelope: Envelope) -> bool:
+    """Return whether duplicates of a message are looked for."""
     return envelope.kind == C_STORE and bool(envelope.sop_instance_uid)
 
 
@@ -71,7 +72,7 @@ def check_duplicate(
     envelope = commit.envelope
     wanted = _once(envelope.deliveries) or (Recipient(destination=""),)
     hold = "" if envelope.deliveries else NO_ROUTE
-    if not _may_repeat(envelope):
+    if not is_compared(envelope):
         return DuplicateVerdict(wanted, hold)
     found = _already_going(commit, known, ledger, store, batch)
     if isinstance(found, Unsure):

@@ -13,8 +13,9 @@ from router.model import Purpose, SpoolSettings
 from router.spool.disk.directories import Directories
 from router.spool.disk.record import StoredEnvelope, encode_envelope
 from router.spool.disk.segments import Draft, Segments
-from router.spool.duplicates import Planned, check_duplicate, instances_of, with_deliveries
+from router.spool.duplicates import Planned, check_duplicate, instances_of, is_compared, with_deliveries
 from router.spool.errors import DuplicateRefused, OutOfSpace
+from router.spool.instance_filter import InstanceFilter
 from router.spool.jobs import Commit, Unsure
 from router.spool.ledger.ledger import Ledger
 from router.spool.ledger.rows import EarlierMessage, LedgerEntry
@@ -39,6 +40,7 @@ class GroupCommit:
         """Commits since the start that got a receipt, or OutOfSpace."""
         self.largest = 0
         """Most records in one batch."""
+        self.instances = InstanceFilter(ledger)
         self._store = store
         self._counters = store.counters
         self._segments = segments
@@ -54,7 +56,7 @@ class GroupCommit:
         batch: list[_Planned] = []
         by_uid: dict[str, list[Planned]] = {}
         drafts: list[Draft] = []
-        known = instances_of(commits, self._ledger)
+        known = instances_of([commit for commit in commits if self.may_repeat(commit)], self._ledger)
         for commit in commits:
             uid = commit.envelope.sop_instance_uid
             same_uid = by_uid.setdefault(uid, [])
@@ -82,6 +84,11 @@ class GroupCommit:
             else:
                 entries.append(self._accept(planned, planned.draft))
         return entries
+
+    def may_repeat(self, commit: Commit) -> bool:
+        """Return whether the ledger must be asked for duplicates of a message."""
+        envelope = commit.envelope
+        return is_compared(envelope) and self.instances.may_have(envelope.sop_instance_uid)
 
     def _plan(
         self, commit: Commit, known: Sequence[EarlierMessage], same_uid: list[Planned], drafts: int
@@ -114,6 +121,8 @@ class GroupCommit:
             file=incoming.file.name if incoming.file else "",
         )
         incoming.keep_file()
+        if is_compared(envelope):
+            self.instances.include(envelope.sop_instance_uid)
         destinations = tuple(a.destination for a in envelope.deliveries if a.purpose is Purpose.SEND)
         planned.commit.reply.give(Receipt(message_id=draft.message_id, destinations=destinations, held=planned.hold))
         return LedgerEntry(

@@ -7,6 +7,7 @@ Not here: writing many commits at once (group_commit.py), what the ledger does n
 deleting (housekeeping.py).
 """
 
+import math
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -54,6 +55,10 @@ _TICK = 30.0
 """Seconds between two times that the counters are made durable."""
 _MOST_JOBS = 4096
 """Jobs in one turn."""
+_READ_BUSY = 0.2
+"""Seconds between two steps that build the filter of instances, while jobs wait."""
+_READ_LATER = 1.0
+"""Seconds before the next step after the ledger could not be read or written."""
 _LAST_PATIENCE = 5000
 """Milliseconds that the end waits for another program's lock: outcomes that are not written are delivered again."""
 
@@ -81,6 +86,8 @@ class Writer:
         """Called in this thread when jobs have their replies."""
         self._counters = store.counters_file
         self._saved = time.monotonic()
+        self._read_at = 0.0
+        """When the next step builds the filter of instances, on the monotonic clock."""
         self._stopping = False
 
     def run(self) -> None:
@@ -132,6 +139,8 @@ class Writer:
                 self._reply(question)
         if self._is_time_to_tidy and self.write_down():
             self.housekeeping.step()  # it moves and deletes by what the ledger has: that must be all
+        if self._is_time_to_read:
+            self._read_instances()
         if time.monotonic() - self._saved >= _TICK:
             self._save_counters()
 
@@ -144,6 +153,24 @@ class Writer:
         if self.updates.is_put_off and time.monotonic() < self.updates.due:
             return False
         return self.housekeeping.is_time(busy=not self.jobs.empty())
+
+    @property
+    def _is_time_to_read(self) -> bool:
+        return self.group.instances.has_work and time.monotonic() >= self._read_at
+
+    def _read_instances(self) -> None:
+        """Read the next instances for the filter; others that wait come first, but not always."""
+        instances = self.group.instances
+        self._read_at = time.monotonic() + (0.0 if self.jobs.empty() else _READ_BUSY)
+        try:
+            if instances.is_building or self.write_down():
+                instances.read_more()
+            else:
+                self._read_at += _READ_LATER
+        except sqlite3.Error as error:
+            if not is_for_now(error):
+                raise SpoolFailure(f"reading the ledger failed: {error}") from error
+            self._read_at += _READ_LATER
 
     @contextmanager
     def _answered(self, commits: list[Commit], asked: list[Asked]) -> Iterator[None]:
@@ -177,7 +204,10 @@ class Writer:
         updates = self.updates
         if self.housekeeping.has_work and not updates.is_put_off:  # it needs a ledger that is up to date
             return 0.0
-        return max(0.0, updates.due - time.monotonic()) if updates.is_behind else _TICK
+        at = updates.due if updates.is_behind else math.inf
+        if self.group.instances.has_work:
+            at = min(at, self._read_at)
+        return min(max(0.0, at - time.monotonic()), _TICK)
 
     def _save_counters(self) -> None:
         self._saved = time.monotonic()

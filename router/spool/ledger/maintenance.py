@@ -11,7 +11,7 @@ from router.spool.ledger.database import Database
 from router.spool.ledger.rows import PLACE, place_of
 from router.spool.ledger.schema import HELD, WAITING
 from router.spool.message_id import MessageId
-from router.spool.values import Place
+from router.spool.values import C_STORE, Place
 
 
 class Maintenance:
@@ -38,6 +38,18 @@ class Maintenance:
             (segment, limit),
         )
         return [(row[0], place_of(row[1:])) for row in rows]
+
+    def unfinished_instances(self, after: MessageId, limit: int) -> tuple[list[str], MessageId | None]:
+        """List the SOP Instance UIDs of unfinished C-STOREs among the next `limit` messages after an id.
+
+        Returns the last of these ids with them; None at the end.
+        """
+        rows = self._execute(
+            "SELECT id, iif(unfinished > 0 AND kind = ?, sop_instance_uid, '') FROM messages WHERE id > ?"
+            " ORDER BY id LIMIT ?",
+            (C_STORE, after, limit),
+        ).fetchall()
+        return [uid for _, uid in rows if uid], rows[-1][0] if len(rows) == limit else None
 
     def move(self, message_id: MessageId, place: Place, segment: int, offset: int) -> Place:
         """Point a message to another copy of its record; return its new place."""
