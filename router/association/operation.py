@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 import trio
-from attrs import evolve, frozen
+from attrs import frozen
 
 from pdu import AcceptedContext, Overtaken, PresentationContext
 from router.association.remote_ae import RemoteAE
@@ -289,7 +289,7 @@ async def send_response(transport: Transport, context_id: int, response: Respons
     """
     upper_layer, command = transport.upper_layer, response.command
     if response.data_set:
-        command = evolve(command, data_set_type=DATA_SET)
+        command = command.changed(data_set_type=DATA_SET)
     buffers = upper_layer.send_data(context_id, encode(command), command=True, last=True)
     if response.data_set:
         buffers += upper_layer.send_data(context_id, response.data_set, command=False, last=True)

@@ -13,7 +13,6 @@ from typing import Final, Self
 
 import structlog
 import trio
-from attrs import evolve
 
 from pdu import (
     AcceptedContext,
@@ -213,7 +212,7 @@ class Requestor:
             raise Aborted(ended)
         message_id = self._responses.expect(command, patience or self._timeouts.dimse, has_several=has_several)
         try:
-            await self._send(context.id, evolve(command, message_id=message_id), data)
+            await self._send(context.id, command.changed(message_id=message_id), data)
         except Overtaken as error:
             raise Aborted(ended) from error
         self._responses.restart(message_id, trio.current_time())

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Final
 
 import trio
-from attrs import evolve
 
 from pdu import AcceptedContext, Overtaken
 from router.association.data_source import DataSource, read_whole
@@ -78,7 +77,7 @@ class ReverseAssociation:
         """
         content = await read_whole(data) if data is not None else b""
         message_id = self._responses.expect(command, self._patience)
-        encoded = encode(evolve(command, message_id=message_id))
+        encoded = encode(command.changed(message_id=message_id))
         layer = self._transport.upper_layer
         try:
             buffers = layer.send_data(context.id, encoded, command=True, last=True)

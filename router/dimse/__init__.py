@@ -11,9 +11,9 @@ from router.dimse.command import (
     Priority,
     command_name,
     decode,
-    encode,
     response_to,
 )
+from router.dimse.layout import LayoutDecoder, encode
 from router.dimse.response import Response
 from router.dimse.status import Status, StatusClass, describe, status_class
 
@@ -26,6 +26,7 @@ __all__ = [
     "CommandField",
     "DataSetPiece",
     "InvalidCommandSet",
+    "LayoutDecoder",
     "MessageAssembler",
     "MessageBegin",
     "Priority",

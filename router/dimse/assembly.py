@@ -7,7 +7,8 @@ arrive. A fragment out of order ends the association, because the message that i
 from attrs import frozen
 
 from pdu import Fragment
-from router.dimse.command import Command, InvalidCommandSet, decode
+from router.dimse.command import Command, InvalidCommandSet
+from router.dimse.layout import LayoutDecoder
 
 
 class AssemblyError(ValueError):
@@ -42,6 +43,7 @@ class MessageAssembler:
         has 40 KB.
         """
         self._command_cap = command_cap
+        self._decoder = LayoutDecoder()
         self._gathered = bytearray()
         self._context_id: int | None = None
         self._in_data_set = False
@@ -83,7 +85,7 @@ class MessageAssembler:
         encoded = bytes(self._gathered)
         self._gathered.clear()
         try:
-            command = decode(encoded)
+            command = self._decoder.decode(fragment.context_id, encoded)
         except InvalidCommandSet as error:
             raise AssemblyError(f"no command set: {error}") from error
         if command.has_data_set:

@@ -7,6 +7,7 @@ a loop are the whole codec. `Command` has one attribute for every element that t
 """
 
 import struct
+from collections.abc import Iterator
 from enum import IntEnum
 from functools import cache
 from typing import Any, Final, Literal
@@ -65,7 +66,7 @@ class Priority(IntEnum):
     LOW = 0x0002
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)  # without slots it is built and copied in half of the time
 class Command:
     """One command set. Attributes that are None are not on the wire; (0000,0000) is computed when encoding."""
 
@@ -119,6 +120,14 @@ class Command:
     def sop_instance_uid(self) -> str:
         """The Affected or Requested SOP Instance UID; "" without either."""
         return self.affected_sop_instance_uid or self.requested_sop_instance_uid or ""
+
+    def changed(self, **changes: Any) -> "Command":
+        """Return a copy with other values of some attributes."""
+        copy: Command = object.__new__(Command)
+        attributes = vars(copy)
+        attributes.update(vars(self))
+        attributes.update(changes)
+        return copy
 
     def missing(self) -> tuple[str, ...]:
         """Return the mandatory attributes that the message lacks (PS3.7 9.3 and 10.3)."""
@@ -257,6 +266,20 @@ def decode(data: bytes | bytearray | memoryview) -> Command:
             to it needs.
     """
     values: dict[str, Any] = {}
+    for element, start, end in _elements(data):
+        if known := _BY_TAG.get(element):
+            name, vr = known
+            values[name] = _decode_value(element, vr, bytes(data[start:end]))
+    return _checked(values)
+
+
+def value_positions(data: bytes) -> dict[int, tuple[int, int]]:
+    """Return where the value of each element of a valid command set begins and ends; the last one of a repeated tag."""
+    return {element: (start, end) for element, start, end in _elements(data)}
+
+
+def _elements(data: bytes | bytearray | memoryview) -> Iterator[tuple[int, int, int]]:
+    """Yield each element: its number in group 0000, and where its value begins and ends."""
     offset, end = 0, len(data)
     while offset < end:
         if end - offset < 8:
@@ -267,11 +290,8 @@ def decode(data: bytes | bytearray | memoryview) -> Command:
             raise InvalidCommandSet(f"element ({group:04X},{element:04X}) does not belong in a command set")
         if length > end - offset:
             raise InvalidCommandSet(f"element (0000,{element:04X}) claims {length} bytes, {end - offset} are left")
-        if known := _BY_TAG.get(element):
-            name, vr = known
-            values[name] = _decode_value(element, vr, bytes(data[offset : offset + length]))
+        yield element, offset, offset + length
         offset += length
-    return _checked(values)
 
 
 def _decode_value(element: int, vr: _VR, value: bytes) -> Any:

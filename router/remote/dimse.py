@@ -30,7 +30,7 @@ from router.concurrency import compute
 from router.config import Config, Peer
 from router.dicom.encoding import MalformedDataSet
 from router.dicom.uids import name_of
-from router.dimse import Command, Response, decode
+from router.dimse import Command, LayoutDecoder, Response
 from router.model import AttemptResult, PendingDelivery, Result
 from router.remote import results
 from router.remote.base import Answer, Channel
@@ -153,6 +153,7 @@ class DimseChannel:
         self._refused: Final = refused or {}
         self._contexts: Final[dict[tuple[object, ...], AcceptedContext | None]] = {}
         """By what the choice depends on: service, abstract syntax, stored and offered transfer syntaxes."""
+        self._decoder: Final = LayoutDecoder()
         self._under_way: Final[dict[int, _Exchange]] = {}
         """By Message ID."""
         self._unresolved: Final[dict[int, _Exchange]] = {}
@@ -244,7 +245,7 @@ class DimseChannel:
         if exchange.preludes:
             prelude = exchange.preludes[0]
             return prelude.command, InMemory(await self._encoded(delivery, prelude.data_set, context))
-        command = decode(message.envelope.command)
+        command = self._decoder.decode(context.id, message.envelope.command)
         if not command.has_data_set:
             return command, None
         if context.transfer_syntax == delivery.transfer_syntax:

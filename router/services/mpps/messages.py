@@ -4,8 +4,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from attrs import evolve
-
 from router.dimse import DATA_SET, Command, Response, encode, response_to
 from router.model import Envelope, Recipient
 from router.services.base import Request
@@ -15,7 +13,7 @@ from router.services.mpps.policy import RELAY
 
 def with_uid(command: Command, uid: str) -> Command:
     """Return a command with the SOP Instance UID of the step: an N-CREATE may have none."""
-    return command if command.sop_instance_uid else evolve(command, affected_sop_instance_uid=uid)
+    return command if command.sop_instance_uid else command.changed(affected_sop_instance_uid=uid)
 
 
 def response_about(command: Command, uid: str, status: int, **details: Any) -> Command:
@@ -46,7 +44,7 @@ def envelope(request: Request, command: Command, uid: str, destinations: Sequenc
         kind=command.name,
         command=request.command_bytes
         if command is request.command
-        else encode(evolve(command, data_set_type=DATA_SET)),
+        else encode(command.changed(data_set_type=DATA_SET)),
         service=RELAY,
         abstract_syntax=MPPS,
         transfer_syntax=request.transfer_syntax,
