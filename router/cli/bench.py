@@ -9,18 +9,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
 import click
-import trio
 from rich.status import Status
 
 import router
 from router import __version__
-from router.association import AssociationError
 from router.cli.addressing import ae_options, remote_ae
 from router.cli.bench_options import (
     behaviour,
@@ -28,21 +26,19 @@ from router.cli.bench_options import (
     json_option,
     load_options,
     seconds_of,
-    sink_arguments,
     sink_options,
     write_figures,
 )
 from router.cli.configuration import config_option, read_optional_config
 from router.cli.errors import EXIT_FAILED, CommandError
 from router.cli.output import console, count, size
+from router.config import Endpoint
 from router.config.identifiers import ae_title, listening
 from router.tools.bench import (
-    Arrival,
     BenchError,
     Generator,
     RouteBench,
     Sink,
-    SinkProcess,
     percentile,
     report_arrivals,
     report_load,
@@ -76,7 +72,7 @@ def send(
     """Load a storage SCP with C-STORE requests, and show objects/s, MB/s and response times."""
     config = read_optional_config(config_path)
     load = generator(remote_ae(who, config, called=called, calling=calling), options, config.timeouts)
-    _run(load, load.run)
+    _run(load.run, load)
     figures = _with_heading("send", report_load(load))
     write_figures(figures, _load_lines(figures), json_path)
     if figures["stored"] < figures["objects"] or figures["not_sent"]:
@@ -89,19 +85,35 @@ def send(
 @sink_options
 @click.option("--objects", type=click.IntRange(1), help="End after this many objects; otherwise at Ctrl-C or SIGTERM.")
 @click.option("--follow", is_flag=True, help="Print a line for each object: SOP Instance UID, time of arrival, length.")
+@click.option("--crc", is_flag=True, help="Add the CRC-32 of the data set to the lines of --follow.")
 @json_option
-def sink(address: str, title: str, objects: int | None, follow: bool, json_path: Path | None, **options: Any) -> None:
+def sink(
+    address: str, title: str, objects: int | None, follow: bool, crc: bool, json_path: Path | None, **options: Any
+) -> None:  # fmt: skip
     """Run a storage SCP that accepts everything, and records when it arrived.
 
     The first line of output says where it listens.
     """
+    endpoint = _endpoint(address)
     try:
-        endpoint, title = listening(address), ae_title(title)
+        ae_title(title)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    scp = Sink(title, host=endpoint.host, port=endpoint.port, behaviour=behaviour(options))
-    if fault := _first_fault(partial(_serve, scp, objects, follow, json_path == Path("-"))):
-        raise CommandError(f"{address}: {fault}")
+    scp = Sink(host=endpoint.host, port=endpoint.port, behaviour=behaviour(options))
+    quiet = json_path == Path("-")
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(scp.serving())
+            click.echo(f"ready {scp.address}", err=quiet)
+            show = None
+            if follow:
+                show = _Follower(scp, crc=crc).update
+                stack.callback(show)  # the last ones too
+            elif sys.stdout.isatty() and not quiet:
+                show = _Arrivals(scp, stack.enter_context(Status("waiting", console=console()))).update
+            _serve(scp, objects, show)
+    except (BenchError, OSError) as error:
+        raise CommandError(f"{address}: {error}") from None
     figures = _with_heading("sink", report_arrivals(scp))
     if follow and json_path is None:
         return
@@ -137,14 +149,14 @@ def route(
     """
     config = read_optional_config(config_path)
     load = generator(remote_ae(who, config, called=called, calling=calling), options, config.timeouts)
-    end = SinkProcess(address, sink_arguments(behaviour(options)))
-    measured = RouteBench(load, end.arrivals)
+    endpoint = _endpoint(address)
+    measured = RouteBench(load, Sink(host=endpoint.host, port=endpoint.port, behaviour=behaviour(options)))
 
-    async def work() -> None:
-        async with end.serving():
-            await measured.run(patience)
+    def work(watch: Callable[[], None]) -> None:
+        with measured.sink.serving():
+            measured.run(patience, watch)
 
-    _run(load, work, measured)
+    _run(work, load, measured)
     figures = _with_heading("route", report_route(measured))
     write_figures(figures, _route_lines(figures), json_path)
     acknowledged = figures["acknowledged"]
@@ -168,112 +180,116 @@ def compare(ctx: click.Context, arguments: tuple[str, ...]) -> None:
     ctx.exit(subprocess.run(command, env=os.environ | {"PYTHONPATH": str(source)}, check=False).returncode)
 
 
+def _endpoint(address: str) -> Endpoint:
+    try:
+        return listening(address)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
 # Running, with a line of progress on a terminal
 
 
-def _run(load: Generator, work: Callable[[], Awaitable[None]], route: RouteBench | None = None) -> None:
+def _run(work: Callable[[Callable[[], None]], None], load: Generator, route: RouteBench | None = None) -> None:
     """Run `work` to its end, and show progress on a terminal."""
-
-    async def watched() -> None:
-        async with trio.open_nursery() as nursery:
-            if sys.stdout.isatty():
-                nursery.start_soon(_show_load, load, route)
-            await work()
-            nursery.cancel_scope.cancel()
-
-    fault = _first_fault(watched)
-    if fault is not None:
-        raise CommandError(f"{load.target.host}:{load.target.port}: {fault}")
+    with ExitStack() as stack:
+        watch = _Progress(stack, load, route).update if sys.stdout.isatty() else lambda: None
+        try:
+            work(watch)
+        except (BenchError, OSError) as error:
+            raise CommandError(f"{load.target.host}:{load.target.port}: {error}") from None
 
 
-def _first_fault(work: Callable[[], Awaitable[None]]) -> BaseException | None:
-    """Run `work`, and return the first error of the network, the disk or the measurement that ended it."""
-    found: BaseException | None = None
+class _Progress:
+    """A line that says what was answered since the last update, and how fast."""
+
+    def __init__(self, stack: ExitStack, load: Generator, route: RouteBench | None) -> None:
+        self._stack, self._load, self._route = stack, load, route
+        self._status: Status | None = None
+        self._updated = time.monotonic()
+        self._answers = self._bytes = self._reports = self._arrived = 0
+
+    def update(self) -> None:
+        """Update the line, if the last time is long enough ago."""
+        seconds = time.monotonic() - self._updated
+        if seconds < _SHOW_EVERY:
+            return
+        if self._status is None:  # its thread starts after the processes have been forked
+            self._status = self._stack.enter_context(Status("", console=console()))
+        recent, reports = self._load.recent(self._reports)
+        self._answers += recent.answers
+        line = (
+            f"{self._answers} answered: {recent.answers / seconds:,.0f} objects/s, "
+            f"{recent.bytes / seconds / 1e6:,.1f} MB/s"
+        )
+        if latencies := sorted(recent.latencies()):
+            p50, p99 = (percentile(latencies, percent) * 1e3 for percent in (50, 99))
+            line += f", response p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+        if self._route is not None:
+            arrived = self._route.sink.count
+            line += f"; {arrived} arrived: {(arrived - self._arrived) / seconds:,.0f}/s"
+            self._arrived = arrived
+        self._status.update(line)
+        self._updated, self._reports = self._updated + seconds, reports
+
+
+def _serve(scp: Sink, objects: int | None, show: Callable[[], None] | None) -> None:
+    """Serve until `objects` have arrived, or until a signal; call `show` meanwhile."""
+    stopped = False
+
+    def on_signal(*_: object) -> None:
+        nonlocal stopped
+        stopped = True
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        trio.run(work)
-    except* (AssociationError, BenchError, OSError) as group:
-        found = group
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return found
-
-
-async def _show_load(load: Generator, route: RouteBench | None) -> None:
-    """Show what was answered since the last update, and how fast."""
-    results = load.results
-    answers = length = seen = arrived = 0
-    now = time.monotonic()
-    with Status("opening associations", console=console()) as status:
-        while True:
-            await trio.sleep(_SHOW_EVERY)
-            seconds, now = time.monotonic() - now, time.monotonic()
-            recent = sorted(results.latencies(seen))
-            line = (
-                f"{results.answers} answered: {(results.answers - answers) / seconds:,.0f} objects/s, "
-                f"{(results.bytes - length) / seconds / 1e6:,.1f} MB/s"
-            )
-            if recent:
-                p50, p99 = (percentile(recent, percent) * 1e3 for percent in (50, 99))
-                line += f", response p50 {p50:.1f} ms, p99 {p99:.1f} ms"
-            if route is not None:
-                route.update()
-                line += f"; {route.count} arrived: {(route.count - arrived) / seconds:,.0f}/s"
-                arrived = route.count
-            status.update(line)
-            answers, length, seen = results.answers, results.bytes, len(results)
-
-
-async def _serve(scp: Sink, objects: int | None, follow: bool, json_on_stdout: bool) -> None:
-    """Serve until `objects` have arrived, or until a signal."""
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with scp.serving(), trio.open_nursery() as nursery:
-            click.echo(f"ready {scp.address}", err=json_on_stdout)
-            if follow:
-                nursery.start_soon(_follow, scp)
-            elif sys.stdout.isatty() and not json_on_stdout:
-                nursery.start_soon(_show_arrivals, scp)
-
-            async def on_signal() -> None:
-                async for _ in signals:
-                    nursery.cancel_scope.cancel()
-
-            nursery.start_soon(on_signal)
-            if objects is not None:
-                await scp.wait_for_arrivals(objects)
-                with trio.move_on_after(_RELEASE_DEADLINE):
-                    await scp.wait_until_idle()
-                nursery.cancel_scope.cancel()
-
-
-async def _follow(scp: Sink) -> None:
-    """Print a line for each arrival; the last ones when cancelled."""
-    printed = 0
-    try:
-        while True:
-            await trio.sleep(_FOLLOW_EVERY)
-            if new := scp.arrivals[printed:]:
-                printed += len(new)
-                await trio.to_thread.run_sync(_print_arrivals, new)
+        while not stopped and (objects is None or scp.count < objects):
+            scp.receive(_FOLLOW_EVERY)
+            if show is not None:
+                show()
+        deadline = time.monotonic() + _RELEASE_DEADLINE
+        while not stopped and scp.open and time.monotonic() < deadline:
+            scp.receive(_FOLLOW_EVERY)
     finally:
-        _print_arrivals(scp.arrivals[printed:])
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _print_arrivals(arrivals: Sequence[Arrival]) -> None:
-    sys.stdout.write("".join(f"{one.sop_instance_uid} {one.at!r} {one.length}\n" for one in arrivals))
-    sys.stdout.flush()
+class _Follower:
+    """A line for each arrival."""
 
+    def __init__(self, scp: Sink, *, crc: bool) -> None:
+        self._scp, self._crc = scp, crc
+        self._printed = 0
+        """Reports of arrivals that are printed."""
 
-async def _show_arrivals(scp: Sink) -> None:
-    objects, length, now = 0, 0, time.monotonic()
-    with Status("waiting", console=console()) as status:
-        while True:
-            await trio.sleep(_SHOW_EVERY)
-            seconds, now = time.monotonic() - now, time.monotonic()
-            status.update(
-                f"{len(scp.arrivals)} objects: {(len(scp.arrivals) - objects) / seconds:,.0f} objects/s, "
-                f"{(scp.bytes - length) / seconds / 1e6:,.1f} MB/s"
+    def update(self) -> None:
+        """Print the arrivals since the last update."""
+        new, self._printed = self._scp.arrivals(self._printed), self._scp.reports
+        for one in new:
+            sys.stdout.write(
+                f"{one.sop_instance_uid} {one.at!r} {one.length}{f' {one.crc:08x}' if self._crc else ''}\n"
             )
-            objects, length = len(scp.arrivals), scp.bytes
+        sys.stdout.flush()
+
+
+class _Arrivals:
+    """A line that says what arrived since the last update, and how fast."""
+
+    def __init__(self, scp: Sink, status: Status) -> None:
+        self._scp, self._status = scp, status
+        self._objects, self._bytes, self._updated = 0, 0, time.monotonic()
+
+    def update(self) -> None:
+        """Update the line, if the last time is long enough ago."""
+        scp, seconds = self._scp, time.monotonic() - self._updated
+        if seconds < _SHOW_EVERY:
+            return
+        self._status.update(
+            f"{scp.count} objects: {(scp.count - self._objects) / seconds:,.0f} objects/s, "
+            f"{(scp.bytes - self._bytes) / seconds / 1e6:,.1f} MB/s"
+        )
+        self._objects, self._bytes, self._updated = scp.count, scp.bytes, self._updated + seconds
 
 
 # Figures as lines
@@ -298,6 +314,7 @@ def _load_lines(figures: dict[str, Any]) -> list[str]:
         lines.append(f"  window: {figures['window']} of {figures['asked']['window']} granted")
     if late := figures["generator_late_ms"]:
         lines.append(f"  of which the generator itself was late: {_latency(late)}")
+    lines += _cpu_lines(figures, "generator")
     lines += [f"  {number} x {status}" for status, number in figures["answers"].items()]
     lines += [f"  {number} x association ended: {why}" for why, number in figures["associations_ended_early"].items()]
     if figures["unanswered"]:
@@ -311,11 +328,14 @@ def _route_lines(figures: dict[str, Any]) -> list[str]:
     lines = [
         f"{count(figures['arrived'], 'object')} arrived in {figures['seconds']:.2f} s: {_rates(figures)}",
         f"  end to end: {_latency(figures['end_to_end_ms'])}",
+        *_cpu_lines(figures, "sink"),
         "into the router:",
         *(f"  {line}" for line in _load_lines(figures["acknowledged"])),
     ]
     if figures["repeated"]:
         lines.append(f"{count(figures['repeated'], 'object')} arrived more than once")
+    if figures["changed"]:
+        lines.append(f"{count(figures['changed'], 'object')} arrived with other contents than were sent")
     if not figures["missing"]:
         return [*lines, "nothing that was acknowledged is missing"]
     named = figures["missing_uids"]
@@ -327,6 +347,17 @@ def _route_lines(figures: dict[str, Any]) -> list[str]:
 def _arrival_lines(figures: dict[str, Any]) -> list[str]:
     objects = count(figures["objects"], "object")
     return [f"{objects} ({size(figures['bytes'])}) in {figures['seconds']:.2f} s: {_rates(figures)}"]
+
+
+def _cpu_lines(figures: dict[str, Any], part: str) -> list[str]:
+    """Describe the CPU of a part of the measurement, and what was the limit if it was not what is measured."""
+    cpu, machine = figures[part], figures["machine"]
+    if cpu["cpu_us_per_object"] is None:
+        return []
+    line = f"  CPU of the {part}: {cpu['cpu_us_per_object']:,.0f} us an object"
+    if machine["cores_left"] is not None:
+        line += f"; of {machine['cores']} cores, {machine['cores_left']:.2f} were left"
+    return [line, *([f"  the limit was the {figures['limit']}"] if figures["limit"] else [])]
 
 
 def _rates(figures: dict[str, Any]) -> str:

@@ -195,14 +195,6 @@ def behaviour(options: dict[str, Any]) -> Behaviour:
     )
 
 
-def sink_arguments(behaviour: Behaviour) -> list[str]:
-    """Return the command line options for a sink of this behaviour."""
-    arguments = ["--status", f"{behaviour.status:04X}", "--delay", f"{behaviour.delay:.6f}s"]
-    arguments += ["--abort-every", str(behaviour.abort_every)] if behaviour.abort_every else []
-    arguments += ["--store", str(behaviour.store)] if behaviour.store else []
-    return arguments + (["--sink-window", str(behaviour.window)] if behaviour.window else [])
-
-
 def write_figures(figures: dict[str, Any], lines: Sequence[str], json_path: Path | None) -> None:
     """Write the figures to the file, if one was given, and print the lines unless the file is standard output."""
     if json_path == Path("-"):

@@ -1,15 +1,17 @@
 """`dicom-router bench` as its user sees it: each command a process of its own, its figures from its JSON."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pydicom
 import pytest
 
@@ -17,7 +19,7 @@ from benchmarks.peers.ports import own_port
 from benchmarks.peers.processes import Address
 from tests.support.archive import PynetdicomArchive
 from tests.support.objects import ct
-from tests.support.ports import HOST
+from tests.support.ports import HOST, until
 from tests.support.router_process import RouterProcess, configuration
 
 
@@ -81,6 +83,30 @@ def test_what_is_sent_is_what_the_sink_counts(tmp_path: Path, options: tuple[obj
     assert sent["answers"] == {"0000H success": 60}
     assert 0 < sent["response_ms"]["p50"] <= sent["response_ms"]["p99"] <= sent["response_ms"]["max"]
     assert sent["objects_per_s"] == pytest.approx(60 / sent["seconds"], rel=0.01)
+
+
+@pytest.mark.parametrize("associations", [1, 3, 40])  # 40: more than there are processes
+def test_generator_and_sink_tell_the_cpu_they_used_and_what_was_left(tmp_path: Path, associations: int) -> None:
+    with sink(tmp_path) as there:
+        sent = bench("send", there.address, "--size", "12KB", "--objects", 400, "--associations", associations)
+        seen = there.end()
+    assert (sent["stored"], seen["distinct"], seen["associations"]) == (400, 400, associations)
+    assert sent["generator"]["processes"] == min(associations, 32)
+    assert sent["generator"]["cpu_us_per_object"] > 0
+    assert seen["sink"]["cpu_us_per_object"] > 0
+    assert 0 <= sent["machine"]["cores_left"] <= sent["machine"]["cores"]
+    assert sent["limit"] in (None, "generator", "machine")
+
+
+def test_a_sink_outlives_peers_that_say_nothing_nonsense_or_half_of_it(tmp_path: Path) -> None:
+    with sink(tmp_path) as there:
+        for said in (b"", b"\x01", bytes(100), b"GET / HTTP/1.1\r\n\r\n", b"\x04\0\0\0\0\x06\0\0\0\x02\x01\x03"):
+            with socket.create_connection((HOST, there.port)) as peer:
+                peer.sendall(said)
+        with socket.create_connection((HOST, there.port)):
+            sent = bench("send", there.address, "--size", "12KB", "--objects", 3)
+            seen = there.end()
+    assert (sent["stored"], seen["objects"], seen["associations"]) == (3, 3, 7)
 
 
 def test_a_window_is_what_the_sink_grants(tmp_path: Path) -> None:
@@ -200,6 +226,46 @@ def test_an_acknowledged_object_that_does_not_arrive_is_named_and_fails_the_comm
         )  # fmt: skip
     assert (figures["acknowledged"]["stored"], figures["arrived"], figures["missing"]) == (3, 0, 3)
     assert len(set(figures["missing_uids"])) == 3
+
+
+@pytest.mark.parametrize("victim", ["generator", "sink"])
+def test_a_process_that_is_killed_fails_the_command_with_words_and_leaves_nothing_running(
+    victim: str, tmp_path: Path
+) -> None:
+    port = own_port()
+    send = ["send", f"{HOST}:{port}", "--size", "12KB", "--duration", "60s", "--associations", "2"]
+    with ExitStack() as stack:
+        there = stack.enter_context(started("sink", f"{HOST}:{port}"))
+        assert there.stdout is not None
+        there.stdout.readline()
+        load = stack.enter_context(started(*send))
+        hit = load if victim == "generator" else there
+        until(lambda: len(descendants(load.pid)) == 2 and len(descendants(there.pid)) == 3, "all have started")
+        everyone = [*descendants(load.pid), *descendants(there.pid)]
+        os.kill(descendants(hit.pid)[-1], signal.SIGKILL)
+        _, told = hit.communicate(timeout=30)
+        assert hit.returncode == 1
+        assert f"a process of the {victim} was killed by SIGKILL" in told
+        there.terminate()
+        load.send_signal(signal.SIGINT)
+        for process in (there, load):
+            process.communicate(timeout=30)
+        until(lambda: not any(psutil.pid_exists(pid) for pid in everyone), "nothing is left")
+
+
+@contextmanager
+def started(*command: str) -> Iterator["subprocess.Popen[str]"]:
+    with subprocess.Popen(
+        [sys.executable, "-m", "router", "bench", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def descendants(pid: int) -> list[int]:
+    return [one.pid for one in psutil.Process(pid).children(recursive=True)]
 
 
 def test_a_refused_object_is_not_missing_but_fails_the_command(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ import trio
 
 from benchmarks.cases.dead_destination import DEATHS, HASTE
 from benchmarks.peers.processes import Address
-from router.tools.bench import Sink
 from tests.soak.load import SMALL, FragileRouter, Modality
 from tests.support.objects import ct
 from tests.support.router_process import RouterProcess, configuration
+from tests.support.sink import Sink
 
 COUNT = 3000
 MODALITIES = 3

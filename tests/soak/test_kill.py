@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from router.tools.bench import Behaviour, Sink
 from tests.soak.load import DICE, LARGE_OBJECT, FragileRouter, Modality
 from tests.support.router_process import RouterProcess, configuration
+from tests.support.sink import Sink
 
 MANY = int(os.environ.get("SOAK_KILLS", "50"))
 MODALITIES = 4
@@ -25,7 +25,7 @@ PATIENCE = 60.0
 async def test_what_was_acknowledged_is_delivered_however_often_the_router_is_killed(
     kills: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    archives = {name: Sink(name.upper(), behaviour=Behaviour(crc=True)) for name in ("one", "two")}
+    archives = {name: Sink(name.upper()) for name in ("one", "two")}
     async with archives["one"].serving(), archives["two"].serving():
         content = configuration(
             archives,

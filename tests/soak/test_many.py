@@ -16,11 +16,11 @@ from pdu import AssociateRJ, Rejection
 from router.association import Rejected, Requestor, plan_contexts
 from router.config import Timeouts
 from router.dimse import Status
-from router.tools.bench import Behaviour, Sink
 from tests.soak.load import LARGE, LARGE_OBJECT, PAIR, SMALL, FragileRouter, Modality, store, target_at
 from tests.support.objects import ct
 from tests.support.ports import HOST, until
 from tests.support.router_process import RouterProcess, configuration
+from tests.support.sink import Sink
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]
 
@@ -50,7 +50,7 @@ def descriptors() -> Iterator[None]:
 async def test_so_many_associations_as_allowed_are_served_and_one_more_is_told_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async with Sink(behaviour=Behaviour(crc=True)).serving() as archive:
+    async with Sink().serving() as archive:
         limits = {"associations": ASSOCIATIONS, "associations_per_peer": ASSOCIATIONS}
         router = FragileRouter(RouterProcess(tmp_path / "router", configuration({"archive": archive}, limits=limits)))
         async with router.running():
@@ -82,7 +82,7 @@ async def test_so_many_associations_as_allowed_are_served_and_one_more_is_told_s
 async def test_so_many_destinations_each_get_everything_once_though_one_of_them_is_dead(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sinks = [Sink(f"SINK{number}", behaviour=Behaviour(crc=True)) for number in range(DESTINATIONS)]
+    sinks = [Sink(f"SINK{number}") for number in range(DESTINATIONS)]
     with closed_port() as dead:
         async with AsyncExitStack() as serving:
             for sink in sinks:
@@ -116,7 +116,7 @@ async def test_so_many_destinations_each_get_everything_once_though_one_of_them_
 async def test_idle_sockets_do_not_keep_others_from_being_served(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async with Sink(behaviour=Behaviour(crc=True)).serving() as archive:
+    async with Sink().serving() as archive:
         content = configuration(
             {"archive": archive},
             limits={"associations": SOCKETS, "associations_per_peer": SOCKETS // 2},
@@ -142,7 +142,7 @@ async def test_idle_sockets_do_not_keep_others_from_being_served(
 
 
 async def test_one_peer_cannot_take_all_the_sockets(tmp_path: Path) -> None:
-    async with Sink(behaviour=Behaviour(crc=True)).serving() as archive:
+    async with Sink().serving() as archive:
         router = FragileRouter(RouterProcess(tmp_path / "router", configuration({"archive": archive})))
         async with router.running():
             with ExitStack() as silent:
@@ -154,7 +154,7 @@ async def test_one_peer_cannot_take_all_the_sockets(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
 async def test_a_router_without_descriptors_left_refuses_and_goes_on(size: int, tmp_path: Path) -> None:
-    async with Sink(behaviour=Behaviour(crc=True)).serving() as archive:
+    async with Sink().serving() as archive:
         content = configuration({"archive": archive}, spool={"large_object": LARGE_OBJECT})
         router = FragileRouter(RouterProcess(tmp_path / "router", content))
         async with router.running():

@@ -1,11 +1,12 @@
-"""An association of the load generator: a `Requestor` without what costs time between two objects.
+"""An association of the load generator, with blocking calls and without what costs time between two objects.
 
 Each template's C-STORE request is framed once, when the association is established; its Message ID and its UID are
 overwritten in place for each object. The kernel has copied the buffers when a write returns, so that one set of buffers
-serves any number of outstanding requests. A response is read at the places of its Message ID and status
-(`command_layout`).
+serves any number of outstanding requests. A response that looks like the one before it is read at the places of its
+Message ID and status (`command_layout`); any other goes through the upper layer.
 """
 
+import select
 import socket
 import struct
 from contextlib import suppress
@@ -21,17 +22,14 @@ from pdu import (
     ReleaseConfirm,
     Role,
     UpperLayer,
-    accepted_contexts,
 )
 from router.association import Aborted, NotConnected, Rejected, RemoteAE, plan_contexts
-from router.association.connect import connect
 from router.association.describe import describe_end
-from router.association.proposal import associate_rq
-from router.association.transport import Transport
+from router.association.proposal import Negotiated, associate_rq
 from router.config import Timeouts
 from router.dimse import DATA_SET, Command, CommandField, InvalidCommandSet, Priority, decode, encode
-from router.network.sockets import KernelSocket
 from router.tools.bench.command_layout import ResponseLayout, element_header
+from router.tools.bench.connection import Connection
 from router.tools.bench.objects import PIECE, InstanceUIDs, Template
 
 _COMMAND_CAP: Final = 65536
@@ -49,10 +47,10 @@ class ReceivedResponse(NamedTuple):
 
 
 class Client:
-    """One association, driven by the one task that owns it."""
+    """One association, driven by the one thread that owns it."""
 
-    def __init__(self, transport: Transport, timeouts: Timeouts, *, nagle: bool) -> None:
-        self._transport = transport
+    def __init__(self, connection: Connection, timeouts: Timeouts, *, nagle: bool) -> None:
+        self._connection = connection
         self._timeouts = timeouts
         self._nagle = nagle
         self._gathered = bytearray()
@@ -61,13 +59,15 @@ class Client:
         self._framed: dict[int, FramedMessage] = {}
         """By the index of the template."""
         self._message_id = 0
+        self.answers = 0
+        """Responses received."""
         self.window = 1
         """Requests that may be outstanding at a time."""
         self.refused: dict[tuple[str, str], str] = {}
         """Abstract and transfer syntaxes that the peer did not accept, and why."""
 
     @classmethod
-    async def open(
+    def open(
         cls, target: RemoteAE, templates: tuple[Template, ...], uids: InstanceUIDs, timeouts: Timeouts, *, nagle: bool
     ) -> "Client":
         """Connect, negotiate, and frame the request of each template.
@@ -79,50 +79,47 @@ class Client:
             AssociationError: the association was not established.
         """
         upper_layer = UpperLayer(role=Role.REQUESTOR, maximum_length=target.maximum_pdu_length)
-        sock = KernelSocket(await connect(target, timeouts.connect))
-        client = cls(Transport(sock, upper_layer, timeouts), timeouts, nagle=nagle)
+        connection = Connection(_open_socket(target, timeouts.connect), upper_layer, timeouts.write)
+        client = cls(connection, timeouts, nagle=nagle)
         if nagle:
-            sock.set_option(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+            connection.set_option(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
         try:
-            await client._associate(target, templates, uids)
+            client._associate(target, templates, uids)
         except BaseException:
             client.close()
             raise
         return client
 
-    async def _associate(self, target: RemoteAE, templates: tuple[Template, ...], uids: InstanceUIDs) -> None:
+    def _associate(self, target: RemoteAE, templates: tuple[Template, ...], uids: InstanceUIDs) -> None:
         request = associate_rq(target, plan_contexts([template.syntaxes for template in templates]))
-        upper_layer = self._transport.upper_layer
-        await self._transport.tell(upper_layer.associate, request)
-        await self._transport.tell(upper_layer.transport_connected)
+        connection, upper_layer = self._connection, self._connection.upper_layer
+        connection.perform_primitive(upper_layer.associate, request)
+        connection.perform_primitive(upper_layer.transport_connected)
+        connection.set_timeout(self._timeouts.association)
         indications: list[Indication] = []
         while not indications:
-            if not self._transport.is_open:
+            if not connection.is_open:
                 raise Aborted("the connection ended before the association was established")
             try:
-                indications = await self._transport.read(self._timeouts.association)
+                indications = connection.read()
             except TimeoutError:
                 raise NotConnected("no answer to A-ASSOCIATE-RQ") from None
         match indications[0]:
             case AssociateConfirm(accept=accept):
-                contexts = {
-                    (one.abstract_syntax, one.transfer_syntax): one
-                    for one in accepted_contexts(request, accept).values()
-                }
-                granted = accept.user_information.asynchronous_operations_window
+                negotiated = Negotiated.of(request, accept)
             case RejectIndication(rejection=rejection):
                 raise Rejected(rejection.message, rejection)
             case other:
                 raise Aborted(describe_end(other))
-        if granted is not None and target.window > 1:
-            self.window = min(granted.invoked or target.window, target.window)
+        connection.set_timeout(self._timeouts.dimse)
+        self.window = negotiated.window
         for index, template in enumerate(templates):
-            if context := contexts.get(template.syntaxes):
+            if context := negotiated.contexts.get(template.syntaxes):
                 self._framed[index] = FramedMessage(template, context, upper_layer, uids)
             else:
                 self.refused[template.syntaxes] = "its presentation context was not accepted"
 
-    async def store(self, template: int, number: int) -> int:
+    def store(self, template: int, number: int) -> int:
         """Send the C-STORE request of object `number` and return its Message ID.
 
         If the connection has ended, the request is dropped and `read_responses` raises.
@@ -132,22 +129,26 @@ class Client:
         framed.renumber(number, message_id)
         if self._nagle:
             for at in range(0, len(framed.buffers), 2):  # a PDU: its header and its content
-                await self._transport.send(framed.buffers[at : at + 2])
+                self._connection.send(framed.buffers[at : at + 2])
         else:
-            await self._transport.send(framed.buffers)
+            self._connection.send(framed.buffers)
         return message_id
 
-    async def read_responses(self, timeout: float) -> list[ReceivedResponse]:
+    def responds_within(self, seconds: float) -> bool:
+        """Wait up to `seconds` for something to read, to a fraction of a millisecond."""
+        return bool(select.select([self._connection], [], [], seconds)[0])
+
+    def read_responses(self) -> list[ReceivedResponse]:
         """Read once, and return the responses that are complete now.
 
         Raises:
-            TimeoutError: nothing came for `timeout` seconds.
+            TimeoutError: nothing came for `timeouts.dimse`.
             Aborted: the association has ended.
         """
-        if not self._transport.is_open:
+        if not self._connection.is_open:
             raise Aborted("the connection ended")
         found = []
-        for indication in await self._transport.read(timeout):
+        for indication in self._connection.read():
             if not isinstance(indication, Fragment):
                 raise Aborted(describe_end(indication))
             if not indication.is_command:
@@ -159,8 +160,9 @@ class Client:
                 encoded = bytes(self._gathered)
                 self._gathered.clear()
                 found.append(self._decode(encoded))
+        self.answers += len(found)
         if not found and not self._nagle:  # half a response: a peer with Nagle's algorithm waits with the other half
-            self._transport.acknowledge()
+            self._connection.acknowledge()
         return found
 
     def _decode(self, encoded: bytes) -> ReceivedResponse:
@@ -178,19 +180,30 @@ class Client:
         self._layout = ResponseLayout(encoded)
         return ReceivedResponse(command.message_id_being_responded_to, command.status)
 
-    async def release(self) -> None:
+    def release(self) -> None:
         """Release the association and close; stop waiting for a peer that does not answer after `timeouts.release`."""
-        transport, timeout = self._transport, self._timeouts.release
-        await transport.tell(transport.upper_layer.release)
+        connection = self._connection
+        connection.perform_primitive(connection.upper_layer.release)
+        connection.set_timeout(self._timeouts.release)
         with suppress(TimeoutError):
-            while transport.is_open and not any(
-                isinstance(one, ReleaseConfirm) for one in await transport.read(timeout)
-            ):
+            while connection.is_open and not any(isinstance(one, ReleaseConfirm) for one in connection.read()):
                 pass
         self.close()
 
     def close(self) -> None:
-        self._transport.close()
+        self._connection.close()
+
+
+def _open_socket(target: RemoteAE, patience: float) -> socket.socket:
+    where = f"{target.host}:{target.port}"
+    try:
+        return socket.create_connection((target.host, target.port), timeout=patience)
+    except TimeoutError as error:
+        raise NotConnected(f"no connection to {where} within {patience:g} s") from error
+    except OSError as error:
+        raise NotConnected(f"no connection to {where}: {error.strerror or error}") from error
+    except UnicodeError as error:
+        raise NotConnected(f"no connection: {target.host!r} cannot be a host name: {error}") from error
 
 
 class FramedMessage:
@@ -199,14 +212,18 @@ class FramedMessage:
     def __init__(
         self, template: Template, context: AcceptedContext, upper_layer: UpperLayer, uids: InstanceUIDs
     ) -> None:
-        self._uids, self._template = uids, template
         uid = uids.uid(0, template.uid_length)
+        root, digits = uids.parts(template.uid_length)
+        self._first: int = 10 ** (digits - 1)
         self._command = bytearray(encode(_request(template, uid)))
         self._message_id_at = self._command.index(_MESSAGE_ID) + len(_MESSAGE_ID)
-        self._uid_at = self._command.index(uid.encode())
+        at = self._command.index(uid.encode())
+        self._in_command = slice(at + len(root), at + len(uid))
+        self._in_data = slice(template.uid_at + len(root), template.uid_at + len(uid))
         room = ((upper_layer.peer_maximum_length or _UNLIMITED) - 6) & ~1
         edge = min(max(room, template.uid_at + template.uid_length), template.length)
         self._begin = bytearray(template.content.piece(0, edge))
+        self._begin[template.uid_at : template.uid_at + len(uid)] = uid.encode()
         frame = upper_layer.send_data
         self.buffers: list[Buffer] = frame(context.id, self._command, command=True, last=True)
         self.buffers += frame(context.id, self._begin, command=False, last=edge == template.length)
@@ -217,9 +234,8 @@ class FramedMessage:
 
     def renumber(self, number: int, message_id: int) -> None:
         """Make it the request for object `number`, with this Message ID."""
-        uid = self._uids.uid(number, self._template.uid_length).encode()
-        self._command[self._uid_at : self._uid_at + len(uid)] = uid
-        self._begin[self._template.uid_at : self._template.uid_at + len(uid)] = uid
+        serial = b"%d" % (self._first + number)
+        self._command[self._in_command] = self._begin[self._in_data] = serial
         struct.pack_into("<H", self._command, self._message_id_at, message_id)
 
 

@@ -64,13 +64,13 @@ class InstanceUIDs:
         Raises:
             BenchError: the length has no room for it.
         """
-        root, digits = self._parts(length)
+        root, digits = self.parts(length)
         return f"{root}{10 ** (digits - 1) + number}"
 
     def number(self, uid: str) -> int | None:
         """Return the number of the object that has this UID; None if it does not belong to this run."""
         try:
-            root, digits = self._parts(len(uid))
+            root, digits = self.parts(len(uid))
         except BenchError:
             return None
         tail = uid[len(root) :]
@@ -79,8 +79,8 @@ class InstanceUIDs:
         first: int = 10 ** (digits - 1)
         return int(tail) - first
 
-    def _parts(self, length: int) -> tuple[str, int]:
-        """Return the root with its last dot, and the number of digits that follow."""
+    def parts(self, length: int) -> tuple[str, int]:
+        """Return the root with its last dot, and the number of digits that follow, the first of which is 1."""
         if not SHORTEST_UID <= length <= LONGEST_UID:
             raise BenchError(f"a SOP Instance UID of {length} characters cannot be replaced by another one")
         run = min(_UID_ROOT_DIGITS, length - len(_UID_PREFIX) - 1 - _UID_SERIAL_DIGITS)

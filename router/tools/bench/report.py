@@ -4,8 +4,9 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
-from router.tools.bench.load import Generator
-from router.tools.bench.results import NEVER, Results
+from router.tools.bench.generator import Generator
+from router.tools.bench.processes import bottleneck
+from router.tools.bench.results import NEVER
 from router.tools.bench.route import RouteBench
 from router.tools.bench.sink import Sink
 
@@ -18,7 +19,7 @@ def report_load(generator: Generator) -> dict[str, Any]:
     """Return the figures of `bench send`."""
     load, results = generator.load, generator.results
     start, end = results.span()
-    sent = len(results) - len(_unsent(results))
+    cpu, machine = generator.cpu_figures(), generator.machine.figures()
     return {
         "peer": f"{generator.target.host}:{generator.target.port}",
         "asked": {
@@ -31,11 +32,11 @@ def report_load(generator: Generator) -> dict[str, Any]:
             "data_set_bytes": [template.length for template in load.mixture.templates],
         },
         "window": generator.window,
-        "objects": sent,
+        "objects": results.sent,
         "stored": results.stored,
         "answers": results.statuses(),
         "unanswered": generator.unanswered,
-        "not_sent": len(_unsent(results)),
+        "not_sent": generator.not_sent,
         "given_up": generator.given_up or None,
         "associations_ended_early": dict(generator.ended),
         "bytes": results.bytes,
@@ -43,6 +44,9 @@ def report_load(generator: Generator) -> dict[str, Any]:
         "response_ms": summary(results.latencies()),
         "response_ms_distribution": distribution(results.latencies()),
         "generator_late_ms": summary(results.lateness()) if load.rate is not None else None,
+        "generator": cpu,
+        "machine": machine,
+        "limit": bottleneck(machine, generator=cpu),
     }
 
 
@@ -51,45 +55,46 @@ def report_route(bench: RouteBench) -> dict[str, Any]:
     generator = bench.generator
     start, end = bench.span()
     missing = bench.missing()
-    lengths = [template.length for template in generator.load.mixture.templates]
     results = generator.results
-    arrived = sum(lengths[results.template(n)] for n, at in enumerate(bench.arrived) if at != NEVER)
+    arrived = sum(results.bytes_of(number) for number, at in enumerate(bench.arrived) if at != NEVER)
     latencies = bench.latencies()
+    cpu, machine = bench.sink.cpu_figures(end - start), bench.machine.figures()
     return {
         "acknowledged": report_load(generator),
         "arrived": bench.count,
         "missing": len(missing),
         "missing_uids": [_uid(generator, number) for number in missing[:_MOST_NAMED]],
         "repeated": bench.repeated,
+        "changed": bench.changed,
         "strangers": bench.unrelated,
         **_rates(bench.count, arrived, end - start),
         "end_to_end_ms": summary(latencies),
         "end_to_end_ms_distribution": distribution(latencies),
+        "sink": cpu,
+        "machine": machine,
+        "limit": bottleneck(machine, generator=generator.cpu_figures(), sink=cpu),
     }
 
 
 def report_arrivals(sink: Sink) -> dict[str, Any]:
     """Return the figures of `bench sink`."""
-    times = [arrival.at for arrival in sink.arrivals]
+    times = [arrival.at for arrival in sink.arrivals()]
     seconds = max(times) - min(times) if times else 0.0
     return {
         "address": sink.address,
         "associations": sink.associations,
-        "objects": len(sink.arrivals),
-        "distinct": len({arrival.sop_instance_uid for arrival in sink.arrivals}),
+        "objects": sink.count,
+        "distinct": len({arrival.sop_instance_uid for arrival in sink.arrivals()}),
         "aborted": sink.aborted,
         "answers": {f"{status:04X}H": number for status, number in sink.answers.items()},
         "bytes": sink.bytes,
         **_rates(len(times), sink.bytes, seconds),
+        "sink": sink.cpu_figures(seconds),
     }
 
 
-def _unsent(results: Results) -> list[int]:
-    return [number for number, begun in enumerate(results.begun) if begun == NEVER]
-
-
 def _uid(generator: Generator, number: int) -> str:
-    template = generator.load.mixture.templates[generator.results.template(number)]
+    template = generator.load.mixture.templates[generator.load.mixture.index(number)]
     return generator.uids.uid(number, template.uid_length)
 
 

@@ -1,25 +1,28 @@
 """The result of each object by its number: a few plain numbers each, so that a million of them fit into memory."""
 
+import struct
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 from router.dimse import StatusClass, describe, status_class
+from router.tools.bench.load import Mixture
 
 NEVER: Final = -1.0
 """In place of a time."""
 UNANSWERED: Final = -1
 """In place of a status."""
+RECORD: Final = struct.Struct("<qdddi")
+"""The result of an object as a process of the generator tells it: its number; when it was due, begun and answered; its
+status."""
 
 
 class Results:
     """Results of the objects of one run, numbered from 0. Times are seconds of the monotonic clock."""
 
-    def __init__(self, lengths: Sequence[int]) -> None:
-        """`lengths`: bytes of the data set of each template."""
-        self._lengths = lengths
-        self._templates = array("H")
+    def __init__(self, mixture: Mixture) -> None:
+        self._mixture = mixture
         self.due = array("d")
         """When each object was due to be sent: its latency counts from here. Sending began then, or later."""
         self.begun = array("d")
@@ -28,6 +31,8 @@ class Results:
         """When its response was received; NEVER if none was."""
         self.status = array("l")
         """The status of its response; UNANSWERED without one."""
+        self.sent = 0
+        """Objects of which a byte was sent."""
         self.answers = 0
         """Responses received."""
         self.stored = 0
@@ -38,35 +43,28 @@ class Results:
     def __len__(self) -> int:
         return len(self.due)
 
-    def add(self, template: int) -> int:
-        """Add an object made of this template, and return its number."""
-        self._templates.append(template)
-        self.due.append(NEVER)
-        self.begun.append(NEVER)
-        self.answered.append(NEVER)
-        self.status.append(UNANSWERED)
-        return len(self.due) - 1
+    def bytes_of(self, number: int) -> int:
+        """Return the bytes of the data set of an object."""
+        return self._mixture.templates[self._mixture.index(number)].length
 
-    def template(self, number: int) -> int:
-        """Return the index of the template that an object is made of."""
-        return self._templates[number]
+    def add(self, records: bytes) -> None:
+        """Add results, each a `RECORD`, of objects in any order."""
+        for number, due, begun, answered, status in RECORD.iter_unpack(records):
+            if (missing := number + 1 - len(self)) > 0:
+                for times in (self.due, self.begun, self.answered):
+                    times.extend([NEVER] * missing)
+                self.status.extend([UNANSWERED] * missing)
+            self.due[number], self.begun[number], self.answered[number] = due, begun, answered
+            self.status[number] = status
+            self.sent += 1
+            if status != UNANSWERED:
+                self.answers += 1
+                self.stored += is_stored(status)
+                self.bytes += self.bytes_of(number)
 
-    def record_begin(self, number: int, due: float | None, now: float) -> None:
-        """Record that an object begins to be sent; without `due`, it was due now."""
-        self.due[number] = now if due is None else due
-        self.begun[number] = now
-
-    def record_response(self, number: int, status: int, now: float) -> None:
-        """Record the response to an object."""
-        self.answered[number] = now
-        self.status[number] = status
-        self.answers += 1
-        self.stored += is_stored(status)
-        self.bytes += self._lengths[self._templates[number]]
-
-    def latencies(self, begin: int = 0) -> list[float]:
-        """Return the seconds from due to response, of the answered objects from number `begin` on."""
-        return [done - due for done, due in zip(self.answered[begin:], self.due[begin:], strict=True) if done != NEVER]
+    def latencies(self) -> list[float]:
+        """Return the seconds from due to response, of the answered objects."""
+        return [done - due for done, due in zip(self.answered, self.due, strict=True) if done != NEVER]
 
     def lateness(self) -> list[float]:
         """Return the seconds by which the generator itself sent each object after it was due."""

@@ -1,101 +1,37 @@
-"""From the generator through a router to the sink: which objects arrived, how long each took, which are missing.
+"""From the generator through a router to the sink: which objects arrived, how long each took, what is missing.
 
-The sink is a process of its own, so that the two ends do not share an interpreter. It prints a line for each arrival;
-objects are recognized by their UIDs.
+Objects are recognized by their UIDs, and compared with what was sent by their CRC. Both are looked at when the load is
+over, so that it costs nothing meanwhile.
 """
 
-import signal
-import subprocess
-import sys
+import time
 from array import array
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import Final, Self
+from collections.abc import Callable
+from functools import cache
+from typing import Final
 
-import trio
+from isal import isal_zlib
 
-from router.tools.bench.errors import BenchError
-from router.tools.bench.load import Generator
+from router.tools.bench.generator import Generator
+from router.tools.bench.objects import PIECE, Template
+from router.tools.bench.processes import MachineUse
 from router.tools.bench.results import NEVER
-
-READY: Final = "ready"
-"""The first word of a sink's first line; its address is the second."""
+from router.tools.bench.sink import Sink
 
 _POLL_EVERY: Final = 0.02
 """Seconds between two looks at the arrivals."""
-_START_DEADLINE: Final = 30.0
-"""Seconds for the sink to be ready, and to end."""
-
-
-class SinkProcess:
-    """`dicom-router bench sink --follow` as a process."""
-
-    def __init__(self, address: str, options: Sequence[str] = ()) -> None:
-        """`address`: HOST:PORT to listen on. `options`: further options of the command."""
-        self._command = [sys.executable, "-m", "router", "bench", "sink", address, "--follow", *options]
-        self._lines = b""
-        self.address = ""
-        self.arrivals: list[tuple[str, float]] = []
-        """SOP Instance UID and time of the last byte of each arrival, in order."""
-
-    @asynccontextmanager
-    async def serving(self) -> AsyncIterator[Self]:
-        """Start the process, and end it when the block ends.
-
-        Raises:
-            BenchError: it does not start, or ends by itself.
-        """
-        process = await trio.lowlevel.open_process(self._command, stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        try:
-            with trio.move_on_after(_START_DEADLINE):
-                while not self.address and (data := await process.stdout.receive_some()):
-                    self._read(data)
-            if not self.address:
-                raise BenchError("the sink did not start: see above")
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._follow, process.stdout)
-                yield self
-                nursery.cancel_scope.cancel()
-        finally:
-            with trio.CancelScope(shield=True):
-                await _end(process)
-
-    async def _follow(self, stdout: trio.abc.ReceiveStream) -> None:
-        while data := await stdout.receive_some():
-            self._read(data)
-        raise BenchError("the sink has ended: see above")
-
-    def _read(self, data: bytes | bytearray) -> None:
-        *lines, self._lines = (self._lines + data).split(b"\n")
-        for line in lines:
-            first, second = line.decode("ascii", "replace").split(" ")[:2]
-            if self.address:
-                self.arrivals.append((first, float(second)))
-            elif first == READY:
-                self.address = second
-
-
-async def _end(process: trio.Process) -> None:
-    if process.returncode is None:
-        process.send_signal(signal.SIGTERM)
-    with trio.move_on_after(_START_DEADLINE):
-        await process.wait()
-    if process.returncode is None:
-        process.kill()
-        await process.wait()
-    if process.stdout is not None:
-        await process.stdout.aclose()
 
 
 class RouteBench:
     """The arrivals of a generator's objects at the other end of a route."""
 
-    def __init__(self, generator: Generator, arrivals: list[tuple[str, float]]) -> None:
+    def __init__(self, generator: Generator, sink: Sink) -> None:
         self.generator = generator
-        self._arrivals = arrivals
+        self.sink = sink
+        self.machine = MachineUse()
+        """From the first object to the last arrival."""
         self._seen = 0
-        """Arrivals that `update` has counted."""
+        """Reports of arrivals that `_update` has counted."""
         self.arrived = array("d")
         """When each object arrived first, by its number; NEVER if it did not."""
         self.count = 0
@@ -104,22 +40,57 @@ class RouteBench:
         """Arrivals of objects that had arrived before."""
         self.unrelated = 0
         """Arrivals of objects that do not belong to this run."""
+        self.changed = 0
+        """Arrivals whose data set is not what was sent, or that arrived under another UID of this run."""
 
-    def update(self) -> int:
+    def run(self, patience: float, watch: Callable[[], None] = lambda: None) -> None:
+        """Send the load, and wait for what was acknowledged until nothing has arrived for `patience` seconds.
+
+        Call `watch` meanwhile, as `Generator.run` does.
+
+        Raises:
+            BenchError: as `Generator.run`, or a process of the sink has failed.
+        """
+
+        def both() -> None:
+            self.sink.receive()
+            watch()
+
+        self.machine.start()
+        self.generator.run(both)
+        self.arrived.extend([NEVER] * len(self.generator.results))
+        self.sink.receive()
+        self._update()
+        last_arrival = time.monotonic()
+        while self.count < self.generator.results.stored or self.missing():
+            self.sink.receive(_POLL_EVERY)
+            watch()
+            if self._update():
+                last_arrival = time.monotonic()
+            elif time.monotonic() > last_arrival + patience:
+                break
+        self.machine.stop()
+
+    def _update(self) -> int:
         """Count the arrivals since the last call, and return how many there were."""
-        new = self._arrivals[self._seen :]
-        self._seen += len(new)
-        self.arrived.extend([NEVER] * (len(self.generator.results) - len(self.arrived)))
-        for uid, at in new:
-            number = self.generator.uids.number(uid)
+        generator, new = self.generator, 0
+        templates, mixture = generator.load.mixture.templates, generator.load.mixture
+        for uid, at, length, crc in self.sink.arrivals(self._seen):
+            new += 1
+            number = generator.uids.number(uid)
             if number is None or not 0 <= number < len(self.arrived):
                 self.unrelated += 1
-            elif self.arrived[number] != NEVER:
+                continue
+            template = templates[mixture.index(number)]
+            sent = crc_of(template, generator.uids.uid(number, template.uid_length))
+            self.changed += (length, crc) != (template.length, sent)
+            if self.arrived[number] != NEVER:
                 self.repeated += 1
             else:
                 self.arrived[number] = at
                 self.count += 1
-        return len(new)
+        self._seen = self.sink.reports
+        return new
 
     def missing(self) -> list[int]:
         """Return the objects that were acknowledged and have not arrived."""
@@ -135,18 +106,22 @@ class RouteBench:
         start, _ = self.generator.results.span()
         return start, max(max(self.arrived, default=NEVER), start)
 
-    async def run(self, patience: float) -> None:
-        """Send the load, and wait for what was acknowledged until nothing has arrived for `patience` seconds.
 
-        Raises:
-            AssociationError, BenchError: as `Generator.run`.
-        """
-        await self.generator.run()
-        self.update()
-        last_arrival = trio.current_time()
-        while self.count < self.generator.results.stored or self.missing():
-            await trio.sleep(_POLL_EVERY)
-            if self.update():
-                last_arrival = trio.current_time()
-            elif trio.current_time() > last_arrival + patience:
-                return
+def crc_of(template: Template, uid: str) -> int:
+    """Return the CRC-32 of the data set of a template under another UID."""
+    before, after = _crc_around_uid(template)
+    begin = isal_zlib.crc32(uid.encode(), before)
+    return isal_zlib.crc32_combine(begin, after, template.length - template.uid_at - template.uid_length)
+
+
+@cache
+def _crc_around_uid(template: Template) -> tuple[int, int]:
+    """Return the CRC-32 of what precedes the UID, and of what follows it."""
+
+    def crc(begin: int, end: int) -> int:
+        value = 0
+        for at in range(begin, end, PIECE):
+            value = isal_zlib.crc32(template.content.piece(at, min(PIECE, end - at)), value)
+        return value
+
+    return crc(0, template.uid_at), crc(template.uid_at + template.uid_length, template.length)

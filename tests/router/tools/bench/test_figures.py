@@ -1,14 +1,14 @@
 """Latency statistics, the schedule of an open loop, and the results of each object."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from router.dimse import Status
-from router.tools.bench import percentile, summary
+from router.tools.bench import Mixture, ct_template, percentile, summary
 from router.tools.bench.load import Schedule
+from router.tools.bench.processes import bottleneck, cpu_figures
 from router.tools.bench.report import distribution
-from router.tools.bench.results import NEVER, UNANSWERED, Results
+from router.tools.bench.results import NEVER, RECORD, UNANSWERED, Results
 
 
 def test_a_percentile_is_the_nearest_rank() -> None:
@@ -66,48 +66,60 @@ def test_with_a_rate_the_end_depends_on_when_an_object_is_due_not_on_how_late_it
     assert [schedule.is_over(number, 1e9) for number in (3, 4)] == [False, True]
 
 
+def results(*records: tuple[int, float, float, float, int], sizes: tuple[int, ...] = (12_000,)) -> Results:
+    """The results of objects: number; when due, begun, answered; status."""
+    found = Results(Mixture(tuple(ct_template(size) for size in sizes)))
+    for record in records:
+        found.add(RECORD.pack(*record))
+    return found
+
+
 def test_latency_counts_from_the_moment_an_object_was_due_not_from_when_it_could_leave() -> None:
-    results = Results([100])
-    number = results.add(0)
-    results.record_begin(number, due=5.0, now=8.0)
-    results.record_response(number, Status.SUCCESS, now=9.0)
-    assert results.latencies() == [4.0]
-    assert results.lateness() == [3.0]
+    found = results((0, 5.0, 8.0, 9.0, Status.SUCCESS))
+    assert found.latencies() == [4.0]
+    assert found.lateness() == [3.0]
 
 
-def test_an_unanswered_object_has_no_latency() -> None:
-    results = Results([100])
-    sent, unsent = results.add(0), results.add(0)
-    results.record_begin(sent, None, 1.0)
-    assert results.latencies() == []
-    assert list(results.answered) == [NEVER, NEVER]
-    assert list(results.status) == [UNANSWERED, UNANSWERED]
-    assert results.begun[unsent] == NEVER
-    assert results.span() == (1.0, 1.0)
+def test_an_unanswered_object_has_no_latency_and_one_that_was_never_sent_does_not_count() -> None:
+    found = results((1, 1.0, 1.0, NEVER, UNANSWERED))
+    assert found.latencies() == []
+    assert list(found.begun) == [NEVER, 1.0]
+    assert (found.sent, found.answers, found.stored, found.bytes) == (1, 0, 0, 0)
+    assert found.span() == (1.0, 1.0)
 
 
 def test_a_warning_counts_as_stored_and_a_failure_does_not() -> None:
-    results = Results([100, 7])
-    for template, status in ((0, Status.SUCCESS), (1, 0xB000), (1, 0xA700), (0, UNANSWERED)):
-        number = results.add(template)
-        if status != UNANSWERED:
-            results.record_begin(number, None, 1.0)
-            results.record_response(number, status, 2.0)
-    assert list(results.numbers(stored=True)) == [0, 1]
-    assert list(results.numbers(stored=False)) == [2, 3]
-    assert (results.answers, results.stored, results.bytes) == (3, 2, 114)
-    assert results.statuses() == {
+    sizes = 12_000, 2_000
+    statuses = (Status.SUCCESS, 0xB000, UNANSWERED, 0xA700)
+    found = results(*((number, 1.0, 1.0, 2.0, status) for number, status in enumerate(statuses)), sizes=sizes)
+    lengths = [ct_template(size).length for size in sizes]
+    assert list(found.numbers(stored=True)) == [0, 1]
+    assert list(found.numbers(stored=False)) == [2, 3]
+    assert (found.sent, found.answers, found.stored, found.bytes) == (4, 3, 2, lengths[0] + 2 * lengths[1])
+    assert found.statuses() == {
         "0000H success": 1,
         "B000H warning: coercion of data elements": 1,
         "A700H refused: out of resources": 1,
     }
 
 
-@pytest.mark.parametrize("begin", [0, 1, 2])
-def test_latencies_can_be_asked_for_from_an_object_on(begin: int) -> None:
-    results = Results([1])
-    for seconds in (1.0, 2.0):
-        number = results.add(0)
-        results.record_begin(number, None, 0.0)
-        results.record_response(number, Status.SUCCESS, seconds)
-    assert results.latencies(begin) == [1.0, 2.0][begin:]
+@given(st.permutations(range(20)), st.integers(1, 20))
+def test_the_order_in_which_processes_tell_their_results_does_not_matter(order: list[int], at: int) -> None:
+    told = [RECORD.pack(number, number, number, number + 0.5, Status.SUCCESS) for number in order]
+    found = results()
+    found.add(b"".join(told[:at]))
+    found.add(b"".join(told[at:]))
+    assert list(found.due) == list(range(20))
+    assert found.latencies() == [0.5] * 20
+    assert found.span() == (0.0, 19.5)
+
+
+def test_what_used_up_its_core_was_the_limit_and_else_the_machine_if_nothing_was_left() -> None:
+    slow, quick = cpu_figures([1.9, 0.5], 2.0, 1000), cpu_figures([0.5], 2.0, 1000)
+    assert slow == {"processes": 2, "cpu_us_per_object": 2400.0, "busiest_share_of_a_core": 0.95}
+    free, full = {"cores": 2, "cores_left": 1.0}, {"cores": 2, "cores_left": 0.1}
+    assert bottleneck(free, generator=quick, sink=slow) == "sink"
+    assert bottleneck(full, generator=quick, sink=slow) == "sink"
+    assert bottleneck(full, generator=quick, sink=quick) == "machine"
+    assert bottleneck(free, generator=quick, sink=quick) is None
+    assert bottleneck({"cores": 2, "cores_left": None}, generator=cpu_figures([], 0.0, 0)) is None
