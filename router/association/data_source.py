@@ -3,7 +3,7 @@
 Only the end sets the last-fragment bit (PS3.8 E.2), so a source that fails half way never looks complete to the peer.
 """
 
-from typing import Protocol
+from typing import Final, Protocol
 
 Chunk = tuple[int, bool]
 """The bytes that were read into a buffer, and whether the data set ends with them."""
@@ -46,17 +46,18 @@ class InOrder:
 
 
 class InMemory:
-    """A data set in memory."""
+    """A data set in memory, which is sent from where it is."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes | memoryview) -> None:
         self.length = len(content)
-        self._content = memoryview(content)
+        self.content: Final = memoryview(content)
+        self._offset = 0
 
     async def read(self, buffer: memoryview) -> Chunk:
-        size = min(len(buffer), len(self._content))
-        buffer[:size] = self._content[:size]
-        self._content = self._content[size:]
-        return size, not self._content
+        size = min(len(buffer), self.length - self._offset)
+        buffer[:size] = self.content[self._offset : self._offset + size]
+        self._offset += size
+        return size, self._offset == self.length
 
 
 async def fill(source: DataSource, buffer: memoryview) -> Chunk:

@@ -31,7 +31,7 @@ from pdu import (
     UpperLayer,
 )
 from router.association.connect import connect
-from router.association.data_source import DataSource, fill
+from router.association.data_source import DataSource, InMemory, fill
 from router.association.describe import describe_end
 from router.association.errors import Aborted, AssociationError, NoResponse, NotConnected, Rejected
 from router.association.invocation import Invocation
@@ -56,6 +56,9 @@ from router.network.sockets import Buffer, KernelSocket
 
 CHUNK: Final = 512 * 1024
 """Bytes of a data set that are read at once."""
+
+_AT_ONCE: Final = 1 << 20
+"""Bytes of a data set in memory that are framed at once; longer ones are copied in chunks."""
 
 _SILENCE: Final = 3600.0
 """Seconds of one wait for a peer that is not asked for anything; then the next one begins."""
@@ -281,6 +284,10 @@ class Requestor:
     async def _send(self, context_id: int, command: Command, data: DataSource | None) -> None:
         buffers: list[Buffer] = self._upper_layer.send_data(context_id, encode(command), command=True, last=True)
         if data is None:
+            await self._transport.send(buffers)
+            return
+        if isinstance(data, InMemory) and data.length <= _AT_ONCE:
+            buffers += self._upper_layer.send_data(context_id, data.content, command=False, last=True)
             await self._transport.send(buffers)
             return
         chunk = self._lend(CHUNK if data.length is None else max(1, min(data.length, CHUNK)))

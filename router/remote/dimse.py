@@ -249,7 +249,8 @@ class DimseChannel:
         if not command.has_data_set:
             return command, None
         if context.transfer_syntax == delivery.transfer_syntax:
-            return command, InOrder(message)
+            view = message.view()
+            return command, InOrder(message) if view is None else InMemory(view)
         return command, InMemory(await self._encoded(delivery, await read_whole(InOrder(message)), context))
 
     async def _encoded(self, delivery: PendingDelivery, data_set: bytes, context: AcceptedContext) -> bytes:

@@ -124,14 +124,16 @@ class GroupCommit:
         if is_compared(envelope):
             self.instances.include(envelope.sop_instance_uid)
         destinations = tuple(a.destination for a in envelope.deliveries if a.purpose is Purpose.SEND)
-        planned.commit.reply.give(Receipt(message_id=draft.message_id, destinations=destinations, held=planned.hold))
-        return LedgerEntry(
+        entry = LedgerEntry(
             message_id=draft.message_id,
             place=place,
             envelope=envelope,
             born=self._ledger.clock(),
             hold=planned.hold,
         )
+        planned.commit.entry = entry
+        planned.commit.reply.give(Receipt(message_id=draft.message_id, destinations=destinations, held=planned.hold))
+        return entry
 
 
 def refuse(commit: Commit, error: Exception) -> None:

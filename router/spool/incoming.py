@@ -20,6 +20,7 @@ from router.spool.disk.large_files import LargeFiles
 from router.spool.disk.record import OwnFile
 from router.spool.errors import OutOfSpace, TooLarge
 from router.spool.free_space import FreeSpace
+from router.spool.memory_budget import MemoryBudget
 
 _PIECE = 2 << 20
 """Bytes gathered before one write to a large file. One piece is filled while the other is written."""
@@ -28,24 +29,6 @@ _UNSYNCED = 16 << 20
 
 Buffer = bytes | bytearray | memoryview
 T = TypeVar("T")
-
-
-class MemoryBudget:
-    """Bytes of memory that all data sets being received may hold together. Event loop only."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.used = 0
-
-    def reserve(self, count: int) -> bool:
-        """Reserve bytes; return False if fewer are left."""
-        if self.used + count > self.limit:
-            return False
-        self.used += count
-        return True
-
-    def release(self, count: int) -> None:
-        self.used -= count
 
 
 class Incoming:
@@ -351,6 +334,13 @@ class Incoming:
         self._pieces = []
         self._memory.release(self._reserved)
         self._reserved = 0
+
+    def give_memory(self) -> bytearray:
+        """Return the data set, which is in memory; its bytes are counted as kept from now on."""
+        data, self.data = self.data, bytearray()
+        self._memory.count_as_kept(self._reserved)
+        self._reserved = 0
+        return data
 
     def _forget_data(self) -> None:
         """Release the memory of what is in the file now, and reserve two pieces, if there is memory for them."""

@@ -13,9 +13,11 @@ from router.spool.disk.large_files import LargeFiles
 from router.spool.disk.segments import Segments
 from router.spool.duplicates import is_same
 from router.spool.free_space import FreeSpace
-from router.spool.incoming import Incoming, MemoryBudget
+from router.spool.incoming import Incoming
 from router.spool.jobs import Commit, GiveUpSpare, LookUpPlace, RemoveFile, Unsure
+from router.spool.memory_budget import MemoryBudget
 from router.spool.message_id import MessageId
+from router.spool.recent_messages import RecentMessages
 from router.spool.values import Receipt
 from router.spool.writer_client import WriterClient
 
@@ -23,6 +25,8 @@ from router.spool.writer_client import WriterClient
 class Intake:
     def __init__(self, store: Directories, settings: SpoolSettings, segments: Segments, writer: WriterClient) -> None:
         self.memory = MemoryBudget(settings.memory)
+        self.recent = RecentMessages(self.memory)
+        """Messages that are still in memory."""
         self.large = LargeFiles(store.files, store.large, writer.fail, store.reserve)
         self.space = FreeSpace(
             look=lambda: store.files.free(store.root),
@@ -98,8 +102,13 @@ class Intake:
             return await self.store(incoming, envelope)
 
     def _replied(self, commit: Commit) -> None:
-        """Release the memory of a commit, unless its data set goes back to its task, which must compare it."""
+        """Release the memory of a commit, unless its data set goes back to its task, which must compare it.
+
+        A message with deliveries is kept for them as long as there is room.
+        """
         if not commit.unsure:
+            if commit.entry is not None:
+                self.recent.keep_message(commit.entry, commit.incoming)
             commit.incoming.release_memory()
         elif commit.reply.abandoned:
             commit.incoming.release_memory()

@@ -14,7 +14,7 @@ from attrs import define, field, frozen
 from router.model import Envelope, Purpose
 from router.spool.incoming import Incoming
 from router.spool.ledger.queries import Cursor
-from router.spool.ledger.rows import SettledDelivery
+from router.spool.ledger.rows import LedgerEntry, SettledDelivery
 from router.spool.ledger.waiting_rows import DuePart, Earlier, Part, Position
 from router.spool.message_id import MessageId
 from router.spool.values import LocatedDelivery, Place, QueueAction, Receipt, Selection, Totals
@@ -96,6 +96,8 @@ class Commit:
     """Whether the bytes of these messages, which were compared already, are the same."""
     unsure: bool = False
     """The reply is `Unsure`: the data set goes back to its task."""
+    entry: LedgerEntry | None = None
+    """The message that was made durable."""
 
 
 @frozen(eq=False)

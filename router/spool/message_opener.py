@@ -8,6 +8,7 @@ from router.spool.disk.segments import Segments
 from router.spool.errors import DamagedMessage, UnknownMessage
 from router.spool.jobs import LookUpPlace, LookUpUnfinished, SetAside
 from router.spool.message_id import MessageId
+from router.spool.recent_messages import RecentMessages
 from router.spool.stored_message import StoredMessage
 from router.spool.values import LocatedDelivery, Place
 from router.spool.writer_client import WriterClient
@@ -17,21 +18,24 @@ _MOST_PLACES = 8192
 
 
 class MessageOpener:
-    def __init__(self, store: Directories, segments: Segments, writer: WriterClient) -> None:
+    def __init__(self, store: Directories, segments: Segments, writer: WriterClient, recent: RecentMessages) -> None:
         self.places: OrderedDict[MessageId, Place] = OrderedDict()
         """Remembered places; one may be outdated, and its file gone."""
         self._store = store
         self._segments = segments
         self._writer = writer
+        self._recent = recent
 
     async def open(self, message_id: MessageId) -> StoredMessage:
-        """Open a message.
+        """Open a message: in memory if it is still there, else on the disk.
 
         Raises:
             UnknownMessage: it was never there, or is finished and deleted.
             DamagedMessage: its bytes are damaged or gone; its deliveries are then held.
             OutOfSpace: no more files can be open.
         """
+        if (recent := self._recent.open(message_id)) is not None:
+            return StoredMessage.in_memory(self._store.files, recent, self._recent.close)
         place = self.places.get(message_id)
         if place is not None:
             try:

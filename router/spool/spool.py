@@ -61,8 +61,8 @@ class Spool:
         )
         self._client = WriterClient(self._writer)
         self._reader = Reader(store.ledger)
-        self._messages = MessageOpener(store, recovery.segments, self._client)
         self.intake = Intake(store, settings, recovery.segments, self._client)
+        self._messages = MessageOpener(store, recovery.segments, self._client, self.intake.recent)
         self.queue = QueueAdmin(self._client, self._reader, self.open_message, self.clock)
         self._subscribers: list[OnWaiting] = []
         self._when_caught_up: list[Callable[[], None]] = []
@@ -167,6 +167,8 @@ class Spool:
 
         The result for a delivery that is finished already is dropped.
         """
+        if purpose is Purpose.SEND:
+            self.intake.recent.attempted(message_id)
         self._client.settle(
             SettledDelivery(message_id=message_id, destination=destination, purpose=purpose, result=result)
         )
@@ -225,6 +227,7 @@ class Spool:
             bytes=sum(segment.end for segment in segments),
             unfinished=sum(segment.live for segment in segments),
             memory=self.intake.memory.used,
+            kept=self.intake.memory.kept,
             queue=writer.jobs.qsize(),
             commits=writer.group.commits,
             batches=writer.segments.syncs,

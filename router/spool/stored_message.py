@@ -8,6 +8,7 @@ last bytes are returned only if the checksum over all of them is right. Not here
 import contextlib
 import errno
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -21,6 +22,7 @@ from router.spool.disk.directories import Directories
 from router.spool.disk.filesystem import FileSystem, is_no_room
 from router.spool.disk.segments import segment_name
 from router.spool.errors import DamagedMessage, OutOfSpace
+from router.spool.recent_messages import RecentMessage
 from router.spool.values import Place
 
 _HEAD = 32 << 10
@@ -42,9 +44,34 @@ class StoredMessage:
         self._damaged = damaged
         self._fd = -1
         self._base = 0
-        self._head = b""
+        self._head = memoryview(b"")
+        """The data set's first bytes, or all of them, in memory."""
+        self._is_checked = False
+        self._on_close: Callable[[], None] = lambda: None
         self._seen = 0
         self._seen_crc = 0
+
+    @classmethod
+    def in_memory(cls, files: FileSystem, recent: RecentMessage, close: Callable[[RecentMessage], None]) -> Self:
+        """Return a message that is in memory and was checked; `close` is called at its end."""
+        message = cls(files, recent.entry.place, recent.entry.envelope, lambda reason: None)
+        message._head = memoryview(recent.data)
+        message._is_checked = True
+        message._on_close = partial(close, recent)
+        return message
+
+    def view(self) -> memoryview | None:
+        """Return the whole data set, checked, if it is in memory; valid until `close`.
+
+        Raises:
+            DamagedMessage: the data set is not what was received. The message is then held.
+        """
+        if len(self._head) < self.data_length:
+            return None
+        if not self._is_checked:
+            self._check(self._head, 0)
+            self._is_checked = True
+        return self._head
 
     async def read_into(self, buffer: memoryview, offset: int) -> int:
         """Read the data set from `offset` into the buffer; return how many bytes were read, 0 at its end.
@@ -70,6 +97,8 @@ class StoredMessage:
         return count
 
     def close(self) -> None:
+        on_close, self._on_close = self._on_close, lambda: None
+        on_close()
         if self._fd >= 0:
             with contextlib.suppress(OSError):
                 self._files.close(self._fd)
@@ -154,7 +183,7 @@ class StoredMessage:
             raise DamagedMessage("the envelope does not fit its checksum")
         message = cls(store.files, place, record.decode_envelope(packed).envelope, damaged)
         if not place.file:
-            message._head = head[header.data_offset : header.data_offset + header.data_length]
+            message._head = memoryview(head)[header.data_offset : header.data_offset + header.data_length]
             message._base = place.offset + header.data_offset
         return message, len(message._head) == header.data_length
 

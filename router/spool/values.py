@@ -230,6 +230,8 @@ class SpoolStatistics:
     """Messages with a delivery waiting or held."""
     memory: int
     """Bytes of data sets being received that are in memory."""
+    kept: int
+    """Bytes of committed data sets that are still in memory, for their deliveries."""
     queue: int
     """Jobs that wait for the writer."""
     commits: int

@@ -589,6 +589,7 @@ async def test_a_message_whose_envelope_changed_on_the_disk_is_held(tmp_path: Pa
             message_id = await store_message(spool, b"data", uid)
             await spool.queue.totals()
             place = spool._messages.places[message_id]
+            spool.intake.recent.attempted(message_id)
             with (tmp_path / "segments" / "00000001").open("r+b") as file:
                 file.seek(place.offset + at)
                 file.write(b"\xff\xfe")
