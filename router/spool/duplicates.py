@@ -2,7 +2,7 @@
 
 A message is compared with the ledger and with the rest of its batch, before anything is written: by length, CRC, and
 then the bytes. Large data sets are not compared here, because that would hold up every sender: `Unsure` sends them back
-to their own task. Writer thread only, but for `is_same`.
+to their own task. The writer only, but for `is_same`.
 """
 
 from collections.abc import Iterable, Sequence

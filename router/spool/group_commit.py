@@ -1,7 +1,7 @@
 """Commit many messages with one write and one sync.
 
 Promises: a commit gets its receipt only when its record, and those before it in the batch, are durable; one that is
-refused leaves nothing behind. The order in the segment is the order of the commits. Writer thread only.
+refused leaves nothing behind. The order in the segment is the order of the commits. The writer only.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ class GroupCommit:
         self._ledger = ledger
         self._policy = settings.duplicates
 
-    def commit(self, commits: list[Commit]) -> list[LedgerEntry]:
+    def commit(self, commits: Sequence[Commit]) -> list[LedgerEntry]:
         """Write, sync and reply to all; return what is durable, for the ledger.
 
         Raises:

@@ -3,7 +3,7 @@
 Promises: `may_have` is true for the instance of every unfinished C-STORE, in the ledger or not yet, and false for
 nearly all others; it takes 2 MiB of memory (4 MiB while it is built again), however many messages there are. It is a
 Bloom filter: what was added cannot be removed, so it is built again from the ledger from time to time, a bounded part
-in each step. Until it is built the first time, it answers true. Owner of the segments only (writer.py).
+in each step. Until it is built the first time, it answers true. The writer only (writer.py).
 """
 
 from router.spool.ledger.ledger import Ledger

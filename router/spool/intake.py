@@ -1,7 +1,7 @@
 """Receive data sets, and make messages durable.
 
 Promises: a message that is stored is the spool's, whatever becomes of its task; one that is refused leaves no trace.
-Waiting for the disk is done in worker threads only. Event loop only.
+Waiting for the disk is done in other threads, but for small commits on a quick disk (writer.py). Event loop only.
 """
 
 import trio
@@ -84,9 +84,8 @@ class Intake:
                 await trio.lowlevel.checkpoint_if_cancelled()
                 self._writer.check()
                 commit = Commit(incoming, envelope, compared=compared)
-                self._writer.commit(commit)
                 handed_on = True
-                reply = await commit.reply.wait()
+                reply = await self._writer.commit(commit)
                 if isinstance(reply, Receipt):
                     return reply
                 handed_on = False

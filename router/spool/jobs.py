@@ -1,8 +1,9 @@
 """Jobs for the writer's thread, by name, and how a task waits for the reply.
 
-A job is put in the event loop's thread and done in the writer's. The writer gives its `Reply` a value or an error,
-and wakes the task in the event loop's thread. A task that is cancelled stops waiting; its job is done all the same. A
-`trio.Event` would not do: it may be set in the event loop's thread only, and the writer wakes many tasks at once.
+A job is put in the event loop's thread and done in the writer's; a small commit may be done in the event loop's
+thread instead. The writer gives its `Reply` a value or an error, and wakes the task in the event loop's thread. A
+task that is cancelled stops waiting; its job is done all the same. A `trio.Event` would not do: it may be set in the
+event loop's thread only, and the writer wakes many tasks at once.
 """
 
 from collections.abc import Collection, Mapping
@@ -48,12 +49,12 @@ class Reply(Generic[T]):
         return self._value[0]
 
     def give(self, value: T) -> None:
-        """Give a value, unless something was given before. Writer thread only."""
+        """Give a value, unless something was given before. By the writer only."""
         if not self.given:
             self._value.append(value)
 
     def refuse(self, error: BaseException) -> None:
-        """Give an error for `wait` to raise, unless something was given before. Writer thread only."""
+        """Give an error for `wait` to raise, unless something was given before. By the writer only."""
         if not self.given:
             self.error = error
 
@@ -105,6 +106,11 @@ class Settle:
     """Write the result of an attempt."""
 
     outcome: SettledDelivery
+
+
+@frozen(eq=False)
+class WriteSoon:
+    """Wake up: something waits for the ledger that the writer's thread has not heard of."""
 
 
 @frozen(eq=False)
@@ -265,4 +271,4 @@ Asked: TypeAlias = (
 """Every class of `Question`."""
 Answered: TypeAlias = Commit | Asked
 """Jobs with a reply."""
-Job: TypeAlias = Answered | Settle | Fail | Stop
+Job: TypeAlias = Answered | Settle | WriteSoon | Fail | Stop

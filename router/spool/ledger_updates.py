@@ -5,6 +5,7 @@ again. Messages come before their outcomes, and an operator's decisions before t
 thread only. Not here: when (writer.py).
 """
 
+import math
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -46,8 +47,8 @@ class LedgerUpdates:
         """Called in the writer's thread when another program locks the ledger, and when it can be written again."""
         self.on_caught_up: Callable[[], None] = lambda: None
         """Called in the writer's thread when the ledger is up to date after it could not be for a while."""
-        self.due = 0.0
-        """When the ledger must be brought up to date, on the monotonic clock."""
+        self.due = math.inf
+        """When the ledger must be brought up to date, on the monotonic clock; infinite if it is."""
         self._segments = segments
         self._ledger = ledger
         self._housekeeping = housekeeping
@@ -74,24 +75,31 @@ class LedgerUpdates:
     @property
     def is_due(self) -> bool:
         """Whether to bring the ledger up to date now. Those that wait for an acknowledgement come first."""
-        behind = len(self._entries) + len(self._outcomes) + len(self._decided)
-        is_time = behind > 0 and time.monotonic() >= self.due
-        return is_time or (behind >= _MOST_BEHIND and not self.is_put_off)
+        return self.is_behind and (time.monotonic() >= self.due or (self.is_far_behind and not self.is_put_off))
 
-    def begin_turn(self) -> None:
+    @property
+    def is_far_behind(self) -> bool:
+        """Whether so much waits for the ledger that nothing should be added before it is up to date."""
+        return len(self._entries) + len(self._outcomes) + len(self._decided) >= _MOST_BEHIND
+
+    def add(self, entries: Sequence[LedgerEntry]) -> list[LocatedDelivery]:
+        """Add messages that are durable.
+
+        Returns their deliveries that may begin at once: outcomes are written after the messages.
+        """
+        self._begin_lag()
+        self._entries += entries
+        self._unwritten.update([entry.envelope.sop_instance_uid for entry in entries])
+        return [row for entry in entries for row in entry.rows()]
+
+    def add_outcome(self, outcome: SettledDelivery) -> None:
+        self._begin_lag()
+        self._outcomes.append(outcome)
+
+    def _begin_lag(self) -> None:
         """Give what is added from now on `_LAG` seconds, if nothing waits yet."""
         if not self.is_behind:
             self.due = time.monotonic() + _LAG
-
-    def add(self, entries: Sequence[LedgerEntry]) -> None:
-        """Add messages that are durable. Their deliveries may begin at once: outcomes are written after them."""
-        self._entries += entries
-        self._unwritten.update(entry.envelope.sop_instance_uid for entry in entries)
-        if rows := [row for entry in entries for row in entry.rows()]:
-            self.on_rows(rows)
-
-    def add_outcome(self, outcome: SettledDelivery) -> None:
-        self._outcomes.append(outcome)
 
     def write_down(self) -> bool:
         """Bring the ledger up to date.
@@ -114,6 +122,7 @@ class LedgerUpdates:
         if self.is_put_off:  # those who asked meanwhile did not hear of these
             rows = self.unsettled([row for entry in self._entries for row in entry.rows()])
         self._entries, self._outcomes, self._decided, self._unwritten = [], [], [], set()
+        self.due = math.inf
         was_put_off, self._no_room = self.is_put_off, False
         self._report_lock(False)
         self._housekeeping.finished(finished)

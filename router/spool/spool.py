@@ -1,7 +1,7 @@
 """The spool as the rest of the router sees it: its parts, and reading the deliveries to make.
 
 Promises: docs/spool.md, "What is promised, and when". Event loop only, and it never waits for the disk there, but for
-`open` and `advance`. Not here: the on-disk format, recovery, deletion.
+`open`, `advance`, and small commits on a quick disk (writer.py). Not here: the on-disk format, recovery, deletion.
 """
 
 import sqlite3
@@ -231,6 +231,8 @@ class Spool:
             queue=writer.jobs.qsize(),
             commits=writer.group.commits,
             batches=writer.segments.syncs,
+            event_loop_batches=writer.pace.batches,
+            event_loop_stalls=writer.pace.stalls,
             largest_batch=writer.group.largest,
             damaged=writer.housekeeping.damaged,
             accepting=self.intake.accepting,

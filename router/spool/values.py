@@ -237,6 +237,10 @@ class SpoolStatistics:
     commits: int
     batches: int
     """Syncs that made commits durable; commits / batches is the mean of a group."""
+    event_loop_batches: int
+    """Of these syncs, those that the event loop made itself."""
+    event_loop_stalls: int
+    """Of those, the ones that took more than 5 ms."""
     largest_batch: int
     damaged: int
     """Messages found broken since the start."""

@@ -1,14 +1,17 @@
-"""The one thread that owns the segments and the ledger.
+"""The one owner of the segments and the ledger: a thread, and for small commits on a quick disk the event loop.
 
 Promises: a commit gets its reply after the sync that made it durable and not before; whatever the disk does, every
 job that was put gets a reply; nothing is tried again after a sync that failed. `turn` is one round, a plain function
-of the jobs, so that tests drive it without a thread. Everything here is for the writer thread only, but for `jobs`.
+of the jobs, so that tests drive it without a thread. `commit_here` is for the event loop's thread, and everything else
+for the writer's, but for `jobs`. Each holds the lock while it works, so only one of them ever does; the thread waits
+for the lock, the event loop does not.
 Not here: writing many commits at once (group_commit.py), what the ledger does not have yet (ledger_updates.py),
 deleting (housekeeping.py).
 """
 
 import math
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -47,14 +50,21 @@ from router.spool.jobs import (
     SetAside,
     Settle,
     Stop,
+    WriteSoon,
 )
 from router.spool.ledger.ledger import Ledger
 from router.spool.ledger_updates import LedgerUpdates, ledger_refusal
+from router.spool.pace import DiskPace
+from router.spool.values import LocatedDelivery
 
 _TICK = 30.0
 """Seconds between two times that the counters are made durable."""
 _MOST_JOBS = 4096
 """Jobs in one turn."""
+_SMALL = 256 << 10
+"""Bytes of a batch above which the thread commits it: the event loop goes on while it is written."""
+_AROUND = 2048
+"""Bytes of a record beside command set and data set, at most, but for unusual ones."""
 _READ_BUSY = 0.2
 """Seconds between two steps that build the filter of instances, while jobs wait."""
 _READ_LATER = 1.0
@@ -84,6 +94,9 @@ class Writer:
         """Why the thread has ended; None unless the disk failed."""
         self.on_replies: Callable[[Sequence[Answered]], None] = lambda jobs: None
         """Called in this thread when jobs have their replies."""
+        self.pace = DiskPace()
+        self._lock = threading.Lock()
+        """Held by the thread that works with the segments and the ledger."""
         self._counters = store.counters_file
         self._saved = time.monotonic()
         self._read_at = 0.0
@@ -93,16 +106,64 @@ class Writer:
     def run(self) -> None:
         """Work until `Stop`, or until the disk fails, which `failure` then tells."""
         try:
-            self.ledger.wait_for_locks(0)  # a sender that waits for an acknowledgement must not wait for a lock
+            with self._lock:
+                self.ledger.wait_for_locks(0)  # a sender that waits for an acknowledgement must not wait for a lock
+                patience = self._patience()
             while not self._stopping:
-                self.turn(self._next_jobs())
-            self._finish()
+                jobs = self._next_jobs(patience)
+                with self._lock:
+                    self.turn(jobs)
+                    patience = self._patience()
+            with self._lock:
+                self._finish()
         except BaseException as error:  # whatever it is: every job gets its reply, and the process must stop
-            self._fail(error)
+            self.failure = _as_failure(error)
         finally:
             self.refuse_the_rest()
             with suppress(sqlite3.Error):
                 self.ledger.close()
+
+    def commit_here(self, commits: Sequence[Commit]) -> list[LocatedDelivery] | None:
+        """Commit in the event loop's thread: write, sync, reply.
+
+        Returns the deliveries that may begin now. None, with nothing done, where it might hold up the event loop: then
+        put the commits. After a sync that failed the commits have got the failure, and the thread ends with it.
+        """
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            if not self._may_commit_here(commits):
+                return None
+            was_behind, began = self.updates.is_behind, self.pace.clock()
+            try:
+                entries = self.group.commit(commits)
+            except Exception as error:
+                self.failure = _as_failure(error)
+                for commit in commits:
+                    commit.reply.refuse(self.failure)
+                self.jobs.put(Fail(self.failure))
+                return []
+            self.pace.measure(began)
+            rows = self.updates.add(entries)
+        finally:
+            self._lock.release()
+        if not was_behind:
+            self.jobs.put(WriteSoon())
+        return rows
+
+    def _may_commit_here(self, commits: Sequence[Commit]) -> bool:
+        """Return whether the commits need one short write and one sync, and nothing else, and the disk is quick."""
+        updates, segment = self.updates, self.segments.current
+        if self.failure is not None or self._stopping or segment is None or not self.pace.is_quick:
+            return False
+        if updates.is_put_off or updates.is_far_behind:
+            return False
+        size = 0
+        for commit in commits:
+            if commit.incoming.file is not None or self.group.may_repeat(commit):
+                return False
+            size += commit.incoming.size + len(commit.envelope.command) + _AROUND
+        return size <= _SMALL and segment.end + size <= segment.size
 
     def turn(self, jobs: Sequence[Job]) -> None:
         """Do one round of jobs.
@@ -112,8 +173,7 @@ class Writer:
         """
         commits: list[Commit] = []
         asked: list[Asked] = []
-        failure: Exception | None = None
-        self.updates.begin_turn()
+        failure: Exception | None = self.failure
         with self._answered(commits, asked):
             for job in jobs:
                 match job:
@@ -123,6 +183,8 @@ class Writer:
                         self.updates.add_outcome(job.outcome)
                     case Question():
                         asked.append(job)
+                    case WriteSoon():
+                        pass
                     case Fail():
                         failure = failure or job.error
                     case Stop():
@@ -178,9 +240,7 @@ class Writer:
         try:
             yield
         except BaseException as error:
-            failure = error if isinstance(error, SpoolFailure) else SpoolFailure(f"the spool failed: {error}")
-            if failure is not error:
-                failure.__cause__ = error
+            failure = _as_failure(error)
             jobs: list[Answered] = [*commits, *asked]
             for job in jobs:
                 job.reply.refuse(failure)
@@ -189,10 +249,9 @@ class Writer:
         if asked:
             self.on_replies(asked)
 
-    def _next_jobs(self) -> list[Job]:
-        """Return the jobs that wait, at most `_MOST_JOBS`; without any, and with nothing else to do, wait for one."""
+    def _next_jobs(self, patience: float) -> list[Job]:
+        """Return the jobs that wait, at most `_MOST_JOBS`; without any, wait for one for at most `patience` seconds."""
         jobs: list[Job] = []
-        patience = self._patience()
         with suppress(Empty):
             jobs.append(self.jobs.get(block=patience > 0, timeout=patience))
             while len(jobs) < _MOST_JOBS:
@@ -223,7 +282,8 @@ class Writer:
             refuse(commit, self.updates.refusal())
         entries = self.group.commit([commit for commit in commits if commit not in refused])
         self.on_replies(commits)
-        self.updates.add(entries)
+        if rows := self.updates.add(entries):
+            self.updates.on_rows(rows)
 
     def _reply(self, question: Asked) -> None:
         try:
@@ -287,13 +347,6 @@ class Writer:
             raise SpoolFailure(f"closing the spool failed: {error}") from error
         self.updates.end_use()
 
-    def _fail(self, error: BaseException) -> None:
-        if isinstance(error, SpoolFailure):
-            self.failure = error
-        else:
-            self.failure = SpoolFailure(f"the spool's writer ended: {error!r}")
-            self.failure.__cause__ = error
-
     def refuse_the_rest(self) -> None:
         """Refuse the jobs that were put after the end. Call it once more when no more can be put."""
         refused: list[Answered] = []
@@ -309,3 +362,11 @@ class Writer:
                     refused.append(job)
         if refused:
             self.on_replies(refused)
+
+
+def _as_failure(error: BaseException) -> SpoolFailure:
+    if isinstance(error, SpoolFailure):
+        return error
+    failure = SpoolFailure(f"the spool's writer failed: {error!r}")
+    failure.__cause__ = error
+    return failure

@@ -1,4 +1,4 @@
-"""The event loop's end of the writer's thread: start it, put jobs, wait for replies.
+"""The event loop's end of the writer: start its thread, put jobs, commit without the thread, wait for replies.
 
 Promises: the event loop is woken once for all that the writer has to tell by then; a job that is put before `run` ends
 is done, one that is put later gets the error that ended it. Event loop only. Not here: the jobs (jobs.py), doing them
@@ -15,9 +15,9 @@ import structlog
 import trio
 
 from router.spool.errors import SpoolClosed
-from router.spool.jobs import Answered, Commit, Fail, Job, Question, Settle, Stop
+from router.spool.jobs import Answered, Commit, Fail, Job, Question, Settle, Stop, Unsure
 from router.spool.ledger.rows import SettledDelivery
-from router.spool.values import Damage, LocatedDelivery, Place
+from router.spool.values import Damage, LocatedDelivery, Place, Receipt
 from router.spool.writer import Writer
 
 T = TypeVar("T")
@@ -42,6 +42,8 @@ class WriterClient:
         self._writer = writer
         self._error: Exception | None = None
         self._settled: list[Settle] = []
+        self._gathered: list[Commit] = []
+        """Commits of this turn of the scheduler."""
         self._news = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -78,6 +80,8 @@ class WriterClient:
         finally:
             self._error = SpoolClosed("the spool is closed")
             self._put_settled()
+            self._put_commits(self._gathered)
+            self._gathered = []
             writer.jobs.put(Stop())
             with trio.CancelScope(shield=True):
                 await ended.wait()
@@ -120,9 +124,39 @@ class WriterClient:
         if self._error is None:
             self._put(question)
 
-    def commit(self, commit: Commit) -> None:
-        """Put a commit; its reply is to be waited for."""
-        self._writer.jobs.put(commit)
+    async def commit(self, commit: Commit) -> Receipt | Unsure:
+        """Commit, and wait for the reply. If cancelled, the commit goes on.
+
+        What is committed in one turn of the scheduler shares a sync: the first of these tasks commits for all of them
+        in the next turn, at once if the disk is quick, or else through the thread.
+
+        Raises:
+            As the reply says.
+        """
+        if not self._writer.pace.is_quick or self._error is not None or not self.running:
+            self._writer.jobs.put(commit)
+            return await commit.reply.wait()
+        self._gathered.append(commit)
+        if len(self._gathered) == 1:
+            try:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            finally:
+                self._commit_gathered()
+        return await commit.reply.wait()
+
+    def _commit_gathered(self) -> None:
+        commits, self._gathered = self._gathered, []
+        rows = self._writer.commit_here(commits) if commits else []
+        if rows is None:
+            self._put_commits(commits)
+            return
+        self._wake(commits)
+        if rows:
+            self.on_rows(rows)
+
+    def _put_commits(self, commits: Sequence[Commit]) -> None:
+        for commit in commits:
+            self._writer.jobs.put(commit)
 
     def fail(self, error: Exception) -> None:
         """Have the writer end with an error. From any thread."""

@@ -40,7 +40,7 @@ class Counters:
         self._offset = -time.monotonic()
 
     def new_id(self) -> MessageId:
-        """Assign a message id. Writer thread only."""
+        """Assign a message id. The writer only."""
         sequence, self.next_id = self.next_id, self.next_id + 1
         return message_id(sequence)
 
@@ -49,7 +49,7 @@ class Counters:
         return self._offset + time.monotonic()
 
     def advance(self, *, clock: float = 0.0, next_id: int = 1) -> None:
-        """Raise the counters to at least these values. Writer thread only, or before it starts."""
+        """Raise the counters to at least these values. The writer only, or before it starts."""
         self._offset += max(0.0, clock - self.clock())
         self.next_id = max(self.next_id, next_id)
 

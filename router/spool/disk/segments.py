@@ -3,7 +3,7 @@
 A file whose records are all finished is used again: to overwrite its blocks is quicker than to free them and allocate
 new ones. Promises: `append` returns only when what it says is durable; after it raised or
 fell short, nothing of what failed can be found in a segment later, nor anything that the file held in an earlier use.
-Writer thread only, but for recovery, which runs before it. Not here: what a record means (record.py), when a segment
+The writer only, but for recovery, which runs before it. Not here: what a record means (record.py), when a segment
 may go (housekeeping.py), reading (segment_reader.py, stored_message.py).
 """
 

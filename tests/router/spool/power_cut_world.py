@@ -45,6 +45,8 @@ class World:
         self.lost_ledger = False
         self.ids: set[int] = set()
         """Message ids that were given out."""
+        self.committed_here = 0
+        """Batches that were committed as the event loop does."""
         self.clock = 0.0
         """The run clock at the last start."""
 
@@ -72,6 +74,8 @@ class World:
         if word is not None:
             jobs.append(word[2])
         try:
+            if self.chance.random() < 0.5:
+                jobs = self.commit_here(driver, jobs)
             driver.writer.turn(jobs)
         finally:
             for sent, commit in commits:
@@ -92,6 +96,18 @@ class World:
                     sent.gone |= destinations
                 elif action is QueueAction.HOLD:
                     sent.held |= destinations
+
+    def commit_here(self, driver: Driver, jobs: list[Job]) -> list[Job]:
+        """Commit as the event loop does, together or one by one, where it may; return the jobs for the thread."""
+        commits = [job for job in jobs if isinstance(job, Commit)]
+        done: set[Commit] = set()
+        for some in [commits, *([commit] for commit in commits)]:
+            if some and not done & set(some) and driver.writer.commit_here(some) is not None:
+                done.update(some)
+                self.committed_here += 1
+        while not driver.writer.jobs.empty():
+            jobs.append(driver.writer.jobs.get_nowait())
+        return [job for job in jobs if job not in done]
 
     def new_message(self) -> Sent:
         """Sometimes an object that was sent before, sometimes its UID with other bytes."""

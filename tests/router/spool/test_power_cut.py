@@ -59,11 +59,12 @@ def test_nothing_of_what_a_file_held_before_comes_back_when_it_is_used_again(
     world.finish()
 
 
-def test_files_are_used_again_in_these_lives() -> None:
+def test_files_are_used_again_and_the_event_loop_commits_in_these_lives() -> None:
     files = FragileFiles()
     world = World(files, random.Random(1), keen=True)
-    world.live(turns=60)
+    world.live(turns=120)
     assert files.calls.count("move") > 8
+    assert world.committed_here > 8
     assert len(files.files_in("/spare")) <= 2
 
 
