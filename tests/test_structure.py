@@ -32,14 +32,14 @@ TAKE: Final[Mapping[str, int]] = {}
 COMMON: Final = frozenset(
     {"run", "open", "close", "read", "write", "send", "receive", "load", "show", "report", "associate", "accept"}
     | {"negotiate", "perform", "request", "abort", "cancel", "encode", "decode", "next", "find", "begin", "finish"}
-    | {"list", "list_", "prepare", "faults"}
+    | {"list", "list_", "prepare", "faults", "admit", "extended"}
 )
 """Names that more than three modules may define: verbs of the standard and of every protocol, and
 names that a protocol class prescribes to its implementations."""
 _FREQUENT: Final = """
 12 add
 10 statistics
- 8 admit outcome reload remove
+ 8 outcome reload remove
  6 arrived check end failed refuse settled
  5 adopt advance commit discard drain fail feed of refusal serve settle size status store tell text uid wait
  4 address answer ask change choose clock converse count create decide drop due enter export fill

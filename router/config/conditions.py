@@ -9,9 +9,10 @@ from collections.abc import Callable
 from attrs import frozen
 from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_dict
 
-from router.config.identifiers import text
+from router.config.identifiers import one_of, text
 from router.config.patterns import glob, network, sop_class, suggestion, transfer_syntax
 from router.config.quantities import shown
+from router.dicom.information_models import LEVELS, QUERY_RETRIEVE_MODELS
 from router.dicom.tags import element_tag
 
 ASSOCIATION_KEYS: dict[str, Callable[[object], object]] = {
@@ -23,6 +24,15 @@ ASSOCIATION_KEYS: dict[str, Callable[[object], object]] = {
 }
 """Keys that are decided without the data set, each with the reader of its values."""
 
+SERVICE_KEYS: dict[str, Callable[[object], object]] = {
+    "information_model": one_of(*(model.name for model in QUERY_RETRIEVE_MODELS)),
+    "level": one_of(*LEVELS),
+}
+"""Keys that only routes for some services may have (`RouteOptions.OWN_KEYS`), each with the reader of its values."""
+
+_NAMED_KEYS = ASSOCIATION_KEYS | SERVICE_KEYS
+"""Keys that do not name an element."""
+
 FIRST_GROUP = 0x0008
 PIXEL_GROUP = 0x7FE0
 WITHOUT_TEXT = frozenset({"SQ", "OB", "OD", "OF", "OL", "OV", "OW"})
@@ -33,7 +43,7 @@ class Condition:
     """One condition: the message must have any of the `values` under `key`."""
 
     key: str
-    """As in the file: one of `ASSOCIATION_KEYS`, a keyword of PS3.6, or a tag as "(gggg,eeee)"."""
+    """As in the file: one of `ASSOCIATION_KEYS` or `SERVICE_KEYS`, a keyword of PS3.6, or a tag as "(gggg,eeee)"."""
     tag: int | None
     """(group << 16) + element if the key names an element, otherwise None."""
     values: tuple[str | int | float, ...]
@@ -45,16 +55,16 @@ def condition(key: str, tag: int | None, values: tuple[str | int | float, ...]) 
 
 
 def condition_key(key: object) -> int | None:
-    """Return the tag of the element that a key of `when` names, or None for one of `ASSOCIATION_KEYS`.
+    """Return the tag of the element that a key of `when` names, or None for a key that names no element.
 
     Raises:
         ValueError: the key names nothing, or an element that cannot be compared; the message says which.
     """
-    if (key := str(key)) in ASSOCIATION_KEYS:
+    if (key := str(key)) in _NAMED_KEYS:
         return None
     tag = element_tag(key)
     if tag is None:
-        known = [*ASSOCIATION_KEYS, *keyword_dict]
+        known = [*_NAMED_KEYS, *keyword_dict]
         raise ValueError(f"is not a key of `when`, a DICOM keyword or a (gggg,eeee){suggestion(key, known)}")
     if tag >> 16 < FIRST_GROUP:
         raise ValueError(f"names an element of group {tag >> 16:04X}; a data set begins with group {FIRST_GROUP:04X}")
@@ -83,7 +93,7 @@ def condition_value(key: str, value: object) -> str | int | float:
     Raises:
         ValueError: the key can never have this value.
     """
-    if (read := ASSOCIATION_KEYS.get(key)) is not None:
+    if (read := _NAMED_KEYS.get(key)) is not None:
         read(value)
         return str(value).strip(" ")
     if isinstance(value, bool) or not isinstance(value, str | int | float):

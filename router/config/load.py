@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 
+from router.config.conditions import SERVICE_KEYS
 from router.config.identifiers import peer_name
 from router.config.options import Options
 from router.config.patterns import Globs, glob, suggestion
@@ -270,10 +271,14 @@ def _check_service(reader: TableReader, service: object, services: Collection[st
 def _check_conditions(reader: TableReader, table: Table, classes: Mapping[str, type[RouteOptions]], path: str) -> None:
     """Check that the service of the route knows what its conditions are about when it matches them."""
     service, when = str(table.get("service")), table.get("when")
-    allowed = classes.get(service, RouteOptions).WHEN
-    if allowed is not None and isinstance(when, dict):
-        for key in when.keys() - allowed:
-            reader.fault(f"{path}.{key}", f"cannot be a condition for {service}, only: {', '.join(sorted(allowed))}")
+    options = classes.get(service, RouteOptions)
+    for key in when if isinstance(when, dict) else ():
+        if options.WHEN is not None and key not in options.WHEN:
+            only = ", ".join(sorted(options.WHEN))
+            reader.fault(f"{path}.{key}", f"cannot be a condition for {service}, only: {only}")
+        elif key in SERVICE_KEYS and key not in options.OWN_KEYS:
+            known = [name for name, one in classes.items() if key in one.OWN_KEYS]
+            reader.fault(f"{path}.{key}", f"can be a condition for {' and '.join(known)} only")
 
 
 def _check_destinations(reader: TableReader, to: object, document: Table, path: str) -> None:

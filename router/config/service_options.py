@@ -19,6 +19,8 @@ class RouteOptions:
 
     WHEN: ClassVar[frozenset[str] | None] = None
     """The keys that `when` may have; None: all."""
+    OWN_KEYS: ClassVar[frozenset[str]] = frozenset()
+    """The keys of `conditions.SERVICE_KEYS` that `when` may have, too."""
 
     def faults(self, to: tuple[str, ...], config: Config) -> Iterable[tuple[str, str]]:
         """Yield key and message of each key that does not fit the rest of the configuration.

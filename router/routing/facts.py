@@ -24,3 +24,7 @@ class Facts:
     """The UID of the transfer syntax of the data set."""
     elements: Mapping[int, tuple[str, ...]] = Factory(dict)
     """Values by tag, as `scan` returns them, of at least those of `RoutingTable.elements` that the data set has."""
+    information_model: str = ""
+    """The name of the information model of a query or retrieve."""
+    level: str = ""
+    """The Query/Retrieve Level (0008,0052) of a query or retrieve."""

@@ -34,6 +34,8 @@ class CompiledCondition:
     key: str
     wanted: str
     """A text for the values of the condition."""
+    is_of_association: bool = False
+    """Whether it is decided by what an association negotiates, without a message."""
 
     def explain_mismatch(self, facts: Facts) -> str:
         """Return why a message does not meet the condition: `Modality is "US", not "CT" or "MR"`."""
@@ -63,6 +65,7 @@ def _compile_association_key(key: str, patterns: tuple[str, ...], wanted: str) -
     return CompiledCondition(
         key=key,
         wanted=wanted,
+        is_of_association=key != "level",
         is_met=lambda facts: pattern.matches(value(facts)),
         describe_value=lambda facts: _named(value(facts)),
     )

@@ -36,6 +36,14 @@ class _CompiledRoute:
     def matches(self, facts: Facts) -> bool:
         return all(condition.is_met(facts) for condition in self.conditions)
 
+    def may_match(self, facts: Facts) -> bool:
+        """Whether a message of the association with these facts may match."""
+        return all(condition.is_met(facts) for condition in self.conditions if condition.is_of_association)
+
+    @property
+    def is_decided_by_association(self) -> bool:
+        return all(condition.is_of_association for condition in self.conditions)
+
     def explain_skip(self, final: str) -> RouteExplanation:
         reason = f'it is not looked at: "{final}" before it is final'
         return RouteExplanation(route=self.route.name, matched=False, reasons=(reason,))
@@ -94,3 +102,13 @@ class RoutingTable:
                 if entry.route.final:
                     break
         return Match(destinations=tuple(destinations), routes=tuple(routes), entries=self._entries, facts=facts)
+
+    def reachable(self, facts: Facts) -> tuple[str, ...]:
+        """Return the destinations that a message of the association with these facts may have, whatever it contains."""
+        destinations: dict[str, None] = {}
+        for entry in self._entries:
+            if entry.route.service == facts.service and entry.may_match(facts):
+                destinations |= dict.fromkeys(entry.route.to)
+                if entry.route.final and entry.is_decided_by_association:
+                    break
+        return tuple(destinations)

@@ -27,6 +27,8 @@ from router.services.mpps.notification import MPPSNotification
 from router.services.mpps.retrieve import MPPSRetrieve
 from router.services.mpps.scp import MPPSRelay
 from router.services.peers import PeerContext, PeerConversation, PeerRequest, PeerResponse, Peers, PeerUnanswered
+from router.services.query.scp import Query
+from router.services.query.worklist import Worklist
 from router.services.relay import Relay, RelayPlan
 from router.services.storage import Storage
 from router.services.verification import VERIFICATION, Verification
@@ -73,6 +75,8 @@ SERVICES: Final[tuple[type[Service], ...]] = (
     MPPSNotification,
     InstanceAvailability,
     StorageCommitment,
+    Query,
+    Worklist,
     Relay,
     Storage,
 )

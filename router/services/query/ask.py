@@ -99,7 +99,7 @@ async def query_peer(peers: Peers, question: Question, receive: Receive, cancell
     """
     asking = _Asking(question, receive)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(asking.watch, cancelled, nursery.cancel_scope)
+        nursery.start_soon(asking.end_when_unwanted, cancelled, nursery.cancel_scope)
         await asking.run(peers)
         nursery.cancel_scope.cancel()
     return asking.as_outcome()
@@ -136,7 +136,7 @@ class _Asking:
             seconds=trio.current_time() - self._began,
         )
 
-    async def watch(self, cancelled: trio.Event, scope: trio.CancelScope) -> None:
+    async def end_when_unwanted(self, cancelled: trio.Event, scope: trio.CancelScope) -> None:
         """Wait until no further match is wanted, and have the peer end the query. `scope` ends all of it."""
         seconds = self._question.deadlines.deadline
         with trio.move_on_at(self._began + seconds):

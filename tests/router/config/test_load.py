@@ -138,7 +138,7 @@ def test_all_faults_are_reported_at_once_with_place_and_suggestion() -> None:
         address = "pacs:0"
         [[routes]]
         name = "ct"
-        service = "worklist"
+        service = "tracking"
         when = { Modalty = "CT", sop_class = ["CTImageStorag", "1.2.*"] }
         to = ["pac"]
         final = "yes"
@@ -150,7 +150,7 @@ def test_all_faults_are_reported_at_once_with_place_and_suggestion() -> None:
         "timeouts.idle": '30 has no unit: write it like "30s"',
         "peers.pacs.address": '"pacs:0" has port 0, to which nobody can connect',
         "peers.pacs.ae_title": "is missing",
-        'routes["ct"].service': 'there is no service "worklist" in this version of the router; a route can be for: '
+        'routes["ct"].service': 'there is no service "tracking" in this version of the router; a route can be for: '
         + ", ".join(ROUTED),
         'routes["ct"].when.Modalty': (
             'is not a key of `when`, a DICOM keyword or a (gggg,eeee); did you mean "Modality"?'

@@ -24,7 +24,7 @@ from router.config import (
     Statuses,
     Timeouts,
 )
-from router.config.conditions import ASSOCIATION_KEYS
+from router.config.conditions import ASSOCIATION_KEYS, SERVICE_KEYS
 from router.config.load import TABLES
 from router.config.reading import readable
 from router.config.values import SpoolTable
@@ -59,6 +59,8 @@ def classes(services: Mapping[str, ServiceOptions]) -> dict[str, Classes]:
 
 
 CLASSES = classes(OPTIONS)
+ROUTES_OF = "[[routes]] for "
+"""Beginning of the headings of sections on routes for single services."""
 OF_A_PEER = [heading for heading in CLASSES if not heading.startswith("[")]
 """Tables within [peers.NAME]."""
 
@@ -75,7 +77,17 @@ def documented() -> dict[str, dict[str, str]]:
     """Return the documented default of each key, by heading and key."""
     sections = re.split(r"^#+ `(.+)`$", DOCS.read_text(encoding="utf-8"), flags=re.MULTILINE)
     rows = re.compile(r"^\| `(\w+)` \| (.+?) \|", re.MULTILINE)
-    return {heading: dict(rows.findall(body)) for heading, body in zip(sections[1::2], sections[2::2], strict=True)}
+    found = {heading: dict(rows.findall(body)) for heading, body in zip(sections[1::2], sections[2::2], strict=True)}
+    of_services = [rows for heading, rows in found.items() if heading.startswith(ROUTES_OF)]
+    found["[[routes]]"] = {key: text for some in (*of_services, found["[[routes]]"]) for key, text in some.items()}
+    return found
+
+
+def documented_for(service: str) -> dict[str, str]:
+    """Return the documented default of each key of a route for a service, which may have a section of its own."""
+    sections = documented()
+    own = [rows for heading, rows in sections.items() if heading.startswith(ROUTES_OF) and service in heading.split()]
+    return sections["[[routes]]"] | (own[0] if own else {})
 
 
 def undocumented(services: Mapping[str, ServiceOptions]) -> list[tuple[str, str]]:
@@ -134,7 +146,7 @@ def test_every_documented_key_exists() -> None:
         assert documented()[heading].keys() == {key for cls in some for key in readable(cls)}
 
 
-@pytest.mark.parametrize("key", list(ASSOCIATION_KEYS))
+@pytest.mark.parametrize("key", [*ASSOCIATION_KEYS, *SERVICE_KEYS])
 def test_every_key_of_when_is_documented_and_in_the_reference(key: str) -> None:
     assert key in documented()["when"]
     assert any(condition.key == key for route in load_config(REFERENCE).routes for condition in route.when)
@@ -158,7 +170,7 @@ def test_the_documented_defaults_are_the_defaults() -> None:
     ("service", "cls"), [(name, one.route) for name, one in OPTIONS.items() if one.route is not None]
 )
 def test_the_documented_defaults_of_a_route_are_the_defaults(service: str, cls: type[RouteOptions]) -> None:
-    defaults = documented()["[[routes]]"]
+    defaults = documented_for(service)
     written = "\n".join(f"{key} = {defaults[key][1:-1]}" for key in ("when", "final", *readable(cls)))
     peer = "[peers.x]\nae_title = 'X'\naddress = 'x:104'"
     (route,) = parse_config(f"{peer}\n[[routes]]\nname = 'r'\nservice = '{service}'\nto = 'x'\n{written}", TOP).routes

@@ -18,43 +18,43 @@ from tests.router.config.test_reference import undocumented
 
 
 @frozen(kw_only=True)
-class WorklistSettings:
+class TrackingSettings:
     keep: Wait = 60.0
 
 
 @frozen(kw_only=True)
-class WorklistRouteOptions(RouteOptions):
-    merge: Annotated[str, One(one_of("stream", "ordered"))] = "stream"
-    limit: Annotated[int, One(between(1, 100))] = 10
-    deadline: Wait = 30.0
+class TrackingRouteOptions(RouteOptions):
+    order: Annotated[str, One(one_of("stream", "ordered"))] = "stream"
+    quota: Annotated[int, One(between(1, 100))] = 10
+    grace: Wait = 30.0
     """A key that routes of another service have, too, with another default."""
 
     def faults(self, to: tuple[str, ...], config: Config) -> Iterator[tuple[str, str]]:
-        if self.merge == "ordered" and len(to) < 2:
-            yield "merge", "needs two peers"
-        if self.deadline > config.timeouts.idle:
-            yield "deadline", "is longer than timeouts.idle"
+        if self.order == "ordered" and len(to) < 2:
+            yield "order", "needs two peers"
+        if self.grace > config.timeouts.idle:
+            yield "grace", "is longer than timeouts.idle"
 
 
 @frozen(kw_only=True)
-class WorklistAE(ServiceAE):
-    service: ClassVar[str] = "worklist"
+class TrackingAE(ServiceAE):
+    service: ClassVar[str] = "tracking"
 
     slow: Flag = False
 
 
 @frozen(kw_only=True)
-class WorklistPeerOptions:
-    RENAMED: ClassVar = {"mwl": "worklist.ae_title"}
+class TrackingPeerOptions:
+    RENAMED: ClassVar = {"mwl": "tracking.ae_title"}
 
-    worklist: WorklistAE = WorklistAE()
+    tracking: TrackingAE = TrackingAE()
     station: AETitle = "ANY"
 
 
-WORKLIST = ServiceOptions(route=WorklistRouteOptions, peer=WorklistPeerOptions, tables={"worklist": WorklistSettings})
-SERVICES = {**OPTIONS, "worklist": WORKLIST}
+TRACKING = ServiceOptions(route=TrackingRouteOptions, peer=TrackingPeerOptions, tables={"tracking": TrackingSettings})
+SERVICES = {**OPTIONS, "tracking": TRACKING}
 RIS = '[peers.ris]\nae_title = "RIS"\naddress = "ris:104"\n'
-ROUTE = '[[routes]]\nname = "r"\nservice = "worklist"\nto = "ris"\n'
+ROUTE = '[[routes]]\nname = "r"\nservice = "tracking"\nto = "ris"\n'
 
 
 def read(content: str) -> Config:
@@ -69,28 +69,28 @@ def faults(content: str) -> list[str]:
 
 def test_keys_of_a_service_have_their_defaults() -> None:
     config = read(RIS + ROUTE)
-    assert config.options[WorklistSettings] == WorklistSettings()
-    assert config.peers["ris"].options[WorklistPeerOptions] == WorklistPeerOptions()
-    assert config.routes[0].options.values == (WorklistRouteOptions(),)
+    assert config.options[TrackingSettings] == TrackingSettings()
+    assert config.peers["ris"].options[TrackingPeerOptions] == TrackingPeerOptions()
+    assert config.routes[0].options.values == (TrackingRouteOptions(),)
 
 
 def test_keys_of_a_service_are_read_by_its_classes() -> None:
     config = read(
-        f'{RIS}station = "CT1"\nworklist = {{ ae_title = "RIS_MWL", slow = true }}\n'
-        f'{ROUTE}limit = 5\ndeadline = "1m"\n[worklist]\nkeep = "5m"'
+        f'{RIS}station = "CT1"\ntracking = {{ ae_title = "RIS_MWL", slow = true }}\n'
+        f'{ROUTE}quota = 5\ngrace = "1m"\n[tracking]\nkeep = "5m"'
     )
-    assert config.options[WorklistSettings].keep == 300
-    assert config.peers["ris"].options[WorklistPeerOptions] == WorklistPeerOptions(
-        station="CT1", worklist=WorklistAE(ae_title="RIS_MWL", slow=True)
+    assert config.options[TrackingSettings].keep == 300
+    assert config.peers["ris"].options[TrackingPeerOptions] == TrackingPeerOptions(
+        station="CT1", tracking=TrackingAE(ae_title="RIS_MWL", slow=True)
     )
-    assert config.routes[0].options[WorklistRouteOptions] == WorklistRouteOptions(limit=5, deadline=60)
+    assert config.routes[0].options[TrackingRouteOptions] == TrackingRouteOptions(quota=5, grace=60)
 
 
 def test_a_separate_ae_for_a_service_is_a_destination() -> None:
-    config = read(f'{RIS}worklist = {{ ae_title = "RIS_MWL", address = "ris:105" }}\n')
-    assert list(config.destinations) == ["ris", "ris:worklist"]
-    assert config.destinations["ris:worklist"].ae_title == "RIS_MWL"
-    assert str(config.destinations["ris:worklist"].address) == "ris:105"
+    config = read(f'{RIS}tracking = {{ ae_title = "RIS_MWL", address = "ris:105" }}\n')
+    assert list(config.destinations) == ["ris", "ris:tracking"]
+    assert config.destinations["ris:tracking"].ae_title == "RIS_MWL"
+    assert str(config.destinations["ris:tracking"].address) == "ris:105"
 
 
 def test_all_faults_of_registered_keys_are_reported_at_once() -> None:
@@ -98,48 +98,48 @@ def test_all_faults_of_registered_keys_are_reported_at_once() -> None:
         {RIS}
         statoin = "CT1"
         mwl = "RIS_MWL"
-        worklist = {{ slow = "yes" }}
+        tracking = {{ slow = "yes" }}
         {ROUTE}
-        merge = "ordered"
-        limit = 0
-        limt = 1
-        deadline = "1h"
+        order = "ordered"
+        quota = 0
+        quta = 1
+        grace = "1h"
         answer = "ris"
         validation = "lax"
         [[routes]]
         name = "images"
         service = "storage"
         to = "ris"
-        limit = 1000
-        deadline = "1m"
-        [worklist]
+        quota = 1000
+        grace = "1m"
+        [tracking]
         kep = "1m"
         keep = "0s"
     """
     assert faults(content) == [
-        'worklist.kep: there is no such key; did you mean "keep"?',
-        'worklist.keep: must be longer than zero, not "0s"',
+        'tracking.kep: there is no such key; did you mean "keep"?',
+        'tracking.keep: must be longer than zero, not "0s"',
         'peers.ris.statoin: there is no such key; did you mean "station"?',
-        "peers.ris.mwl: there is no such key: its name is worklist.ae_title now",
-        'peers.ris.worklist.slow: must be true or false, without quotation marks, not "yes"',
-        'routes["r"].limt: there is no such key; did you mean "limit"?',
+        "peers.ris.mwl: there is no such key: its name is tracking.ae_title now",
+        'peers.ris.tracking.slow: must be true or false, without quotation marks, not "yes"',
+        'routes["r"].quta: there is no such key; did you mean "quota"?',
         'routes["r"].answer: is a key of routes for mpps only',
         'routes["r"].validation: is a key of routes for mpps only',
         'routes["r"].validation: must be "lenient" or "strict", not "lax"',
-        'routes["r"].limit: must be a whole number from 1 to 100, not 0',
-        'routes["r"].merge: needs two peers',
-        'routes["r"].deadline: is longer than timeouts.idle',
-        'routes["images"].limit: is a key of routes for worklist only',
-        'routes["images"].limit: must be a whole number from 1 to 100, not 1000',
-        'routes["images"].deadline: is a key of routes for storage-commitment and worklist only',
+        'routes["r"].quota: must be a whole number from 1 to 100, not 0',
+        'routes["r"].order: needs two peers',
+        'routes["r"].grace: is longer than timeouts.idle',
+        'routes["images"].quota: is a key of routes for tracking only',
+        'routes["images"].quota: must be a whole number from 1 to 100, not 1000',
+        'routes["images"].grace: is a key of routes for storage-commitment and tracking only',
     ]
 
 
 def test_a_key_of_a_service_that_is_not_registered_is_unknown() -> None:
     with pytest.raises(ConfigError) as raised:
-        parse(f"{RIS}station = 'CT1'\n{ROUTE}[worklist]", Path(), services=OPTIONS)
+        parse(f"{RIS}station = 'CT1'\n{ROUTE}[tracking]", Path(), services=OPTIONS)
     assert [fault.path for fault in raised.value.faults] == [
-        "worklist",
+        "tracking",
         "peers.ris.station",
         'routes["r"].service',
     ]
@@ -148,14 +148,14 @@ def test_a_key_of_a_service_that_is_not_registered_is_unknown() -> None:
 def test_the_reference_test_asks_for_the_documentation_of_registered_keys() -> None:
     assert undocumented(OPTIONS) == []
     assert undocumented(SERVICES) == [
-        ("[worklist]", "keep"),
-        ("[peers.NAME]", "worklist"),
+        ("[tracking]", "keep"),
+        ("[peers.NAME]", "tracking"),
         ("[peers.NAME]", "station"),
-        ("worklist", "ae_title"),
-        ("worklist", "address"),
-        ("worklist", "slow"),
-        ("[[routes]]", "merge"),
-        ("[[routes]]", "limit"),
+        ("tracking", "ae_title"),
+        ("tracking", "address"),
+        ("tracking", "slow"),
+        ("[[routes]]", "order"),
+        ("[[routes]]", "quota"),
     ]
 
 
