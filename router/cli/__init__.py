@@ -23,6 +23,7 @@ COMMANDS = {
     "steps": "List, show and discard procedure steps.",
     "conversations": "List and show queries, retrieves and relayed associations.",
     "echo": "Verify the connection to a peer (C-ECHO).",
+    "find": "Query a peer (C-FIND).",
     "send": "Send files to a peer (C-STORE).",
     "bench": "Measure the throughput of any SCP and any router.",
     "demo": "Route real objects to simulated archives, and show the result.",

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import click
+from attrs import evolve
 
 from router.association import RemoteAE
-from router.config import Config, Endpoint
+from router.config import Config, Endpoint, Peer
 from router.config.identifiers import ae_title, connecting
 
 ANY: Final = "ANY-SCP"
@@ -50,6 +51,26 @@ def remote_ae(who: str, config: Config, *, called: str | None, calling: str | No
         implementation_class_uid=router.implementation_class_uid,
         implementation_version_name=router.implementation_version_name,
     )
+
+
+def peer_for(who: str, config: Config, service: str, *, called: str | None, calling: str | None) -> Peer:
+    """Return the AE that provides a service at a peer of the configuration, or at an address.
+
+    Raises:
+        click.UsageError: as from `remote_ae`.
+    """
+    peer = config.destinations.get(f"{who}:{service}") or config.peers.get(who)
+    if peer is None:
+        peer = Peer(
+            name=who,
+            ae_title=ANY,
+            address=_address(who, config),
+            calling_ae=config.router.ae_title,
+            maximum_pdu_length=config.router.maximum_pdu_length,
+        )
+    if peer.address is None:
+        raise click.UsageError(f"peer {who} has no address in the configuration: it can only call the router")
+    return evolve(peer, ae_title=called or peer.ae_title, calling_ae=calling or peer.calling_ae)
 
 
 def _address(who: str, config: Config) -> Endpoint:
