@@ -58,8 +58,6 @@ class FindQuery:
 
     keys: DataSet
     """As the client sent them."""
-    asked: DataSet
-    """With the keys of the identity."""
     level: str
     """Query/Retrieve Level; "" in a worklist."""
     priority: int
@@ -145,7 +143,8 @@ class _FanOut:
         outcome = Outcome(cause=archive.cannot)
         async with answers:
             for query in archive.queries:
-                receive = partial(self._receive, index, archive, answers)
+                as_asked = without_added(self._query.keys, query.keys)
+                receive = partial(self._receive, index, archive, answers, as_asked)
                 record.asked += 1
                 question = self._question(archive, query)
                 outcome = await query_peer(self._peers, question, receive, self._stop)
@@ -167,7 +166,12 @@ class _FanOut:
         )
 
     async def _receive(
-        self, index: int, archive: Archive, answers: trio.MemorySendChannel[Answer], match: PeerMatch
+        self,
+        index: int,
+        archive: Archive,
+        answers: trio.MemorySendChannel[Answer],
+        as_asked: Callable[[DataSet], dict[int, Element]],
+        match: PeerMatch,
     ) -> None:
         """Put a match of an archive into the channel, as it is for the client."""
         self._conversation.archive(archive.name).matched()
@@ -176,15 +180,14 @@ class _FanOut:
         if is_filtered and not answer_matches(query.keys, found, query.rules):
             return
         identity = query.identity_of(found, archive.issuer)
-        answer = Answer(index, match.status, self._for_client(found), identity)
+        answer = Answer(index, match.status, self._for_client(as_asked(found)), identity)
         try:
             answers.send_nowait(answer)
         except trio.WouldBlock:
             await answers.send(answer)
 
-    def _for_client(self, found: DataSet) -> DataSet:
+    def _for_client(self, answer: dict[int, Element]) -> DataSet:
         query = self._query
-        answer = dict(without_added(found, query.keys, query.asked))
         if query.level:
             answer[QUERY_RETRIEVE_LEVEL] = Element("CS", padded("CS", query.level.encode()))
         if query.retrieve_ae:

@@ -59,7 +59,7 @@ def queries_for(keys: DataSet, model: InformationModel, habits: PeerFind) -> tup
         keys = _with_wildcards(keys)
     if model is WORKLIST or not isinstance(habits, PeerQuery):
         return (ArchiveQuery(sop_class=model.find, keys=keys, is_relational=False),)
-    target = MODELS[habits.model] if habits.model else model
+    target = model_towards(model, habits, level_of(keys))
     keys = _in_model(keys, target)
     is_relational = not _is_hierarchical(keys, target)
     found: list[ArchiveQuery] = []
@@ -68,6 +68,14 @@ def queries_for(keys: DataSet, model: InformationModel, habits: PeerFind) -> tup
             raise CannotAsk(f"it would have to be asked more than {MOST_QUERIES} times, for one value of a list each")
         found.append(ArchiveQuery(sop_class=target.find, keys=one, is_relational=is_relational))
     return tuple(found)
+
+
+def model_towards(model: InformationModel, habits: PeerFind, level: str = "") -> InformationModel:
+    """Return the information model that an archive is asked in, for a query of a client in `model`."""
+    known = habits.model if isinstance(habits, PeerQuery) else ()
+    if not known or model.name in known:
+        return model
+    return next((MODELS[name] for name in known if level in MODELS[name].levels), MODELS[known[0]])
 
 
 def _in_model(keys: DataSet, target: InformationModel) -> DataSet:

@@ -145,7 +145,7 @@ def _carried_over(data_set: DataSet, before: str, terms: str, *, nested: bool) -
         if not isinstance(value, bytes):
             carried[tag] = Element(vr, tuple(_carried_over(item, before, terms, nested=True) for item in value))
         elif vr in _TEXT and not (value.isascii() and b"\x1b" not in value):
-            text = charset.decode(value, before, name=vr == "PN")
+            text = charset.decode(value, before, name=vr == "PN").rstrip(" \0")
             carried[tag] = Element(vr, padded(vr, text.encode(charset.codec(terms), "replace")))
         else:
             carried[tag] = Element(vr, value)

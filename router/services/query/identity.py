@@ -5,7 +5,7 @@ patients. In a worklist it is the IDs of the step, the procedure and the order, 
 of the patient's ID. A query asks for these elements even if the client has not; then the client does not get them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from router.dicom.dataset import DataSet, Element, identifier, items, text
@@ -16,6 +16,7 @@ from router.dicom.information_models import (
     STUDY_INSTANCE_UID,
     UNIQUE_KEYS,
 )
+from router.dicom.tags import SPECIFIC_CHARACTER_SET
 from router.services.query.identifier import SCHEDULED_PROCEDURE_STEP_SEQUENCE
 
 Identity = tuple[str, ...]
@@ -72,15 +73,20 @@ def with_identity(keys: DataSet, level: str) -> DataSet:
     return {**wanted, **keys}
 
 
-def without_added(answer: DataSet, keys: DataSet, asked: DataSet) -> DataSet:
-    """Return an answer without the elements that `with_identity` has added to the client's keys to make `asked`."""
-    added = asked.keys() - keys.keys()
-    kept = {tag: one for tag, one in answer.items() if tag not in added}
-    step = items(keys, SCHEDULED_PROCEDURE_STEP_SEQUENCE)
-    if step and step[0] and SCHEDULED_PROCEDURE_STEP_ID not in step[0] and SCHEDULED_PROCEDURE_STEP_SEQUENCE in kept:
-        steps = items(kept, SCHEDULED_PROCEDURE_STEP_SEQUENCE)
-        without_id = tuple(
-            {tag: one for tag, one in item.items() if tag != SCHEDULED_PROCEDURE_STEP_ID} for item in steps
-        )
-        kept[SCHEDULED_PROCEDURE_STEP_SEQUENCE] = Element("SQ", without_id)
-    return kept
+def without_added(keys: DataSet, asked: DataSet) -> Callable[[DataSet], dict[int, Element]]:
+    """Return a function that leaves out of an answer what an archive was asked beyond the keys of the client."""
+    added = asked.keys() - keys.keys() - {SPECIFIC_CHARACTER_SET}
+    step, asked_step = (items(one, SCHEDULED_PROCEDURE_STEP_SEQUENCE) for one in (keys, asked))
+    added_to_step = asked_step[0].keys() - step[0].keys() if step and asked_step else frozenset()
+
+    def as_asked(answer: DataSet) -> dict[int, Element]:
+        kept = {tag: one for tag, one in answer.items() if tag not in added}
+        if added_to_step and SCHEDULED_PROCEDURE_STEP_SEQUENCE in kept:
+            steps = tuple(
+                {tag: one for tag, one in item.items() if tag not in added_to_step}
+                for item in items(kept, SCHEDULED_PROCEDURE_STEP_SEQUENCE)
+            )
+            kept[SCHEDULED_PROCEDURE_STEP_SEQUENCE] = Element("SQ", steps)
+        return kept
+
+    return as_asked

@@ -8,7 +8,7 @@ from router.config import Globs, Peer, RouteOptions, ServiceAE, ServiceOptions
 from router.config.identifiers import line, one_of
 from router.config.keys import ANYTHING, Flag, Patterns, RankedTransferSyntaxes, Wait
 from router.config.quantities import between
-from router.config.reading import One
+from router.config.reading import Each, One
 from router.dicom.information_models import QUERY_RETRIEVE_MODELS
 from router.services.query.ask import Deadlines
 
@@ -102,8 +102,8 @@ class PeerQuery(PeerFind):
 
     service: ClassVar[str] = QUERY
 
-    model: Annotated[str, One(one_of("", *(model.name for model in QUERY_RETRIEVE_MODELS)))] = ""
-    """The information model that it is asked in; "" is that of the client."""
+    model: Annotated[tuple[str, ...], Each(one_of(*(model.name for model in QUERY_RETRIEVE_MODELS)))] = ()
+    """The information models that it knows; () for all. A query in another one is asked in the first that can do it."""
     uid_lists: Flag = True
     """Whether it matches a list of UIDs; if not, it is asked once for each."""
     modality_lists: Flag = True

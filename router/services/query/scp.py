@@ -40,7 +40,7 @@ from router.services.conversations import Conversation
 from router.services.query import extended
 from router.services.query.ask import Outcome
 from router.services.query.fan_out import Archive, FindEnd, FindQuery, find_at_all
-from router.services.query.habits import CannotAsk, queries_for
+from router.services.query.habits import CannotAsk, model_towards, queries_for
 from router.services.query.identifier import (
     ACCEPTED_SYNTAXES,
     LARGEST,
@@ -122,10 +122,7 @@ class FindSCP(SCP):
     def _last_of(self, name: str, model: InformationModel) -> bytes | None:
         peer = self._peers[name]
         habits = self.habits_of(peer)
-        sop_class = next(
-            (uid for uid, one in self.models.items() if one.name == getattr(habits, "model", "")), model.find
-        )
-        return self._last_extended.get((peer.ae_for(habits).name, sop_class))
+        return self._last_extended.get((peer.ae_for(habits).name, model_towards(model, habits).find))
 
     def _may_ask(self, sender: Sender) -> bool:
         return self._settings.calling_ae.matches(sender.calling_ae)
@@ -198,7 +195,6 @@ class FindSCP(SCP):
         listener = request.sender.listener
         return FindQuery(
             keys=keys,
-            asked=asked,
             level=level,
             priority=request.command.priority or Priority.MEDIUM,
             archives=tuple(self._archive(name, options, request, model, sent) for name, options in plan.archives),
