@@ -12,9 +12,19 @@ from attrs import evolve
 
 from router.cli.configuration import config_option, read_config
 from router.cli.errors import EXIT_FAILED
+from router.cli.explain_conversation import (
+    CONVERSATIONS,
+    Asked,
+    access_checks,
+    explain_conversation,
+    routes_of,
+    show_conversation,
+    show_routes,
+)
 from router.cli.output import json_option, print_json, print_line
 from router.config import Config
 from router.dicom.encoding import MalformedDataSet
+from router.dicom.information_models import LEVELS, MODELS
 from router.dicom.part10 import NotDICOM
 from router.dicom.uids import name_of
 from router.routing import Facts, RoutingTable
@@ -31,7 +41,7 @@ def _ip_address(ctx: click.Context, parameter: click.Parameter, value: str) -> s
 
 
 @click.command()
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--calling", metavar="AE", default="", help="The AE title of the sender.")
 @click.option("--called", metavar="AE", help="The AE title that the sender calls. [default: ours]")
 @click.option(
@@ -45,12 +55,22 @@ def _ip_address(ctx: click.Context, parameter: click.Parameter, value: str) -> s
 @click.option(
     "--service", type=click.Choice(ROUTED), default="storage", show_default=True, help="The service to route for."
 )
+@click.option("--key", "keys", metavar="KEY=VALUE", multiple=True, help="A key of a query, worklist or retrieve.")
+@click.option("--model", type=click.Choice(list(MODELS)), help="Its information model. [default: study, or worklist]")
+@click.option("--level", type=click.Choice(LEVELS, case_sensitive=False), help="Its level. [default: the highest]")
+@click.option("--destination", metavar="PEER", default="", help="Where a C-MOVE is to send; none for a C-GET.")
+@click.option("--sop-class", metavar="UID", default="", help="The SOP class that is relayed.")
 @json_option
 @config_option
 @click.pass_context
 def explain(
     ctx: click.Context,
     files: tuple[Path, ...],
+    keys: tuple[str, ...],
+    model: str | None,
+    level: str | None,
+    destination: str,
+    sop_class: str,
     calling: str,
     called: str | None,
     peer: str,
@@ -58,7 +78,10 @@ def explain(
     as_json: bool,
     config_path: Path,
 ) -> None:
-    """Explain for each FILE which routes match, why the others do not, and where it would be delivered."""
+    """Explain for each FILE which routes match, why the others do not, and where it would be delivered.
+
+    With --service query, worklist or retrieve, explain it for the keys of a request; with relay, for a SOP class.
+    """
     config = read_config(config_path)
     association = Facts(
         service=service,
@@ -69,6 +92,18 @@ def explain(
         transfer_syntax="",
     )
     table = RoutingTable(config.routes)
+    if service in CONVERSATIONS:
+        if files:
+            raise click.UsageError(f"service {service} has no files: give --key or --sop-class")
+        request = Asked(model=model, level=level, keys=keys, destination=destination, sop_class=sop_class)
+        answer = explain_conversation(association, request, table, config)
+        if as_json:
+            print_json([answer])
+        else:
+            show_conversation(answer)
+        return
+    if not files or keys or model or level or destination or sop_class:
+        raise click.UsageError(f"service {service} needs a FILE, and no keys")
     answers = [_explain(path, association, table, config) for path in files]
     if as_json:
         print_json(answers)
@@ -99,10 +134,7 @@ def _explain(path: Path, association: Facts, table: RoutingTable, config: Config
         "sop_class_uid": instance.sop_class_uid,
         "sop_instance_uid": instance.sop_instance_uid,
         "transfer_syntax": instance.transfer_syntax,
-        "routes": [
-            {"route": verdict.route, "matched": verdict.matched, "reasons": list(verdict.reasons)}
-            for verdict in match.trace
-        ],
+        "routes": routes_of(match),
         "destinations": list(match.destinations),
         "refused": _refusal(instance, facts, bool(match.destinations), config),
         "held": not match.destinations and config.router.unrouted == "hold",
@@ -111,11 +143,9 @@ def _explain(path: Path, association: Facts, table: RoutingTable, config: Config
 
 def _refusal(instance: Instance, facts: Facts, routed: bool, config: Config) -> list[str]:
     """Return the reasons why the router would refuse the object; none if it would accept it."""
-    access, storage = config.access, config.options[StorageSettings]
+    storage = config.options[StorageSettings]
     checks = (
-        (access.peer.matches(facts.peer), f"[access] lets {facts.peer} open no association"),
-        (access.calling_ae.matches(facts.calling_ae), f'[access] does not know calling AE "{facts.calling_ae}"'),
-        (access.called_ae.matches(facts.called_ae), f'[access] does not know called AE "{facts.called_ae}"'),
+        *access_checks(facts, config),
         (storage.calling_ae.matches(facts.calling_ae), f'[storage] lets "{facts.calling_ae}" store nothing'),
         (storage.sop_classes.matches(facts.sop_class), f"[storage] accepts no {name_of(facts.sop_class)}"),
         (
@@ -133,8 +163,7 @@ def _show(answer: dict[str, Any]) -> None:
         print_line(f"  cannot be explained: {answer['error']}")
         return
     print_line(f"  {name_of(answer['sop_class_uid'])}, {name_of(answer['transfer_syntax'])}")
-    for route in answer["routes"]:
-        print_line(f'  route "{route["route"]}": ' + ("matches" if route["matched"] else "; ".join(route["reasons"])))
+    show_routes(answer)
     if answer["refused"]:
         print_line(f"  => refused: {'; '.join(answer['refused'])}")
     elif answer["held"]:

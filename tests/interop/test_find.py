@@ -102,6 +102,20 @@ async def test_a_worklist_is_asked_by_paths_into_its_sequence(tmp_path: Path, mo
     assert "CT of the head" in table.stdout
 
 
+async def test_a_peer_of_the_configuration_is_asked_at_the_ae_that_it_has_for_queries(
+    tmp_path: Path, archive: Dcmqrscp
+) -> None:
+    config = tmp_path / "router.toml"
+    config.write_text(f"""
+        [peers.pacs]
+        ae_title = "STORE"
+        address = "127.0.0.1:{free_port()}"
+        query = {{ ae_title = "{archive.ae_title}", address = "{archive.address}" }}
+    """)
+    found = await json_output("find", "pacs", "PatientID=P1", "--config", str(config))
+    assert len(found["matches"]) == 1
+
+
 async def test_a_peer_that_fails_or_is_silent_or_not_there_is_told_in_words(tmp_path: Path) -> None:
     config = tmp_path / "router.toml"
     config.write_text("[timeouts]\ndimse = '1s'\n")
