@@ -20,6 +20,7 @@ from rich.status import Status
 import router
 from router import __version__
 from router.cli.addressing import ae_options, remote_ae
+from router.cli.bench_conversation import find, retrieve
 from router.cli.bench_options import (
     behaviour,
     generator,
@@ -178,6 +179,10 @@ def compare(ctx: click.Context, arguments: tuple[str, ...]) -> None:
         raise CommandError("the comparison needs a source checkout of dicom-router: there is no folder benchmarks here")
     command = [sys.executable, "-m", "benchmarks", *arguments]
     ctx.exit(subprocess.run(command, env=os.environ | {"PYTHONPATH": str(source)}, check=False).returncode)
+
+
+bench.add_command(find)
+bench.add_command(retrieve)
 
 
 def _endpoint(address: str) -> Endpoint:

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from pdu import (
     AcceptedContext,
     AssociateConfirm,
+    AssociateRQ,
     Buffer,
     Fragment,
     Indication,
@@ -79,7 +80,7 @@ class Client:
             AssociationError: the association was not established.
         """
         upper_layer = UpperLayer(role=Role.REQUESTOR, maximum_length=target.maximum_pdu_length)
-        connection = Connection(_open_socket(target, timeouts.connect), upper_layer, timeouts.write)
+        connection = Connection(open_socket(target, timeouts.connect), upper_layer, timeouts.write)
         client = cls(connection, timeouts, nagle=nagle)
         if nagle:
             connection.set_option(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
@@ -92,30 +93,11 @@ class Client:
 
     def _associate(self, target: RemoteAE, templates: tuple[Template, ...], uids: InstanceUIDs) -> None:
         request = associate_rq(target, plan_contexts([template.syntaxes for template in templates]))
-        connection, upper_layer = self._connection, self._connection.upper_layer
-        connection.perform_primitive(upper_layer.associate, request)
-        connection.perform_primitive(upper_layer.transport_connected)
-        connection.set_timeout(self._timeouts.association)
-        indications: list[Indication] = []
-        while not indications:
-            if not connection.is_open:
-                raise Aborted("the connection ended before the association was established")
-            try:
-                indications = connection.read()
-            except TimeoutError:
-                raise NotConnected("no answer to A-ASSOCIATE-RQ") from None
-        match indications[0]:
-            case AssociateConfirm(accept=accept):
-                negotiated = Negotiated.of(request, accept)
-            case RejectIndication(rejection=rejection):
-                raise Rejected(rejection.message, rejection)
-            case other:
-                raise Aborted(describe_end(other))
-        connection.set_timeout(self._timeouts.dimse)
+        negotiated = associate(self._connection, request, self._timeouts)
         self.window = negotiated.window
         for index, template in enumerate(templates):
             if context := negotiated.contexts.get(template.syntaxes):
-                self._framed[index] = FramedMessage(template, context, upper_layer, uids)
+                self._framed[index] = FramedMessage(template, context, self._connection.upper_layer, uids)
             else:
                 self.refused[template.syntaxes] = "its presentation context was not accepted"
 
@@ -182,19 +164,50 @@ class Client:
 
     def release(self) -> None:
         """Release the association and close; stop waiting for a peer that does not answer after `timeouts.release`."""
-        connection = self._connection
-        connection.perform_primitive(connection.upper_layer.release)
-        connection.set_timeout(self._timeouts.release)
-        with suppress(TimeoutError):
-            while connection.is_open and not any(isinstance(one, ReleaseConfirm) for one in connection.read()):
-                pass
-        self.close()
+        release(self._connection, self._timeouts.release)
 
     def close(self) -> None:
         self._connection.close()
 
 
-def _open_socket(target: RemoteAE, patience: float) -> socket.socket:
+def associate(connection: Connection, request: AssociateRQ, timeouts: Timeouts) -> Negotiated:
+    """Establish the association; from then on a read waits for `timeouts.dimse`.
+
+    Raises:
+        AssociationError: it was not established.
+    """
+    connection.perform_primitive(connection.upper_layer.associate, request)
+    connection.perform_primitive(connection.upper_layer.transport_connected)
+    connection.set_timeout(timeouts.association)
+    indications: list[Indication] = []
+    while not indications:
+        if not connection.is_open:
+            raise Aborted("the connection ended before the association was established")
+        try:
+            indications = connection.read()
+        except TimeoutError:
+            raise NotConnected("no answer to A-ASSOCIATE-RQ") from None
+    match indications[0]:
+        case AssociateConfirm(accept=accept):
+            connection.set_timeout(timeouts.dimse)
+            return Negotiated.of(request, accept)
+        case RejectIndication(rejection=rejection):
+            raise Rejected(rejection.message, rejection)
+        case other:
+            raise Aborted(describe_end(other))
+
+
+def release(connection: Connection, patience: float) -> None:
+    """Release the association and close; stop waiting for a peer that does not answer after `patience` seconds."""
+    connection.perform_primitive(connection.upper_layer.release)
+    connection.set_timeout(patience)
+    with suppress(TimeoutError):
+        while connection.is_open and not any(isinstance(one, ReleaseConfirm) for one in connection.read()):
+            pass
+    connection.close()
+
+
+def open_socket(target: RemoteAE, patience: float) -> socket.socket:
     where = f"{target.host}:{target.port}"
     try:
         return socket.create_connection((target.host, target.port), timeout=patience)
