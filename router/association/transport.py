@@ -27,6 +27,7 @@ from pdu import (
 from router.config import Timeouts
 from router.network.buffers import ReceiveBuffers
 from router.network.sockets import Buffer, Socket, tune
+from router.network.timer import Timer
 
 _MOST_BUFFERS = 64
 """Buffers given to one sendmsg: the kernel accepts about 1 MiB at a time, and examines all of them."""
@@ -69,7 +70,10 @@ class Transport:
         self._writable = True
         self._sending = False
         self._turns = trio.lowlevel.ParkingLot()
-        self._waiting: trio.CancelScope | None = None
+        self._timer = Timer(sock.end_waits)
+        """Wakes the waiting read and write, which know their deadlines."""
+        self._waiting = False
+        """Whether a read waits."""
         self._interrupted = False
         self._unyielded = 0
         self._buffers = buffers
@@ -116,41 +120,55 @@ class Transport:
             self._unyielded = 0
             await trio.lowlevel.checkpoint()
         received = self._receive()
-        while received < 0:
+        if received < 0:
             self._unyielded = 0
-            self._give_back()
-            began = trio.current_time()
-            with trio.CancelScope(deadline=began + patience if artim is None else artim) as scope:
-                await self._wait_readable(scope)
-            self.waited += trio.current_time() - began
-            if self._interrupted:
-                self._interrupted = False
-                raise Interrupted
-            if scope.cancelled_caught:
-                if artim is not None:
-                    return await self.perform(self.upper_layer.artim_expired())
+            received = await self._receive_by(trio.current_time() + patience if artim is None else artim)
+            if received < 0 and artim is not None:
+                return await self.perform(self.upper_layer.artim_expired())
+            if received < 0:
                 raise TimeoutError(f"the peer was silent for {patience:g} s")
-            received = self._receive() if self.is_open else 0
         if not received:
             self._give_back()
         self.bytes_received += received
         self._unyielded += received
         return await self.perform(self.upper_layer.received(received))
 
+    async def _receive_by(self, deadline: float) -> int:
+        """Return the number of bytes received, as `_receive`, or -1 if the deadline has passed.
+
+        Raises:
+            Interrupted: `interrupt` was called.
+        """
+        began = trio.current_time()
+        while True:
+            self._give_back()
+            self._waiting = True
+            try:
+                await self._readable(deadline)
+            finally:
+                self._waiting = False
+            now = trio.current_time()
+            self.waited, began = self.waited + now - began, now
+            if self._interrupted:
+                self._interrupted = False
+                raise Interrupted
+            received = self._receive() if self._open else 0
+            if received >= 0 or now >= deadline:
+                return received
+
+    async def _readable(self, deadline: float) -> None:
+        """Wait for bytes, for the deadline, or for `interrupt`."""
+        if trio.current_time() >= deadline:
+            await trio.lowlevel.checkpoint()
+        else:
+            self._timer.by(deadline)
+            await self._socket.readable()
+
     def interrupt(self) -> None:
         """Make a `read` that is waiting raise Interrupted; without one, do nothing."""
-        if self._waiting is not None:
+        if self._waiting:
             self._interrupted = True
-            self._waiting.cancel()
-
-    async def _wait_readable(self, scope: trio.CancelScope) -> None:
-        self._waiting = scope
-        try:
-            await self._socket.readable()
-        except (OSError, trio.ClosedResourceError):  # the next attempt to read tells
-            pass
-        finally:
-            self._waiting = None
+            self._socket.end_waits()
 
     def _receive(self) -> int:
         """Return the number of bytes received, 0 at the end of the stream however caused, or -1 for nothing yet."""
@@ -225,20 +243,25 @@ class Transport:
             return
         self._writable = False  # stays so when this is cancelled, or fails, in the middle of a PDU
         at = 0
+        deadline: float | None = None
         try:
             while at < len(waiting):
                 try:
                     sent = self._socket.send(waiting[at : at + _MOST_BUFFERS] if len(waiting) > 1 else waiting)
                 except BlockingIOError:
-                    with trio.move_on_after(self._timeouts.write) as scope:
-                        await self._socket.writable()
-                    if scope.cancelled_caught:
+                    now = trio.current_time()
+                    if deadline is None:
+                        deadline = now + self._timeouts.write
+                    elif now >= deadline:
                         self.close()
                         return
+                    self._timer.by(deadline)
+                    await self._socket.writable()
                     continue
+                deadline = None
                 self._bytes_sent += sent
                 at = _behind(waiting, at, sent)
-        except (OSError, trio.ClosedResourceError):
+        except OSError:
             return
         self._writable = True
 
@@ -246,6 +269,7 @@ class Transport:
         self._open = False
         self._writable = False
         self._artim_deadline = None
+        self._timer.disarm()
         self._socket.close()
 
 

@@ -22,10 +22,13 @@ class Socket(Protocol):
         ...
 
     async def readable(self) -> None:
-        """Wait until bytes or the end of the stream can be received."""
+        """Wait until bytes or the end of the stream can be received, or until `end_waits` or `close`."""
 
     async def writable(self) -> None:
-        """Wait until bytes can be sent."""
+        """Wait until bytes can be sent, or until `end_waits` or `close`."""
+
+    def end_waits(self) -> None:
+        """Make `readable` and `writable` return where they are waited for."""
 
     def set_option(self, level: int, option: int, value: int, /) -> None:
         """Set an option, as `setsockopt` does."""
@@ -46,12 +49,22 @@ class KernelSocket:
         self.set_option: Final = self._socket.setsockopt
 
     async def readable(self) -> None:
-        """Wait until bytes or the end of the stream can be received."""
-        await trio.lowlevel.wait_readable(self._socket)
+        """Wait until bytes or the end of the stream can be received, or until `end_waits` or `close`."""
+        try:
+            await trio.lowlevel.wait_readable(self._socket)
+        except (OSError, trio.ClosedResourceError):
+            return  # the next `receive` tells
 
     async def writable(self) -> None:
-        """Wait until bytes can be sent."""
-        await trio.lowlevel.wait_writable(self._socket)
+        """Wait until bytes can be sent, or until `end_waits` or `close`."""
+        try:
+            await trio.lowlevel.wait_writable(self._socket)
+        except (OSError, trio.ClosedResourceError):
+            return  # the next `send` tells
+
+    def end_waits(self) -> None:
+        """Make `readable` and `writable` return where they are waited for."""
+        trio.lowlevel.notify_closing(self._socket)  # closes nothing: it ends the waits, which may begin again
 
     def close(self) -> None:
         """Close the socket and wake those that wait for it; do nothing if it is closed."""

@@ -7,11 +7,12 @@ import trio
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pdu import AssociateRQ, Role, StartArtim, UpperLayer
-from router.association.transport import Transport
+from router.association.transport import Interrupted, Transport
 from router.config import Timeouts
+from router.network.sockets import KernelSocket
 from tests.support.harness import associate_rq
 
 TIMEOUTS = Timeouts(artim=30, write=60, idle=300)
@@ -23,6 +24,7 @@ class FickleSocket:
     def __init__(self, appetites: Sequence[int], *, then_all: bool = False) -> None:
         self._appetites = iter(appetites)
         self._then_all = then_all
+        self._woken = trio.lowlevel.ParkingLot()
         self.taken = bytearray()
         self.closed = False
 
@@ -38,10 +40,13 @@ class FickleSocket:
         raise BlockingIOError
 
     async def readable(self) -> None:
-        await trio.sleep_forever()
+        await self._woken.park()
 
     async def writable(self) -> None:
-        await trio.sleep_forever()
+        await self._woken.park()
+
+    def end_waits(self) -> None:
+        self._woken.unpark_all()
 
     def set_option(self, level: int, option: int, value: int, /) -> None:
         pass
@@ -127,3 +132,93 @@ async def test_without_artim_the_patience_of_the_caller_is(autojump_clock: MockC
 def _announcing(request: AssociateRQ) -> AssociateRQ:
     """With the maximum length that an engine without arguments holds its peer to."""
     return evolve(request, user_information=evolve(request.user_information, maximum_length=131072))
+
+
+async def test_the_deadline_of_an_earlier_read_ends_no_later_one(autojump_clock: MockClock) -> None:
+    class Drips(FickleSocket):
+        """Has one byte of a header every four seconds."""
+
+        due = 0.0
+        header = iter(b"\x04\x00\x00\x00\x00")
+
+        def receive(self, buffer: memoryview, /) -> int:
+            if trio.current_time() < self.due:
+                raise BlockingIOError
+            self.due = trio.current_time() + 4
+            buffer[0] = next(self.header)
+            return 1
+
+        async def readable(self) -> None:
+            with trio.move_on_at(self.due):
+                await super().readable()
+
+    connection = await connected(Drips([], then_all=True))
+    for patience in (5, 60, 60, 5):
+        assert await connection.read(patience) == []
+    started = trio.current_time()
+    with pytest.raises(TimeoutError, match="silent for 3 s"):
+        await connection.read(3)
+    assert trio.current_time() - started == 3
+
+
+async def test_a_read_and_a_write_that_wait_at_once_have_each_its_own_deadline(autojump_clock: MockClock) -> None:
+    sock = FickleSocket([100] * 3 + [4])
+    connection = await connected(sock)
+    started, ended = trio.current_time(), dict[str, float]()
+
+    async def read(patience: float) -> None:
+        with pytest.raises(TimeoutError):
+            await connection.read(patience)
+        ended[f"read {patience}"] = trio.current_time() - started
+
+    async def write() -> None:
+        await connection.send([b"half a PDU" * 40])
+        ended["write"] = trio.current_time() - started
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(write)
+        await read(7)
+        await read(20)
+    assert ended == {"read 7": 7, "read 20": 27, "write": TIMEOUTS.write}
+
+
+async def test_an_interrupted_read_leaves_a_write_waiting(autojump_clock: MockClock) -> None:
+    sock = FickleSocket([100] * 3 + [4])
+    connection = await connected(sock)
+    started = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(connection.send, [b"half a PDU" * 40])
+        nursery.start_soon(interrupt_after, connection, 10)
+        with pytest.raises(Interrupted):
+            await connection.read(300)
+        assert trio.current_time() - started == 10
+    assert trio.current_time() - started == TIMEOUTS.write
+
+
+async def interrupt_after(connection: Transport, seconds: float) -> None:
+    await trio.sleep(seconds)
+    connection.interrupt()
+
+
+async def test_waits_on_a_socket_of_the_kernel_end_when_they_are_woken_and_can_begin_again() -> None:
+    ours, theirs = trio.socket.socketpair()
+    sock = KernelSocket(ours)
+    with theirs:
+        with pytest.raises(BlockingIOError):
+            while True:
+                sock.send([bytes(1 << 16)])
+        for _ in range(2):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(sock.readable)
+                nursery.start_soon(sock.writable)
+                await wait_all_tasks_blocked()
+                assert trio.lowlevel.current_statistics().io_statistics.tasks_waiting_write == 1
+                sock.end_waits()
+        sock.close()
+
+
+async def connected(sock: FickleSocket) -> Transport:
+    connection = transport(sock)
+    await connection.tell(connection.upper_layer.associate, _announcing(associate_rq()))
+    await connection.tell(connection.upper_layer.transport_connected)
+    return connection
