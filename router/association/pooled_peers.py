@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Self
 
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 
 from pdu import AcceptedContext
 from router.association.data_source import InMemory
@@ -104,7 +104,10 @@ class PooledPeers:
             extended=request.extended,
             operations=self.operations,
         )
-        async with self._pools.of(peer.name).lease(plan, config.timeouts) as association:
+        timeouts = config.timeouts
+        if request.connect is not None:
+            timeouts = evolve(timeouts, connect=request.connect, association=request.connect)
+        async with self._pools.of(peer.name).lease(plan, timeouts) as association:
             accepted = _accepted(association, request)
             context = PeerContext(
                 transfer_syntax=accepted.transfer_syntax, extended=association.extended.get(request.abstract_syntax)

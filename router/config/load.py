@@ -229,7 +229,7 @@ def _routes(reader: TableReader, document: Table, config: Config, services: Serv
             routes += reader.value(Route, table, path, options=Options(options))
             _check_service(reader, table.get("service"), classes, f"{path}.service")
             _check_conditions(reader, table, classes, f"{path}.when")
-            _check_destinations(reader, table.get("to"), document, f"{path}.to")
+            _check_destinations(reader, table, document, f"{path}.to")
         if isinstance(name, str) and name in names:
             reader.fault(f"{path}.name", "is the name of an earlier route too")
         names.add(str(name))
@@ -281,8 +281,9 @@ def _check_conditions(reader: TableReader, table: Table, classes: Mapping[str, t
             reader.fault(f"{path}.{key}", f"can be a condition for {' and '.join(known)} only")
 
 
-def _check_destinations(reader: TableReader, to: object, document: Table, path: str) -> None:
+def _check_destinations(reader: TableReader, table: Table, document: Table, path: str) -> None:
     """Check `to` against the peers as written, so that a fault in a peer is not reported twice."""
+    to, service = table.get("to"), str(table.get("service"))
     peers = document.get("peers", {})
     if to == []:
         reader.fault(path, "is empty: a route must lead to at least one peer")
@@ -291,5 +292,11 @@ def _check_destinations(reader: TableReader, to: object, document: Table, path: 
             continue
         if name not in peers:
             reader.fault(path, f"there is no peer {shown(name)}{suggestion(name, peers)}")
-        elif isinstance(peers[name], dict) and "address" not in peers[name]:
+        elif isinstance(peers[name], dict) and not _has_address(peers[name], service):
             reader.fault(path, f"the peer {shown(name)} has no address, so nothing can be sent to it")
+
+
+def _has_address(peer: Table, service: str) -> bool:
+    """Whether the peer has an address, or its AE for the service has one."""
+    own = peer.get(service)
+    return "address" in peer or (isinstance(own, dict) and bool(own.get("address")))

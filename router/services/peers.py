@@ -42,6 +42,8 @@ class PeerRequest:
     deadline: float = 10.0
     """Seconds. For `invoke`, until the response is in; for `converse`, until the request can be sent. Waiting for an
     association and opening it count."""
+    connect: float | None = None
+    """Seconds to connect, and seconds for the answer to the A-ASSOCIATE-RQ; None is as in [timeouts]."""
     patience: float | None = None
     """`converse`: seconds that each response may take; None is `timeouts.dimse`."""
     further: tuple[tuple[str, tuple[str, ...]], ...] = ()

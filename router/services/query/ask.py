@@ -29,7 +29,7 @@ class Deadlines:
     """The seconds that a query may take at one peer."""
 
     connect: float = 5.0
-    """Until the query is sent."""
+    """For the connection, and for the answer to the A-ASSOCIATE-RQ."""
     first_answer: float = 20.0
     between_answers: float = 20.0
     deadline: float = 60.0
@@ -164,7 +164,8 @@ class _Asking:
                 data_set_type=DATA_SET,
             ),
             data_set=self._identifier_for,
-            deadline=question.deadlines.connect,
+            deadline=question.deadlines.deadline,
+            connect=question.deadlines.connect,
             patience=question.deadlines.deadline + DRAIN,
             extended=()
             if question.extended is None
@@ -198,6 +199,9 @@ class _Asking:
                 return
             if self._stopped:
                 continue
+            if not response.data_set:
+                self._cause = "a match without an identifier"
+                return
             try:
                 match = PeerMatch(response.status, decode(response.data_set))
             except MalformedDataSet as error:

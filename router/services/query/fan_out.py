@@ -50,6 +50,10 @@ class Archive:
     """The issuer of its patient IDs where its answers name none."""
     extended: bytes | None = None
     """Proposed to it."""
+    compared: DataSet
+    """The keys that its answers are compared with."""
+    is_compared: bool
+    """Compare all of its answers, not only those with FF01H."""
 
 
 @frozen(kw_only=True)
@@ -176,8 +180,8 @@ class _FanOut:
         """Put a match of an archive into the channel, as it is for the client."""
         self._conversation.archive(archive.name).matched()
         query, found = self._query, match.identifier
-        is_filtered = query.rules.combined or match.status == Status.PENDING_WITH_WARNING
-        if is_filtered and not answer_matches(query.keys, found, query.rules):
+        is_compared = archive.is_compared or match.status == Status.PENDING_WITH_WARNING
+        if is_compared and not answer_matches(archive.compared, found, query.rules):
             return
         identity = query.identity_of(found, archive.issuer)
         answer = Answer(index, match.status, self._for_client(as_asked(found)), identity)

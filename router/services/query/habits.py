@@ -47,6 +47,11 @@ class ArchiveQuery:
     """Whether keys of the levels above are missing, so that the archive has to do relational queries."""
 
 
+def keys_to_compare(keys: DataSet, habits: PeerFind) -> DataSet:
+    """Return the keys that answers of an archive are compared with: the client's, with the wildcards that it wants."""
+    return _with_wildcards(keys) if habits.append_wildcard else keys
+
+
 def queries_for(keys: DataSet, model: InformationModel, habits: PeerFind) -> tuple[ArchiveQuery, ...]:
     """Return the queries for an archive, whose matches together are those of the client's query.
 
@@ -55,8 +60,7 @@ def queries_for(keys: DataSet, model: InformationModel, habits: PeerFind) -> tup
     """
     if terms := habits.character_set:
         keys = in_character_set(keys, "" if terms == DEFAULT_REPERTOIRE else terms)
-    if habits.append_wildcard:
-        keys = _with_wildcards(keys)
+    keys = keys_to_compare(keys, habits)
     if model is WORKLIST or not isinstance(habits, PeerQuery):
         return (ArchiveQuery(sop_class=model.find, keys=keys, is_relational=False),)
     target = model_towards(model, habits, level_of(keys))

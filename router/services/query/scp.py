@@ -40,7 +40,7 @@ from router.services.conversations import Conversation
 from router.services.query import extended
 from router.services.query.ask import Outcome
 from router.services.query.fan_out import Archive, FindEnd, FindQuery, find_at_all
-from router.services.query.habits import CannotAsk, model_towards, queries_for
+from router.services.query.habits import CannotAsk, keys_to_compare, model_towards, queries_for
 from router.services.query.identifier import (
     ACCEPTED_SYNTAXES,
     LARGEST,
@@ -197,7 +197,9 @@ class FindSCP(SCP):
             keys=keys,
             level=level,
             priority=request.command.priority or Priority.MEDIUM,
-            archives=tuple(self._archive(name, options, request, model, sent) for name, options in plan.archives),
+            archives=tuple(
+                self._archive(name, options, request, model, keys, sent, combined) for name, options in plan.archives
+            ),
             is_ordered=plan.is_ordered,
             limit=plan.limit,
             rules=Matching(exact_names=self._settings.person_names == "exact", combined=combined),
@@ -206,16 +208,24 @@ class FindSCP(SCP):
         )
 
     def _archive(
-        self, name: str, options: FindRouteOptions, request: Request, model: InformationModel, keys: DataSet
+        self,
+        name: str,
+        options: FindRouteOptions,
+        request: Request,
+        model: InformationModel,
+        keys: DataSet,
+        asked: DataSet,
+        combined: bool,
     ) -> Archive:
+        """Return an archive that is asked `asked`, for the keys of the client."""
         peer = self._peers[name]
         habits = self.habits_of(peer)
         cannot = ""
         try:
-            queries = queries_for(keys, model, habits)
+            queries = queries_for(asked, model, habits)
         except CannotAsk as error:
             queries, cannot = (), str(error)
-        proposal = extended.proposal(keys, request.terms.extended, is_worklist=model is WORKLIST)
+        proposal = extended.proposal(asked, request.terms.extended, is_worklist=model is WORKLIST)
         return Archive(
             name=name,
             ae=peer.ae_for(habits).name,
@@ -225,6 +235,8 @@ class FindSCP(SCP):
             may_fail=options.partial == "success",
             issuer=habits.issuer,
             extended=proposal if habits.extended_negotiation else None,
+            compared=keys_to_compare(keys, habits),
+            is_compared=combined or bool(habits.character_set),
         )
 
     async def _answer_query(

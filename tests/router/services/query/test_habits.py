@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from router.dicom.dataset import DataSet, Element, text
 from router.dicom.information_models import PATIENT_ROOT, PATIENT_STUDY_ONLY, STUDY_ROOT, WORKLIST
@@ -170,3 +171,48 @@ def test_worklist_keys_are_not_split() -> None:
     keys = decode_identifier(encode_identifier(record({NAME: "A"}), "1.2.840.10008.1.2"), "1.2.840.10008.1.2")
     (one,) = queries_for(keys, WORKLIST, PeerQuery(uid_lists=False))
     assert one.sop_class == WORKLIST.find
+
+
+async def test_answers_are_compared_with_the_keys_that_a_character_set_lost(tmp_path: Path) -> None:
+    keys = {**KEYS, **record({0x00080005: "ISO_IR 192", NAME: "Müller"})}
+    names = ("Müller", "Moller", "Mäller")
+    found = [record({0x00080005: "ISO_IR 192", STUDY_UID: f"1.{n}", NAME: name}) for n, name in enumerate(names)]
+    pacs = QueryArchive(find=answering(*found))
+    text_ = '[[routes]]\nname = "q"\nservice = "query"\nto = "pacs"\n[peers.pacs.query]\ncharacter_set = "ISO_IR 6"'
+    async with pacs.serving(), running_router(configuration(tmp_path, text_, pacs=pacs.port)) as router:
+        async with find_client(router.port) as client:
+            assert (await client.find(keys)).values(NAME) == ["Müller"]
+    assert text(pacs.queries[0].identifier, NAME) == "M?ller"
+
+
+async def test_combined_dates_and_times_are_compared_by_the_router(tmp_path: Path) -> None:
+    date, time = 0x00080020, 0x00080030
+    keys = {**KEYS, **record({date: "20200101-20200103", time: "100000-120000"})}
+    times = (("20200101", "0900"), ("20200101", "1300"), ("20200102", "0900"), ("20200103", "1300"))
+    found = [record({STUDY_UID: f"1.{n}", date: day, time: at}) for n, (day, at) in enumerate(times)]
+    pacs = QueryArchive(find=answering(*found))
+    text_ = '[[routes]]\nname = "q"\nservice = "query"\nto = "pacs"'
+    async with pacs.serving(), running_router(configuration(tmp_path, text_, pacs=pacs.port)) as router:
+        async with find_client(router.port, extended=b"\0\1") as client:
+            assert client.association.extended[STUDY_ROOT.find] == b"\0\1"
+            assert (await client.find(keys)).values(STUDY_UID) == ["1.1", "1.2"]
+        async with find_client(router.port) as client:
+            assert len((await client.find(keys)).matches) == 4, "the archive is believed"
+    assert (text(pacs.queries[0].identifier, time), text(pacs.queries[1].identifier, time)) == ("", "100000-120000")
+
+
+async def test_queries_of_two_clients_share_the_one_association_with_an_archive(tmp_path: Path) -> None:
+    pacs = QueryArchive(find=answering(*(record({STUDY_UID: f"1.{n}"}) for n in range(50))))
+    text_ = '[[routes]]\nname = "q"\nservice = "query"\nto = "pacs"\nconnect = "200ms"'
+    counts: list[int] = []
+    async with pacs.serving(), running_router(configuration(tmp_path, text_, pacs=pacs.port)) as router:
+
+        async def one_client() -> None:
+            async with find_client(router.port) as client:
+                counts.append(len((await client.find(KEYS)).matches))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(12):
+                nursery.start_soon(one_client)
+    assert counts == [50] * 12
+    assert pacs.most_at_once == 1
