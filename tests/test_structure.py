@@ -40,7 +40,8 @@ _FREQUENT: Final = """
 12 add
 10 statistics
  8 outcome reload remove
- 6 arrived check end failed refuse settled
+ 7 settled
+ 6 arrived check end failed refuse
  5 adopt advance commit discard drain fail feed of refusal serve settle size status store tell text uid wait
  4 address answer ask change choose clock converse count create decide drop due enter export fill
  4 give_back instances is_alive lend length number one proposes read_into release roles syntaxes

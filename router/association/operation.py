@@ -56,6 +56,7 @@ class _NoReplies:
     """The replies of an operation that has one response only."""
 
     cancelled = trio.Event()
+    has_ended = False
 
     async def send(self, response: Response) -> None:
         raise AssertionError("only a conversational service sends pending responses")
@@ -71,6 +72,10 @@ class OperationReplies:
         self.cancelled: Final = trio.Event()
         self.scope: Final = trio.CancelScope()
         """The operation is performed in this scope."""
+
+    @property
+    def has_ended(self) -> bool:
+        return self._ended
 
     async def send(self, response: Response) -> None:
         """Send a pending response.

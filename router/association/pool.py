@@ -53,7 +53,7 @@ class AssociationPlan:
             and offered.issuperset((one.abstract_syntax, one.transfer_syntaxes) for one in other.contexts)
             and set(self.roles).issuperset(other.roles)
             and set(self.extended) == set(other.extended)
-            and self.operations is other.operations
+            and self.operations == other.operations
         )
 
 

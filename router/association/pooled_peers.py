@@ -12,13 +12,13 @@ from router.association.data_source import InMemory
 from router.association.errors import AssociationError
 from router.association.invocation import Invocation
 from router.association.operation import OperationPerformer
-from router.association.pool import AssociationPlan, AssociationPools
+from router.association.pool import AssociationPlan, AssociationPool, AssociationPools
 from router.association.proposal import contexts_of
 from router.association.remote_ae import RemoteAE
 from router.association.requestor import Requestor
-from router.config import Config
+from router.config import Config, Peer
 from router.dimse import Response
-from router.services import PeerContext, PeerRequest, PeerResponse, PeerUnanswered
+from router.services import SCP, ContextRefused, PeerContext, PeerRequest, PeerResponse, PeerUnanswered
 
 
 @frozen
@@ -37,6 +37,10 @@ class Conversation:
     def __init__(self, invocation: Invocation, context: PeerContext) -> None:
         self._invocation = invocation
         self.context = context
+
+    @property
+    def request_message_id(self) -> int:
+        return self._invocation.message_id
 
     def __aiter__(self) -> Self:
         return self
@@ -102,12 +106,12 @@ class PooledPeers:
             contexts=contexts_of([(request.abstract_syntax, request.transfer_syntaxes), *request.further]),
             roles=request.roles,
             extended=request.extended,
-            operations=self.operations,
+            operations=self._performer(request),
         )
         timeouts = config.timeouts
         if request.connect is not None:
             timeouts = evolve(timeouts, connect=request.connect, association=request.connect)
-        async with self._pools.of(peer.name).lease(plan, timeouts) as association:
+        async with self._pool(peer, request).lease(plan, timeouts) as association:
             accepted = _accepted(association, request)
             context = PeerContext(
                 transfer_syntax=accepted.transfer_syntax, extended=association.extended.get(request.abstract_syntax)
@@ -115,10 +119,24 @@ class PooledPeers:
             data = InMemory(request.data_set(context)) if request.data_set else None
             yield _Ready(association, accepted, context, data)
 
+    def _performer(self, request: PeerRequest) -> OperationPerformer | None:
+        if request.performer is None or self.operations is None:
+            return self.operations
+        assert isinstance(request.performer, SCP)
+        return evolve(self.operations, services=(request.performer,))
+
+    def _pool(self, peer: Peer, request: PeerRequest) -> AssociationPool:
+        """Return the peer's pool, or one of its own for this kind of request, with the same limits."""
+        if not request.pool:
+            return self._pools.of(peer.name)
+        pool = self._pools.of(f"{peer.name}:{request.pool}*")
+        pool.limit, pool.linger = peer.associations, peer.linger
+        return pool
+
 
 def _accepted(association: Requestor, request: PeerRequest) -> AcceptedContext:
     pairs = [(request.abstract_syntax, transfer_syntax) for transfer_syntax in request.transfer_syntaxes]
     accepted = next((association.contexts[pair] for pair in pairs if pair in association.contexts), None)
     if accepted is None:
-        raise PeerUnanswered(association.refused[pairs[0]])
+        raise ContextRefused(association.refused[pairs[0]])
     return accepted

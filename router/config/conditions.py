@@ -27,6 +27,7 @@ ASSOCIATION_KEYS: dict[str, Callable[[object], object]] = {
 SERVICE_KEYS: dict[str, Callable[[object], object]] = {
     "information_model": one_of(*(model.name for model in QUERY_RETRIEVE_MODELS)),
     "level": one_of(*LEVELS),
+    "destination": glob,
 }
 """Keys that only routes for some services may have (`RouteOptions.OWN_KEYS`), each with the reader of its values."""
 

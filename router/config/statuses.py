@@ -62,6 +62,9 @@ class Statuses:
     mistyped_argument: Code = 0x0212
     resource_limitation: Code = 0x0213
     out_of_resources: Code = 0xA700
+    unable_to_count_matches: Code = 0xA701
+    unable_to_perform_suboperations: Code = 0xA702
+    move_destination_unknown: Code = 0xA801
     data_set_does_not_match: Code = 0xA900
     cannot_understand: Code = 0xC000
     unable_to_process: Code = 0xC001

@@ -49,8 +49,13 @@ class Status(IntEnum):
     MISTYPED_ARGUMENT = 0x0212
     RESOURCE_LIMITATION = 0x0213
     OUT_OF_RESOURCES = 0xA700
+    UNABLE_TO_COUNT_MATCHES = 0xA701
+    UNABLE_TO_PERFORM_SUBOPERATIONS = 0xA702
+    MOVE_DESTINATION_UNKNOWN = 0xA801
     DATA_SET_DOES_NOT_MATCH = 0xA900
     COERCION_OF_DATA_ELEMENTS = 0xB000
+    SUBOPERATIONS_COMPLETE_WITH_FAILURES = 0xB000
+    """The same code, of C-MOVE and C-GET (PS3.4 C.4.2.1.5)."""
     ELEMENTS_DISCARDED = 0xB006
     DATA_SET_DOES_NOT_MATCH_SOP_CLASS_WARNING = 0xB007
     CANNOT_UNDERSTAND = 0xC000
@@ -58,6 +63,8 @@ class Status(IntEnum):
     CANCEL = 0xFE00
     PENDING = 0xFF00
     PENDING_WITH_WARNING = 0xFF01
+    PENDING_FOR_LONG = 0xFF02
+    """Of C-MOVE in some archives: the operation goes on even if its invoker leaves."""
 
 
 _WARNINGS: Final = frozenset({0x0001, Status.ATTRIBUTE_LIST_ERROR, Status.ATTRIBUTE_VALUE_OUT_OF_RANGE})
@@ -71,7 +78,7 @@ def status_class(status: int) -> StatusClass:
         return StatusClass.WARNING
     if status == Status.CANCEL:
         return StatusClass.CANCEL
-    if status in (Status.PENDING, Status.PENDING_WITH_WARNING):
+    if status in (Status.PENDING, Status.PENDING_WITH_WARNING, Status.PENDING_FOR_LONG):
         return StatusClass.PENDING
     return StatusClass.FAILURE
 
@@ -110,6 +117,7 @@ SERVICE_STATUSES: Final[dict[str, tuple[StatusRange, ...]]] = {
         StatusRange(0xB000, 0xB000, "warning: sub-operations complete, some failed"),
         StatusRange(0xC000, 0xCFFF, "failed: unable to process"),
         StatusRange(0xFF00, 0xFF00, "pending: sub-operations are continuing"),
+        StatusRange(0xFF02, 0xFF02, "pending: sub-operations will take long"),
     ),
     "mpps": (StatusRange(0x0001, 0x0001, "warning: requested optional attributes are not supported"),),
 }

@@ -22,6 +22,8 @@ class Facts:
     """The affected SOP Class UID."""
     transfer_syntax: str
     """The UID of the transfer syntax of the data set."""
+    destination: str = ""
+    """The name of the peer that a C-MOVE sends to; "" for any other message."""
     elements: Mapping[int, tuple[str, ...]] = Factory(dict)
     """Values by tag, as `scan` returns them, of at least those of `RoutingTable.elements` that the data set has."""
     information_model: str = ""

@@ -26,10 +26,19 @@ from router.services.mpps.instance_availability import InstanceAvailability
 from router.services.mpps.notification import MPPSNotification
 from router.services.mpps.retrieve import MPPSRetrieve
 from router.services.mpps.scp import MPPSRelay
-from router.services.peers import PeerContext, PeerConversation, PeerRequest, PeerResponse, Peers, PeerUnanswered
+from router.services.peers import (
+    ContextRefused,
+    PeerContext,
+    PeerConversation,
+    PeerRequest,
+    PeerResponse,
+    Peers,
+    PeerUnanswered,
+)
 from router.services.query.scp import Query
 from router.services.query.worklist import Worklist
 from router.services.relay import Relay, RelayPlan
+from router.services.retrieve.scp import Retrieve
 from router.services.storage import Storage
 from router.services.verification import VERIFICATION, Verification
 
@@ -42,6 +51,7 @@ __all__ = [
     "VERIFICATION",
     "Allowance",
     "Change",
+    "ContextRefused",
     "ConversationEnded",
     "DeliveryPolicy",
     "MPPSRelay",
@@ -77,6 +87,7 @@ SERVICES: Final[tuple[type[Service], ...]] = (
     StorageCommitment,
     Query,
     Worklist,
+    Retrieve,
     Relay,
     Storage,
 )

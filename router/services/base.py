@@ -18,6 +18,7 @@ from router.config import STANDARD_STATUSES, Config, Listener, ServiceOptions, S
 from router.config.patterns import UIDs
 from router.dimse import Command, Response
 from router.model import AttemptResult, PendingDelivery, Result
+from router.services.arrivals import Arrivals
 from router.services.conversations import Conversations
 from router.services.peers import Peers
 from router.spool import Incoming, Spool
@@ -145,6 +146,7 @@ class ServiceContext:
     state: StateStore
     peers: Peers
     conversations: Conversations = field(factory=Conversations)
+    arrivals: Arrivals = field(factory=Arrivals)
 
 
 class ConversationEnded(Exception):
@@ -157,6 +159,10 @@ class Replies(Protocol):
     @property
     def cancelled(self) -> trio.Event:
         """Set when the peer cancels the operation (C-CANCEL-RQ, PS3.7 9.3.2.3) and when the association has ended."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the association has ended, so that no response can be sent."""
 
     async def send(self, response: Response) -> None:
         """Send a pending response (FF00H, FF01H). Wait while the peer does not read, up to `timeouts.write`.

@@ -17,6 +17,10 @@ class PeerUnanswered(Exception):
     """The peer has given no response, or no further one. The text says why."""
 
 
+class ContextRefused(PeerUnanswered):
+    """The peer has accepted no presentation context for the request, so that it was not sent."""
+
+
 @frozen(kw_only=True)
 class PeerContext:
     """The presentation context that a peer has accepted for a request."""
@@ -53,6 +57,11 @@ class PeerRequest:
     """Proposed with it. The router's services perform what the peer invokes on a SOP class with the role of SCP."""
     extended: tuple[SOPClassExtendedNegotiation, ...] = ()
     """Proposed with it."""
+    performer: object | None = None
+    """The `SCP` that performs what the peer invokes on the association, in place of the router's services."""
+    pool: str = ""
+    """The associations of requests with the same name are counted together, and apart from all others of the peer:
+    a retrieve can take hours, in which queries and deliveries must not wait for it."""
 
 
 @frozen
@@ -70,6 +79,10 @@ class PeerConversation(Protocol):
     @property
     def context(self) -> PeerContext:
         """The presentation context of the request and its responses."""
+
+    @property
+    def request_message_id(self) -> int:
+        """The Message ID of the request."""
 
     def __aiter__(self) -> AsyncIterator[Response]: ...
 

@@ -2,20 +2,20 @@
 
 As SCP: a request is admitted by its command set, before its data set comes in. Then the scanner reads as far into the
 data set as the routing table needs, the destinations are frozen into the envelope, and the spool makes both durable.
-Only then is 0000H sent. As delivery policy: what the archive's status means.
+Only then is 0000H sent.
 """
 
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Literal
 
 import trio
 from attrs import evolve, frozen
 
 from pdu import ContextResult
 from router.concurrency import COMPUTING, DISK_OUT
-from router.config import Config, Peer, RouteOptions, ServiceOptions
+from router.config import Config, RouteOptions, ServiceOptions
 from router.config.conditions import required_element
 from router.config.identifiers import one_of
 from router.config.keys import (
@@ -32,17 +32,15 @@ from router.dicom.encoding import MalformedDataSet, TooMuchToRead
 from router.dicom.scanner import AT_ONCE, IN_ALL, Bounds, scan
 from router.dicom.tags import SOP_CLASS_UID, SOP_INSTANCE_UID, tag_name
 from router.dicom.uids import is_storage_sop_class, is_uid
-from router.dimse import Command, CommandField, Response, Status, StatusClass, response_to, status_class
-from router.model import Envelope, PendingDelivery, Purpose, Recipient, Result
+from router.dimse import Command, CommandField, Response, Status, response_to
+from router.model import Envelope, Purpose, Recipient
 from router.routing import Facts, RoutingTable
-from router.services.base import SCP, Allowance, Change, DeliveryPolicy, Proposal, Replies, Request, ServiceContext
+from router.services.arrivals import Arrival
+from router.services.base import SCP, Allowance, Change, Proposal, Replies, Request, ServiceContext
 from router.services.commitment.options import commitment_of
 from router.services.refusal import refuse, refuse_for_space
+from router.services.storage_delivery import StorageDelivery, StoragePeerOptions
 from router.spool import DuplicateRefused, Incoming, OutOfSpace
-
-_STORED_ALREADY: Final = frozenset({Status.DUPLICATE_SOP_INSTANCE, 0xD000})
-"""D000H is what some archives answer in place of 0111H."""
-_TRANSIENT: Final = range(0xA700, 0xA800)
 
 Elements = Mapping[int, tuple[str, ...]]
 """Values by tag."""
@@ -60,24 +58,13 @@ class StorageSettings:
     require: Annotated[tuple[int, ...], Each(required_element)] = ()
 
 
-@frozen(kw_only=True)
-class StoragePeerOptions:
-    """The key that the storage service adds to [peers.NAME]."""
-
-    already_stored: Annotated[Literal["hold", "accept"], One(one_of("hold", "accept"))] = "hold"
-
-
 def _with_duplicates(config: Config) -> Config:
     """Return the configuration with the spool's settings for duplicates, which stand in [storage]."""
     duplicates = config.options[StorageSettings].duplicates
     return evolve(config, spool=evolve(config.spool, duplicates=duplicates))
 
 
-def _accepts_stored(peer: Peer) -> bool:
-    return peer.options[StoragePeerOptions].already_stored == "accept"
-
-
-class Storage(SCP, DeliveryPolicy):
+class Storage(SCP, StorageDelivery):
     """C-STORE, both roles."""
 
     name: ClassVar[str] = "storage"
@@ -92,6 +79,7 @@ class Storage(SCP, DeliveryPolicy):
 
     def __init__(self, context: ServiceContext) -> None:
         self._spool = context.spool
+        self._arrivals = context.arrivals
         self.prepare(context.config)()
 
     def prepare(self, config: Config) -> Change:
@@ -103,7 +91,7 @@ class Storage(SCP, DeliveryPolicy):
         self._holds_unrouted = config.router.unrouted == "hold"
         self._table = table
         self._committing = {peer.name for peer in config.peers.values() if commitment_of(peer).request}
-        self._accepting_stored = {peer.name for peer in config.peers.values() if _accepts_stored(peer)}
+        self.use_peers(config)
         self._wanted = self._table.elements | {SOP_CLASS_UID, SOP_INSTANCE_UID, *self._settings.require}
 
     def negotiate(self, proposal: Proposal) -> str | ContextResult | None:
@@ -118,7 +106,7 @@ class Storage(SCP, DeliveryPolicy):
 
     def admit(self, request: Request) -> Command | Allowance:
         command, sender = request.command, request.sender
-        if not self._settings.calling_ae.matches(sender.calling_ae):
+        if not self._settings.calling_ae.matches(sender.calling_ae) and not self._is_expected(request):
             return refuse(request, Status.NOT_AUTHORIZED, f"{sender.calling_ae} may not store here")
         if missing := [name for name in command.missing() if name.startswith("affected")]:
             names = ", ".join(name.replace("_", " ") for name in missing)
@@ -143,6 +131,8 @@ class Storage(SCP, DeliveryPolicy):
             return refuse(request, Status.CANNOT_UNDERSTAND, str(error))
         if message := _disagreement(command, elements):
             return refuse(request, Status.DATA_SET_DOES_NOT_MATCH, message, offending_element=(SOP_INSTANCE_UID,))
+        if self._arrivals and (expected := self._arrivals.find(arrival := arrival_of(request))) is not None:
+            return response_to(command, await expected.bring_in(arrival, data))
         if missing := [tag for tag in self._settings.require if not any(elements.get(tag, ()))]:
             message = f"the data set has no {', '.join(map(tag_name, missing))}"
             return refuse(request, Status.DATA_SET_DOES_NOT_MATCH, message, offending_element=tuple(missing))
@@ -152,6 +142,9 @@ class Storage(SCP, DeliveryPolicy):
                 request, Status.CANNOT_UNDERSTAND, "no route of this router takes the object", named="unrouted"
             )
         return await self._commit(request, data, destinations)
+
+    def _is_expected(self, request: Request) -> bool:
+        return bool(self._arrivals) and self._arrivals.find(arrival_of(request)) is not None
 
     async def _read(self, data: Incoming, transfer_syntax: str) -> Elements:
         """Read the wanted elements. Reading much for them waits for other such reads, and delays no small ones."""
@@ -215,35 +208,16 @@ class Storage(SCP, DeliveryPolicy):
         )
         return (*sent, *retained)
 
-    def outcome(self, delivery: PendingDelivery, response: Response) -> Result:
-        """Deliver on success and warning (the object is stored), retry on A7xxH and 0213H, else hold (PS3.4 B.2.3)."""
-        status = response.status
-        if status_class(status) in (StatusClass.SUCCESS, StatusClass.WARNING):
-            return Result.DELIVERED
-        if status in _TRANSIENT or status == Status.RESOURCE_LIMITATION:
-            return Result.RETRY
-        return Result.HELD
 
-    async def reconsider(self, delivery: PendingDelivery, response: Response) -> tuple[Result, str]:
-        """Decide whether an archive that has the instance already has the bytes that the router sent.
-
-        In doubt the delivery is held: other bytes under the same SOP Instance UID must not be lost.
-        """
-        if response.status not in _STORED_ALREADY:
-            return Result.HELD, ""
-        if delivery.unanswered:
-            return Result.DELIVERED, "an earlier attempt had no response"
-        earlier = await self._spool.delivered_before(delivery.message_id, delivery.destination)
-        if earlier.same_bytes:
-            return Result.DELIVERED, "the same bytes were delivered there before"
-        if earlier.may_be_lost and not earlier.other_bytes:
-            return Result.DELIVERED, "the response to an earlier attempt was lost when the router stopped"
-        if delivery.destination in self._accepting_stored:
-            return Result.DELIVERED, 'already_stored = "accept"'
-        return Result.HELD, (
-            "the archive has this instance already, and not from this delivery: compare the two, then discard this one"
-            f', or set peers.{delivery.destination}.already_stored = "accept"'
-        )
+def arrival_of(request: Request) -> Arrival:
+    """Return the C-STORE-RQ of a request, to look up whether it was asked for."""
+    return Arrival(
+        command=request.command,
+        transfer_syntax=request.transfer_syntax,
+        calling_ae=request.sender.calling_ae,
+        called_ae=request.sender.called_ae,
+        peer=request.sender.peer,
+    )
 
 
 def _disagreement(command: Command, elements: Elements) -> str:

@@ -5,7 +5,7 @@ Promises: docs/spool.md, "What is promised, and when". Event loop only, and it n
 """
 
 import sqlite3
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -27,12 +27,14 @@ from router.spool.offline import Reader
 from router.spool.queue_admin import QueueAdmin
 from router.spool.recovery.recovery import Progress, Recovery
 from router.spool.stored_message import StoredMessage
-from router.spool.values import LocatedDelivery, RecoveryReport, SpoolStatistics
+from router.spool.values import LocatedDelivery, QueueAction, RecoveryReport, Selection, SpoolStatistics
 from router.spool.writer import Writer
 from router.spool.writer_client import WriterClient
 
 OnWaiting = Callable[[str, list[PendingDelivery]], None]
 
+_WITHDRAWN_AT_ONCE = 500
+"""Messages in one condition of a query."""
 _BEHIND = 60.0
 """Seconds that the run clock may be behind without harm: a power cut takes as much."""
 
@@ -126,9 +128,10 @@ class Spool:
         self._subscribers.append(callback)
 
     def when_caught_up(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called when the ledger is up to date after a full disk or another program's lock.
+        """Have `callback` called when what was read of the ledger has to be read again. It must not raise.
 
-        What was read meanwhile lacked what had been settled. The callback must not raise.
+        The ledger is up to date after a full disk or another program's lock: what was read meanwhile lacked what had
+        been settled. Or deliveries were withdrawn.
         """
         self._when_caught_up.append(callback)
 
@@ -172,6 +175,19 @@ class Spool:
         self._client.settle(
             SettledDelivery(message_id=message_id, destination=destination, purpose=purpose, result=result)
         )
+
+    async def withdraw(self, message_ids: Sequence[MessageId], destination: str) -> None:
+        """Discard the deliveries of messages to a destination that wait or are held. Durable on return.
+
+        Those in flight end as they end.
+
+        Raises:
+            OutOfSpace: the disk is full, or another program has locked the ledger.
+        """
+        for at in range(0, len(message_ids), _WITHDRAWN_AT_ONCE):
+            some = tuple(message_ids[at : at + _WITHDRAWN_AT_ONCE])
+            await self.queue.change(Selection(message_ids=some, destination=destination), QueueAction.DISCARD)
+        self._caught_up()
 
     async def open_message(self, message_id: MessageId) -> StoredMessage:
         """Open a message to read its envelope and data set.

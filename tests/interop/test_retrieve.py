@@ -1,0 +1,152 @@
+"""C-MOVE through a running router: from archives that know the router only, to destinations that no archive knows."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom.uid import JPEG2000, JPEGBaseline8Bit
+
+from tests.support.archives import Dcmqrscp, movescu
+from tests.support.objects import Instance, ct, read_file
+from tests.support.peers import Orthanc, Storescp, storescu
+from tests.support.ports import free_port, until
+from tests.support.router_process import RouterProcess
+
+pytestmark = pytest.mark.interop
+
+STUDY = ("QueryRetrieveLevel=STUDY", "StudyInstanceUID=2.25.1")
+
+
+def router(folder: Path, port: int, peers: dict[str, Any], *routes: dict[str, Any], **tables: Any) -> RouterProcess:
+    content = {
+        "router": {"listen": [f"127.0.0.1:{port}"], "spool": "spool", "shutdown_grace": "2s"},
+        "admin": {"listen": "127.0.0.1:0"},
+        "peers": {name: {"retry": {"first": "100ms", "max": "500ms"}, **peer} for name, peer in peers.items()},
+        "routes": list(routes),
+        **tables,
+    }
+    return RouterProcess(folder, content)
+
+
+def route(*to: str, **keys: Any) -> dict[str, Any]:
+    return {"name": "retrieves", "service": "retrieve", "to": list(to), **keys}
+
+
+def peer(title: str, address: str, **keys: Any) -> dict[str, Any]:
+    return {"ae_title": title, "address": address, **keys}
+
+
+def contents(instances: Sequence[Instance]) -> dict[str, bytes]:
+    return {one.sop_instance_uid: one.data for one in instances}
+
+
+def received(archive: Storescp) -> dict[str, bytes]:
+    return contents([read_file(path) for path in archive.files()])
+
+
+def test_a_study_reaches_a_station_that_the_archive_does_not_know(tmp_path: Path) -> None:
+    port = free_port()
+    instances = [ct(8_000) for _ in range(7)]
+    with ExitStack() as running:
+        archive = running.enter_context(Dcmqrscp(tmp_path / "qr", moves={"ROUTER": port}))
+        station = running.enter_context(Storescp(tmp_path / "station", ae_title="STATION"))
+        archive.fill(instances, tmp_path / "in")
+        peers = {"archive": peer("QRSCP", archive.address), "station": peer("STATION", station.address)}
+        running.enter_context(router(tmp_path / "router", port, peers, route("archive")))
+        done = movescu(port, "STATION", *STUDY)
+        assert done.returncode == 0, done.stdout
+        assert done.final == {"status": 0x0000, "completed": 7, "failed": 0, "warning": 0}
+        assert all(sum(one.values()) == 7 for one in done.pending)
+        assert received(station) == contents(instances)
+
+
+@pytest.mark.parametrize("operation", ["get", "move"])
+def test_orthanc_is_asked_by_either_operation(tmp_path: Path, operation: str) -> None:
+    port = free_port()
+    instances = [ct(8_000), ct(3_000_000), ct(9_000, transfer_syntax=JPEG2000), ct(transfer_syntax=JPEGBaseline8Bit)]
+    with ExitStack() as running:
+        orthanc = running.enter_context(
+            Orthanc(tmp_path / "orthanc", DicomModalities={"router": ["ROUTER", "127.0.0.1", port]})
+        )
+        station = running.enter_context(Storescp(tmp_path / "station", ae_title="STATION"))
+        for number, option in enumerate([[], ["-xw"], ["-xy"]]):
+            (folder := tmp_path / f"in{number}").mkdir()
+            some = [instances[:2], instances[2:3], instances[3:]][number]
+            files = [one.write(folder) for one in some]
+            assert storescu(orthanc.host, orthanc.port, files, options=option, nodelay=True).returncode == 0
+        peers = {
+            "archive": peer("ORTHANC", orthanc.address, retrieve={"operation": operation}),
+            "station": peer("STATION", station.address),
+        }
+        running.enter_context(router(tmp_path / "router", port, peers, route("archive")))
+        done = movescu(port, "STATION", *STUDY)
+        assert done.final == {"status": 0x0000, "completed": 4, "failed": 0, "warning": 0}, done.stdout
+        uids = orthanc.instances()
+        for path in station.files():
+            one = read_file(path)
+            stored = tmp_path / "stored.dcm"
+            stored.write_bytes(orthanc.file(uids[one.sop_instance_uid]))
+            assert read_file(stored).data == one.data
+            assert read_file(stored).transfer_syntax == one.transfer_syntax
+
+
+def test_a_destination_that_is_no_peer_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    port = free_port()
+    with router(tmp_path / "router", port, {"archive": peer("QRSCP", "127.0.0.1:1")}, route("archive")):
+        assert movescu(port, "NOBODY", *STUDY).final["status"] == 0xA801
+
+
+def test_who_may_not_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    port = free_port()
+    peers = {"archive": peer("QRSCP", "127.0.0.1:1"), "station": peer("STATION", "127.0.0.1:2")}
+    denied = [
+        (route("archive", when={"destination": "work*"}), {}),
+        (route("archive"), {"retrieve": {"calling_ae": "OTHER*"}}),
+    ]
+    for number, (one, tables) in enumerate(denied):
+        with router(tmp_path / f"router{number}", port, peers, one, **tables) as running:
+            assert movescu(port, "STATION", *STUDY).final["status"] == 0x0124
+            assert not [line for line in running.logs if line.get("event") == "conversation"]
+
+
+def test_a_destination_that_is_down_for_a_while_gets_all(tmp_path: Path) -> None:
+    port, later = free_port(), free_port()
+    instances = [ct(8_000) for _ in range(3)]
+    with ExitStack() as running:
+        archive = running.enter_context(Dcmqrscp(tmp_path / "qr", moves={"ROUTER": port}))
+        archive.fill(instances, tmp_path / "in")
+        peers = {"archive": peer("QRSCP", archive.address), "station": peer("STATION", f"127.0.0.1:{later}")}
+        running.enter_context(router(tmp_path / "router", port, peers, route("archive", within="1s")))
+        done = movescu(port, "STATION", *STUDY)
+        assert done.final == {"status": 0xA702, "completed": 0, "failed": 3, "warning": 0}
+        assert set(done.failed) == set(contents(instances))
+        station = running.enter_context(Storescp(tmp_path / "station", ae_title="STATION", port=later))
+        until(lambda: len(station.files()) == 3, "three files")
+        until(lambda: received(station) == contents(instances), "their bytes")
+
+
+def test_an_instance_in_two_archives_is_fetched_once_and_a_dead_archive_is_named(tmp_path: Path) -> None:
+    port = free_port()
+    shared, first, second = ct(8_000), ct(8_000), ct(8_000)
+    with ExitStack() as running:
+        one = running.enter_context(Dcmqrscp(tmp_path / "one", ae_title="ONE", moves={"ROUTER": port}))
+        two = running.enter_context(Dcmqrscp(tmp_path / "two", ae_title="TWO", moves={"ROUTER": port}))
+        station = running.enter_context(Storescp(tmp_path / "station", ae_title="STATION"))
+        one.fill([shared, first], tmp_path / "in1")
+        two.fill([shared, second], tmp_path / "in2")
+        peers = {
+            "one": peer("ONE", one.address),
+            "two": peer("TWO", two.address),
+            "station": peer("STATION", station.address),
+        }
+        running.enter_context(router(tmp_path / "router", port, peers, route("one", "two")))
+        done = movescu(port, "STATION", *STUDY)
+        assert done.final == {"status": 0x0000, "completed": 3, "failed": 0, "warning": 0}
+        assert len(station.files()) == 3
+        assert received(station) == contents([shared, first, second])
+        two.__exit__()
+        done = movescu(port, "STATION", *STUDY)
+        assert done.final == {"status": 0xA701, "completed": 2, "failed": 0, "warning": 0}
+        assert "no answer from two" in done.stdout
