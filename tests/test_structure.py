@@ -32,7 +32,7 @@ TAKE: Final[Mapping[str, int]] = {}
 COMMON: Final = frozenset(
     {"run", "open", "close", "read", "write", "send", "receive", "load", "show", "report", "associate", "accept"}
     | {"negotiate", "perform", "request", "abort", "cancel", "encode", "decode", "next", "find", "begin", "finish"}
-    | {"list", "list_", "prepare", "faults", "admit", "extended"}
+    | {"list", "list_", "prepare", "faults", "admit", "extended", "release"}
 )
 """Names that more than three modules may define: verbs of the standard and of every protocol, and
 names that a protocol class prescribes to its implementations."""
@@ -44,7 +44,7 @@ _FREQUENT: Final = """
  6 arrived check end failed refuse
  5 adopt advance commit discard drain fail feed of refusal serve settle size status store tell text uid wait
  4 address answer ask change choose clock converse count create decide drop due enter export fill
- 4 give_back instances is_alive lend length number one proposes read_into release roles syntaxes
+ 4 give_back instances is_alive lend length number one proposes read_into roles syntaxes
 """
 """Other names that more than three modules define today: number of modules, then the names."""
 FREQUENT: Final = {name: int(row.split()[0]) for row in _FREQUENT.strip().splitlines() for name in row.split()[1:]}

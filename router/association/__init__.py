@@ -1,6 +1,7 @@
 """Associations, as acceptor and as requestor. `transport` is the only code of the router that touches sockets."""
 
-from router.association.acceptor import Acceptor, AcceptorContext
+from router.association.acceptor import Acceptor
+from router.association.acceptor_context import AcceptorContext
 from router.association.data_source import DataSource, InMemory, InOrder
 from router.association.errors import Aborted, AssociationError, NoResponse, NotConnected, Rejected
 from router.association.invocation import Invocation

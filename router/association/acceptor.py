@@ -7,13 +7,12 @@ request, which its service knows, and what is durable, which the spool guarantee
 
 import itertools
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, assert_never
 
 import structlog
 import trio
-from attrs import define
 
 from pdu import (
     Abort,
@@ -35,17 +34,18 @@ from pdu import (
     TransportClosed,
     UpperLayer,
 )
-from router.access.limits import AssociationLimits
-from router.access.policy import check_access
+from router.association.acceptor_context import AcceptorContext
 from router.association.acceptor_operations import AcceptorOperations
-from router.association.agreement import Agreement, agree
+from router.association.agreement import NOTHING_RELAYED, Agreement, RelayedTerms, agree
+from router.association.client_relay import ClientRelay
 from router.association.describe import describe_abort, describe_contexts
 from router.association.message_pace import MessagePace
 from router.association.operation import Invoker, Operation
+from router.association.paired import End
 from router.association.pending import StrayResponse, UnexpectedResponse
 from router.association.reverse import ReverseAssociation
 from router.association.transport import Interrupted, Transport
-from router.config import Config, Listener
+from router.config import Listener
 from router.dimse import (
     AssemblyError,
     Command,
@@ -58,24 +58,11 @@ from router.dimse import (
 )
 from router.logs import escaped
 from router.network.sockets import KernelSocket
-from router.services import DeliveryPolicy, Sender, Service
-from router.spool import Spool
+from router.services import Sender
 
 _NUMBERS = itertools.count(1)
 _MOST_INDICATIONS = 512
 """Indications of one read after which the other tasks have a turn: a read of 1-byte fragments has thousands."""
-
-
-@define(kw_only=True)
-class AcceptorContext:
-    """The values that all acceptors of a router share. A reload replaces `config` as a whole."""
-
-    config: Config
-    services: tuple[Service, ...]
-    spool: Spool
-    limits: AssociationLimits
-    deliver_on: Callable[[str, ReverseAssociation], Awaitable[None]]
-    """Deliver on an association that a peer of this AE title has opened, until the association has ended."""
 
 
 class Acceptor:
@@ -94,6 +81,11 @@ class Acceptor:
         self._sender: Sender | None = None
         self._reverse: ReverseAssociation | None = None
         self._operations: AcceptorOperations | None = None
+        self._relay: ClientRelay | None = None
+        self._relay_end: End | None = None
+        """How the association of the relay has ended: this one has to end, too."""
+        self._releasing = self._collided = False
+        """Whether we have asked for the release; whether the peer has meanwhile."""
         self._counted = ExitStack()
         """Counts the association in the limits until it has ended."""
         self._outcome = ""
@@ -122,13 +114,19 @@ class Acceptor:
     def drain(self) -> None:
         """End the association as soon as no message is in flight on it."""
         self._draining = True
-        if self._is_idle or self._outcome:
-            self._transport.interrupt()
+        self._on_idle()
 
     @property
     def _is_idle(self) -> bool:
         """Whether the association is open and no message or operation is in flight on it."""
+        if self._relay is not None and (self._relay.is_busy or self._relay.in_message):
+            return not (self._relay.is_busy or self._operations or self._outcome)
         return not self._assembler.in_message and not self._operations and not self._outcome
+
+    @property
+    def _has_to_end(self) -> bool:
+        """Whether the association has to end when it is idle."""
+        return (self._draining or self._relay_end is not None) and not self._releasing
 
     async def run(self) -> None:
         """Serve until the association has ended. Cancellation closes the connection."""
@@ -155,13 +153,15 @@ class Acceptor:
         try:
             indications = await self._read(patience)
         except TimeoutError as error:
-            if patience < self._config.timeouts.idle:
+            if self._releasing:
+                await self._abort("the release was not answered")
+            elif patience < self._config.timeouts.idle:
                 await self._abort(self._pace.reason)
-            elif not self._operations:  # else it is the peer that waits
+            elif not self._operations and not (self._relay and self._relay.awaits_response):  # else the peer waits
                 await self._abort(f"idle: {error}")
             return
         if indications is None:
-            await self._abort("the router is shutting down")
+            await self._end_when_idle()
             return
         for number, indication in enumerate(indications, 1):
             if not self._outcome:
@@ -176,20 +176,22 @@ class Acceptor:
 
     def _patience(self) -> float:
         """Return the seconds that the next read may wait."""
+        if self._releasing:
+            return self._config.timeouts.release
         idle = self._config.timeouts.idle
         return min(idle, self._pace.left) if self._assembler.in_message or self._header_begun else idle
 
     async def _read(self, patience: float) -> list[Indication] | None:
-        """Return the indications of the next read, or None if the association drains and nothing is in flight."""
+        """Return the indications of the next read, or None if the association has to end and is idle."""
         if self._draining and self._outcome and not self._operations:
             self._transport.close()  # nobody has to wait for the peer to close
             return []
-        if self._draining and self._is_idle:
+        if self._has_to_end and self._is_idle:
             return None
         try:
             return await self._transport.read(patience)
         except Interrupted:
-            return [] if self._outcome else None
+            return None if self._has_to_end and not self._outcome else []
 
     async def _handle(self, indication: Indication) -> None:
         match indication:
@@ -200,9 +202,14 @@ class Acceptor:
             case RequestRefused(request=request, rejection=rejection, why=why):
                 self._name_sender(request)
                 self._end_association(f"{rejection.message}: {why}")
+            case ReleaseIndication(collision=True):  # the acceptor answers after the requestor (PS3.8 7.2.3)
+                self._collided = True
             case ReleaseIndication():
+                await self._on_release()
+            case ReleaseConfirm() if self._releasing:
                 self._end_association("released")
-                await self._transport.tell(self._upper_layer.respond_release)
+                if self._collided:
+                    await self._transport.tell(self._upper_layer.respond_release)
             case AbortIndication(source=source, reason=reason):
                 self._end_association(describe_abort(Abort(source=source, reason=reason)))
             case ProviderAbort(error=error):
@@ -213,6 +220,24 @@ class Acceptor:
                 raise AssertionError(f"an acceptor was told {indication}")
             case _:
                 assert_never(indication)
+
+    async def _on_release(self) -> None:
+        end = await self._relay.release() if self._relay is not None else None
+        if end is not None and not end.released:
+            await self._abort(end.reason)
+            return
+        self._end_association("released")
+        await self._transport.tell(self._upper_layer.respond_release)
+
+    async def _end_when_idle(self) -> None:
+        """End the association as that of the relay has ended, or because the router stops."""
+        if self._relay_end is None:
+            await self._abort("the router is shutting down")
+        elif self._relay_end.released and self._upper_layer.state is State.STA6:
+            self._releasing = True
+            await self._transport.tell(self._upper_layer.release)
+        else:
+            await self._abort(f"the peer of the relay: {self._relay_end.reason}")
 
     def _end_association(self, outcome: str) -> None:
         """Note that the association has ended. The connection lasts until the peer closes it, or ARTIM expires."""
@@ -225,6 +250,8 @@ class Acceptor:
             self._reverse.end()
         if self._operations is not None:
             self._operations.end()
+        if self._relay is not None:
+            self._relay.close(self._outcome)
 
     async def _abort(self, outcome: str) -> None:
         self._end_association(self._outcome or outcome)
@@ -237,7 +264,9 @@ class Acceptor:
 
     async def _on_request(self, request: AssociateRQ) -> None:
         self._name_sender(request)
-        rejection = self._rejection(request)
+        rejection = self._shared.rejection(request, self._peer, self._listener, self._counted)
+        if rejection is None and self._draining:
+            rejection = AssociateRJ.because(Rejection.TEMPORARY_CONGESTION)
         if rejection is not None:
             self._end_association(rejection.message)
             await self._transport.tell(self._upper_layer.reject, rejection)
@@ -248,25 +277,39 @@ class Acceptor:
             peer=self._peer,
             listener=self._listener,
         )
-        agreement = self._agreement = agree(request, self._config, sender, self._shared.services)
+        self._relay = self._shared.relay_for(request, sender, self._number, self._transport, self._on_idle)
+        if self._relay is None:
+            await self._establish(request, sender, NOTHING_RELAYED)
+        else:
+            self._nursery.start_soon(self._run_relay, self._relay, request, sender)
+
+    async def _run_relay(self, relay: ClientRelay, request: AssociateRQ, sender: Sender) -> None:
+        """Establish the association when the peer of the relay has answered, and end it when the peer's has ended."""
+        end = await relay.run(request, partial(self._establish, request, sender))
+        if end is not None and not relay.is_releasing:
+            self._relay_end = end
+            self._on_idle()
+
+    async def _establish(self, request: AssociateRQ, sender: Sender, relayed: RelayedTerms) -> None:
+        """Accept the association. `relayed`: the answers of the peer of a relay."""
+        agreement = self._agreement = agree(request, self._config, sender, self._shared.services, relayed)
+        if self._relay is not None:
+            self._relay.pair(agreement.accept.user_information.asynchronous_operations_window)
         statuses = self._config.statuses.for_calling_ae(request.calling_ae_title)
         invoker = Invoker(sender=sender, association=self._number, spool=self._shared.spool, statuses=statuses)
+        transport = self._transport if self._relay is None else self._relay.turns
         self._operations = AcceptorOperations(
-            self._transport, self._nursery, agreement, invoker, self._on_operation_response, self._on_idle
+            transport, self._nursery, agreement, invoker, self._on_operation_response, self._on_idle
         )
         results = agreement.accept.presentation_contexts
         self._log.debug("presentation contexts", words=describe_contexts(request.presentation_contexts, results))
         await self._transport.tell(self._upper_layer.accept, agreement.accept)
-        self._begin_reverse(request.calling_ae_title, agreement)
+        if self._relay is None or not self._relay.is_paired:
+            self._begin_reverse(request.calling_ae_title, agreement)
 
     def _begin_reverse(self, title: str, agreement: Agreement) -> None:
         """Let the peer's deliveries go out on this association, on the contexts in which we may invoke operations."""
-        policies = [service for service in self._shared.services if isinstance(service, DeliveryPolicy)]
-        contexts = {
-            (context.abstract_syntax, context.transfer_syntax): context
-            for context in agreement.contexts.values()
-            if any(policy.proposes(context.abstract_syntax) is not None for policy in policies)
-        }
+        contexts = self._shared.invocable(agreement)
         if contexts:
             self._reverse = ReverseAssociation(self._transport, contexts, self._config.timeouts.dimse)
             self._nursery.start_soon(self._shared.deliver_on, title, self._reverse)
@@ -275,15 +318,6 @@ class Acceptor:
         self._log = self._log.bind(
             calling_ae=escaped(request.calling_ae_title), called_ae=escaped(request.called_ae_title)
         )
-
-    def _rejection(self, request: AssociateRQ) -> AssociateRJ | None:
-        if rejection := check_access(request, self._peer, self._config.access, self._listener.ae_title):
-            return rejection
-        if not self._counted.enter_context(self._shared.limits.count_association(self._peer)):
-            return AssociateRJ.because(Rejection.LOCAL_LIMIT_EXCEEDED)
-        if self._draining:
-            return AssociateRJ.because(Rejection.TEMPORARY_CONGESTION)
-        return None
 
     # Messages
 
@@ -296,6 +330,9 @@ class Acceptor:
             await self._abort(f"aborted: {error}")
             return
         assert self._operations is not None, "fragments come on an established association"
+        if piece is not None and self._relay is not None and self._relay.relays(piece):
+            await self._relay.pass_on(piece)
+            return
         match piece:
             case MessageBegin(command=command) if command.is_response:
                 await self._on_response(command)
@@ -339,8 +376,8 @@ class Acceptor:
         self._log.debug("answered", command=command.name, sop_class=command.sop_class_uid, words=words)
 
     def _on_idle(self) -> None:
-        """No operation is in flight any more."""
-        if self._draining and (self._is_idle or self._outcome):
+        """End the association if it has to end, and nothing is in flight any more."""
+        if self._has_to_end and (self._is_idle or self._outcome):
             self._transport.interrupt()
 
     def _report(self) -> None:

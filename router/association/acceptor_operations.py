@@ -14,8 +14,7 @@ from attrs import define
 
 from pdu import Overtaken
 from router.association.agreement import Agreement
-from router.association.operation import Invoker, Operation, OperationReplies, send_response
-from router.association.transport import Transport
+from router.association.operation import Invoker, MessageSender, Operation, OperationReplies, send_response
 from router.dimse import DataSetPiece, MessageBegin, Response
 from router.services import ConversationEnded
 
@@ -34,7 +33,7 @@ class AcceptorOperations:
 
     def __init__(
         self,
-        transport: Transport,
+        transport: MessageSender,
         nursery: trio.Nursery,
         agreement: Agreement,
         invoker: Invoker,

@@ -1,11 +1,77 @@
-"""Open the TCP connection to a remote AE."""
+"""Open the TCP connection to a remote AE, and the association on it."""
 
 import os
+from collections.abc import Sequence
 
 import trio
+from attrs import frozen
 
-from router.association.errors import NotConnected
+from pdu import (
+    AssociateAC,
+    AssociateConfirm,
+    AssociateRQ,
+    Indication,
+    RejectIndication,
+    Role,
+    TransportClosed,
+    UpperLayer,
+)
+from router.association.describe import describe_end
+from router.association.errors import Aborted, NotConnected, Rejected
 from router.association.remote_ae import RemoteAE
+from router.association.transport import Transport
+from router.config import Timeouts
+from router.network.sockets import KernelSocket
+
+
+@frozen
+class Established:
+    """An association that the remote AE has accepted."""
+
+    transport: Transport
+    accept: AssociateAC
+    arrived: Sequence[Indication]
+    """What came in together with the answer."""
+
+
+async def establish(remote: RemoteAE, request: AssociateRQ, timeouts: Timeouts) -> Established:
+    """Connect and negotiate.
+
+    Raises:
+        NotConnected: no connection, or no answer in time.
+        Rejected: A-ASSOCIATE-RJ.
+        Aborted: the peer aborted instead of answering.
+    """
+    sock = await connect(remote, timeouts.connect)
+    upper_layer = UpperLayer(role=Role.REQUESTOR, maximum_length=remote.maximum_pdu_length)
+    transport = Transport(KernelSocket(sock), upper_layer, timeouts)
+    try:
+        await transport.tell(upper_layer.associate, request)
+        await transport.tell(upper_layer.transport_connected)
+        answer, *arrived = await _first_indications(transport, timeouts.association)
+        match answer:
+            case AssociateConfirm(accept=accept):
+                return Established(transport, accept, arrived)
+            case RejectIndication(rejection=rejection):
+                raise Rejected(rejection.message, rejection)
+            case _:
+                raise Aborted(f"{describe_end(answer)} instead of an answer to A-ASSOCIATE-RQ")
+    except BaseException:
+        transport.close()
+        raise
+
+
+async def _first_indications(transport: Transport, patience: float) -> list[Indication]:
+    """Return the first indications, within `patience` seconds."""
+    deadline = trio.current_time() + patience
+    try:
+        while transport.is_open:
+            if indications := await transport.read(max(0.0, deadline - trio.current_time())):
+                return indications
+            transport.acknowledge()
+    except TimeoutError as error:
+        raise NotConnected(f"no answer to A-ASSOCIATE-RQ: the peer was silent for {patience:g} s") from error
+    return [TransportClosed()]
 
 
 async def connect(remote: RemoteAE, patience: float) -> trio.socket.SocketType:

@@ -8,15 +8,14 @@ committed leaves no trace. Not here: reading, and several operations of one asso
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 import trio
 from attrs import frozen
 
-from pdu import AcceptedContext, Overtaken, PresentationContext
+from pdu import AcceptedContext, Overtaken, PresentationContext, UpperLayer
 from router.association.remote_ae import RemoteAE
-from router.association.transport import Transport
 from router.config import STANDARD_STATUSES, Statuses
 from router.dimse import (
     DATA_SET,
@@ -30,6 +29,7 @@ from router.dimse import (
     status_class,
 )
 from router.logs import escaped
+from router.network.sockets import Buffer
 from router.services import (
     DEFAULT_TERMS,
     SCP,
@@ -62,10 +62,20 @@ class _NoReplies:
         raise AssertionError("only a conversational service sends pending responses")
 
 
+class MessageSender(Protocol):
+    """A connection that whole messages are sent on."""
+
+    @property
+    def upper_layer(self) -> UpperLayer: ...
+    @property
+    def can_send(self) -> bool: ...
+    async def send(self, buffers: Sequence[Buffer]) -> None: ...
+
+
 class OperationReplies:
     """The replies of one operation on one association."""
 
-    def __init__(self, transport: Transport, context_id: int) -> None:
+    def __init__(self, transport: MessageSender, context_id: int) -> None:
         self._transport = transport
         self._context_id = context_id
         self._ended = False
@@ -286,7 +296,7 @@ class Operation:
             await data.discard()
 
 
-async def send_response(transport: Transport, context_id: int, response: Response) -> None:
+async def send_response(transport: MessageSender, context_id: int, response: Response) -> None:
     """Send a response whole, in one write.
 
     Raises:

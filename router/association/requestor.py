@@ -16,24 +16,19 @@ import trio
 
 from pdu import (
     AcceptedContext,
-    AssociateConfirm,
-    AssociateRQ,
     Fragment,
     Indication,
     Overtaken,
     PresentationContext,
-    RejectIndication,
     ReleaseIndication,
-    Role,
     RoleSelection,
     SOPClassExtendedNegotiation,
     TransportClosed,
-    UpperLayer,
 )
-from router.association.connect import connect
+from router.association.connect import establish
 from router.association.data_source import DataSource, InMemory, fill
 from router.association.describe import describe_end
-from router.association.errors import Aborted, AssociationError, NoResponse, NotConnected, Rejected
+from router.association.errors import Aborted, AssociationError, NoResponse
 from router.association.invocation import Invocation
 from router.association.operation import OperationPerformer
 from router.association.pending import PendingResponses, UnexpectedResponse
@@ -52,7 +47,7 @@ from router.dimse import (
     Response,
     encode,
 )
-from router.network.sockets import Buffer, KernelSocket
+from router.network.sockets import Buffer
 
 CHUNK: Final = 256 * 1024
 """Bytes of a data set that are read at once: with what the kernel copies them to, they fit a core's own cache."""
@@ -114,14 +109,11 @@ class Requestor:
             Rejected: A-ASSOCIATE-RJ.
             Aborted: the peer aborted instead of answering.
         """
-        sock = await connect(remote, timeouts.connect)
-        upper_layer = UpperLayer(role=Role.REQUESTOR, maximum_length=remote.maximum_pdu_length)
-        requestor = cls(remote, Transport(KernelSocket(sock), upper_layer, timeouts), timeouts, operations)
-        try:
-            await requestor._associate(associate_rq(remote, contexts, roles, extended))
-        except BaseException:
-            requestor._transport.close()
-            raise
+        request = associate_rq(remote, contexts, roles, extended)
+        established = await establish(remote, request, timeouts)
+        requestor = cls(remote, established.transport, timeouts, operations)
+        requestor._arrived = list(established.arrived)
+        requestor._use(Negotiated.of(request, established.accept))
         return requestor
 
     async def __aenter__(self) -> Self:
@@ -141,22 +133,6 @@ class Requestor:
             self._transport.close()
             with trio.CancelScope(shield=True):
                 await self._operations.drop()
-
-    async def _associate(self, request: AssociateRQ) -> None:
-        await self._transport.tell(self._upper_layer.associate, request)
-        await self._transport.tell(self._upper_layer.transport_connected)
-        patience = self._timeouts.association
-        try:
-            answer = await self._next(trio.current_time() + patience)
-        except TimeoutError as error:
-            raise NotConnected(f"no answer to A-ASSOCIATE-RQ: the peer was silent for {patience:g} s") from error
-        match answer:
-            case AssociateConfirm(accept=accept):
-                self._use(Negotiated.of(request, accept))
-            case RejectIndication(rejection=rejection):
-                raise Rejected(rejection.message, rejection)
-            case _:
-                raise Aborted(f"{describe_end(answer)} instead of an answer to A-ASSOCIATE-RQ")
 
     def _use(self, negotiated: Negotiated) -> None:
         structlog.get_logger().debug("presentation contexts", words=negotiated.sentences)

@@ -23,7 +23,7 @@ _MESSAGE_ID_BEING_RESPONDED_TO: Final = 0x0120
 class _Operation:
     """One operation without its final response."""
 
-    invoked_as: int
+    original_id: int
     """The Message ID that its invoker has given it."""
     deadline: float = float("inf")
 
@@ -31,7 +31,9 @@ class _Operation:
 class RelayedOperations:
     """The outstanding operations that one side invokes at the other, by the Message ID on the other side."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = float("inf")) -> None:
+        """`patience`: seconds that each response may take."""
+        self._patience = patience
         self._outstanding: dict[int, _Operation] = {}
         self._last_id = 0
 
@@ -53,25 +55,25 @@ class RelayedOperations:
         self._outstanding[passed_on] = _Operation(message_id)
         return passed_on
 
-    def restart(self, message_id: int, deadline: float) -> None:
-        """Move the deadline of an operation; without effect after its final response."""
+    def restart(self, message_id: int, now: float) -> None:
+        """Begin the deadline of an operation; without effect after its final response."""
         if one := self._outstanding.get(message_id):
-            one.deadline = deadline
+            one.deadline = now + self._patience
 
-    def restart_all(self, deadline: float) -> None:
-        """Move the deadlines of all operations that have one."""
+    def restart_all(self, now: float) -> None:
+        """Begin the deadlines of all operations anew that have begun."""
         for one in self._outstanding.values():
             if one.deadline != float("inf"):
-                one.deadline = deadline
+                one.deadline = now + self._patience
 
-    def respond(self, message_id: int, *, is_final: bool) -> int | None:
+    def invoked_as(self, message_id: int, *, is_final: bool) -> int | None:
         """Return the invoker's Message ID for a response; None if no operation is outstanding under this one."""
         one = self._outstanding.get(message_id)
         if one is None:
             return None
         if is_final:
             del self._outstanding[message_id]
-        return one.invoked_as
+        return one.original_id
 
     def cancel(self, message_id: int) -> int | None:
         """Return the Message ID to cancel on the other side; None if its operation is not outstanding.
@@ -79,7 +81,7 @@ class RelayedOperations:
         Of several operations to which the invoker gave one Message ID, the last one is cancelled.
         """
         return next(
-            (passed_on for passed_on, one in reversed(self._outstanding.items()) if one.invoked_as == message_id), None
+            (passed_on for passed_on, one in reversed(self._outstanding.items()) if one.original_id == message_id), None
         )
 
 

@@ -91,6 +91,10 @@ class Conversation:
         """Note the numbers of sub-operations, as in the last response of a retrieve (PS3.7 C.4.2.1.6)."""
         self._counts = {"remaining": remaining, "completed": completed, "failed": failed, "warning": warning}
 
+    def describe(self, **facts: Any) -> None:
+        """Add facts of one service, in place of earlier ones of the same names."""
+        self._facts |= facts
+
     def finish(self, status: str) -> None:
         """Note the status of the final response, in words."""
         self.status = status

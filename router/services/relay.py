@@ -14,12 +14,16 @@ from attrs import frozen
 from pdu import AssociateRQ, ContextResult, PresentationContext
 from router.config import Config, Route, RouteOptions, ServiceOptions, UIDs
 from router.config.patterns import sop_classes
-from router.dicom.uids import is_presumed_storage_sop_class, is_standard_storage_sop_class
+from router.dicom.uids import is_presumed_storage_sop_class, is_standard_storage_sop_class, uid_name
 from router.routing import Facts, RoutingTable
-from router.services.base import Change, Sender, Service
+from router.services.base import Change, Sender, Service, ServiceContext
+from router.services.conversations import Conversation
 
 PRINT_MANAGEMENT: Final = "1.2.840.10008.5.1.1."
 """Root of the SOP classes of print management (PS3.4 annex H), which work together on one association."""
+
+_MOST_NAMED: Final = 8
+"""SOP classes of a relayed association that are named in its conversation."""
 
 _NAMES_NOTHING: Final = frozenset({"*"})
 """Patterns of a route that fit every SOP class, and so name none."""
@@ -65,6 +69,10 @@ class Relay(Service):
     name: ClassVar[str] = "relay"
     options: ClassVar[ServiceOptions] = ServiceOptions(route=RelayRouteOptions)
 
+    def __init__(self, context: ServiceContext) -> None:
+        self._conversations = context.conversations
+        super().__init__(context)
+
     def prepare(self, config: Config) -> Change:
         routes = tuple(route for route in config.routes if route.service == self.name)
         return partial(self._use, RoutingTable(routes), {route.name: _named_by(route) for route in routes})
@@ -94,6 +102,18 @@ class Relay(Service):
             route=first.route,
             contexts=tuple(context for key, context in by_id.items() if key not in others),
             refused=dict.fromkeys(others, ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED),
+        )
+
+    def begin(self, plan: RelayPlan, requestor: Sender, association: int) -> Conversation:
+        """Begin the conversation of a relayed association. `association`: its number in the log."""
+        sop_classes = dict.fromkeys(uid_name(context.abstract_syntax) for context in plan.contexts)
+        return self._conversations.begin(
+            service=self.name,
+            calling_ae=requestor.calling_ae,
+            called_ae=requestor.called_ae,
+            peer=requestor.peer,
+            association=association,
+            what=", ".join(list(sop_classes)[:_MOST_NAMED]),
         )
 
     def _ways_of(

@@ -63,6 +63,7 @@ def services() -> tuple[Service, ...]:
         service = object.__new__(cls)
         tables = cls.options.tables.values()
         service._settings = next(map(config.options.__getitem__, tables), config.options[StorageSettings])
+        service._routes = ()  # of queries: none
         return service
 
     return tuple(made(cls) for cls in SERVICES)

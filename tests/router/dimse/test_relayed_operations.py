@@ -37,14 +37,14 @@ class Interleaved(RuleBasedStateMachine):
     @rule(data=st.data(), is_final=st.booleans())
     def respond(self, data: st.DataObject, is_final: bool) -> None:
         passed_on, invoked_as = one = data.draw(st.sampled_from(self.model))
-        assert self.operations.respond(passed_on, is_final=is_final) == invoked_as
+        assert self.operations.invoked_as(passed_on, is_final=is_final) == invoked_as
         if is_final:
             self.model.remove(one)
 
     @rule(message_id=IDS)
     def respond_to_nothing(self, message_id: int) -> None:
         if message_id not in {peers for peers, _ in self.model}:
-            assert self.operations.respond(message_id, is_final=True) is None
+            assert self.operations.invoked_as(message_id, is_final=True) is None
 
     @rule(message_id=IDS)
     def cancel(self, message_id: int) -> None:
@@ -60,16 +60,16 @@ TestInterleaved = Interleaved.TestCase
 
 
 def test_only_a_request_that_has_been_sent_has_a_deadline() -> None:
-    operations = RelayedOperations()
+    operations = RelayedOperations(patience=10.0)
     first, second = operations.begin(1), operations.begin(2)
     assert operations.deadline == float("inf")
-    operations.restart(first, 10.0)
-    operations.restart_all(20.0)
+    operations.restart(first, 0.0)
+    operations.restart_all(10.0)
     assert operations.deadline == 20.0
-    operations.restart(second, 15.0)
-    assert operations.deadline == 15.0
-    operations.respond(second, is_final=True)
     operations.restart(second, 5.0)
+    assert operations.deadline == 15.0
+    operations.invoked_as(second, is_final=True)
+    operations.restart(second, 1.0)
     assert operations.deadline == 20.0
 
 
