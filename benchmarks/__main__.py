@@ -29,7 +29,7 @@ RESULTS: Final = Path(__file__).parent / "results"
 @click.option("--quick", is_flag=True, help="Check that everything runs: a few objects, one round, nothing written.")
 @click.option("--only", multiple=True, type=click.Choice(list(CASES)), help="Run this case only; may be repeated.")
 @click.option(
-    "--rounds", type=click.IntRange(1), help="Number of times to measure each side. [default: 5; with --quick 1]"
+    "--rounds", type=click.IntRange(1), help="Number of times to measure each side. [default: 3; with --quick 1]"
 )
 @click.option(
     "--backlog", type=click.IntRange(0), default=1_000_000, show_default=True, help="Most deliveries to make wait."
@@ -47,7 +47,7 @@ def main(
     docs/performance.md and README.md.
     """
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    rounds = rounds or (1 if quick else 5)
+    rounds = rounds or (1 if quick else 3)
     console = Console(width=150)
     with tempfile.TemporaryDirectory(prefix="dicom-router-bench-", dir=folder) as name:
         facts = machine.facts(Path(name))

@@ -50,8 +50,8 @@ def _in_short(run: Run, folder: Path, root: Path) -> list[str]:
         [
             f"{result.aim.work} ({result.aim.quantity})",
             result.aim.peer,
-            number(result.router),
-            number(result.peer),
+            number(result.router.median if result.router else None),
+            number(result.peer.median if result.peer else None),
             f"{result.ratio:.1f}x",
         ]
         for result in run.aim_results

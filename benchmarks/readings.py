@@ -25,6 +25,8 @@ class Curve:
 
     plot: str
     name: str
+    side: str
+    """The program, which has one colour in all plots."""
     points: tuple[tuple[float, float], ...]
 
 

@@ -9,14 +9,13 @@ from attrs import asdict, frozen
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from benchmarks.aims import MEGABYTES, AimResult, check_aims
+from benchmarks.aims import AimResult, check_aims
+from benchmarks.plots import plots
 from benchmarks.readings import Absent, Curve, Failed, Series
-from benchmarks.svg import Axis, Line, line_chart
 
 COLUMNS: Final = ("case", "what", "side", "median", "least", "most", "unit")
-AIMS: Final = ("work", "against", "unit", "peer", "router", "ratio", "aim", "")
-_RIGHT: Final = frozenset({"median", "least", "most", "peer", "router", "ratio"})
-_BYTES: Final = {"12 kB": 12e3, "525 kB": 525e3, "240 MB": 240e6}
+AIMS: Final = ("work", "against", "unit", "peer", "router", "ratio", "aim", "", "cores left", "MiB above idle")
+_RIGHT: Final = frozenset({"median", "least", "most", "peer", "router", "ratio", "cores left", "MiB above idle"})
 
 
 @frozen(kw_only=True)
@@ -46,6 +45,11 @@ def tables(run: Run) -> list[Table]:
     return [*made, _table("aims", AIMS, measured)] if measured else made
 
 
+def plots_of(run: Run) -> dict[str, str]:
+    """Return SVG documents by name, for the plots that have values."""
+    return plots(run.series, run.curves)
+
+
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     table = Table(title=title, box=SIMPLE_HEAD, title_justify="left")
     for name in columns:
@@ -60,12 +64,12 @@ def write(run: Run, results: Path) -> Path:
     folder = results / f"{run.date}-{run.machine}"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(_json(run), indent=1) + "\n", "utf-8")
-    plots = plots_of(run)
+    made = plots_of(run)
     for stale in folder.glob("*.svg"):
         stale.unlink()
-    for name, svg in plots.items():
+    for name, svg in made.items():
         (folder / f"{name}.svg").write_text(svg, "utf-8")
-    (folder / "README.md").write_text(_markdown(run, list(plots)), "utf-8")
+    (folder / "README.md").write_text(_markdown(run, list(made)), "utf-8")
     return folder
 
 
@@ -81,8 +85,27 @@ def _row(one: Series) -> list[str]:
 def _aim(result: AimResult) -> list[str]:
     aim = result.aim
     met = {True: "met", False: "not met", None: "not measured"}[result.met]
-    shown = [number(value) for value in (result.peer, result.router, result.ratio if aim.peer else None)]
-    return [aim.work, aim.peer or "", aim.quantity, *shown, aim.bound_text, met]
+    return [
+        aim.work,
+        aim.peer or "",
+        aim.quantity,
+        _ranged(result.peer),
+        _ranged(result.router),
+        number(result.ratio if aim.peer else None),
+        aim.bound_text,
+        f"{met}; generator or sink was the limit" if result.limited else met,
+        number(result.cores_left),
+        number(result.above_idle),
+    ]
+
+
+def _ranged(series: Series | None) -> str:
+    """Return the median with the least and the greatest value."""
+    if series is None:
+        return ""
+    if len(series.values) == 1:
+        return number(series.median)
+    return f"{number(series.median)} ({number(series.spread[0])}-{number(series.spread[1])})"
 
 
 def number(value: float | None) -> str:
@@ -108,7 +131,7 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> lis
     return [f"| {' | '.join(row)} |" for row in (columns, tuple(rules), *rows)]
 
 
-def _markdown(run: Run, plots: Sequence[str]) -> str:
+def _markdown(run: Run, names: Sequence[str]) -> str:
     lines = [
         f"# Benchmarks, {run.date}, {run.machine}",
         "",
@@ -117,7 +140,8 @@ def _markdown(run: Run, plots: Sequence[str]) -> str:
         facts_line(run),
         "",
         "Each number is the median of its rounds, with the least and the greatest value. The sides take turns within",
-        "each round. The router acknowledges after a sync; docs/performance.md says what the others do.",
+        "each round. The router acknowledges after a sync; docs/performance.md says what the others do, and what was",
+        "counted as CPU and as memory.",
         "",
         "## Aims",
         "",
@@ -125,56 +149,9 @@ def _markdown(run: Run, plots: Sequence[str]) -> str:
         "",
         *[line for one in run.absent for line in (f"Not measured here: {one.side}: {one.why}.", "")],
         *[line for one in run.failed for line in (f"The case {one.case} failed.", "")],
-        *[line for name in plots for line in (f"![{name}]({name}.svg)", "")],
+        *[line for name in names for line in (f"![{name}]({name}.svg)", "")],
         "## All figures",
         "",
         *markdown_table(COLUMNS, [_row(one) for one in run.series]),
     ]
     return "\n".join(lines) + "\n"
-
-
-# Plots
-
-
-Labels = tuple[str, str]
-"""Labels of the two axes."""
-
-_LATENCY: Final = ("percent of the objects", "ms")
-_BACKLOG: Final = ("deliveries that wait", "objects/s")
-_MEMORY: Final = ("seconds", "MiB resident above idle")
-
-
-def plots_of(run: Run) -> dict[str, str]:
-    """Return SVG documents by name, for the plots that have values."""
-    made = {
-        "rate-end-to-end": _rates(run, "end-to-end", "Rate by size of object, end to end"),
-        "rate-receive": _rates(run, "receive", "Rate by size of object, reception alone, one association"),
-        "latency": _curves(run, "latency", "Latency end to end at the top rate, 525 kB", _LATENCY, log_y=True),
-        "latency-half": _curves(run, "latency-half", "Latency at half of each top rate, 525 kB", _LATENCY, log_y=True),
-        "backlog": _curves(run, "backlog", "Rate against backlog, 12 kB", _BACKLOG, log_x=True),
-        "memory": _curves(run, "memory", "Memory over time", _MEMORY),
-    }
-    return {name: svg for name, svg in made.items() if svg}
-
-
-def _rates(run: Run, case: str, title: str) -> str:
-    sides: dict[str, list[tuple[float, float]]] = {}
-    for one in run.series:
-        if one.case == case and one.quantity == MEGABYTES and one.workload in _BYTES:
-            sides.setdefault(one.side, []).append((_BYTES[one.workload], one.median))
-    lines = [Line(side, sorted(points)) for side, points in sides.items()]
-    return _chart(title, ("bytes of an object", MEGABYTES), lines, log_x=True, log_y=True)
-
-
-def _curves(run: Run, plot: str, title: str, labels: Labels, *, log_x: bool = False, log_y: bool = False) -> str:
-    lines = [Line(one.name, one.points) for one in run.curves if one.plot == plot and one.points]
-    return _chart(title, labels, lines, log_x=log_x, log_y=log_y)
-
-
-def _chart(title: str, labels: Labels, lines: list[Line], *, log_x: bool = False, log_y: bool = False) -> str:
-    points = [point for line in lines for point in line.points]
-    if not points:
-        return ""
-    x = Axis.around(labels[0], [one for one, _ in points], log=log_x)
-    y = Axis.around(labels[1], [two for _, two in points], log=log_y)
-    return line_chart(title, x, y, lines)

@@ -13,11 +13,19 @@ from typing import Any, Final
 
 from attrs import frozen
 
+from benchmarks.aims import ABOVE_IDLE, BUSIEST, CORES_LEFT, CPU, GENERATOR_CPU, MEGABYTES, OBJECTS, P50, P99, SINK_CPU
+from benchmarks.peers.flood import Flood
+from benchmarks.peers.processes import Use
 from benchmarks.peers.router_toml import Archive, configuration
 from benchmarks.readings import Reading
 
 SIZES: Final = {"12 kB": "12KB", "525 kB": "525KB", "240 MB": "240MB"}
 """Sizes of objects in the tables, and as values of `--size`."""
+BYTES: Final = {"12 kB": 12_000, "525 kB": 525_000, "240 MB": 240_000_000}
+SECONDS: Final = 3.0
+"""How long a side is loaded with objects of 12 and 525 kB."""
+_WARM_UP: Final = {"12 kB": 500, "525 kB": 50, "240 MB": 1}
+"""Objects."""
 _SOURCE: Final = Path(__file__).parents[1]
 _DEADLINE: Final = 900.0
 """Seconds for one measurement."""
@@ -47,7 +55,27 @@ class Workspace:
         few large objects."""
         if size == "240 MB":
             return ["--objects", "1" if self.quick else "4"]
-        return ["--objects", "40"] if self.quick else ["--duration", "4s"]
+        return ["--objects", "40"] if self.quick else ["--duration", f"{SECONDS:g}s"]
+
+    def flood(self, port: int, sink: int | None, size: str, connections: int) -> dict[str, Any]:
+        """Return the figures of the raw relay or receiver on a port of this machine, for the same amount."""
+        few = self.quick or size == "240 MB"
+        load = Flood(
+            port=port,
+            sink=sink,
+            size=BYTES[size],
+            connections=connections,
+            seconds=0.0 if few else SECONDS,
+            count=2 if self.quick else 4,
+        )
+        return _json_of(sys.executable, "-m", "benchmarks.peers.flood", load.arguments())
+
+    def warm_up(self, load: Callable[..., object], *arguments: Any) -> None:
+        """Load a side for a moment before it is measured: what it does once, it has done then.
+
+        `arguments`: those of `load`, of which the last one is the size.
+        """
+        load(*arguments, "--objects", 1 if self.quick else _WARM_UP[arguments[-1]])
 
     @contextmanager
     def empty_folder(self) -> Iterator[Path]:
@@ -86,7 +114,11 @@ def route(port: int, sink: str, size: str, *options: object) -> dict[str, Any]:
 
 
 def _bench(*arguments: object) -> dict[str, Any]:
-    command = [sys.executable, "-m", "router", "bench", *map(str, arguments), "--json", "-"]
+    return _json_of(sys.executable, "-m", "router", "bench", *map(str, arguments), "--json", "-")
+
+
+def _json_of(*command: str) -> dict[str, Any]:
+    """Run a command of this checkout and return what it prints, which is JSON."""
     done = subprocess.run(
         command,
         stdin=subprocess.DEVNULL,
@@ -114,16 +146,28 @@ def _why(figures: str) -> str:
     return f"{told | {key: found[key] for key in ('missing', 'arrived') if key in found}}\n"
 
 
-def rates(workload: str, side: str, figures: Mapping[str, Any], latency: str) -> Iterator[Reading]:
-    """Yield the readings of a rate; `latency` is the key of its latencies."""
-    numbers = {
-        "objects/s": figures["objects_per_s"],
-        "MB/s": figures["megabytes_per_s"],
-        "p50 ms": figures[latency]["p50"],
-        "p99 ms": figures[latency]["p99"],
-    }
-    for quantity, value in numbers.items():
+def rates(workload: str, side: str, figures: Mapping[str, Any], latency: str | None = None) -> Iterator[Reading]:
+    """Yield the readings of a rate, and of what was left; `latency` is the key of its latencies."""
+    numbers = {OBJECTS: figures["objects_per_s"], MEGABYTES: figures["megabytes_per_s"]}
+    if latency is not None:
+        numbers |= {P50: figures[latency]["p50"], P99: figures[latency]["p99"]}
+    for quantity, value in (numbers | load_of(figures)).items():
         yield Reading(workload=workload, side=side, quantity=quantity, value=value)
+
+
+def load_of(figures: Mapping[str, Any]) -> dict[str, float]:
+    """Return what the generator and the sink have used, and what was left of the machine, by quantity."""
+    ends = {GENERATOR_CPU: figures.get("acknowledged", figures).get("generator"), SINK_CPU: figures.get("sink")}
+    found = {quantity: cpu["cpu_us_per_object"] for quantity, cpu in ends.items() if cpu}
+    found[BUSIEST] = max((cpu["busiest_share_of_a_core"] or 0.0 for cpu in ends.values() if cpu), default=0.0)
+    left = figures["machine"]["cores_left"]
+    return found if left is None else found | {CORES_LEFT: left}
+
+
+def used(workload: str, side: str, use: Use, objects: int) -> Iterator[Reading]:
+    """Yield the readings of what the router has used for a number of objects."""
+    yield Reading(workload=workload, side=side, quantity=CPU, value=use.cpu / objects * 1e6)
+    yield Reading(workload=workload, side=side, quantity=ABOVE_IDLE, value=use.above_idle / 2**20)
 
 
 def routing_to(archives: Mapping[str, Archive], **sections: Any) -> dict[str, Any]:

@@ -4,26 +4,23 @@ The same rates of a router without a backlog are measured in turn. Then: how soo
 and how fast it delivers the backlog when the destination is back.
 """
 
-import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from benchmarks.aims import ACKNOWLEDGED, DELIVERED, NONE_WAITING, ROUTER
+from benchmarks.aims import ACKNOWLEDGED, DELIVERED, NONE_WAITING, P99, ROUTER
 from benchmarks.peers.ports import HOST, closed_port, own_port
 from benchmarks.peers.processes import Address, RouterUnderTest, SinkProcess
 from benchmarks.readings import Curve, Reading
-from benchmarks.workspace import Workspace, route, routing_to, send
+from benchmarks.workspace import Workspace, load_of, route, routing_to, send, used
 
 TINY: Final = "2KB"
 """Size of the objects that wait."""
-_ROUNDS: Final = 5
-"""Least rounds of each side: other work on the machine may change a rate by a third."""
 _WINDOW: Final = 64
 """Outstanding requests while the backlog is made, which is not measured."""
-_DRAINED: Final = 100_000
+_DRAINED: Final = 20_000
 """Most deliveries of the backlog to deliver when the destination is back."""
 
 
@@ -51,7 +48,7 @@ def backlog(workspace: Workspace) -> Iterator[Reading | Curve]:
     for (quantity, side), values in courses.items():
         points = tuple((size, median(rates)) for size, rates in values.items())
         if quantity in _CURVES:
-            yield Curve(plot="backlog", name=f"{_CURVES[quantity]}{_BESIDE[side]}", points=points)
+            yield Curve(plot="backlog", name=f"{_CURVES[quantity]}{_BESIDE[side]}", side=side, points=points)
 
 
 _CURVES: Final = {ACKNOWLEDGED: "acknowledged", DELIVERED: "delivered"}
@@ -59,10 +56,9 @@ _BESIDE: Final = {ROUTER: "", NONE_WAITING: ", by one with none"}
 
 
 def _sizes(workspace: Workspace) -> list[int]:
-    """Return the sizes of the backlog: 1000 and its powers of ten, up to the most."""
-    if workspace.quick:
-        return [200]
-    return list(itertools.takewhile(lambda size: size <= workspace.backlog, (1000 * 10**power for power in range(7))))
+    """Return the sizes of the backlog to measure with: the most, and fewer."""
+    most = 200 if workspace.quick else workspace.backlog
+    return sorted({min(size, most) for size in (1000, 30_000, most)} - {0})
 
 
 def _fill(router: RouterUnderTest, count: int) -> None:
@@ -72,16 +68,18 @@ def _fill(router: RouterUnderTest, count: int) -> None:
 
 def _in_turn(workspace: Workspace, workload: str, routers: dict[str, RouterUnderTest], live: int) -> Iterator[Reading]:
     options = *workspace.amount("12 kB"), "--associations", 4, "--patience", "60s"
-    for _ in range(max(workspace.rounds, 1 if workspace.quick else _ROUNDS)):
+    for _ in range(workspace.rounds):
         for side, router in routers.items():
-            figures = route(router.port, f"{HOST}:{live}", "12 kB", *options)
+            with router.in_use() as use:
+                figures = route(router.port, f"{HOST}:{live}", "12 kB", *options)
             numbers = {
                 ACKNOWLEDGED: figures["acknowledged"]["objects_per_s"],
                 DELIVERED: figures["objects_per_s"],
-                "p99 ms": figures["end_to_end_ms"]["p99"],
+                P99: figures["end_to_end_ms"]["p99"],
             }
-            for quantity, value in numbers.items():
+            for quantity, value in (numbers | load_of(figures)).items():
                 yield Reading(workload=workload, side=side, quantity=quantity, value=value)
+            yield from used(workload, side, use, figures["arrived"])
 
 
 def _afterwards(

@@ -23,17 +23,16 @@ DEATHS: Final[dict[str, Death]] = {"closed port": closed_port, "black hole": bla
 
 
 def dead_destination(workspace: Workspace) -> Iterator[Reading]:
-    """Measure objects/s of the live destination, alone and with a dead one; seconds until it has caught up."""
+    """Measure objects/s of the live destination, alone and with a dead one; seconds until it has caught up; once."""
     count = max(20, workspace.scaled(COUNT))
-    for _ in range(workspace.rounds):
-        live = own_port()
-        with workspace.empty_folder() as folder:
-            content = routing_to({"live": Address(live)}, timeouts=HASTE)
-            with RouterUnderTest(folder, content) as router:
-                yield _live("alone", _rate(router, live, count))
-        for name, death in DEATHS.items():
-            workspace.tell(name)
-            yield from _beside(name, death, workspace, count)
+    live = own_port()
+    with workspace.empty_folder() as folder:
+        content = routing_to({"live": Address(live)}, timeouts=HASTE)
+        with RouterUnderTest(folder, content) as router:
+            yield _live("alone", _rate(router, live, count))
+    for name, death in DEATHS.items():
+        workspace.tell(name)
+        yield from _beside(name, death, workspace, count)
 
 
 def _beside(name: str, death: Death, workspace: Workspace, count: int) -> Iterator[Reading]:

@@ -3,37 +3,41 @@
 from collections.abc import Iterator
 from typing import Final
 
-from benchmarks.aims import PYNETDICOM, ROUTER
+from benchmarks.aims import OBJECTS, P50, P99, P99_BY_P50, PYNETDICOM, ROUTER
 from benchmarks.cases.end_to_end import Way, through_pynetdicom, through_router
 from benchmarks.peers.ports import HOST, own_port
 from benchmarks.readings import Curve, Reading
-from benchmarks.workspace import Workspace, route
+from benchmarks.workspace import Workspace, load_of, route
 
-SIZE: Final = "525 kB"
-WORKLOAD: Final = "525 kB at half the top rate"
-SIDES: Final[dict[str, Way]] = {PYNETDICOM: through_pynetdicom, ROUTER: through_router}
+ASSOCIATIONS: Final = 4
+SIDES: Final[tuple[tuple[str, str, Way], ...]] = (
+    ("12 kB", ROUTER, through_router),
+    ("525 kB", ROUTER, through_router),
+    ("525 kB", PYNETDICOM, through_pynetdicom),
+)
 
 
 def latency(workspace: Workspace) -> Iterator[Reading | Curve]:
     """Measure milliseconds from end to end, each side at half of its own top rate."""
     for number in range(workspace.rounds):
-        for side, way in SIDES.items():
-            workspace.tell(side)
+        for size, side, way in SIDES:
+            workspace.tell(f"{size}, {side}")
             sink = own_port()
             address = f"{HOST}:{sink}"
-            with workspace.empty_folder() as folder, way(folder, sink) as port:
-                top = route(port, address, SIZE, *workspace.amount(SIZE), "--associations", 4)["objects_per_s"]
-                amount = ("--objects", 40) if workspace.quick else ("--duration", "8s")
-                figures = route(port, address, SIZE, *amount, "--associations", 4, "--rate", round(top / 2, 3))
+            with workspace.empty_folder() as folder, way(folder, sink, ASSOCIATIONS) as running:
+                top = route(running.port, address, size, *workspace.amount(size), "--associations", ASSOCIATIONS)
+                amount = ("--objects", 40) if workspace.quick else ("--duration", "5s")
+                options = *amount, "--associations", ASSOCIATIONS, "--rate", round(top["objects_per_s"] / 2, 3)
+                figures = route(running.port, address, size, *options)
             found = figures["end_to_end_ms"]
             numbers = {
-                "objects/s": figures["objects_per_s"],
-                "p50 ms": found["p50"],
-                "p99 ms": found["p99"],
-                "p99 by p50": found["p99"] / found["p50"],
+                OBJECTS: figures["objects_per_s"],
+                P50: found["p50"],
+                P99: found["p99"],
+                P99_BY_P50: found["p99"] / found["p50"],
             }
-            for quantity, value in numbers.items():
-                yield Reading(workload=WORKLOAD, side=side, quantity=quantity, value=value)
+            for quantity, value in (numbers | load_of(figures)).items():
+                yield Reading(workload=f"{size} at half the top rate", side=side, quantity=quantity, value=value)
             if number == workspace.rounds - 1:
                 points = tuple(enumerate(figures["end_to_end_ms_distribution"]))
-                yield Curve(plot="latency-half", name=side, points=points)
+                yield Curve(plot="latency-half", name=f"{size}, {side}", side=side, points=points)

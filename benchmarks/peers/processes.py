@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
 
-from attrs import frozen
+from attrs import define, frozen
 
 from benchmarks.peers.ports import HOST
 from benchmarks.peers.router_toml import write_toml
@@ -89,17 +90,30 @@ class SinkProcess(Launched):
         self._json = folder / "sink.json"
         arguments = f"{HOST}:{port}", "--json", self._json, *options
         super().__init__(sys.executable, "-m", "router", "bench", "sink", *arguments)
-        self.figures: dict[str, Any] = {}
 
     def wait(self) -> dict[str, Any]:
         """Wait until it ends by itself, as with `--objects`, and return its figures."""
         self._process.wait(20 * DEADLINE)
+        return self.figures()
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures of one that has ended."""
         return dict(json.loads(self._json.read_text()))
 
     def _end(self) -> None:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         super()._end()
+
+
+@define
+class Use:
+    """What a program has used."""
+
+    cpu: float = 0.0
+    """Seconds of CPU, the kernel's part included."""
+    above_idle: int = 0
+    """Bytes of its peak resident memory above those before it was loaded."""
 
 
 class RouterUnderTest:
@@ -140,11 +154,26 @@ class RouterUnderTest:
     def pid(self) -> int:
         return self._process.pid
 
+    @contextmanager
+    def in_use(self) -> Iterator["Use"]:
+        """Measure what the router uses while the block lasts; complete after it."""
+        forget_peak(self.pid)
+        use, idle, cpu = Use(), memory_of(self.pid)["VmRSS"], cpu_of(self.pid)
+        yield use
+        use.cpu = cpu_of(self.pid) - cpu
+        use.above_idle = memory_of(self.pid)["VmHWM"] - idle
+
     def _event(self, name: str) -> dict[str, Any] | None:
         for line in self._log.read_bytes().splitlines():
             if line.endswith(b"}") and (event := json.loads(line)).get("event") == name:
                 return dict(event)
         return None
+
+
+def cpu_of(pid: int) -> float:
+    """Return the seconds of CPU that a process has used (proc(5), stat)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory_of(pid: int) -> dict[str, int]:

@@ -113,6 +113,8 @@ class Receiver:
         self._tell_at = 0.0
         """When the arrivals are to be told; 0 without any."""
         self._answers = self._others = self._aborted = 0
+        self._cpu_before = 0.0
+        """Seconds of CPU until the association was accepted."""
         self._stopping = False
 
     def run(self) -> None:
@@ -155,6 +157,7 @@ class Receiver:
                     self._contexts = accepted_contexts(request, accept)
                     self._connection.perform_primitive(self._upper_layer.accept, accept)
                     self._connection.set_timeout(_IDLE_DEADLINE)
+                    self._cpu_before = time.process_time()
                 case ReleaseIndication():
                     self._report()
                     self._connection.perform_primitive(self._upper_layer.respond_release)
@@ -269,7 +272,9 @@ class Receiver:
 
     def _report(self, *, is_open: bool = True) -> None:
         """Tell the parent of the arrivals, and the totals."""
-        totals = TOTALS.pack(self._serial, time.process_time(), self._answers, self._others, self._aborted, is_open)
+        totals = TOTALS.pack(
+            self._serial, time.process_time() - self._cpu_before, self._answers, self._others, self._aborted, is_open
+        )
         self._tell_parent(totals + self._arrivals)
         self._arrivals.clear()
         self._tell_at = 0.0
