@@ -101,6 +101,7 @@ def _warm(path: Path) -> None:
         for _ in range(_CACHE_WARM_UP >> 20):
             file.write(block)
     path.unlink()
+    os.sync()
 
 
 def send(port: int, size: str, *options: object) -> dict[str, Any]:
