@@ -24,6 +24,7 @@ COMMANDS = {
     "conversations": "List and show queries, retrieves and relayed associations.",
     "echo": "Verify the connection to a peer (C-ECHO).",
     "find": "Query a peer (C-FIND).",
+    "retrieve": "Retrieve from a peer, into a folder or to another peer (C-GET, C-MOVE).",
     "send": "Send files to a peer (C-STORE).",
     "bench": "Measure the throughput of any SCP and any router.",
     "demo": "Route real objects to simulated archives, and show the result.",

@@ -5,7 +5,7 @@ relational queries. Answers are compared with the keys here, too: an archive may
 Not here: one query (`router.services.query.ask`).
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import trio
@@ -102,30 +102,28 @@ class Locator:
         """Return the instances of the archive that are wanted."""
         cause = ""
         try:
-            async for study in self._studies(wanted):
-                async for series in self._series(study, wanted):
+            for study in await self._studies(wanted):
+                for series in await self._series(study, wanted):
                     await self._find_instances(study, series, wanted)
         except _Incomplete as error:
             cause = str(error)
         return Found(instances=self._instances, cause=cause, queries=self._queries)
 
-    async def _studies(self, wanted: Wanted) -> AsyncIterator[str]:
-        """Yield the studies, which are asked for only if a patient is given."""
+    async def _studies(self, wanted: Wanted) -> Sequence[str]:
+        """Return the studies, which are asked for only if a patient is given."""
         found = wanted.studies
         if wanted.patient:
             keys = {PATIENT_ID: wanted.patient, STUDY_INSTANCE_UID: _only(wanted.studies)}
             answers = await self._matches_of(STUDY, keys)
             found = _distinct(answers, STUDY_INSTANCE_UID, wanted.studies)
-        for study in found:
-            yield study
+        return found
 
-    async def _series(self, study: str, wanted: Wanted) -> AsyncIterator[str]:
+    async def _series(self, study: str, wanted: Wanted) -> Sequence[str]:
         found = wanted.series
         if not wanted.instances:
             keys = {STUDY_INSTANCE_UID: study, SERIES_INSTANCE_UID: _only(wanted.series)}
             found = _distinct(await self._matches_of(SERIES, keys), SERIES_INSTANCE_UID, wanted.series)
-        for series in found:
-            yield series
+        return found
 
     async def _find_instances(self, study: str, series: str, wanted: Wanted) -> None:
         keys = {

@@ -1,0 +1,204 @@
+"""`retrieve`: fetch instances from a peer into a folder, or have them sent to another peer."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import trio
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from router.cli.addressing import ae_options, peer_for
+from router.cli.configuration import config_option, read_optional_config
+from router.cli.errors import EXIT_FAILED, CommandError
+from router.cli.find import cancel_on_interrupt
+from router.cli.output import console, count, json_option, print_json, print_line, size
+from router.config import Config, Peer
+from router.config.identifiers import ae_title
+from router.dicom.dataset import DataSet
+from router.dicom.information_models import LEVELS, MODELS, QUERY_RETRIEVE_MODELS, UNIQUE_KEYS, InformationModel
+from router.dimse import Status, StatusClass, describe, status_class
+from router.services.query.identifier import InvalidIdentifier, check_identifier
+from router.tools.query.keys import InvalidKey, build_identifier, parse_keys
+from router.tools.query.keys import Path as KeyPath
+from router.tools.retrieve.move import Moved, request_move
+from router.tools.retrieve.to_folder import Retrieved, retrieve_to_folder
+
+_MOST_SHOWN: Final = 50
+"""Missing instances that are named without --json."""
+
+
+@click.command()
+@click.argument("who", metavar="NAME|HOST:PORT")
+@click.argument("words", metavar="KEY=VALUE...", nargs=-1, required=True)
+@click.option("--to", "destination", metavar="PEER", help="Have the peer send to this peer, or AE title (C-MOVE).")
+@click.option(
+    "--output", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER", help="Write files here (C-GET)."
+)
+@click.option(
+    "--model",
+    type=click.Choice([one.name for one in QUERY_RETRIEVE_MODELS]),
+    default="study",
+    show_default=True,
+    help="The information model.",
+)
+@click.option("--level", type=click.Choice(LEVELS, case_sensitive=False), help="[default: that of the lowest key]")
+@ae_options
+@json_option
+@config_option
+@click.pass_context
+def retrieve(
+    ctx: click.Context,
+    who: str,
+    words: tuple[str, ...],
+    destination: str | None,
+    output: Path | None,
+    model: str,
+    level: str | None,
+    called: str | None,
+    calling: str | None,
+    as_json: bool,
+    config_path: Path,
+) -> None:
+    """Retrieve patients, studies, series or instances by their unique keys. Ctrl-C cancels at the peer.
+
+    KEY is PatientID, StudyInstanceUID, SeriesInstanceUID or SOPInstanceUID. No running router is needed.
+    """
+    if (destination is None) == (output is None):
+        raise click.UsageError("say where to: --to PEER, or --output FOLDER")
+    config = read_optional_config(config_path)
+    chosen = MODELS[model]
+    keys = _keys(words, chosen, level)
+    peer = peer_for(who, config, "retrieve", called=called, calling=calling)
+    if output is not None:
+        source = peer_for(who, config, "", called=called, calling=calling)
+        is_complete = _into_folder(config, source, keys, output, as_json=as_json)
+    else:
+        assert destination is not None
+        is_complete = _to_peer(config, peer, chosen, keys, _title(destination, config), as_json=as_json)
+    if not is_complete:
+        ctx.exit(EXIT_FAILED)
+
+
+def _keys(words: tuple[str, ...], model: InformationModel, level: str | None) -> DataSet:
+    """Return the identifier of the words.
+
+    Raises:
+        UsageError: they are none of a retrieve.
+    """
+    try:
+        keys = parse_keys(words)
+        identifier = build_identifier(keys, level or _lowest(keys, model))
+        for path in keys:
+            if path[-1] not in UNIQUE_KEYS.values() or not keys[path]:
+                raise InvalidKey("a retrieve has unique keys with values only: PatientID and the three UIDs")
+        check_identifier(identifier, model, relational=True)
+    except (InvalidKey, InvalidIdentifier) as error:
+        raise click.UsageError(str(error)) from None
+    return identifier
+
+
+def _lowest(keys: dict[KeyPath, str], model: InformationModel) -> str:
+    given = [level for level in model.levels if (UNIQUE_KEYS[level],) in keys]
+    return given[-1] if given else model.levels[0]
+
+
+def _title(destination: str, config: Config) -> str:
+    """Return the AE title of a peer of the configuration; any other name is an AE title itself."""
+    if destination in config.peers:
+        return config.peers[destination].ae_title
+    try:
+        return ae_title(destination)
+    except ValueError as error:
+        raise click.UsageError(f"invalid --to: {error}") from None
+
+
+async def _until_interrupted(work: Callable[[trio.Event], Any]) -> Any:
+    """Run `work` with an event that Ctrl-C sets."""
+    cancelled = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(cancel_on_interrupt, cancelled)
+        result = await work(cancelled)
+        nursery.cancel_scope.cancel()
+    return result
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on a terminal; yield what tells it (done, of)."""
+    if quiet or not sys.stdout.isatty():
+        yield lambda done, of: None
+        return
+    columns = (TextColumn("retrieving"), BarColumn(bar_width=None), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console(), transient=True) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda done, of: progress.update(task, completed=done, total=of)
+
+
+def _into_folder(config: Config, peer: Peer, keys: DataSet, folder: Path, *, as_json: bool) -> bool:
+    started = time.monotonic()
+    with _progress(quiet=as_json) as advance:
+
+        def show(done: Retrieved) -> None:
+            advance(len(done.files), done.found)
+
+        try:
+            done: Retrieved = trio.run(
+                _until_interrupted, partial(retrieve_to_folder, config, peer, keys, folder, show)
+            )
+        except OSError as error:
+            raise CommandError(f"{folder}: {error.strerror or error}") from None
+    seconds = time.monotonic() - started
+    is_complete = not done.missing and not (done.causes and not done.files) and done.found > 0
+    if as_json:
+        print_json(
+            {
+                "found": done.found,
+                "retrieved": len(done.files),
+                "bytes": done.bytes,
+                "files": [str(path) for path in done.files],
+                "missing": done.missing,
+                "causes": list(done.causes),
+                "seconds": round(seconds, 3),
+            }
+        )
+        return is_complete
+    print_line(
+        f"{len(done.files)} of {count(done.found, 'instance')} from {peer.ae_title} at {peer.address}: "
+        f"{size(done.bytes)} in {seconds:.1f} s, in {folder}"
+    )
+    for cause in [*done.causes] if not is_complete else []:
+        click.echo(cause, err=True)
+    for uid in done.missing[:_MOST_SHOWN]:
+        click.echo(f"did not come: {uid}", err=True)
+    return is_complete
+
+
+def _to_peer(
+    config: Config, peer: Peer, model: InformationModel, keys: DataSet, destination: str, *, as_json: bool
+) -> bool:
+    started = time.monotonic()
+    with _progress(quiet=as_json) as advance:
+
+        def show(moved: Moved) -> None:
+            done = moved.completed + moved.failed + moved.warning
+            advance(done, done + moved.remaining)
+
+        work = partial(request_move, config, peer, model, keys, destination, show)
+        moved: Moved = trio.run(_until_interrupted, work)
+    words = describe(moved.status, "retrieve") if moved.status is not None else moved.cause
+    words = f"{words} ({moved.comment})" if moved.comment else words
+    counts = {name: getattr(moved, name) for name in ("completed", "failed", "warning", "remaining")}
+    seconds = round(time.monotonic() - started, 3)
+    if as_json:
+        print_json({"to": destination, **counts, "status": moved.status, "words": words, "seconds": seconds})
+    else:
+        numbers = ", ".join(f"{number} {name}" for name, number in counts.items())
+        print_line(f"{peer.ae_title} at {peer.address} to {destination}: {numbers} in {seconds:.1f} s")
+        if moved.status != Status.SUCCESS:
+            click.echo(words, err=True)
+    return moved.status is not None and status_class(moved.status) is StatusClass.SUCCESS and not moved.failed
