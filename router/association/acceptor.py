@@ -164,7 +164,11 @@ class Acceptor:
             await self._end_when_idle()
             return
         for number, indication in enumerate(indications, 1):
-            if not self._outcome:
+            if self._outcome:
+                break
+            if isinstance(indication, Fragment):
+                await self._on_fragment(indication)
+            else:
                 await self._handle(indication)
             if not number % _MOST_INDICATIONS:
                 await trio.lowlevel.checkpoint()
@@ -195,8 +199,6 @@ class Acceptor:
 
     async def _handle(self, indication: Indication) -> None:
         match indication:
-            case Fragment():
-                await self._on_fragment(indication)
             case AssociateIndication(request=request):
                 await self._on_request(request)
             case RequestRefused(request=request, rejection=rejection, why=why):
@@ -216,7 +218,7 @@ class Acceptor:
                 self._end_association(f"aborted: {error}")
             case TransportClosed():
                 self._end_association("the peer closed the connection")
-            case AssociateConfirm() | RejectIndication() | ReleaseConfirm():
+            case AssociateConfirm() | RejectIndication() | ReleaseConfirm() | Fragment():
                 raise AssertionError(f"an acceptor was told {indication}")
             case _:
                 assert_never(indication)
@@ -334,6 +336,12 @@ class Acceptor:
             await self._relay.pass_on(piece)
             return
         match piece:
+            case DataSetPiece(data=data):
+                self._data_bytes += len(data)
+                if self._operations.in_request:
+                    await self._operations.feed(piece)
+                elif self._reverse is not None:
+                    await self._on_response_data_set(self._reverse, piece)
             case MessageBegin(command=command) if command.is_response:
                 await self._on_response(command)
             case MessageBegin(command=command) if command.field == CommandField.C_CANCEL_RQ:
@@ -342,12 +350,6 @@ class Acceptor:
                     self._log.debug("stray message ignored", command=command.name)
             case MessageBegin():
                 await self._operations.feed(piece)
-            case DataSetPiece():
-                self._data_bytes += len(piece.data)
-                if self._operations.in_request:
-                    await self._operations.feed(piece)
-                elif self._reverse is not None:
-                    await self._on_response_data_set(self._reverse, piece)
 
     async def _on_response_data_set(self, reverse: ReverseAssociation, piece: DataSetPiece) -> None:
         try:

@@ -150,8 +150,10 @@ class AcceptorOperations:
 
     async def _send(self, operation: Operation, response: Response) -> None:
         self._on_response(operation, response)
-        with suppress(Overtaken):  # the peer has ended the association without waiting for the response
+        try:
             await send_response(self._transport, operation.context_id, response)
+        except Overtaken:
+            return  # the peer has ended the association without waiting for the response
 
     def cancel(self, message_id: int | None) -> bool:
         """Pass on a C-CANCEL-RQ. Return False if no operation with this Message ID can be cancelled."""

@@ -4,7 +4,7 @@ Command fragments are gathered up to a cap and decoded with the last one. Data-s
 arrive. A fragment out of order ends the association, because the message that it belongs to is unknown.
 """
 
-from attrs import frozen
+from typing import NamedTuple
 
 from pdu import Fragment
 from router.dimse.command import Command, InvalidCommandSet
@@ -15,8 +15,7 @@ class AssemblyError(ValueError):
     """The fragments do not form a message. The association is aborted."""
 
 
-@frozen
-class MessageBegin:
+class MessageBegin(NamedTuple):
     """A complete command set. `DataSetPiece`s follow if `command.has_data_set`."""
 
     context_id: int
@@ -25,8 +24,7 @@ class MessageBegin:
     """The command set as received, for the spool."""
 
 
-@frozen
-class DataSetPiece:
+class DataSetPiece(NamedTuple):
     """Bytes of the data set of the message that began last; valid until the next read of the transport."""
 
     data: memoryview

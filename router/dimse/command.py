@@ -326,13 +326,11 @@ def response_to(request: Command, status: int, **details: Any) -> Command:
 
     `details` are further attributes of `Command`: `error_comment`, `offending_element`, `data_set_type` ...
     """
-    echoed = {
-        "affected_sop_class_uid": request.sop_class_uid or None,
-        "affected_sop_instance_uid": request.sop_instance_uid or None,
-    }
-    return Command(
+    response = Command(
         field=request.field | RESPONSE,
         message_id_being_responded_to=request.message_id,
         status=status,
-        **(echoed | details),
+        affected_sop_class_uid=request.sop_class_uid or None,
+        affected_sop_instance_uid=request.sop_instance_uid or None,
     )
+    return response.changed(**details) if details else response

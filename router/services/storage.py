@@ -8,7 +8,7 @@ Only then is 0000H sent.
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 import trio
 from attrs import evolve, frozen
@@ -41,6 +41,9 @@ from router.services.commitment.options import commitment_of
 from router.services.refusal import refuse, refuse_for_space
 from router.services.storage_delivery import StorageDelivery, StoragePeerOptions
 from router.spool import DuplicateRefused, Incoming, OutOfSpace
+
+_MOST_KNOWN: Final = 1024
+"""Combinations of sender, SOP class and transfer syntax whose recipients are kept."""
 
 Elements = Mapping[int, tuple[str, ...]]
 """Values by tag."""
@@ -92,6 +95,7 @@ class Storage(SCP, StorageDelivery):
         self._table = table
         self._committing = {peer.name for peer in config.peers.values() if commitment_of(peer).request}
         self.use_peers(config)
+        self._recipients_known: dict[tuple[str, ...], tuple[Recipient, ...]] = {}
         self._wanted = self._table.elements | {SOP_CLASS_UID, SOP_INSTANCE_UID, *self._settings.require}
 
     def negotiate(self, proposal: Proposal) -> str | ContextResult | None:
@@ -136,12 +140,12 @@ class Storage(SCP, StorageDelivery):
         if missing := [tag for tag in self._settings.require if not any(elements.get(tag, ()))]:
             message = f"the data set has no {', '.join(map(tag_name, missing))}"
             return refuse(request, Status.DATA_SET_DOES_NOT_MATCH, message, offending_element=tuple(missing))
-        destinations = self._table.match(self._facts(request, elements)).destinations
-        if not destinations and not self._holds_unrouted:
+        recipients = self._recipients(request, elements)
+        if not recipients and not self._holds_unrouted:
             return refuse(
                 request, Status.CANNOT_UNDERSTAND, "no route of this router takes the object", named="unrouted"
             )
-        return await self._commit(request, data, destinations)
+        return await self._commit(request, data, recipients)
 
     def _is_expected(self, request: Request) -> bool:
         return bool(self._arrivals) and self._arrivals.find(arrival_of(request)) is not None
@@ -160,18 +164,31 @@ class Storage(SCP, StorageDelivery):
         with data.view() as view:
             return scan(view, transfer_syntax, self._wanted, bounds)
 
+    def _recipients(self, request: Request, elements: Elements) -> tuple[Recipient, ...]:
+        """Match the routes. The result is kept where no route looks at the data set."""
+        sender = request.sender
+        key = sender.calling_ae, sender.called_ae, sender.peer, request.abstract_syntax, request.transfer_syntax
+        if (known := self._recipients_known.get(key)) is not None:
+            return known
+        recipients = self._deliveries(self._table.match(self._facts(request, elements)).destinations)
+        if not self._table.elements:
+            if len(self._recipients_known) >= _MOST_KNOWN:
+                self._recipients_known.clear()
+            self._recipients_known[key] = recipients
+        return recipients
+
     def _facts(self, request: Request, elements: Elements) -> Facts:
         return Facts(
             service=self.name,
             calling_ae=request.sender.calling_ae,
             called_ae=request.sender.called_ae,
             peer=request.sender.peer,
-            sop_class=request.command.sop_class_uid,
+            sop_class=request.abstract_syntax,
             transfer_syntax=request.transfer_syntax,
             elements=elements,
         )
 
-    async def _commit(self, request: Request, data: Incoming, destinations: Sequence[str]) -> Command:
+    async def _commit(self, request: Request, data: Incoming, recipients: tuple[Recipient, ...]) -> Command:
         command, sender = request.command, request.sender
         envelope = Envelope(
             kind=command.name,
@@ -185,7 +202,7 @@ class Storage(SCP, StorageDelivery):
             called_ae=sender.called_ae,
             peer=sender.peer,
             received=time.time(),
-            deliveries=self._deliveries(destinations),
+            deliveries=recipients,
         )
         try:
             await self._spool.intake.store(data, envelope)
