@@ -1,28 +1,29 @@
 """`retrieve`: fetch instances from a peer into a folder, or have them sent to another peer."""
 
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import click
 import trio
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from router.cli.addressing import ae_options, peer_for
+from router.cli.admin_client import admin_option
 from router.cli.configuration import config_option, read_optional_config
 from router.cli.errors import EXIT_FAILED, CommandError
+from router.cli.fetch_into_routes import fetch_into_routes, progress_bar
 from router.cli.find import cancel_on_interrupt
-from router.cli.output import console, count, json_option, print_json, print_line, size
-from router.config import Config, Peer
+from router.cli.output import count, json_option, print_json, print_line, size
+from router.cli.sources import open_running
+from router.config import Config, Endpoint, Peer
 from router.config.identifiers import ae_title
 from router.dicom.dataset import DataSet
 from router.dicom.information_models import LEVELS, MODELS, QUERY_RETRIEVE_MODELS, UNIQUE_KEYS, InformationModel
 from router.dimse import Status, StatusClass, describe, status_class
 from router.services.query.identifier import InvalidIdentifier, check_identifier
+from router.services.retrieve.locate import Wanted
 from router.tools.query.keys import InvalidKey, build_identifier, parse_keys
 from router.tools.query.keys import Path as KeyPath
 from router.tools.retrieve.move import Moved, request_move
@@ -48,6 +49,7 @@ _MOST_SHOWN: Final = 50
 )
 @click.option("--level", type=click.Choice(LEVELS, case_sensitive=False), help="[default: that of the lowest key]")
 @ae_options
+@admin_option
 @json_option
 @config_option
 @click.pass_context
@@ -63,22 +65,27 @@ def retrieve(
     calling: str | None,
     as_json: bool,
     config_path: Path,
+    admin: Endpoint | None,
 ) -> None:
     """Retrieve patients, studies, series or instances by their unique keys. Ctrl-C cancels at the peer.
 
-    KEY is PatientID, StudyInstanceUID, SeriesInstanceUID or SOPInstanceUID. No running router is needed.
+    KEY is PatientID, StudyInstanceUID, SeriesInstanceUID or SOPInstanceUID. With --to or --output no running router is
+    needed. With neither, the running router fetches the instances and sends them through its routes.
     """
-    if (destination is None) == (output is None):
-        raise click.UsageError("say where to: --to PEER, or --output FOLDER")
+    if destination is not None and output is not None:
+        raise click.UsageError("--to and --output exclude each other")
     config = read_optional_config(config_path)
     chosen = MODELS[model]
     keys = _keys(words, chosen, level)
-    peer = peer_for(who, config, "retrieve", called=called, calling=calling)
-    if output is not None:
+    if destination is None and output is None:
+        router = open_running(config_path, admin)
+        is_complete = fetch_into_routes(router, who, Wanted.from_keys(keys), as_json=as_json)
+    elif output is not None:
         source = peer_for(who, config, "", called=called, calling=calling)
         is_complete = _into_folder(config, source, keys, output, as_json=as_json)
     else:
         assert destination is not None
+        peer = peer_for(who, config, "retrieve", called=called, calling=calling)
         is_complete = _to_peer(config, peer, chosen, keys, _title(destination, config), as_json=as_json)
     if not is_complete:
         ctx.exit(EXIT_FAILED)
@@ -127,21 +134,9 @@ async def _until_interrupted(work: Callable[[trio.Event], Any]) -> Any:
     return result
 
 
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on a terminal; yield what tells it (done, of)."""
-    if quiet or not sys.stdout.isatty():
-        yield lambda done, of: None
-        return
-    columns = (TextColumn("retrieving"), BarColumn(bar_width=None), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console(), transient=True) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda done, of: progress.update(task, completed=done, total=of)
-
-
 def _into_folder(config: Config, peer: Peer, keys: DataSet, folder: Path, *, as_json: bool) -> bool:
     started = time.monotonic()
-    with _progress(quiet=as_json) as advance:
+    with progress_bar(quiet=as_json) as advance:
 
         def show(done: Retrieved) -> None:
             advance(len(done.files), done.found)
@@ -182,7 +177,7 @@ def _to_peer(
     config: Config, peer: Peer, model: InformationModel, keys: DataSet, destination: str, *, as_json: bool
 ) -> bool:
     started = time.monotonic()
-    with _progress(quiet=as_json) as advance:
+    with progress_bar(quiet=as_json) as advance:
 
         def show(moved: Moved) -> None:
             done = moved.completed + moved.failed + moved.warning

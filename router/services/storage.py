@@ -126,7 +126,11 @@ class Storage(SCP, StorageDelivery):
     async def perform(self, request: Request, data: Incoming | None, replies: Replies) -> Response:
         return Response(await self._store(request, data))
 
-    async def _store(self, request: Request, data: Incoming | None) -> Command:
+    async def accept_fetched(self, request: Request, data: Incoming) -> int:
+        """Accept an object that the router has fetched, as if its archive had sent it; return the status."""
+        return Response(await self._store(request, data, is_fetched=True)).status
+
+    async def _store(self, request: Request, data: Incoming | None, *, is_fetched: bool = False) -> Command:
         assert data is not None, "admit() lets no C-STORE-RQ without a data set through"
         command = request.command
         try:
@@ -135,7 +139,8 @@ class Storage(SCP, StorageDelivery):
             return refuse(request, Status.CANNOT_UNDERSTAND, str(error))
         if message := _disagreement(command, elements):
             return refuse(request, Status.DATA_SET_DOES_NOT_MATCH, message, offending_element=(SOP_INSTANCE_UID,))
-        if self._arrivals and (expected := self._arrivals.find(arrival := arrival_of(request))) is not None:
+        expected = self._arrivals.find(arrival := arrival_of(request)) if self._arrivals and not is_fetched else None
+        if expected is not None:
             return response_to(command, await expected.bring_in(arrival, data))
         if missing := [tag for tag in self._settings.require if not any(elements.get(tag, ()))]:
             message = f"the data set has no {', '.join(map(tag_name, missing))}"

@@ -22,6 +22,8 @@ from router.delivery import Dispatcher
 from router.model import Purpose
 from router.remote import Connectors
 from router.services import SERVICES, MPPSRelay, Service, ServiceContext, services_of
+from router.services.retrieve.operator_fetch import OperatorFetches
+from router.services.storage import Storage
 from router.spool import Spool
 from router.state_store import StateStore
 from router.supervisor.admin import AdminAPI
@@ -48,6 +50,8 @@ class Router:
         running = services_of(context, services)
         self._peers.operations = OperationPerformer(running, spool, config.statuses)
         (self._mpps,) = (service for service in running if isinstance(service, MPPSRelay))
+        (storage,) = (service for service in running if isinstance(service, Storage))
+        self._fetches = OperatorFetches(context, storage)
         connectors = Connectors(spool, running, self._pools)
         self._dispatcher = Dispatcher(config, spool, running, connectors)
         self._acceptor_context = AcceptorContext(
@@ -135,6 +139,8 @@ class Router:
                 for service in self._acceptor_context.services:
                     log_crash = partial(log.exception, "service crashed", service=service.name)
                     serving.start_soon(keep_running, service.run, log_crash)
+                log_crash = partial(log.exception, "fetches for operators crashed")
+                serving.start_soon(keep_running, self._fetches.run, log_crash)
                 await serving.start(self._dispatcher.run)
                 await self._admin.publish_token(serving)
                 async with self._listeners.open(serving) as bound:
@@ -155,6 +161,8 @@ class Router:
             destinations=self._dispatcher.statistics,
             discard_step=self._mpps.discard,
             conversations=self._conversations,
+            fetch=lambda name, wanted: self._fetches.begin(self._config, name, wanted),
+            cancel_fetch=self._fetches.cancel,
             rescan=self._dispatcher.rescan,
         )
 

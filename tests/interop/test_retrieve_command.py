@@ -21,9 +21,10 @@ from tests.support.command_line import command, json_output
 from tests.support.harness import eventually
 from tests.support.objects import Instance, read_file
 from tests.support.peers import Orthanc, Storescp, store_all
-from tests.support.ports import free_port, until
+from tests.support.ports import HOST, free_port, until
 from tests.support.query_archive import QueryArchive, until_cancelled
 from tests.support.query_servers import Dcmqrscp, image
+from tests.support.router_process import RouterProcess, configuration
 
 pytestmark = pytest.mark.interop
 
@@ -122,6 +123,34 @@ async def test_a_study_is_sent_to_another_peer(tmp_path: Path, archive: Dcmqrscp
     assert "A801H" in result.stderr
 
 
+async def test_a_study_is_fetched_by_the_running_router_and_goes_through_its_routes(
+    tmp_path: Path, storage: Storescp
+) -> None:
+    port = free_port()
+    folder = tmp_path / "archive"
+    archive = Dcmqrscp(folder, destinations={"ROUTER": port})
+    archive.add([*OBJECTS, *OTHERS])
+    content = configuration(
+        {"store": storage},
+        router={"listen": [f"{HOST}:{port}"]},
+        peers={"pacs": {"ae_title": archive.ae_title, "address": archive.address}},
+        routes=[{"name": "CT", "service": "storage", "when": {"calling_ae": archive.ae_title}, "to": ["store"]}],
+    )
+    with archive, RouterProcess(tmp_path / "router", content) as router:
+        before = {path.name for path in storage.files()}
+        done = await json_output("retrieve", "pacs", "StudyInstanceUID=1.2.1", *router.options)
+        assert (done["completed"], done["failed"], done["remaining"]) == (len(OBJECTS), 0, 0)
+        until(lambda: router.get("/api/status")["destinations"]["store"]["delivered"] == len(OBJECTS), "deliveries")
+        came = by_uid([read_file(path) for path in storage.files() if path.name not in before])
+        assert came.keys() == by_uid(OBJECTS).keys()
+        (one,) = (await json_output("conversations", "list", *router.options))["finished"]
+        assert one["number"] == done["conversation"]
+        result = await command("retrieve", "pacs", "StudyInstanceUID=1.9", *router.options)
+        assert result.exit_code == 1
+        result = await command("retrieve", "nobody", "StudyInstanceUID=1.9", *router.options)
+        assert "nobody is no peer" in result.stderr
+
+
 async def test_what_is_not_there_or_nobody_answers_is_told(tmp_path: Path, archive: Dcmqrscp) -> None:
     base = ("retrieve", archive.address, "--called", archive.ae_title)
     result = await command(*base, "StudyInstanceUID=1.9", "--output", str(tmp_path))
@@ -142,6 +171,7 @@ async def test_what_is_not_there_or_nobody_answers_is_told(tmp_path: Path, archi
         ("StudyInstanceUID=1.2", "--output", "x", "--to", "STORE"),
         ("StudyInstanceUID=abc", "--output", "x"),
         ("--output", "x"),
+        (),
     ],
 )
 async def test_a_wrong_retrieve_is_a_fault_of_usage(arguments: tuple[str, ...]) -> None:

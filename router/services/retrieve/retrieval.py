@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import structlog
 import trio
-from attrs import frozen
+from attrs import asdict, frozen
 
 from router.config import Peer
 from router.dimse import Response, Status, describe
@@ -89,6 +89,7 @@ class Retrieval:
         self._found: dict[str, Found] = {}
         self._fetcher: Fetcher | None = None
         self._has_crashed = False
+        self._record: Conversation | None = None
 
     # Told and read from outside
 
@@ -103,6 +104,11 @@ class Retrieval:
         return self._operations.counts if self._operations else None
 
     @property
+    def conversation_number(self) -> int:
+        """The number of its conversation; 0 before it runs."""
+        return self._record.number if self._record else 0
+
+    @property
     def is_slow(self) -> bool:
         """Whether an archive has said that it will take long (FF02H)."""
         return self._fetcher is not None and self._fetcher.is_slow
@@ -113,6 +119,8 @@ class Retrieval:
             self._notify()
 
     def _notify(self) -> None:
+        if self._record is not None and (counts := self.counts) is not None:
+            self._record.counts(**asdict(counts))
         self.changed.unpark_all()
 
     # The task
@@ -129,6 +137,8 @@ class Retrieval:
                 association=order.request.association,
                 what=order.what,
             ) as record:
+                self._record = record
+                self._notify()
                 await self._perform(delivery, record)
         except Exception:
             self._has_crashed = True

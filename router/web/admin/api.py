@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from router.spool import DamagedMessage, OutOfSpace, QueueAction, SpoolClosed, SpoolFailure, UnknownMessage
-from router.web.admin import mpps
+from router.web.admin import mpps, retrieve
 from router.web.admin.backend import Resource, RunningBackend
 from router.web.admin.export import Export
 from router.web.admin.requests import (
@@ -55,6 +55,8 @@ def application(backend: RunningBackend) -> Starlette:
             Route("/api/queue/{id:int}/export", api.export),
             Route("/api/queue/{action}", api.change, methods=["POST"]),
             Route("/api/steps/discard", api.discard_steps, methods=["POST"]),
+            Route("/api/retrieve", api.begin_fetch, methods=["POST"]),
+            Route("/api/retrieve/cancel", api.cancel_fetch, methods=["POST"]),
         ],
         exception_handlers=handlers,
     )
@@ -95,6 +97,12 @@ class _API:
 
     async def discard_steps(self, request: Request) -> Response:
         return JSONResponse(await mpps.discard(self._backend, await _body(request)))
+
+    async def begin_fetch(self, request: Request) -> Response:
+        return JSONResponse(await retrieve.begin(self._backend, await _body(request)))
+
+    async def cancel_fetch(self, request: Request) -> Response:
+        return JSONResponse(retrieve.cancel(self._backend, await _body(request)))
 
 
 def _action(name: str) -> QueueAction:

@@ -18,6 +18,7 @@ from router.model import Purpose
 from router.services.conversations import Conversations
 from router.services.mpps import step_store
 from router.services.mpps.options import MPPSSettings
+from router.services.retrieve.locate import Wanted
 from router.spool import InstanceDelivery, MessageDetail, QueueRow, ReadOnlySpool, Selection, Spool
 from router.state_file import look_into
 from router.state_store import StateStore, StateTransaction
@@ -87,6 +88,10 @@ class RunningBackend:
     discard_step: Callable[[str, str], Awaitable[None]]
     """Forget the procedure step of a UID, for a reason. Raises NotDiscarded, OutOfSpace."""
     conversations: Conversations
+    fetch: Callable[[str, Wanted], Awaitable[int]]
+    """Fetch from a peer into the routes; return the number of the conversation. Raises NotFetched."""
+    cancel_fetch: Callable[[int], bool]
+    """Cancel the fetch of a conversation; return whether it was running."""
     rescan: Callable[[], None]
     """Make the destinations read the queue again: to be called after each change of it."""
 

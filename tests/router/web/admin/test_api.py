@@ -19,6 +19,8 @@ from router.config import AdminSettings, Endpoint
 from router.model import Envelope, Recipient, SpoolSettings
 from router.services.conversations import Conversations
 from router.services.mpps.intake import NotDiscarded
+from router.services.retrieve.locate import Wanted
+from router.services.retrieve.operator_fetch import NotFetched
 from router.spool import QueueAction, Selection, Spool, StoredMessage
 from router.state_store import StateStore
 from router.web.admin.api import BODY_CAP, application
@@ -51,6 +53,7 @@ class API:
     address: str = ""
     rescans: list[None] = field(factory=list)
     bug: str = ""
+    fetched: list[Wanted] = field(factory=list)
 
     async def status(self) -> dict[str, Any]:
         if self.bug:
@@ -96,6 +99,12 @@ class API:
         receipt = await self.spool.intake.store(incoming, envelope)
         return receipt.message_id
 
+    async def fetch(self, name: str, wanted: Wanted) -> int:
+        if name != "pacs":
+            raise NotFetched(f"{name} is no peer")
+        self.fetched.append(wanted)
+        return 7
+
 
 @asynccontextmanager
 async def serving(folder: Path, settings: SpoolSettings | None = None) -> AsyncIterator[API]:
@@ -111,6 +120,8 @@ async def serving(folder: Path, settings: SpoolSettings | None = None) -> AsyncI
             destinations=lambda: {"pacs"},
             discard_step=api.discard_step,
             conversations=Conversations(),
+            fetch=api.fetch,
+            cancel_fetch=lambda number: number == 7,
             rescan=lambda: api.rescans.append(None),
         )
         async with trio.open_nursery() as nursery:
@@ -409,3 +420,28 @@ async def test_an_address_in_use_is_named(api: Any) -> None:
         host, _, port = served.address.rpartition(":")
         with pytest.raises(OSError, match=served.address):
             await AdminServer.bind(AdminSettings(listen=Endpoint(host=host, port=int(port))))
+
+
+async def test_a_fetch_is_begun_and_cancelled(tmp_path: Path) -> None:
+    async with serving(tmp_path) as api:
+
+        async def post(path: str, body: Any) -> Answer:
+            return await api.ask("POST", path, json.dumps(body).encode(), JSON)
+
+        answer = await post("/api/retrieve", {"peer": "pacs", "patient": "P1", "studies": ["1.2", "1.3"]})
+        assert answer.status == 200
+        assert answer.json == {"conversation": 7}
+        assert api.fetched == [Wanted(patient="P1", studies=("1.2", "1.3"))]
+        wrong: list[Any] = [
+            {"peer": "nobody", "patient": "P1"},
+            {"peer": "pacs"},
+            {"peer": "pacs", "patient": 7},
+            {"peer": "pacs", "studies": "1.2"},
+            {"peer": "pacs", "studies": ["1.2"], "more": 1},
+            [],
+        ]
+        for body in wrong:
+            assert (await post("/api/retrieve", body)).status == 400, body
+        assert (await post("/api/retrieve/cancel", {"conversation": 7})).json == {"cancelled": True}
+        assert (await post("/api/retrieve/cancel", {"conversation": 8})).json == {"cancelled": False}
+        assert (await post("/api/retrieve/cancel", {"conversation": "7"})).status == 400
