@@ -7,6 +7,8 @@ from router.dimse import Response
 
 
 class _Association(Protocol):
+    @property
+    def can_receive(self) -> bool: ...
     async def receive(self) -> Response: ...
     async def cancel(self, context: AcceptedContext, message_id: int) -> None: ...
 
@@ -40,6 +42,11 @@ class Invocation:
         response = await self._association.receive()
         self.is_finished = not response.is_pending
         return response
+
+    @property
+    def has_arrived(self) -> bool:
+        """Whether the next response, or a part of it, can be read without waiting."""
+        return self._association.can_receive
 
     async def cancel(self) -> None:
         """Send a C-CANCEL-RQ (PS3.7 9.3.2.3): the peer is to end with a final response soon, which has to be read.

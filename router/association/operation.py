@@ -58,7 +58,7 @@ class _NoReplies:
     cancelled = trio.Event()
     has_ended = False
 
-    async def send(self, response: Response) -> None:
+    async def send(self, *responses: Response) -> None:
         raise AssertionError("only a conversational service sends pending responses")
 
 
@@ -87,17 +87,17 @@ class OperationReplies:
     def has_ended(self) -> bool:
         return self._ended
 
-    async def send(self, response: Response) -> None:
-        """Send a pending response.
+    async def send(self, *responses: Response) -> None:
+        """Send pending responses.
 
         Raises:
             ConversationEnded: the association has ended.
         """
-        if status_class(response.status) is not StatusClass.PENDING:
+        if any(status_class(response.status) is not StatusClass.PENDING for response in responses):
             raise AssertionError("a final response is returned, not sent")
         if not self._ended:
             try:
-                await send_response(self._transport, self._context_id, response)
+                await send_response(self._transport, self._context_id, *responses)
             except Overtaken:
                 self._ended = True
         if self._ended or not self._transport.can_send:
@@ -296,16 +296,19 @@ class Operation:
             await data.discard()
 
 
-async def send_response(transport: MessageSender, context_id: int, response: Response) -> None:
-    """Send a response whole, in one write.
+async def send_response(transport: MessageSender, context_id: int, *responses: Response) -> None:
+    """Send responses whole, in one write.
 
     Raises:
         Overtaken: the association has ended.
     """
-    upper_layer, command = transport.upper_layer, response.command
-    if response.data_set:
-        command = command.changed(data_set_type=DATA_SET)
-    buffers = upper_layer.send_data(context_id, encode(command), command=True, last=True)
-    if response.data_set:
-        buffers += upper_layer.send_data(context_id, response.data_set, command=False, last=True)
+    upper_layer = transport.upper_layer
+    buffers: list[Buffer] = []
+    for response in responses:
+        command = response.command
+        if response.data_set and not command.has_data_set:
+            command = command.changed(data_set_type=DATA_SET)
+        buffers += upper_layer.send_data(context_id, encode(command), command=True, last=True)
+        if response.data_set:
+            buffers += upper_layer.send_data(context_id, response.data_set, command=False, last=True)
     await transport.send(buffers)

@@ -51,6 +51,10 @@ class Conversation:
         except AssociationError as error:
             raise PeerUnanswered(str(error)) from error
 
+    @property
+    def has_arrived(self) -> bool:
+        return self._invocation.has_arrived
+
     async def cancel(self) -> None:
         await self._invocation.cancel()
 

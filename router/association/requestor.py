@@ -253,6 +253,11 @@ class Requestor:
         return self._transport.is_open and all(isinstance(one, Fragment) for one in self._arrived)
 
     @property
+    def can_receive(self) -> bool:
+        """Whether a response, or a part of one, can be read without waiting."""
+        return bool(self._responses) or bool(self._arrived)
+
+    @property
     def is_idle(self) -> bool:
         """Whether it is alive, no response is due, and no message of the peer's is only partly in."""
         return self.is_alive and self._responses.is_idle and not self._assembler.in_message

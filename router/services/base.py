@@ -164,8 +164,10 @@ class Replies(Protocol):
     def has_ended(self) -> bool:
         """Whether the association has ended, so that no response can be sent."""
 
-    async def send(self, response: Response) -> None:
-        """Send a pending response (FF00H, FF01H). Wait while the peer does not read, up to `timeouts.write`.
+    async def send(self, *responses: Response) -> None:
+        """Send pending responses (FF00H, FF01H) in one write.
+
+        Wait while the peer does not read, up to `timeouts.write`.
 
         Raises:
             ConversationEnded: the association has ended.

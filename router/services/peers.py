@@ -93,6 +93,10 @@ class PeerConversation(Protocol):
             PeerUnanswered: no response came within `patience`, or the association has ended.
         """
 
+    @property
+    def has_arrived(self) -> bool:
+        """Whether the next response, or a part of it, can be read without waiting."""
+
     async def cancel(self) -> None:
         """Send a C-CANCEL-RQ: the peer is to end with a final response soon, which has to be read."""
 

@@ -5,9 +5,8 @@ cannot be read. A query is cancelled at any moment: a C-CANCEL-RQ goes out at on
 peer ends the operation soon. Not here: which identifier the peer gets (`habits`), and several peers (`fan_out`).
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Final
 
 import trio
@@ -22,6 +21,10 @@ from router.services.query.identifier import PROPOSED_SYNTAXES, decode_identifie
 
 DRAIN: Final = 1.0
 """Seconds that a peer has to end a cancelled query; then the association is aborted."""
+MOST_IN_BATCH: Final = 32
+"""Matches that are handed over together: one write to the client costs as much as the work on one match."""
+LARGEST_BATCH: Final = 64 << 10
+"""Bytes of identifiers after which no further match is added to those that are handed over together."""
 
 
 @frozen(kw_only=True)
@@ -89,6 +92,8 @@ class Outcome:
 
 Receive = Callable[[PeerMatch], Awaitable[None]]
 """Accept a match; while it does not return, the peer is held back. Never raises."""
+ReceiveAll = Callable[[Sequence[PeerMatch]], Awaitable[None]]
+"""As `Receive`, for matches that have come together."""
 
 
 async def query_peer(peers: Peers, question: Question, receive: Receive, cancelled: trio.Event) -> Outcome:
@@ -97,6 +102,19 @@ async def query_peer(peers: Peers, question: Question, receive: Receive, cancell
     When `cancelled` is set, no further match is given, and the peer is sent a C-CANCEL-RQ; the same when the deadline
     has passed.
     """
+
+    async def receive_all(matches: Sequence[PeerMatch]) -> None:
+        for match in matches:
+            if not cancelled.is_set():
+                await receive(match)
+
+    return await query_peer_in_batches(peers, question, receive_all, cancelled)
+
+
+async def query_peer_in_batches(
+    peers: Peers, question: Question, receive: ReceiveAll, cancelled: trio.Event
+) -> Outcome:
+    """As `query_peer`, with the matches that have come while `receive` was busy in one call."""
     asking = _Asking(question, receive)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(asking.end_when_unwanted, cancelled, nursery.cancel_scope)
@@ -108,7 +126,7 @@ async def query_peer(peers: Peers, question: Question, receive: Receive, cancell
 class _Asking:
     """One query at one peer, from the association to its end."""
 
-    def __init__(self, question: Question, receive: Receive) -> None:
+    def __init__(self, question: Question, receive: ReceiveAll) -> None:
         self._question = question
         self._receive = receive
         self._began = trio.current_time()
@@ -119,6 +137,7 @@ class _Asking:
         self._stopped = ""
         """Why no further match is wanted."""
         self._matches = 0
+        self._has_answered = False
         self._final: Response | None = None
         self._cause = ""
 
@@ -166,7 +185,7 @@ class _Asking:
             data_set=self._identifier_for,
             deadline=question.deadlines.deadline,
             connect=question.deadlines.connect,
-            patience=question.deadlines.deadline + DRAIN,
+            patience=max(question.deadlines.first_answer, question.deadlines.between_answers) + DRAIN,
             extended=()
             if question.extended is None
             else (SOPClassExtendedNegotiation(sop_class_uid=question.sop_class, information=question.extended),),
@@ -185,29 +204,57 @@ class _Asking:
 
     async def _read(self, conversation: PeerConversation) -> None:
         """Read to the final response, or until the peer is silent for too long."""
-        decode = partial(decode_identifier, transfer_syntax=conversation.context.transfer_syntax)
-        patience = self._question.deadlines.first_answer
-        while True:
-            with trio.move_on_after(patience) as waiting:
+        most = 1  # the first match is handed over at once
+        while self._final is None and not self._cause:
+            batch: list[PeerMatch] = []
+            size = 0
+            while len(batch) < most and size < LARGEST_BATCH:
+                response = await self._next(conversation, may_wait=not batch)
+                if response is None:
+                    break
+                size += len(response.data_set)
+                if response.is_pending and not self._stopped and (match := self._match(response, conversation)):
+                    batch.append(match)
+            most = min(2 * most, MOST_IN_BATCH)
+            if batch and not self._stopped:
+                self._matches += len(batch)
+                with self._handing_over:
+                    await self._receive(batch)
+                self._handing_over = trio.CancelScope()
+            await trio.lowlevel.checkpoint()
+
+    async def _next(self, conversation: PeerConversation, *, may_wait: bool) -> Response | None:
+        """Return the next response; None after the final one, without one, or if it would have to be waited for."""
+        if self._final is not None or self._cause or not (may_wait or conversation.has_arrived):
+            return None
+        deadlines = self._question.deadlines
+        patience = deadlines.between_answers if self._has_answered else deadlines.first_answer
+        response: Response | None = None
+        try:
+            if conversation.has_arrived:
                 response = await anext(conversation)
-            if waiting.cancelled_caught:
-                self._cause = f"silent for {patience:g} s after {self._matches} matches"
-                return
-            patience = self._question.deadlines.between_answers
-            if not response.is_pending:
-                self._final = response
-                return
-            if self._stopped:
-                continue
-            if not response.data_set:
-                self._cause = "a match without an identifier"
-                return
-            try:
-                match = PeerMatch(response.status, decode(response.data_set))
-            except MalformedDataSet as error:
-                self._cause = f"a match that cannot be read: {error}"
-                return
-            self._matches += 1
-            with self._handing_over:
-                await self._receive(match)
-            self._handing_over = trio.CancelScope()
+            else:
+                with trio.move_on_after(patience):
+                    response = await anext(conversation)
+        except PeerUnanswered as error:
+            self._cause = str(error)
+            return None
+        if response is None:
+            self._cause = f"silent for {patience:g} s after {self._matches} matches"
+        elif response.is_pending:
+            self._has_answered = True
+        else:
+            self._final = response
+        return response
+
+    def _match(self, response: Response, conversation: PeerConversation) -> PeerMatch | None:
+        """Return the match of a pending response; None, and the cause is noted, if there is none to be read."""
+        if not response.data_set:
+            self._cause = "a match without an identifier"
+            return None
+        try:
+            found = decode_identifier(response.data_set, conversation.context.transfer_syntax)
+        except MalformedDataSet as error:
+            self._cause = f"a match that cannot be read: {error}"
+            return None
+        return PeerMatch(response.status, found)

@@ -21,15 +21,15 @@ from router.dimse import Status, describe
 from router.services.base import ConversationEnded
 from router.services.conversations import Conversation
 from router.services.peers import Peers
-from router.services.query.ask import Deadlines, Outcome, PeerMatch, Question, query_peer
+from router.services.query.ask import MOST_IN_BATCH, Deadlines, Outcome, PeerMatch, Question, query_peer_in_batches
 from router.services.query.extended import RELATIONAL, says
 from router.services.query.habits import ArchiveQuery
 from router.services.query.identity import Identity, without_added
 from router.services.query.matching import Matching, answer_matches
 from router.services.query.merge import Answer, Ordered, Stream
 
-WAITING: Final = 64
-"""Answers of all archives that wait for the client: some 100 kB."""
+WAITING: Final = 4
+"""Batches of answers that wait for the client: at most 128 answers, some 200 kB."""
 
 
 @frozen(kw_only=True)
@@ -87,8 +87,8 @@ class FindEnd:
     """Whether the association of the client has ended."""
 
 
-Send = Callable[[Answer], Awaitable[None]]
-"""Send a match to the client.
+Send = Callable[[Sequence[Answer]], Awaitable[None]]
+"""Send matches to the client.
 
 Raises:
     ConversationEnded: the association has ended.
@@ -123,7 +123,7 @@ class _FanOut:
         self._records = 0
 
     async def run(self) -> FindEnd:
-        answers, received = trio.open_memory_channel[Answer](WAITING)
+        answers, received = trio.open_memory_channel[list[Answer]](WAITING)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._stop_when_cancelled)
             async with trio.open_nursery() as asking:
@@ -142,7 +142,7 @@ class _FanOut:
 
     # The archives
 
-    async def _ask_archive(self, index: int, archive: Archive, answers: trio.MemorySendChannel[Answer]) -> None:
+    async def _ask_archive(self, index: int, archive: Archive, answers: trio.MemorySendChannel[list[Answer]]) -> None:
         record = self._conversation.archive(archive.name)
         outcome = Outcome(cause=archive.cannot)
         async with answers:
@@ -151,7 +151,7 @@ class _FanOut:
                 receive = partial(self._receive, index, archive, answers, as_asked)
                 record.asked += 1
                 question = self._question(archive, query)
-                outcome = await query_peer(self._peers, question, receive, self._stop)
+                outcome = await query_peer_in_batches(self._peers, question, receive, self._stop)
                 if not outcome.is_complete:
                     break
         self._end.outcomes[archive.name] = outcome
@@ -173,22 +173,20 @@ class _FanOut:
         self,
         index: int,
         archive: Archive,
-        answers: trio.MemorySendChannel[Answer],
+        answers: trio.MemorySendChannel[list[Answer]],
         as_asked: Callable[[DataSet], dict[int, Element]],
-        match: PeerMatch,
+        matches: Sequence[PeerMatch],
     ) -> None:
-        """Put a match of an archive into the channel, as it is for the client."""
-        self._conversation.archive(archive.name).matched()
-        query, found = self._query, match.identifier
-        is_compared = archive.is_compared or match.status == Status.PENDING_WITH_WARNING
-        if is_compared and not answer_matches(archive.compared, found, query.rules):
-            return
-        identity = query.identity_of(found, archive.issuer)
-        answer = Answer(index, match.status, self._for_client(as_asked(found)), identity)
-        try:
-            answers.send_nowait(answer)
-        except trio.WouldBlock:
-            await answers.send(answer)
+        """Put matches of an archive into the channel, as they are for the client."""
+        self._conversation.archive(archive.name).matched(len(matches))
+        query, batch = self._query, []
+        for match in matches:
+            found = match.identifier
+            is_compared = archive.is_compared or match.status == Status.PENDING_WITH_WARNING
+            if not is_compared or answer_matches(archive.compared, found, query.rules):
+                identity = query.identity_of(found, archive.issuer)
+                batch.append(Answer(index, match.status, self._for_client(as_asked(found)), identity))
+        await answers.send(batch)
 
     def _for_client(self, answer: dict[int, Element]) -> DataSet:
         query = self._query
@@ -200,31 +198,38 @@ class _FanOut:
 
     # The client
 
-    async def _relay(self, received: trio.MemoryReceiveChannel[Answer]) -> None:
+    async def _relay(self, received: trio.MemoryReceiveChannel[list[Answer]]) -> None:
         """Merge the answers until all archives have ended."""
-        async for answer in received:
+        async for batch in received:
             if self._stop.is_set():
                 continue
-            if not self._merge.accept(answer):
-                self._conversation.archive(self._query.archives[answer.archive].name).duplicates += 1
-                continue
-            self._records += 1
-            if self._records > self._query.limit:
+            fresh = [answer for answer in batch if self._is_fresh(answer)]
+            room = self._query.limit - self._records
+            self._records += len(fresh)
+            if not self._query.is_ordered:
+                await self._send_all(fresh[:room])
+            if len(fresh) > room:
                 self._end.is_limited = True
                 self._stop.set()
-            elif not self._query.is_ordered:
-                await self._send_all([answer])
+
+    def _is_fresh(self, answer: Answer) -> bool:
+        """Merge an answer; return whether it is the first of its record."""
+        if self._merge.accept(answer):
+            return True
+        self._conversation.archive(self._query.archives[answer.archive].name).duplicates += 1
+        return False
 
     async def _send_all(self, answers: Sequence[Answer]) -> None:
-        for answer in answers:
+        for begin in range(0, len(answers), MOST_IN_BATCH):
             if self._cancelled.is_set():
                 return
             try:
-                await self._send(answer)
+                await self._send(answers[begin : begin + MOST_IN_BATCH])
             except ConversationEnded:
                 self._end.has_ended = True
                 self._stop.set()
                 return
+            await trio.lowlevel.checkpoint()
 
 
 def _needs_relational(extended: bytes | None) -> str:

@@ -7,7 +7,7 @@ Not here: asking (`fan_out`, `ask`), and Modality Worklist (`worklist`).
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -23,7 +23,7 @@ from router.dicom.information_models import (
     WORKLIST,
     InformationModel,
 )
-from router.dimse import Command, CommandField, Priority, Response, Status, describe, response_to
+from router.dimse import DATA_SET, Command, CommandField, Priority, Response, Status, describe, response_to
 from router.routing import Facts
 from router.services.base import (
     SCP,
@@ -249,10 +249,16 @@ class FindSCP(SCP):
         """
         plain = self._settings.plain_pending.matches(request.sender.calling_ae)
 
-        async def send(answer: Answer) -> None:
-            status = Status.PENDING if plain else answer.status
-            response = response_to(request.command, status)
-            await replies.send(Response(response, encode_identifier(answer.identifier, request.transfer_syntax)))
+        commands: dict[int, Command] = {
+            status: response_to(request.command, Status.PENDING if plain else status, data_set_type=DATA_SET)
+            for status in (Status.PENDING, Status.PENDING_WITH_WARNING)
+        }
+
+        async def send(answers: Sequence[Answer]) -> None:
+            syntax = request.transfer_syntax
+            await replies.send(
+                *(Response(commands[one.status], encode_identifier(one.identifier, syntax)) for one in answers)
+            )
 
         end = await find_at_all(query, self._context.peers, conversation, send, replies.cancelled)
         for archive in query.archives:
