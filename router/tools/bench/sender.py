@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection as Pipe
 from typing import Final
 
@@ -95,11 +96,8 @@ class Sender:
         if len(clients) == 1:
             self._send_share(clients[0])
         else:
-            threads = [threading.Thread(target=self._send_share, args=(client,)) for client in clients]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            with ThreadPoolExecutor(len(clients)) as threads:
+                list(threads.map(self._send_share, clients))
         self._finished.cpu = time.process_time() - used
         self._finished.not_sent = len(self._returned)
         self._report()
