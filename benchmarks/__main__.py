@@ -3,6 +3,7 @@
 import logging
 import shlex
 import tempfile
+import time
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -92,6 +93,7 @@ def _measure(workspace: Workspace, cases: tuple[str, ...], console: Console) -> 
                 status.update(f"{case}: {text}")
 
             tell("")
+            started = time.monotonic()
             readings: list[Reading] = []
             try:
                 for one in CASES[case](evolve(workspace, tell=tell)):
@@ -101,6 +103,7 @@ def _measure(workspace: Workspace, cases: tuple[str, ...], console: Console) -> 
                 console.print_exception()
                 found.append(Failed(case=case, why=f"{type(error).__name__}: {error}"))
             found += series_of(case, readings)
+            console.print(f"{case}: {time.monotonic() - started:.0f} s")
     return found
 
 

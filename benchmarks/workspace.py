@@ -22,15 +22,16 @@ from benchmarks.readings import Reading
 SIZES: Final = {"12 kB": "12KB", "525 kB": "525KB", "240 MB": "240MB"}
 """Sizes of objects in the tables, and as values of `--size`."""
 BYTES: Final = {"12 kB": 12_000, "525 kB": 525_000, "240 MB": 240_000_000}
-SECONDS: Final = 3.0
+SECONDS: Final = 2.5
 """How long a side is loaded with objects of 12 and 525 kB."""
 _WARM_UP: Final = {"12 kB": 500, "525 kB": 50, "240 MB": 1}
 """Objects."""
 _SOURCE: Final = Path(__file__).parents[1]
 _DEADLINE: Final = 900.0
 """Seconds for one measurement."""
-_CACHE_WARM_UP: Final = 2 << 30
-"""Bytes to write before a measurement: more than any side writes during it."""
+_CACHE_WARM_UP: Final = {"12 kB": 512 << 20}
+_MOST_CACHE_WARM_UP: Final = 2 << 30
+"""Bytes to write before a measurement with objects of a size, or of any: more than any side writes during it."""
 
 
 @frozen(kw_only=True)
@@ -78,27 +79,30 @@ class Workspace:
         load(*arguments, "--objects", 1 if self.quick else _WARM_UP[arguments[-1]])
 
     @contextmanager
-    def empty_folder(self) -> Iterator[Path]:
-        """Yield an empty folder, and remove and sync it afterwards, so that no other side pays for its writes."""
+    def empty_folder(self, size: str = "") -> Iterator[Path]:
+        """Yield an empty folder to receive objects of this size in, or of any.
+
+        Remove and sync it afterwards, so that no other side pays for its writes.
+        """
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         try:
             if not self.quick:
-                _warm(folder / "warm")
+                _warm(folder / "warm", _CACHE_WARM_UP.get(size, _MOST_CACHE_WARM_UP))
             yield folder
         finally:
             shutil.rmtree(folder)
             os.sync()
 
 
-def _warm(path: Path) -> None:
-    """Make the kernel allocate memory for the page cache.
+def _warm(path: Path, amount: int) -> None:
+    """Make the kernel allocate memory for the page cache, `amount` bytes.
 
     A virtual machine must get unused memory from its host, which takes longer than a disk; the first side to
     write would pay for it.
     """
     block = bytes(1 << 20)
     with path.open("wb") as file:
-        for _ in range(_CACHE_WARM_UP >> 20):
+        for _ in range(amount >> 20):
             file.write(block)
     path.unlink()
     os.sync()

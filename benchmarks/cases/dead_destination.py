@@ -26,7 +26,7 @@ def dead_destination(workspace: Workspace) -> Iterator[Reading]:
     """Measure objects/s of the live destination, alone and with a dead one; seconds until it has caught up; once."""
     count = max(20, workspace.scaled(COUNT))
     live = own_port()
-    with workspace.empty_folder() as folder:
+    with workspace.empty_folder("12 kB") as folder:
         content = routing_to({"live": Address(live)}, timeouts=HASTE)
         with RouterUnderTest(folder, content) as router:
             yield _live("alone", _rate(router, live, count))
@@ -37,7 +37,7 @@ def dead_destination(workspace: Workspace) -> Iterator[Reading]:
 
 def _beside(name: str, death: Death, workspace: Workspace, count: int) -> Iterator[Reading]:
     live = own_port()
-    with workspace.empty_folder() as folder, _dying(death) as (dead, resurrect):
+    with workspace.empty_folder("12 kB") as folder, _dying(death) as (dead, resurrect):
         content = routing_to({"live": Address(live), "dead": Address(dead, "DEAD")}, timeouts=HASTE)
         with RouterUnderTest(folder, content) as router:
             yield _live(f"beside a {name}", _rate(router, live, count))

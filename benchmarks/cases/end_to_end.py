@@ -89,7 +89,7 @@ def _measure(workspace: Workspace, way: Way, size: str, associations: int) -> tu
     """Return the figures of a side, and what the router has used if it is the router."""
     sink = own_port()
     options = *workspace.amount(size), "--associations", associations, "--patience", "120s"
-    with workspace.empty_folder() as folder, way(folder, sink, associations) as side:
+    with workspace.empty_folder(size) as folder, way(folder, sink, associations) as side:
         if way is not _through_orthanc:  # which would keep its association to the sink of the warm-up, and lose objects
             workspace.warm_up(route, side.port, f"{HOST}:{sink}", size)
         with side.in_use() if isinstance(side, RouterUnderTest) else nullcontext() as use:
@@ -99,7 +99,7 @@ def _measure(workspace: Workspace, way: Way, size: str, associations: int) -> tu
 
 def _raw(workspace: Workspace, size: str, connections: int) -> Iterator[Reading]:
     sink = own_port()
-    with workspace.empty_folder() as folder, Launched.module("tcp_relay", folder, sink) as relay:
+    with workspace.empty_folder(size) as folder, Launched.module("tcp_relay", folder, sink) as relay:
         figures = workspace.flood(relay.port, sink, size, connections)
     yield from rates(size, TCP, figures)
 

@@ -24,7 +24,7 @@ def latency(workspace: Workspace) -> Iterator[Reading | Curve]:
             workspace.tell(f"{size}, {side}")
             sink = own_port()
             address = f"{HOST}:{sink}"
-            with workspace.empty_folder() as folder, way(folder, sink, ASSOCIATIONS) as running:
+            with workspace.empty_folder(size) as folder, way(folder, sink, ASSOCIATIONS) as running:
                 top = route(running.port, address, size, *workspace.amount(size), "--associations", ASSOCIATIONS)
                 amount = ("--objects", 40) if workspace.quick else ("--duration", "5s")
                 options = *amount, "--associations", ASSOCIATIONS, "--rate", round(top["objects_per_s"] / 2, 3)

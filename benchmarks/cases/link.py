@@ -37,7 +37,7 @@ def link(workspace: Workspace) -> Iterator[Reading | Absent]:
 
 def _storescu(workspace: Workspace, count: int) -> Reading:
     with (
-        workspace.empty_folder() as folder,
+        workspace.empty_folder("12 kB") as folder,
         SinkProcess(folder, options=["--objects", count]) as sink,
         Launched.module("distance", sink.port, ROUND_TRIP) as far,
     ):
@@ -69,7 +69,7 @@ def _write_objects(folder: Path, count: int) -> list[Path]:
 def _routers(workspace: Workspace, count: int) -> Iterator[Reading]:
     sink = own_port()
     with (
-        workspace.empty_folder() as folder,
+        workspace.empty_folder("12 kB") as folder,
         RouterUnderTest(folder / "far", routing_to({"sink": Address(sink)})) as far,
         Launched.module("distance", far.port, ROUND_TRIP) as way,
         RouterUnderTest(

@@ -58,7 +58,7 @@ def passing(workspace: Workspace, size: str, count: int) -> Peak:
     """Send `count` objects through a router that has just been started."""
     sink = own_port()
     with (
-        workspace.empty_folder() as folder,
+        workspace.empty_folder(size) as folder,
         RouterUnderTest(folder, routing_to({"sink": Address(sink)})) as router,
         watched(router.pid) as peak,
     ):
@@ -73,7 +73,7 @@ def _option(size: str) -> str:
 def _backlog(workspace: Workspace, count: int) -> Peak:
     """Send `count` objects for a destination that does not answer."""
     with (
-        workspace.empty_folder() as folder,
+        workspace.empty_folder("12 kB") as folder,
         closed_port() as port,
         RouterUnderTest(folder, routing_to({"dead": Address(port)})) as router,
         watched(router.pid) as peak,
@@ -85,7 +85,7 @@ def _backlog(workspace: Workspace, count: int) -> Peak:
 def _destinations(workspace: Workspace, count: int) -> Peak:
     """Send `count` objects for 50 destinations at once, which are AE titles of one sink."""
     with (
-        workspace.empty_folder() as folder,
+        workspace.empty_folder("12 kB") as folder,
         SinkProcess(folder, options=["--objects", count * DESTINATIONS]) as sink,
         RouterUnderTest(folder, routing_to(_archives(sink.port))) as router,
         watched(router.pid) as peak,
@@ -103,7 +103,7 @@ def _associations(workspace: Workspace, associations: int) -> Peak:
     """Send objects over many associations that are all open before the first object."""
     limits = {"associations": associations, "associations_per_peer": associations}
     with (
-        workspace.empty_folder() as folder,
+        workspace.empty_folder("12 kB") as folder,
         RouterUnderTest(folder, holding() | {"limits": limits}) as router,
         watched(router.pid) as peak,
     ):

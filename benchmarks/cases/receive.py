@@ -57,7 +57,7 @@ def receive(workspace: Workspace) -> Iterator[Reading | Absent]:
 
 def _router(workspace: Workspace, work: _Work, side: str) -> Iterator[Reading]:
     workspace.tell(f"{work.name}, {side}")
-    with workspace.empty_folder() as folder, RouterUnderTest(folder, holding()) as router:
+    with workspace.empty_folder(work.size) as folder, RouterUnderTest(folder, holding()) as router:
         workspace.warm_up(send, router.port, work.size)
         with router.in_use() as use:
             figures = send(router.port, work.size, *workspace.amount(work.size), *work.options)
@@ -69,7 +69,10 @@ def _forwarding(workspace: Workspace, work: _Work) -> Iterator[Reading]:
     """Measure the reception of a router that delivers to one archive at the same time."""
     workspace.tell(f"{work.name}, {FORWARDING}")
     sink = own_port()
-    with workspace.empty_folder() as folder, RouterUnderTest(folder, routing_to({"sink": Address(sink)})) as router:
+    with (
+        workspace.empty_folder(work.size) as folder,
+        RouterUnderTest(folder, routing_to({"sink": Address(sink)})) as router,
+    ):
         archive = f"{HOST}:{sink}"
         workspace.warm_up(route, router.port, archive, work.size)
         with router.in_use() as use:
@@ -82,7 +85,7 @@ def _forwarding(workspace: Workspace, work: _Work) -> Iterator[Reading]:
 def _storescp(workspace: Workspace, work: _Work, side: str) -> Iterator[Reading]:
     workspace.tell(f"{work.name}, {side}")
     with (
-        workspace.empty_folder() as folder,
+        workspace.empty_folder(work.size) as folder,
         dcmtk.storescp(folder, fork=work.associations > 1) as port,
     ):
         workspace.warm_up(send, port, work.size)
@@ -92,6 +95,6 @@ def _storescp(workspace: Workspace, work: _Work, side: str) -> Iterator[Reading]
 
 def _raw(workspace: Workspace, work: _Work) -> Iterator[Reading]:
     workspace.tell(f"{work.name}, {RAW_RECEIVE}")
-    with workspace.empty_folder() as folder, Launched.module("tcp_relay", folder) as receiver:
+    with workspace.empty_folder(work.size) as folder, Launched.module("tcp_relay", folder) as receiver:
         figures = workspace.flood(receiver.port, None, work.size, work.associations)
     yield from rates(work.name, RAW_RECEIVE, figures)
