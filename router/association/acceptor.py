@@ -166,10 +166,10 @@ class Acceptor:
         for number, indication in enumerate(indications, 1):
             if self._outcome:
                 break
-            if isinstance(indication, Fragment):
-                await self._on_fragment(indication)
-            else:
+            if not isinstance(indication, Fragment):
                 await self._handle(indication)
+            elif not self._releasing:  # a response cannot follow our A-RELEASE-RQ (PS3.8 9.2, Sta7)
+                await self._on_fragment(indication)
             if not number % _MOST_INDICATIONS:
                 await trio.lowlevel.checkpoint()
         if not indications or self._assembler.in_message:
@@ -296,7 +296,7 @@ class Acceptor:
         """Accept the association. `relayed`: the answers of the peer of a relay."""
         agreement = self._agreement = agree(request, self._config, sender, self._shared.services, relayed)
         if self._relay is not None:
-            self._relay.pair(agreement.accept.user_information.asynchronous_operations_window)
+            self._relay.pair()
         statuses = self._config.statuses.for_calling_ae(request.calling_ae_title)
         invoker = Invoker(sender=sender, association=self._number, spool=self._shared.spool, statuses=statuses)
         transport = self._transport if self._relay is None else self._relay.turns

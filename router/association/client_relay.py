@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 import trio
 
-from pdu import AssociateRQ, AsynchronousOperationsWindow
+from pdu import AssociateRQ
 from router.association.agreement import RelayedTerms
 from router.association.connect import Established
 from router.association.errors import AssociationError
@@ -83,10 +83,10 @@ class ClientRelay:
             return unavailable(self._plan)
         return terms
 
-    def pair(self, window: AsynchronousOperationsWindow | None) -> None:
-        """Join the two associations, if the peer has accepted its own. `window`: as agreed with the client."""
+    def pair(self) -> None:
+        """Join the two associations, if the peer has accepted its own."""
         if self._established is not None:
-            self._paired = PairedAssociation(self._established, self.turns, self._config, window, self._passed)
+            self._paired = PairedAssociation(self._established, self.turns, self._config, self._passed)
 
     def _passed(self) -> None:
         self._write_down()
@@ -142,7 +142,7 @@ class ClientRelay:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a message or an operation is in flight between the two."""
+        """Whether a message, or an operation of the client, is in flight between the two."""
         return self._paired is not None and self._paired.is_busy
 
     async def release(self) -> End | None:

@@ -146,13 +146,9 @@ class PairedAssociation:
         established: Established,
         client: MessageTurns,
         config: Config,
-        window: AsynchronousOperationsWindow | None,
         on_message: Callable[[], None],
     ) -> None:
-        """Join the two associations.
-
-        `window`: as agreed with the client; None without one. `on_message` is told each message that has passed.
-        """
+        """Join the two associations. `on_message` is told each message that has passed."""
         self._transport = established.transport
         self._arrived: Sequence[Indication] = established.arrived
         self._contexts = self._transport.upper_layer.contexts
@@ -162,19 +158,10 @@ class PairedAssociation:
         self._on_message = on_message
         self._clients = RelayedOperations(patience=config.timeouts.dimse)
         self._peers = RelayedOperations()
-        changes = trio.lowlevel.ParkingLot()
-        window = window or _NO_WINDOW
-        most = config.limits.window
         self.to_peer: Final = RelayedMessages(
-            MessageTurns(self._transport),
-            invoked=self._clients,
-            performed=self._peers,
-            window=window.invoked or most,
-            changes=changes,
+            MessageTurns(self._transport), invoked=self._clients, performed=self._peers
         )
-        self.to_client: Final = RelayedMessages(
-            client, invoked=self._peers, performed=self._clients, window=window.performed or most, changes=changes
-        )
+        self.to_client: Final = RelayedMessages(client, invoked=self._peers, performed=self._clients)
         self._ended = trio.Event()
         self._end = End("")
 
@@ -197,9 +184,9 @@ class PairedAssociation:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a message or an operation is in flight between the two."""
+        """Whether a message, or an operation of the client, is in flight between the two."""
         in_message = self.to_peer.in_message or self.to_client.in_message
-        return not self._ended.is_set() and bool(in_message or self._clients or self._peers)
+        return not self._ended.is_set() and bool(in_message or self._clients)
 
     async def release(self) -> End:
         """Release the association with the peer; return how it has ended. A peer that does not answer is left."""

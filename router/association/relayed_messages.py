@@ -42,19 +42,14 @@ class RelayedMessages:
         *,
         invoked: RelayedOperations,
         performed: RelayedOperations,
-        window: int,
-        changes: trio.lowlevel.ParkingLot,
     ) -> None:
         """Send on `to`.
 
         `invoked`: the operations of these requests. `performed`: those that the responses here belong to.
-        `window`: operations that may be outstanding; a further request waits. `changes`: woken when one has ended.
         """
         self._to: Final = to
         self._invoked: Final = invoked
         self._performed: Final = performed
-        self._window: Final = window
-        self._changes: Final = changes
         self._passing: _Passing | None = None
         self._has_ended = False
         self.in_message = False
@@ -82,11 +77,10 @@ class RelayedMessages:
         if self._passing is not None:
             self._passing = None
             self._to.break_off()
-        self._changes.unpark_all()
 
     async def _begin(self, begin: MessageBegin) -> None:
         command = begin.command
-        message_id = await self._message_id(command)
+        message_id = self._message_id(command)
         if message_id is None:
             return
         encoded = with_message_id(begin.command_bytes, command.field, message_id)
@@ -101,7 +95,7 @@ class RelayedMessages:
             await self._to.send_part(passing.command)
             self._finish(passing)
 
-    async def _message_id(self, command: Command) -> int | None:
+    def _message_id(self, command: Command) -> int | None:
         """Return the Message ID of a message on the other side; None for one that belongs to nothing there."""
         now = trio.current_time()
         if command.is_response:
@@ -112,8 +106,6 @@ class RelayedMessages:
             return self._invoked.cancel(cancelled) if cancelled is not None else None
         self.operations[command.name.removesuffix("-RQ")] += 1
         self._performed.restart_all(now)  # what performs C-GET invokes C-STORE meanwhile (PS3.4 C.4.3)
-        while len(self._invoked) >= self._window and not self._has_ended:
-            await self._changes.park()
         return self._invoked.begin(command.message_id)
 
     def _id_of_response(self, command: Command, now: float) -> int | None:
@@ -126,7 +118,6 @@ class RelayedMessages:
         invoked_as = self._performed.invoked_as(message_id, is_final=is_final)
         if is_final and invoked_as is not None:
             self.statuses[describe(status)] += 1
-            self._changes.unpark_all()
         return invoked_as
 
     async def _pass_data(self, piece: DataSetPiece) -> None:

@@ -12,6 +12,9 @@ from attrs import define
 
 from router.dimse.command import CommandField, InvalidCommandSet
 
+MOST_OUTSTANDING: Final = 1024
+"""Operations of one side: more than any window that is agreed (`limits.window`)."""
+
 _LAST_MESSAGE_ID: Final = 0xFFFF
 _HEADER: Final = struct.Struct("<HHL")
 _US: Final = struct.Struct("<H")
@@ -47,7 +50,12 @@ class RelayedOperations:
         return min((one.deadline for one in self._outstanding.values()), default=float("inf"))
 
     def begin(self, message_id: int) -> int:
-        """Return the Message ID for the other side. Its deadline begins with `restart`."""
+        """Return the Message ID for the other side. Its deadline begins with `restart`.
+
+        Beyond `MOST_OUTSTANDING` operations the oldest one is forgotten: some clients never respond to an event.
+        """
+        if len(self._outstanding) >= MOST_OUTSTANDING:
+            del self._outstanding[next(iter(self._outstanding))]
         passed_on = message_id
         while passed_on in self._outstanding:
             self._last_id = self._last_id % _LAST_MESSAGE_ID + 1

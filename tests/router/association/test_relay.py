@@ -221,6 +221,31 @@ async def test_events_of_the_peer_pass_to_the_client_and_its_responses_back(tmp_
             assert (await client.message())[1].status == 0
 
 
+async def test_a_client_that_does_not_respond_to_events_still_gets_its_responses(tmp_path: Path) -> None:
+    event = attrs.evolve(N_GET, field=CommandField.N_EVENT_REPORT_RQ)
+    async with peer() as printer, running_router(relaying(tmp_path, printer.port)) as router:
+        async with client_of(router.port, printer) as (client, theirs):
+            await client.tell(1, N_GET)
+            await theirs.message()
+            for number in range(1, 4):
+                await theirs.tell(1, attrs.evolve(event, message_id=number))
+                assert (await client.message())[1].message_id == number
+            await theirs.tell(1, response_to(N_GET, 0))
+            assert (await client.message())[1].status == 0
+
+
+async def test_a_request_that_crosses_the_release_has_no_response(tmp_path: Path) -> None:
+    async with peer() as printer, running_router(relaying(tmp_path, printer.port)) as router:
+        async with client_of(router.port, printer) as (client, theirs):
+            await theirs.say(ReleaseRQ())
+            assert await client.hear() == ReleaseRQ()
+            await client.tell(3, ECHO)
+            await client.tell(1, N_GET)
+            await client.say(ReleaseRP())
+            assert await client.hear() is None
+        await ended(router)
+
+
 async def test_pending_responses_stream_and_a_cancel_reaches_its_own_operation(tmp_path: Path) -> None:
     async with peer() as printer, running_router(relaying(tmp_path, printer.port)) as router:
         async with client_of(router.port, printer, PRIVATE, window=4) as (client, theirs):

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from router.dimse import Command, CommandField, decode, encode
 from router.dimse.command import RESPONSE
-from router.dimse.relayed_operations import RelayedOperations, with_message_id
+from router.dimse.relayed_operations import MOST_OUTSTANDING, RelayedOperations, with_message_id
 
 IDS = st.integers(0, 5) | st.integers(0, 0xFFFF)
 
@@ -71,6 +71,15 @@ def test_only_a_request_that_has_been_sent_has_a_deadline() -> None:
     operations.invoked_as(second, is_final=True)
     operations.restart(second, 1.0)
     assert operations.deadline == 20.0
+
+
+def test_the_oldest_of_too_many_operations_is_forgotten() -> None:
+    operations = RelayedOperations()
+    for number in range(MOST_OUTSTANDING + 1):
+        operations.begin(number)
+    assert len(operations) == MOST_OUTSTANDING
+    assert operations.invoked_as(0, is_final=True) is None
+    assert operations.invoked_as(MOST_OUTSTANDING, is_final=True) == MOST_OUTSTANDING
 
 
 @given(
