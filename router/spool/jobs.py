@@ -15,7 +15,7 @@ from attrs import define, field, frozen
 from router.model import Envelope, Purpose
 from router.spool.incoming import Incoming
 from router.spool.ledger.queries import Cursor
-from router.spool.ledger.rows import LedgerEntry, SettledDelivery
+from router.spool.ledger.rows import LedgerEntry
 from router.spool.ledger.waiting_rows import DuePart, Earlier, Part, Position
 from router.spool.message_id import MessageId
 from router.spool.values import LocatedDelivery, Place, QueueAction, Receipt, Selection, Totals
@@ -99,13 +99,6 @@ class Commit:
     """The reply is `Unsure`: the data set goes back to its task."""
     entry: LedgerEntry | None = None
     """The message that was made durable."""
-
-
-@frozen(eq=False)
-class Settle:
-    """Write the result of an attempt."""
-
-    outcome: SettledDelivery
 
 
 @frozen(eq=False)
@@ -271,4 +264,4 @@ Asked: TypeAlias = (
 """Every class of `Question`."""
 Answered: TypeAlias = Commit | Asked
 """Jobs with a reply."""
-Job: TypeAlias = Answered | Settle | WriteSoon | Fail | Stop
+Job: TypeAlias = Answered | WriteSoon | Fail | Stop

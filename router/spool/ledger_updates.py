@@ -8,6 +8,7 @@ thread only. Not here: when (writer.py).
 import math
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
@@ -55,6 +56,8 @@ class LedgerUpdates:
         self._entries: list[LedgerEntry] = []
         self._unwritten: set[str] = set()
         """SOP Instance UIDs of `_entries`."""
+        self._news: deque[SettledDelivery] = deque()
+        """Outcomes that the event loop has added since the last look."""
         self._outcomes: list[SettledDelivery] = []
         self._decided: list[tuple[Decision, int]] = []
         """Decisions that the ledger had no room for, with the segment that holds them."""
@@ -65,7 +68,7 @@ class LedgerUpdates:
 
     @property
     def is_behind(self) -> bool:
-        return bool(self._entries or self._outcomes or self._decided)
+        return bool(self._entries or self._outcomes or self._news or self._decided)
 
     @property
     def is_put_off(self) -> bool:
@@ -80,25 +83,34 @@ class LedgerUpdates:
     @property
     def is_far_behind(self) -> bool:
         """Whether so much waits for the ledger that nothing should be added before it is up to date."""
-        return len(self._entries) + len(self._outcomes) + len(self._decided) >= _MOST_BEHIND
+        return len(self._entries) + len(self._outcomes) + len(self._news) + len(self._decided) >= _MOST_BEHIND
 
     def add(self, entries: Sequence[LedgerEntry]) -> list[LocatedDelivery]:
         """Add messages that are durable.
 
         Returns their deliveries that may begin at once: outcomes are written after the messages.
         """
-        self._begin_lag()
+        self.begin_lag()
         self._entries += entries
         self._unwritten.update([entry.envelope.sop_instance_uid for entry in entries])
         return [row for entry in entries for row in entry.rows()]
 
-    def add_outcome(self, outcome: SettledDelivery) -> None:
-        self._begin_lag()
-        self._outcomes.append(outcome)
+    def add_outcome(self, outcome: SettledDelivery) -> bool:
+        """Add the result of an attempt. From the event loop's thread, at any time.
 
-    def _begin_lag(self) -> None:
+        Returns whether the writer's thread must be told (`WriteSoon`): it has seen all that was added before.
+        """
+        self._news.append(outcome)
+        return len(self._news) == 1
+
+    def _look_at_news(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self._outcomes.append(self._news.popleft())
+
+    def begin_lag(self) -> None:
         """Give what is added from now on `_LAG` seconds, if nothing waits yet."""
-        if not self.is_behind:
+        if self.due == math.inf:
             self.due = time.monotonic() + _LAG
 
     def write_down(self) -> bool:
@@ -109,7 +121,9 @@ class LedgerUpdates:
         Raises:
             SpoolFailure: the disk failed.
         """
+        self._look_at_news()
         if not self.is_behind:
+            self.due = math.inf
             return True
         try:
             finished, by_hand, freed = self.with_reserve(self._enter)
@@ -176,6 +190,7 @@ class LedgerUpdates:
 
     def unsettled(self, rows: list[LocatedDelivery]) -> list[LocatedDelivery]:
         """Leave out deliveries with an outcome that the ledger does not have yet."""
+        self._look_at_news()
         known = {(one.message_id, one.destination) for one in self._outcomes if one.purpose is Purpose.SEND}
         if not known:
             return rows

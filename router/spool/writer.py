@@ -48,7 +48,6 @@ from router.spool.jobs import (
     RemoveFile,
     SendAgain,
     SetAside,
-    Settle,
     Stop,
     WriteSoon,
 )
@@ -179,12 +178,10 @@ class Writer:
                 match job:
                     case Commit():
                         commits.append(job)
-                    case Settle():
-                        self.updates.add_outcome(job.outcome)
                     case Question():
                         asked.append(job)
                     case WriteSoon():
-                        pass
+                        self.updates.begin_lag()
                     case Fail():
                         failure = failure or job.error
                     case Stop():

@@ -15,15 +15,12 @@ import structlog
 import trio
 
 from router.spool.errors import SpoolClosed
-from router.spool.jobs import Answered, Commit, Fail, Job, Question, Settle, Stop, Unsure
+from router.spool.jobs import Answered, Commit, Fail, Job, Question, Stop, Unsure, WriteSoon
 from router.spool.ledger.rows import SettledDelivery
 from router.spool.values import Damage, LocatedDelivery, Place, Receipt
 from router.spool.writer import Writer
 
 T = TypeVar("T")
-
-_LAG = 0.02
-"""Seconds that outcomes may wait for others before they are put: the writer is not woken for each."""
 
 _log = structlog.get_logger("router.spool")
 
@@ -41,10 +38,8 @@ class WriterClient:
         self.running = False
         self._writer = writer
         self._error: Exception | None = None
-        self._settled: list[Settle] = []
         self._gathered: list[Commit] = []
         """Commits of this turn of the scheduler."""
-        self._news = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run the writer's thread until cancelled; what was put before is then still done.
@@ -73,13 +68,9 @@ class WriterClient:
         thread.start()
         task_status.started()
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._put_settled_regularly)
-                await ended.wait()
-                nursery.cancel_scope.cancel()
+            await ended.wait()
         finally:
             self._error = SpoolClosed("the spool is closed")
-            self._put_settled()
             self._put_commits(self._gathered)
             self._gathered = []
             writer.jobs.put(Stop())
@@ -115,7 +106,6 @@ class WriterClient:
             SpoolError, ValueError: as the question says.
         """
         self.check()
-        self._put_settled()
         self._put(question)
         return await question.reply.wait()
 
@@ -163,25 +153,12 @@ class WriterClient:
         self._writer.jobs.put(Fail(error))
 
     def settle(self, outcome: SettledDelivery) -> None:
-        """Put the result of an attempt, together with those that come soon after it."""
-        if self._error is None:
-            self._settled.append(Settle(outcome))
-            self._news.set()
+        """Have the result of an attempt written, together with those that come soon after it."""
+        if self._error is None and self._writer.updates.add_outcome(outcome):
+            self._writer.jobs.put(WriteSoon())
 
     def _put(self, question: Question[Any]) -> None:
         self._writer.jobs.put(cast("Job", question))  # `jobs.Asked` lists every class of Question
-
-    def _put_settled(self) -> None:
-        settled, self._settled = self._settled, []
-        for job in settled:
-            self._writer.jobs.put(job)
-
-    async def _put_settled_regularly(self) -> None:
-        while True:
-            await self._news.wait()
-            self._news = trio.Event()
-            await trio.sleep(_LAG)
-            self._put_settled()
 
     def _wake(self, jobs: Sequence[Answered]) -> None:
         for job in jobs:

@@ -20,7 +20,7 @@ from router.model import (
 from router.spool import Spool, SpoolError
 from router.spool.disk.filesystem import FileSystem
 from router.spool.incoming import Incoming
-from router.spool.jobs import Answered, ChangeDeliveries, Commit, Job, Question, Settle
+from router.spool.jobs import Answered, ChangeDeliveries, Commit, Job, Question, WriteSoon
 from router.spool.ledger.ledger import Ledger
 from router.spool.ledger.queries import START
 from router.spool.ledger.rows import SettledDelivery
@@ -152,7 +152,8 @@ class Driver:
         self, message_id: int, destination: str, settlement: AttemptResult, purpose: Purpose = Purpose.SEND
     ) -> None:
         outcome = SettledDelivery(message_id=message_id, destination=destination, purpose=purpose, result=settlement)
-        self.writer.turn([Settle(outcome)])
+        self.writer.updates.add_outcome(outcome)
+        self.writer.turn([WriteSoon()])
 
     def ask(self, question: Question[T]) -> T:
         self.writer.turn([cast("Job", question)])

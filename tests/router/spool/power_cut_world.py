@@ -6,7 +6,7 @@ from attrs import define, field
 
 from router.model import AttemptResult, Envelope, Recipient, Result
 from router.spool.disk import record
-from router.spool.jobs import ChangeDeliveries, Commit, Job, Settle
+from router.spool.jobs import ChangeDeliveries, Commit, Job, WriteSoon
 from router.spool.ledger.queries import START
 from router.spool.ledger.rows import SettledDelivery
 from router.spool.ledger.schema import HELD
@@ -69,13 +69,16 @@ class World:
             commit = driver.put(sent.data, sent.envelope)
             commits.append((sent, commit))
             jobs.append(commit)
-        jobs += self.settlements()
+        outcomes = self.outcomes()
         word = self.word() if self.chance.random() < 0.3 else None
         if word is not None:
             jobs.append(word[2])
         try:
             if self.chance.random() < 0.5:
                 jobs = self.commit_here(driver, jobs)
+            for outcome in outcomes:
+                driver.writer.updates.add_outcome(outcome)
+            jobs.append(WriteSoon())
             driver.writer.turn(jobs)
         finally:
             for sent, commit in commits:
@@ -120,8 +123,8 @@ class World:
         self.sent[token] = Sent(envelope(uid, destinations, command=token), data)
         return self.sent[token]
 
-    def settlements(self) -> list[Job]:
-        jobs: list[Job] = []
+    def outcomes(self) -> list[SettledDelivery]:
+        outcomes: list[SettledDelivery] = []
         known = [sent for sent in self.sent.values() if sent.receipt and sent.receipt.message_id]
         for sent in self.chance.sample(known, len(known) if self.keen else min(len(known), 3)):
             assert sent.receipt is not None
@@ -135,8 +138,8 @@ class World:
                     settlement = AttemptResult(result=result, reason="said so")
                     message_id = sent.receipt.message_id
                     settled = SettledDelivery(message_id=message_id, destination=destination, result=settlement)
-                    jobs.append(Settle(settled))
-        return jobs
+                    outcomes.append(settled)
+        return outcomes
 
     def word(self) -> tuple[Sent, QueueAction, ChangeDeliveries] | None:
         """An operator's decision about some message."""
@@ -216,14 +219,12 @@ class World:
         """The power stays: deliver and discard everything; nothing is left but the segment that is written to."""
         driver = Driver(self.files)
         self.check(driver)
-        jobs: list[Job] = []
         for message_id, destination in driver.ledger.database.execute(
             "SELECT message_id, destination FROM deliveries WHERE state IN (0, 2)"
         ).fetchall():
             settlement = AttemptResult(result=Result.DELIVERED, reason="0000H")
             outcome = SettledDelivery(message_id=message_id, destination=destination, result=settlement)
-            jobs.append(Settle(outcome))
-        driver.writer.turn(jobs)
+            driver.writer.updates.add_outcome(outcome)
         driver.tidy()
         driver.stop()
         assert all(number.isdigit() for number in self.files.files_in("/segments"))

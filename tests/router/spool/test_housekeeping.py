@@ -8,7 +8,7 @@ from attrs import evolve
 
 from router.model import DeliveryState, Purpose
 from router.spool import Damage, OutOfSpace, QueueAction, Selection
-from router.spool.jobs import ChangeDeliveries, Settle
+from router.spool.jobs import ChangeDeliveries, WriteSoon
 from router.spool.ledger.queries import START
 from router.spool.ledger.rows import SettledDelivery
 from tests.router.spool.driver import SETTINGS, Driver, content, delivered, envelope, held, retry
@@ -31,13 +31,11 @@ def in_segment(driver: Driver, number: int) -> list[int]:
 
 def finish(driver: Driver, messages: list[int]) -> None:
     """All their deliveries, in one turn."""
-    driver.writer.turn(
-        [
-            Settle(SettledDelivery(message_id=message_id, destination=destination, result=delivered()))
-            for message_id in messages
-            for destination in ("pacs", "vna")
-        ]
-    )
+    for message_id in messages:
+        for destination in ("pacs", "vna"):
+            outcome = SettledDelivery(message_id=message_id, destination=destination, result=delivered())
+            driver.writer.updates.add_outcome(outcome)
+    driver.writer.turn([WriteSoon()])
     driver.tidy()
 
 
@@ -352,12 +350,10 @@ def test_history_is_forgotten_in_bounded_steps() -> None:
     driver = Driver(FragileFiles(), evolve(SETTINGS, segment_size=4 << 20, history=0.0))
     driver.writer.turn([driver.put(b"", envelope(f"1.2.{number}")) for number in range(2500)])
     driver.writer.segments.seal()
-    driver.writer.turn(
-        [
-            Settle(SettledDelivery(message_id=number + 1, destination="pacs", result=delivered()))
-            for number in range(2500)
-        ]
-    )
+    for number in range(2500):
+        outcome = SettledDelivery(message_id=number + 1, destination="pacs", result=delivered())
+        driver.writer.updates.add_outcome(outcome)
+    driver.writer.turn([WriteSoon()])
     steps = []
     while driver.writer.housekeeping.has_work:
         driver.writer.turn([])
