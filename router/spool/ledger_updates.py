@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
-from router.model import DeliveryState, Purpose
+from router.model import AttemptResult, DeliveryState, Purpose, Result
 from router.spool import decision_records
 from router.spool.disk.filesystem import is_for_now, is_locked
 from router.spool.disk.segments import Segments
@@ -21,7 +21,7 @@ from router.spool.errors import OutOfSpace, SpoolFailure
 from router.spool.housekeeping import Housekeeping
 from router.spool.jobs import Changed, ChangeDeliveries, Commit, ReadFresh, SendAgain
 from router.spool.ledger.ledger import Ledger
-from router.spool.ledger.rows import Finished, LedgerEntry, SettledDelivery
+from router.spool.ledger.rows import DeliveryKey, Finished, LedgerEntry, SettledDelivery
 from router.spool.ledger.waiting_rows import Part
 from router.spool.message_id import MessageId
 from router.spool.values import Decision, LocatedDelivery, Place
@@ -153,13 +153,38 @@ class LedgerUpdates:
         """Write all in one transaction. Returns what attempts finished, what operators finished, and freed lanes."""
         by_hand: list[Finished] = []
         with self._ledger.transaction():
-            self._ledger.enter(self._entries)
+            delivered, outcomes = self._delivered_at_once()
+            finished = self._ledger.enter(self._entries, delivered)
             for decision, segment in self._decided:
                 by_hand += self._ledger.decisions.apply([decision], segment)
-            finished, freed = self._ledger.settle(self._outcomes)
+            settled, freed = self._ledger.settle(outcomes)
             segments = {entry.place.segment for entry in self._entries}
             self._know(segments | {segment for _, segment in self._decided})
-        return finished, by_hand, freed
+        return finished + settled, by_hand, freed
+
+    def _delivered_at_once(self) -> tuple[dict[DeliveryKey, AttemptResult], Sequence[SettledDelivery]]:
+        """Find the deliveries that can be entered together with their outcome; return the other outcomes too.
+
+        Those are messages that the ledger does not have yet, delivered at the first attempt: most, on a quick network.
+        """
+        delivered: dict[DeliveryKey, AttemptResult] = {}
+        if self._decided or not (self._entries and self._outcomes):
+            return delivered, self._outcomes
+        new = {
+            (entry.message_id, address.destination, int(address.purpose))
+            for entry in self._entries
+            if not entry.hold
+            for address in entry.envelope.deliveries
+        }
+        others: list[SettledDelivery] = []
+        for outcome in self._outcomes:
+            key = (outcome.message_id, outcome.destination, int(outcome.purpose))
+            if key in new and outcome.result.result is Result.DELIVERED:
+                delivered[key] = outcome.result
+            else:
+                others.append(outcome)
+            new.discard(key)
+        return delivered, others
 
     def with_reserve(self, work: Callable[[], T]) -> T:
         """Do what needs room for the ledger; do it again as long as the reserve gives some."""

@@ -7,11 +7,12 @@ file. Changes are made inside `transaction`. Writer thread only, but for recover
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import chain, groupby
 from operator import attrgetter
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Self
 
 from router.model import AttemptResult, Cause, Result
@@ -26,6 +27,7 @@ from router.spool.ledger.queries import QueueQueries
 from router.spool.ledger.rows import (
     LOOKED_AT,
     PLACE,
+    DeliveryKey,
     EarlierMessage,
     Finished,
     LedgerEntry,
@@ -38,13 +40,16 @@ from router.spool.ledger.waiting_rows import WaitingRows
 from router.spool.message_id import MessageId
 from router.spool.values import Place
 
-_BATCHES: Final = (1, 8, 64)
+_BATCHES: Final = (1, 2, 4, 8, 16, 32, 64)
 """Rows of one statement. One statement for many rows lets the event loop run meanwhile, where one for each row would
 stop it each time; with few different sizes, SQLite has compiled them all already."""
 _ADD_MESSAGES: Final = "INSERT INTO messages VALUES"
 _ADD_DELIVERIES: Final = (
-    "INSERT INTO deliveries (message_id, destination, purpose, lane, state, born, reason, changed, sent_as) VALUES"
+    "INSERT INTO deliveries (message_id, destination, purpose, lane, born, sent_as, state, attempts, reason, changed,"
+    " due, status, cause, comment, crashes, unanswered) VALUES"
 )
+_UNTRIED: Final = (0.0, None, "", "", False, 0)
+"""The columns from `due` to `unanswered` of a delivery that was never attempted."""
 _UNFINISHED: Final = f"destination = ? AND purpose = ? AND state IN ({WAITING}, {HELD}) AND message_id IN"
 _STATES_AFTER: Final = {Result.DELIVERED: DELIVERED, Result.HELD: HELD, Result.RETRY: None}
 
@@ -96,24 +101,42 @@ class Ledger:
         """Allocate a part of `reserve`, in bytes, so that the ledger can be written on a full disk."""
         keep_room_in(self.database.connection, reserve)
 
-    def enter(self, entries: Iterable[LedgerEntry]) -> None:
-        """Enter messages with their deliveries."""
-        messages, deliveries = [], []
+    def enter(
+        self, entries: Iterable[LedgerEntry], delivered: Mapping[DeliveryKey, AttemptResult] = MappingProxyType({})
+    ) -> list[Finished]:
+        """Enter messages with their deliveries.
+
+        `delivered`: results of deliveries that the first attempt has made already; they are entered as `settle` would
+        leave them. Returns the messages that are finished by them.
+        """
+        messages: list[tuple[object, ...]] = []
+        deliveries: list[tuple[object, ...]] = []
+        finished: list[Place] = []
         now = time.time()
         for entry in entries:
             e, p = entry.envelope, entry.place
+            unfinished = len(e.deliveries)
             state = HELD if entry.hold else WAITING
+            for address in e.deliveries:
+                to = (address.destination, int(address.purpose))
+                result = delivered.get((entry.message_id, *to)) if delivered else None
+                what = (entry.message_id, *to, address.key, entry.born, sent_as_text(address.sent_as))
+                if result is None:
+                    deliveries.append((*what, state, 0, entry.hold, now, *_UNTRIED))
+                    self._deltas[*to, state] += 1
+                else:
+                    unfinished -= 1
+                    deliveries.append((*what, DELIVERED, 1, result.reason, now, *_detail(result)))
+                    self._deltas[*to, DELIVERED] += 1
             location = (p.segment, p.offset, p.length, p.data_length, p.data_crc, p.file)
             kind = (e.kind, e.service, e.abstract_syntax, e.transfer_syntax, e.sop_class_uid, e.sop_instance_uid)
             origin = (e.calling_ae, e.called_ae, e.peer, e.received)
-            messages.append((entry.message_id, *location, len(e.deliveries), *kind, *origin))
-            for address in e.deliveries:
-                to = (address.destination, int(address.purpose))
-                standing = (address.key, state, entry.born, entry.hold, now)
-                deliveries.append((entry.message_id, *to, *standing, sent_as_text(address.sent_as)))
-                self._deltas[*to, state] += 1
+            messages.append((entry.message_id, *location, unfinished, *kind, *origin))
+            if not unfinished:
+                finished.append(entry.place)
         self._insert(_ADD_MESSAGES, messages)
         self._insert(_ADD_DELIVERIES, deliveries)
+        return _finished_in(finished)
 
     def _insert(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
         at = 0
@@ -194,6 +217,22 @@ class Ledger:
             (message_id,),
         )
         return set(rows)
+
+
+def _finished_in(places: Sequence[Place]) -> list[Finished]:
+    """Count finished messages by segment."""
+    by_segment: dict[int, list[Place]] = {}
+    for place in places:
+        by_segment.setdefault(place.segment, []).append(place)
+    return [
+        Finished(
+            segment=segment,
+            count=len(some),
+            length=sum(place.length for place in some),
+            files=tuple(place.file for place in some if place.file),
+        )
+        for segment, some in by_segment.items()
+    ]
 
 
 def _runs(outcomes: Iterable[SettledDelivery]) -> Iterator[tuple[tuple[str, int, AttemptResult], list[int]]]:

@@ -72,6 +72,10 @@ class SettledDelivery:
     result: AttemptResult
 
 
+DeliveryKey = tuple[MessageId, str, int]
+"""Message id, destination and purpose."""
+
+
 @frozen(kw_only=True)
 class Finished:
     """Messages of one segment whose last delivery is finished."""
