@@ -4,7 +4,6 @@ import os
 import platform
 import statistics
 import subprocess
-import sysconfig
 import tempfile
 import time
 from importlib.metadata import version
@@ -13,6 +12,7 @@ from typing import Final
 
 from benchmarks.peers import dcmjs, dcmtk, orthanc
 from router import __version__
+from router.tools.bench import interpreter
 
 PACKAGES: Final = ("trio", "pynetdicom", "pydicom", "matplotlib")
 _SYNCS: Final = 50
@@ -32,20 +32,13 @@ def facts(folder: Path) -> dict[str, str]:
         "memory": f"{memory / 2**30:.0f} GiB",
         "fdatasync of 12 kB": f"{_sync_seconds(folder) * 1000:.2f} ms",
         "system": f"{platform.system()} {platform.machine()}",
-        "Python": f"{platform.python_version()} ({_build()})",
+        "Python": interpreter(),
         "dicom-router": __version__,
         "DCMTK": dcmtk.version(),
         "Orthanc": orthanc.version(),
         "Node": dcmjs.version(),
         **{package: version(package) for package in PACKAGES},
     }
-
-
-def _build() -> str:
-    """Say whether the interpreter was built optimized, which makes it up to a third faster."""
-    if "--enable-optimizations" in str(sysconfig.get_config_var("CONFIG_ARGS")):
-        return "built with --enable-optimizations"
-    return "built without --enable-optimizations"
 
 
 def revision() -> str:

@@ -40,6 +40,7 @@ from router.tools.bench import (
     Generator,
     RouteBench,
     Sink,
+    interpreter,
     percentile,
     report_arrivals,
     report_load,
@@ -304,6 +305,7 @@ def _with_heading(kind: str, figures: dict[str, Any]) -> dict[str, Any]:
     return {
         "measured": kind,
         "with": f"dicom-router {__version__}",
+        "python": interpreter(),
         "at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         **figures,
     }

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import signal
 import socket
 import subprocess
@@ -96,6 +97,7 @@ def test_generator_and_sink_tell_the_cpu_they_used_and_what_was_left(tmp_path: P
     assert seen["sink"]["cpu_us_per_object"] > 0
     assert 0 <= sent["machine"]["cores_left"] <= sent["machine"]["cores"]
     assert sent["limit"] in (None, "generator", "machine")
+    assert sent["python"].startswith(platform.python_version())
 
 
 def test_a_sink_outlives_peers_that_say_nothing_nonsense_or_half_of_it(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from router.tools.bench.generator import Generator
 from router.tools.bench.load import Load, Mixture, read_mixture
 from router.tools.bench.objects import SMALLEST, InstanceUIDs, Template, ct_template, file_template
 from router.tools.bench.receiver import Behaviour
-from router.tools.bench.report import percentile, report_arrivals, report_load, report_route, summary
+from router.tools.bench.report import interpreter, percentile, report_arrivals, report_load, report_route, summary
 from router.tools.bench.results import Results
 from router.tools.bench.route import RouteBench
 from router.tools.bench.sink import Arrival, Sink
@@ -31,6 +31,7 @@ __all__ = [
     "Template",
     "ct_template",
     "file_template",
+    "interpreter",
     "percentile",
     "read_mixture",
     "report_arrivals",
