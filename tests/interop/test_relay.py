@@ -1,6 +1,8 @@
 """Relays through a router process: print management with DCMTK and pynetdicom, long data sets, many in a row."""
 
 import os
+import queue
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,8 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     BasicFilmSession,
     BasicGrayscalePrintManagementMeta,
+    HangingProtocolInformationModelFind,
+    PresentationLUT,
     Printer,
     PrinterInstance,
     Verification,
@@ -134,6 +138,99 @@ def test_a_pynetdicom_workstation_prints_and_verifies_on_one_association(tmp_pat
         router.wait_for_log(lambda event: event.get("event") == "conversation")
     assert printer.created == [2]
     assert printer.ended == [end]
+
+
+def test_a_printer_reports_events_on_the_association_of_the_client(tmp_path: Path) -> None:
+    """Each member of print management in a context of its own, as some workstations propose them."""
+    members = [BasicFilmSession, Printer, PresentationLUT]
+    heard: queue.Queue[tuple[int, str]] = queue.Queue()
+    answered: queue.Queue[int] = queue.Queue()
+
+    def report(association: Any) -> None:
+        information = Dataset()
+        information.PrinterName = "FILM 1"
+        status, _ = association.send_n_event_report(information, 2, Printer, PrinterInstance)
+        answered.put(status.Status)
+
+    def created(event: Any) -> tuple[int, Dataset]:
+        threading.Thread(target=report, args=(event.assoc,), daemon=True).start()
+        return 0x0000, event.attribute_list
+
+    def reported(event: Any) -> tuple[int, None]:
+        heard.put((event.event_type, event.event_information.PrinterName))
+        return 0x0000, None
+
+    printer = AE("PRINTER")
+    for sop_class in members:
+        printer.add_supported_context(sop_class)
+    server = printer.start_server((HOST, 0), block=False, evt_handlers=[(evt.EVT_N_CREATE, created)])
+    assert server is not None
+    assert server.socket is not None
+    try:
+        with router_to(tmp_path, At(server.socket.getsockname()[1])) as router:
+            workstation = AE("WORKSTATION")
+            for sop_class in members:
+                workstation.add_requested_context(sop_class)
+            handlers: list[Any] = [(evt.EVT_N_EVENT_REPORT, reported)]
+            association = workstation.associate(HOST, router.port, evt_handlers=handlers)
+            assert [context.abstract_syntax for context in association.accepted_contexts] == members
+            shape = Dataset()
+            shape.PresentationLUTShape = "IDENTITY"
+            status, _ = association.send_n_create(shape, PresentationLUT, "1.2.3.4")
+            assert status.Status == 0
+            assert heard.get(timeout=PATIENCE) == (2, "FILM 1")
+            assert answered.get(timeout=PATIENCE) == 0
+            association.release()
+            line = router.wait_for_log(lambda event: event.get("event") == "conversation")
+            assert line["operations_of_peer"] == {"N-EVENT-REPORT": 1}
+    finally:
+        server.shutdown()
+
+
+def test_a_c_find_of_an_unknown_service_streams_and_is_cancelled(tmp_path: Path) -> None:
+    """Hanging Protocol FIND stands for all that the router does not know."""
+    cancelled = threading.Event()
+
+    def found(event: Any) -> Iterator[tuple[int, Dataset | None]]:
+        for number in range(1000):
+            if event.is_cancelled:
+                cancelled.set()
+                yield 0xFE00, None
+                return
+            match = Dataset()
+            match.HangingProtocolName = f"N{number}"
+            yield 0xFF00, match
+            if number > 10:
+                cancelled.wait(0.01)
+
+    archive = AE("ARCHIVE")
+    archive.add_supported_context(HangingProtocolInformationModelFind)
+    server = archive.start_server((HOST, 0), block=False, evt_handlers=[(evt.EVT_C_FIND, found)])
+    assert server is not None
+    assert server.socket is not None
+    route = ROUTE | {"when": {"sop_class": "HangingProtocol*"}}
+    try:
+        at = At(server.socket.getsockname()[1])
+        with RouterProcess(tmp_path, configuration({"printer": at}, routes=[route])) as router:
+            workstation = AE("WORKSTATION")
+            workstation.add_requested_context(HangingProtocolInformationModelFind)
+            association = workstation.associate(HOST, router.port)
+            query = Dataset()
+            query.HangingProtocolName = ""
+            names, last = [], None
+            for status, match in association.send_c_find(query, HangingProtocolInformationModelFind, msg_id=77):
+                last = status.Status
+                if match is not None:
+                    names.append(match.HangingProtocolName)
+                if len(names) == 5:
+                    association.send_c_cancel(77, query_model=HangingProtocolInformationModelFind)
+            assert last == 0xFE00
+            assert cancelled.is_set()
+            assert names == [f"N{number}" for number in range(len(names))]
+            assert len(names) < 1000
+            association.release()
+    finally:
+        server.shutdown()
 
 
 def memory_of(router: RouterProcess) -> int:
