@@ -84,7 +84,7 @@ class Channels(Generic[S]):
         return min(moments, default=_NEVER)
 
     def _could_use_another(self, available: int, now: float) -> bool:
-        return self.count <= self.limit and self._working(now) < self.limit and available > self.idle
+        return self.count <= self.limit and available > self.idle and self._working(now) < self.limit
 
     def _may_open_at(self, now: float, *, news: bool) -> float:
         """Return from when on the next channel may be opened."""
@@ -106,4 +106,6 @@ class Channels(Generic[S]):
 
     def _working(self, now: float) -> int:
         """Return the number of channels that do not stall."""
-        return self.count - sum(self._stalls(session, now) for session in self._sessions)
+        patience = self.patience
+        waiting = [session.waits_since for session in self._sessions]
+        return self.count - sum([since is not None and now >= since + patience for since in waiting])

@@ -105,9 +105,14 @@ class DeliveryQueue:
 
     def available(self, now: float) -> int:
         """Return the number of deliveries that may begin now."""
-        fresh = sum(cohort.available(now) for cohort in self._cohorts.values())
-        suspects = sum(map(len, self._suspects.values())) if self._may_suspects_begin else 0
-        return fresh + sum(map(len, self._again.values())) + suspects
+        count = 0
+        for cohort in self._cohorts.values():
+            count += cohort.available(now) if cohort.failures else len(cohort.deliveries)
+        if self._again:
+            count += sum(map(len, self._again.values()))
+        if self._suspects and self._may_suspects_begin:
+            count += sum(map(len, self._suspects.values()))
+        return count
 
     @property
     def _may_suspects_begin(self) -> bool:
