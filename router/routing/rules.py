@@ -35,7 +35,7 @@ class CompiledCondition:
     wanted: str
     """A text for the values of the condition."""
     is_of_association: bool = False
-    """Whether it is decided by what an association negotiates, without a message."""
+    """Whether it is decided when a presentation context is proposed, before there is a message."""
 
     def explain_mismatch(self, facts: Facts) -> str:
         """Return why a message does not meet the condition: `Modality is "US", not "CT" or "MR"`."""
@@ -65,7 +65,7 @@ def _compile_association_key(key: str, patterns: tuple[str, ...], wanted: str) -
     return CompiledCondition(
         key=key,
         wanted=wanted,
-        is_of_association=key != "level",
+        is_of_association=key not in ("level", "transfer_syntax"),
         is_met=lambda facts: pattern.matches(value(facts)),
         describe_value=lambda facts: _named(value(facts)),
     )

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
+from attrs import evolve
+
 from pdu import ContextResult
 from router.concurrency import compute
 from router.config import Config, Listener, Peer, ServiceOptions
@@ -154,7 +156,13 @@ class FindSCP(SCP):
         except InvalidIdentifier as error:
             details: dict[str, Any] = {"offending_element": error.elements}
             return Response(refuse(request, Status.DATA_SET_DOES_NOT_MATCH, error.reason, **details))
-        plan = self._routes.plan_for(self._facts(request.sender, request.abstract_syntax, model, keys))
+        facts = evolve(
+            self._facts(request.sender, request.abstract_syntax, model),
+            transfer_syntax=request.transfer_syntax,
+            elements=_elements(keys, self._routes.elements),
+            level=level_of(keys),
+        )
+        plan = self._routes.plan_for(facts)
         if plan is None:
             return Response(refuse(request, Status.UNABLE_TO_PROCESS, "no route leads this query to an archive"))
         with self._begin(request, model, level_of(keys)) as conversation:
@@ -174,7 +182,8 @@ class FindSCP(SCP):
             what=f"C-FIND {level} ({model.title})" if level else f"C-FIND ({model.title})",
         )
 
-    def _facts(self, sender: Sender, sop_class: str, model: InformationModel, keys: DataSet | None = None) -> Facts:
+    def _facts(self, sender: Sender, sop_class: str, model: InformationModel) -> Facts:
+        """Return the facts of an association."""
         return Facts(
             service=self.name,
             calling_ae=sender.calling_ae,
@@ -182,9 +191,7 @@ class FindSCP(SCP):
             peer=sender.peer,
             sop_class=sop_class,
             transfer_syntax="",
-            elements=_elements(keys, self._routes.elements) if keys else {},
             information_model=model.name,
-            level=level_of(keys) if keys else "",
         )
 
     def _query(self, request: Request, model: InformationModel, keys: DataSet, plan: FindPlan) -> FindQuery:
