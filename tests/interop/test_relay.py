@@ -31,27 +31,10 @@ from tests.support.harness import PATIENCE, eventually, p_data
 from tests.support.peers import require
 from tests.support.ports import HOST
 from tests.support.printing import Dcmprscp, dcmprscu, print_job
-from tests.support.relays import N_GET, PRINT, PRIVATE, Peer, client_of, peer
+from tests.support.relays import N_GET, PRINT, PRIVATE, ROUTE, At, Peer, client_of, memory_of, peer, router_to
 from tests.support.router_process import RouterProcess, configuration
 
-ROUTE = {"name": "print", "service": "relay", "when": {"sop_class": ["*Print*", PRIVATE]}, "to": "printer"}
 META = BasicGrayscalePrintManagementMeta
-
-
-@attrs.frozen
-class At:
-    """A peer on this host."""
-
-    port: int
-    ae_title: str = "PRINTER"
-
-    @property
-    def address(self) -> str:
-        return f"{HOST}:{self.port}"
-
-
-def router_to(folder: Path, printer: Any) -> RouterProcess:
-    return RouterProcess(folder, configuration({"printer": printer}, routes=[ROUTE]))
 
 
 def test_a_print_job_gets_the_same_statuses_and_the_same_film_as_without_the_router(tmp_path: Path) -> None:
@@ -231,12 +214,6 @@ def test_a_c_find_of_an_unknown_service_streams_and_is_cancelled(tmp_path: Path)
             association.release()
     finally:
         server.shutdown()
-
-
-def memory_of(router: RouterProcess) -> int:
-    """Bytes of resident memory."""
-    with open(f"/proc/{router.pid}/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 async def drain(end: Any, size: int) -> int:

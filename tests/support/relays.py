@@ -1,5 +1,6 @@
 """Both ends of a relay, PDU by PDU: a test says what the client and the peer say, and hears what arrives."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,9 @@ from pdu import (
 from router.config import Config
 from router.dimse import Command, CommandField, decode, encode
 from tests.support.harness import IMPLICIT, PATIENCE, VERIFICATION, Modality, associate_rq, configuration, p_data
+from tests.support.ports import HOST
+from tests.support.router_process import RouterProcess
+from tests.support.router_process import configuration as router_toml
 
 PRINT = "1.2.840.10008.5.1.1.9"
 PRIVATE = "1.2.826.0.1.3680043.9.3811.99"
@@ -29,7 +33,30 @@ N_GET = Command(
     requested_sop_class_uid="1.2.840.10008.5.1.1.16",
     requested_sop_instance_uid="1.2.840.10008.5.1.1.17",
 )
+ROUTE = {"name": "print", "service": "relay", "when": {"sop_class": ["*Print*", PRIVATE]}, "to": "printer"}
 ECHO = Command(field=CommandField.C_ECHO_RQ, message_id=50, affected_sop_class_uid=VERIFICATION)
+
+
+@attrs.frozen
+class At:
+    """A peer on this host."""
+
+    port: int
+    ae_title: str = "PRINTER"
+
+    @property
+    def address(self) -> str:
+        return f"{HOST}:{self.port}"
+
+
+def router_to(folder: Path, printer: Any) -> RouterProcess:
+    """A router process that relays print management, and the private class, to the peer."""
+    return RouterProcess(folder, router_toml({"printer": printer}, routes=[ROUTE]))
+
+
+def memory_of(router: RouterProcess) -> int:
+    """Bytes of resident memory."""
+    return int(Path(f"/proc/{router.pid}/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 class End(Modality):
