@@ -14,6 +14,7 @@ from router.cli.errors import EXIT_CONFIGURATION
 from router.cli.output import count, json_option, print_json, print_line
 from router.config import Config, ConfigError, Fault
 from router.services import load_config
+from router.services.retrieve.options import SERVICE as RETRIEVE
 
 _HERE = frozenset({"127.0.0.1", "::1", "localhost", "0.0.0.0", "::"})
 
@@ -69,8 +70,9 @@ def _remarks(config: Config) -> Iterator[Fault]:
     if not config.routes:
         yield Fault("routes", "there are no routes: everything will be " + _unrouted(config))
     used = {name for route in config.routes for name in route.to}
+    retrieves = any(route.service == RETRIEVE for route in config.routes)  # then any peer is a move destination
     for name, peer in config.peers.items():
-        if peer.address is not None and name not in used:
+        if peer.address is not None and name not in used and not retrieves:
             yield Fault(f"peers.{name}", "no route leads there")
     yield from _unreachable(config)
     yield from _loops(config, used)

@@ -19,6 +19,7 @@ from router.tools.demo import (
     Line,
     LineKind,
     run_commitment_demo,
+    run_query_demo,
     run_steps_demo,
     run_storage_demo,
     write_objects,
@@ -27,6 +28,8 @@ from router.tools.send import Instance
 
 _IMAGES: Final = 20
 """Images of the series that belong to the procedure step."""
+_RETRIEVED: Final = 60
+"""Images of the series that the two archives have."""
 _NOTIFICATIONS: Final = 6
 """Messages that two RIS receive: the beginning of the step, its end, and that its images are available."""
 
@@ -49,12 +52,15 @@ def demo(ctx: click.Context, config_path: Path, objects: int) -> None:
         result, images = _run_storage(config, objects, Path(folder))
         lines = trio.run(run_steps_demo, images[:_IMAGES], Path(folder))
         reports = trio.run(run_commitment_demo, images[:_IMAGES], Path(folder))
+        retrieved = trio.run(run_query_demo, images[: min(_RETRIEVED, max(objects, 3))], Path(folder))
     _show(config, result)
     _show_lines(lines, "A procedure step, accepted once, relayed in order to two RIS, one of which was down")
     _show_lines(reports, "Storage commitment: both archives must commit, and one has lost an image")
+    _show_lines(retrieved, "A query over two archives, and a retrieve to a workstation that neither knows")
     notified = sum(line.kind is LineKind.NOTIFICATION for line in lines)
     failures = sum(line.kind is LineKind.FAILURES_REPORTED for line in reports)
-    if not _is_complete(result) or (notified, failures) != (_NOTIFICATIONS, 1):
+    has_images = any(line.kind is LineKind.RETRIEVED for line in retrieved)
+    if not _is_complete(result) or (notified, failures) != (_NOTIFICATIONS, 1) or not has_images:
         print_line("Not everything arrived as it was sent: see above.")
         ctx.exit(EXIT_FAILED)
     print_line("Everything that was acknowledged is where its routes say, byte for byte.")

@@ -32,6 +32,8 @@ class LineKind(Enum):
     """A RIS has received a message about a step."""
     FAILURES_REPORTED = auto()
     """The modality has received a report that not all objects are committed."""
+    RETRIEVED = auto()
+    """The workstation has every image that it has asked for, byte for byte."""
 
 
 @frozen(kw_only=True)
@@ -102,7 +104,7 @@ async def run_storage_demo(
             acknowledged_seconds=acknowledged,
             delivered_seconds=delivered,
             destinations=status["destinations"],
-            archives=tuple([await _compare(name, spool, by_uid) for name, spool in spools.items()]),
+            archives=tuple([await compare(name, spool, by_uid) for name, spool in spools.items()]),
         )
 
 
@@ -187,7 +189,7 @@ async def _wait_for_deliveries(router: Router, progress: Callable[[str, int, int
     return await router.status()
 
 
-async def _compare(name: str, spool: Spool, sent: dict[str, Instance]) -> ArchiveContents:
+async def compare(name: str, spool: Spool, sent: dict[str, Instance]) -> ArchiveContents:
     """Compare the objects of an archive with the files that were sent."""
     syntaxes, objects, identical = set(), 0, 0
     after = 0
