@@ -306,7 +306,7 @@ class Acceptor:
         results = agreement.accept.presentation_contexts
         self._log.debug("presentation contexts", words=describe_contexts(request.presentation_contexts, results))
         await self._transport.tell(self._upper_layer.accept, agreement.accept)
-        if self._relay is None or not self._relay.is_paired:
+        if not self._outcome and (self._relay is None or not self._relay.is_paired):
             self._begin_reverse(request.calling_ae_title, agreement)
 
     def _begin_reverse(self, title: str, agreement: Agreement) -> None:

@@ -56,7 +56,7 @@ class AcceptorContext:
         `association`: its number in the log. `on_message` is told when a message has passed.
         """
         for service in self.services:
-            if isinstance(service, Relay):
+            if isinstance(service, Relay) and service.has_routes:
                 is_served = served_contexts(request, sender, self.services)
                 if (plan := service.plan(request, sender, is_served)) is not None:
                     conversation = service.begin(plan, sender, association)

@@ -82,6 +82,11 @@ class Relay(Service):
         self._named = named
         """By route, the SOP classes that it names."""
 
+    @property
+    def has_routes(self) -> bool:
+        """Whether anything can be relayed."""
+        return bool(self._named)
+
     def plan(
         self, request: AssociateRQ, requestor: Sender, is_served: Callable[[PresentationContext], bool]
     ) -> RelayPlan | None:
@@ -89,8 +94,6 @@ class Relay(Service):
 
         `is_served`: whether another service accepts the context.
         """
-        if not self._named:
-            return None
         ways = self._ways_of(request, requestor, is_served)
         if not ways:
             return None

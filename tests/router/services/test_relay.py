@@ -48,7 +48,7 @@ def plan(
     def is_served(context: PresentationContext) -> bool:
         return context.abstract_syntax in served
 
-    return relay.plan(request, requestor, is_served)
+    return relay.plan(request, requestor, is_served) if relay.has_routes else None
 
 
 def relayed(found: RelayPlan | None) -> list[str]:
