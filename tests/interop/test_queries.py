@@ -129,6 +129,7 @@ def test_pynetdicom_finds_the_union_once_at_every_level_of_every_model(
     found = [str(match[key].value) for match in matches]
     assert final.Status == 0x0000
     assert sorted(found) == sorted(expected)
+    assert {match.status for match in matches} == {0xFF00}
     for match in matches:
         if "patients" not in query and "studies" in query:
             number = int(match.StudyInstanceUID.rpartition(".")[2])

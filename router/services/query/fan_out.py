@@ -15,8 +15,8 @@ from attrs import define, field, frozen
 
 from router.dicom.dataset import DataSet, Element
 from router.dicom.encoding import padded
-from router.dicom.information_models import QUERY_RETRIEVE_LEVEL
-from router.dicom.tags import RETRIEVE_AE_TITLE
+from router.dicom.information_models import QUERY_RETRIEVE_LEVEL, UNIQUE_KEYS
+from router.dicom.tags import RETRIEVE_AE_TITLE, SPECIFIC_CHARACTER_SET
 from router.dimse import Status, describe
 from router.services.base import ConversationEnded
 from router.services.conversations import Conversation
@@ -25,7 +25,7 @@ from router.services.query.ask import MOST_IN_BATCH, Deadlines, Outcome, PeerMat
 from router.services.query.extended import RELATIONAL, says
 from router.services.query.habits import ArchiveQuery
 from router.services.query.identity import Identity, without_added
-from router.services.query.matching import Matching, answer_matches
+from router.services.query.matching import RETURNED_ONLY, Matching, answer_matches
 from router.services.query.merge import Answer, Ordered, Stream
 
 WAITING: Final = 4
@@ -147,8 +147,7 @@ class _FanOut:
         outcome = Outcome(cause=archive.cannot)
         async with answers:
             for query in archive.queries:
-                as_asked = without_added(self._query.keys, query.keys)
-                receive = partial(self._receive, index, archive, answers, as_asked)
+                receive = partial(self._receive, index, archive, answers, _AsAsked(self._query.keys, query.keys))
                 record.asked += 1
                 question = self._question(archive, query)
                 outcome = await query_peer_in_batches(self._peers, question, receive, self._stop)
@@ -174,7 +173,7 @@ class _FanOut:
         index: int,
         archive: Archive,
         answers: trio.MemorySendChannel[list[Answer]],
-        as_asked: Callable[[DataSet], dict[int, Element]],
+        as_asked: "_AsAsked",
         matches: Sequence[PeerMatch],
     ) -> None:
         """Put matches of an archive into the channel, as they are for the client."""
@@ -185,7 +184,9 @@ class _FanOut:
             is_compared = archive.is_compared or match.status == Status.PENDING_WITH_WARNING
             if not is_compared or answer_matches(archive.compared, found, query.rules):
                 identity = query.identity_of(found, archive.issuer)
-                batch.append(Answer(index, match.status, self._for_client(as_asked(found)), identity))
+                batch.append(
+                    Answer(index, as_asked.status_of(match), self._for_client(as_asked.elements(found)), identity)
+                )
         await answers.send(batch)
 
     def _for_client(self, answer: dict[int, Element]) -> DataSet:
@@ -230,6 +231,22 @@ class _FanOut:
                 self._stop.set()
                 return
             await trio.lowlevel.checkpoint()
+
+
+class _AsAsked:
+    """The answers of an archive to a query without what it was asked beyond the keys of the client."""
+
+    def __init__(self, keys: DataSet, asked: DataSet) -> None:
+        self._keys: Final = keys.keys() - RETURNED_ONLY
+        # every archive supports the unique keys
+        self._has_added: Final = bool(asked.keys() - keys.keys() - {*UNIQUE_KEYS.values(), SPECIFIC_CHARACTER_SET})
+        self.elements: Final = without_added(keys, asked)
+
+    def status_of(self, match: PeerMatch) -> int:
+        """Return FF00H if FF01H can only be about a key that the client has not asked for."""
+        if self._has_added and self._keys <= match.identifier.keys():
+            return Status.PENDING
+        return match.status
 
 
 def _needs_relational(extended: bytes | None) -> str:

@@ -314,3 +314,15 @@ async def test_one_line_says_what_each_archive_did_without_the_keys(tmp_path: Pa
     assert archives["two"]["cause"] == "silent for 0.2 s after 2 matches"
     assert archives["one"]["duplicates"] + archives["two"]["duplicates"] == 2
     assert "Secret" not in str(logs)
+
+
+@pytest.mark.parametrize(("keys", "status"), [((PATIENT_ID, NAME), 0xFF00), ((PATIENT_ID, NAME, 0x00100040), 0xFF01)])
+async def test_ff01_for_a_key_that_only_the_router_asked_for_is_not_told(
+    tmp_path: Path, keys: tuple[int, ...], status: int
+) -> None:
+    patient = record({PATIENT_ID: "1", NAME: "A"})
+    one = answering(patient, pending=Status.PENDING_WITH_WARNING)
+    async with TwoArchives(tmp_path, one, answering()) as world:
+        async with find_client(world.router.port, PATIENT_ROOT.find) as client:
+            found = await client.find(record({LEVEL: "PATIENT", **dict.fromkeys(keys, "")}))
+    assert found.statuses == {status}
