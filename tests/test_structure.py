@@ -42,9 +42,9 @@ _FREQUENT: Final = """
  8 outcome reload remove
  7 settled
  6 arrived check end failed refuse
- 5 adopt advance commit discard drain fail feed of refusal serve settle size status store tell text uid wait
+ 5 adopt advance commit discard drain fail feed of refusal roles serve settle size status store tell text uid wait
  4 address answer ask change choose clock converse count create decide drop due enter export fill
- 4 give_back instances is_alive lend length number one proposes read_into roles syntaxes
+ 4 give_back instances is_alive lend length number one proposes read_into syntaxes
 """
 """Other names that more than three modules define today: number of modules, then the names."""
 FREQUENT: Final = {name: int(row.split()[0]) for row in _FREQUENT.strip().splitlines() for name in row.split()[1:]}

@@ -7,7 +7,7 @@ request, which its service knows, and what is durable, which the spool guarantee
 
 import itertools
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any, assert_never
 
@@ -80,6 +80,7 @@ class Acceptor:
         self._agreement: Agreement | None = None
         self._sender: Sender | None = None
         self._reverse: ReverseAssociation | None = None
+        self._storing: ReverseAssociation | None = None  # for the instances that the peer gets (PS3.4 C.4.3)
         self._operations: AcceptorOperations | None = None
         self._relay: ClientRelay | None = None
         self._relay_end: End | None = None
@@ -248,8 +249,8 @@ class Acceptor:
         self._tell_end()
 
     def _tell_end(self) -> None:
-        if self._reverse is not None:
-            self._reverse.end()
+        for side in filter(None, (self._reverse, self._storing)):
+            side.end()
         if self._operations is not None:
             self._operations.end()
         if self._relay is not None:
@@ -300,9 +301,9 @@ class Acceptor:
         statuses = self._config.statuses.for_calling_ae(request.calling_ae_title)
         invoker = Invoker(sender=sender, association=self._number, spool=self._shared.spool, statuses=statuses)
         transport = self._transport if self._relay is None else self._relay.turns
-        self._operations = AcceptorOperations(
-            transport, self._nursery, agreement, invoker, self._on_operation_response, self._on_idle
-        )
+        self._storing = self._shared.storing_on(agreement, self._transport)
+        on = self._on_operation_response, self._on_idle
+        self._operations = AcceptorOperations(transport, self._nursery, agreement, invoker, *on, self._storing)
         results = agreement.accept.presentation_contexts
         self._log.debug("presentation contexts", words=describe_contexts(request.presentation_contexts, results))
         await self._transport.tell(self._upper_layer.accept, agreement.accept)
@@ -360,11 +361,10 @@ class Acceptor:
     async def _on_response(self, command: Command) -> None:
         """Match the response to a request of ours on this association; ignore a stray one."""
         try:
-            if self._reverse is not None:
-                self._reverse.on_response(command)
-                return
-        except StrayResponse:
-            pass
+            for side in filter(None, (self._reverse, self._storing)):
+                with suppress(StrayResponse):
+                    side.on_response(command)
+                    return
         except UnexpectedResponse as error:
             await self._abort(f"aborted: {error}")
             return

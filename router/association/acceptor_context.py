@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from typing import Final
 
 from attrs import define
 
@@ -13,8 +14,12 @@ from router.association.client_relay import ClientRelay
 from router.association.reverse import ReverseAssociation
 from router.association.transport import Transport
 from router.config import Config, Listener
+from router.dicom.uids import is_storage_sop_class
 from router.services import DeliveryPolicy, Relay, Sender, Service
 from router.spool import Spool
+
+_OWN_MESSAGE_IDS: Final = 0x8000
+"""Message IDs of the instances that a peer gets come after it: those before it are of deliveries to the peer."""
 
 
 @define(kw_only=True)
@@ -47,6 +52,20 @@ class AcceptorContext:
             for context in agreement.contexts.values()
             if any(policy.proposes(context.abstract_syntax) is not None for policy in policies)
         }
+
+    def storing_on(self, agreement: Agreement, transport: Transport) -> ReverseAssociation | None:
+        """Return the side of an association on which the peer is SCP of Storage, to get instances, if it is."""
+        contexts = {
+            (context.abstract_syntax, context.transfer_syntax): context
+            for context in agreement.contexts.values()
+            if is_storage_sop_class(context.abstract_syntax)
+            and (terms := agreement.terms.get(context.abstract_syntax)) is not None
+            and terms.role is not None
+            and terms.role.scp_role
+        }
+        if not contexts:
+            return None
+        return ReverseAssociation(transport, contexts, self.config.timeouts.dimse, after=_OWN_MESSAGE_IDS)
 
     def relay_for(
         self, request: AssociateRQ, sender: Sender, association: int, client: Transport, on_message: Callable[[], None]

@@ -15,6 +15,7 @@ from attrs import define
 from pdu import Overtaken
 from router.association.agreement import Agreement
 from router.association.operation import Invoker, MessageSender, Operation, OperationReplies, send_response
+from router.association.reverse import ReverseAssociation
 from router.dimse import DataSetPiece, MessageBegin, Response
 from router.services import ConversationEnded
 
@@ -39,8 +40,13 @@ class AcceptorOperations:
         invoker: Invoker,
         on_response: Callable[[Operation, Response], None],
         on_idle: Callable[[], None],
+        reverse: ReverseAssociation | None = None,
     ) -> None:
-        """`on_response` is told each final response before it is sent, `on_idle` that no operation is in flight."""
+        """`on_response` is told each final response before it is sent, `on_idle` that no operation is in flight.
+
+        `reverse`: for sub-operations that the peer performs on the association.
+        """
+        self._reverse = reverse
         self._transport = transport
         self._nursery = nursery
         self._agreement = agreement
@@ -114,7 +120,11 @@ class AcceptorOperations:
         """Have the operation performed in a task of its own, as soon as the window allows it."""
         while len(self._in_flight) >= self._window:
             await self._changed.park()
-        replies = OperationReplies(self._transport, operation.context_id) if operation.is_conversational else None
+        replies = (
+            OperationReplies(self._transport, operation.context_id, self._reverse)
+            if operation.is_conversational
+            else None
+        )
         one = _InFlight(operation, replies)
         self._in_flight.append(one)
         self._nursery.start_soon(self._run, one)

@@ -15,7 +15,9 @@ import trio
 from attrs import frozen
 
 from pdu import AcceptedContext, Overtaken, PresentationContext, UpperLayer
+from router.association.errors import AssociationError
 from router.association.remote_ae import RemoteAE
+from router.association.reverse import ReverseAssociation
 from router.config import STANDARD_STATUSES, Statuses
 from router.dimse import (
     DATA_SET,
@@ -37,6 +39,7 @@ from router.services import (
     ConversationEnded,
     DeliveryPolicy,
     NegotiatedTerms,
+    PeerUnanswered,
     Proposal,
     Replies,
     Request,
@@ -57,6 +60,10 @@ class _NoReplies:
 
     cancelled = trio.Event()
     has_ended = False
+    storable: frozenset[tuple[str, str]] = frozenset()
+
+    async def send_instance(self, command: Command, transfer_syntax: str, content: Buffer) -> Response:
+        raise AssertionError("only a conversational service has its invoker store instances")
 
     async def send(self, *responses: Response) -> None:
         raise AssertionError("only a conversational service sends pending responses")
@@ -75,9 +82,11 @@ class MessageSender(Protocol):
 class OperationReplies:
     """The replies of one operation on one association."""
 
-    def __init__(self, transport: MessageSender, context_id: int) -> None:
+    def __init__(self, transport: MessageSender, context_id: int, reverse: ReverseAssociation | None = None) -> None:
+        """`reverse`: for the sub-operations that the invoker performs on the association, if it does any."""
         self._transport = transport
         self._context_id = context_id
+        self._reverse = reverse
         self._ended = False
         self.cancelled: Final = trio.Event()
         self.scope: Final = trio.CancelScope()
@@ -86,6 +95,19 @@ class OperationReplies:
     @property
     def has_ended(self) -> bool:
         return self._ended
+
+    @property
+    def storable(self) -> frozenset[tuple[str, str]]:
+        return frozenset(self._reverse.contexts) if self._reverse else frozenset()
+
+    async def send_instance(self, command: Command, transfer_syntax: str, content: Buffer) -> Response:
+        """Have the invoker store an instance, as `Replies.send_instance`."""
+        assert self._reverse is not None, "it stores what is storable"
+        context = self._reverse.contexts[command.sop_class_uid, transfer_syntax]
+        try:
+            return await self._reverse.request(context, command, content)
+        except AssociationError as error:
+            raise PeerUnanswered(str(error)) from error
 
     async def send(self, *responses: Response) -> None:
         """Send pending responses.

@@ -43,10 +43,10 @@ class _Outstanding:
 class PendingResponses:
     """The outstanding requests of one association, and the responses that are complete and not yet read."""
 
-    def __init__(self, largest: int = LARGEST_DATA_SET) -> None:
-        """`largest`: bytes of a response's data set."""
+    def __init__(self, largest: int = LARGEST_DATA_SET, *, after: int = 0) -> None:
+        """`largest`: bytes of a response's data set. `after`: the Message ID before the first one."""
         self._largest = largest
-        self._last_id = 0
+        self._last_id = after
         self._outstanding: dict[int, _Outstanding] = {}
         self._complete: deque[Response] = deque()
         self._command: Command | None = None

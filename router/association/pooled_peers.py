@@ -120,7 +120,8 @@ class PooledPeers:
             context = PeerContext(
                 transfer_syntax=accepted.transfer_syntax, extended=association.extended.get(request.abstract_syntax)
             )
-            data = InMemory(request.data_set(context)) if request.data_set else None
+            content = request.data_set(context) if request.data_set else request.content
+            data = InMemory(content) if content is not None else None
             yield _Ready(association, accepted, context, data)
 
     def _performer(self, request: PeerRequest) -> OperationPerformer | None:
@@ -133,8 +134,8 @@ class PooledPeers:
         """Return the peer's pool, or one of its own for this kind of request, with the same limits."""
         if not request.pool:
             return self._pools.of(peer.name)
-        pool = self._pools.of(f"{peer.name}:{request.pool}*")
-        pool.limit, pool.linger = peer.associations, peer.linger
+        pool = self._pools.of(f"{peer.name}:{request.pool}{'' if request.lingers else ' once'}*")
+        pool.limit, pool.linger = peer.associations, peer.linger if request.lingers else 0.0
         return pool
 
 

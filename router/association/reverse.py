@@ -15,19 +15,26 @@ from router.association.errors import Aborted, NoResponse
 from router.association.pending import PendingResponses
 from router.association.transport import Transport
 from router.dimse import Command, DataSetPiece, Response, encode
+from router.network.sockets import Buffer
 
 
 class ReverseAssociation:
     """The side of an accepted association on which we are the one that invokes."""
 
     def __init__(
-        self, transport: Transport, contexts: Mapping[tuple[str, str], AcceptedContext], patience: float
+        self,
+        transport: Transport,
+        contexts: Mapping[tuple[str, str], AcceptedContext],
+        patience: float,
+        *,
+        after: int = 0,
     ) -> None:
-        """`patience`: seconds for a response."""
+        """`patience`: seconds for a response. `after`: the Message ID before the first one of ours."""
         self.contexts: Final = contexts
         """The presentation contexts on which we may invoke, by (abstract syntax, transfer syntax)."""
         self.window = 1
-        self._responses = PendingResponses()
+        self._responses = PendingResponses(after=after)
+        self._one_at_a_time = trio.Lock()
         self._transport = transport
         self._patience = patience
         self._changes = trio.lowlevel.ParkingLot()
@@ -75,13 +82,25 @@ class ReverseAssociation:
         Raises:
             Aborted: the association has ended.
         """
-        content = await read_whole(data) if data is not None else b""
+        return await self._send(context, command, await read_whole(data) if data is not None else None)
+
+    async def request(self, context: AcceptedContext, command: Command, content: Buffer) -> Response:
+        """Send one request with a data set, which may be large, and return its response; others wait.
+
+        Raises:
+            As `send` and `receive`.
+        """
+        async with self._one_at_a_time:
+            await self._send(context, command, content)
+            return await self.receive()
+
+    async def _send(self, context: AcceptedContext, command: Command, content: Buffer | None) -> int:
         message_id = self._responses.expect(command, self._patience)
         encoded = encode(command.changed(message_id=message_id))
         layer = self._transport.upper_layer
         try:
             buffers = layer.send_data(context.id, encoded, command=True, last=True)
-            if data is not None:
+            if content is not None:
                 buffers += layer.send_data(context.id, content, command=False, last=True)
         except Overtaken as error:
             raise Aborted(f"the association has ended before {command.name}") from error

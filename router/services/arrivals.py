@@ -12,7 +12,7 @@ from typing import Final
 import trio
 from attrs import frozen
 
-from router.dimse import Command, Status
+from router.dimse import Command, Status, StatusClass, status_class
 from router.spool import Incoming
 
 
@@ -96,7 +96,7 @@ class Expected:
             self.performing -= 1
             self.last = trio.current_time()
             self._stored.unpark_all()
-        if status == Status.SUCCESS:
+        if status_class(status) in (StatusClass.SUCCESS, StatusClass.WARNING):
             self.missing.discard(uid)
         return status
 

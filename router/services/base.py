@@ -20,7 +20,7 @@ from router.dimse import Command, Response
 from router.model import AttemptResult, PendingDelivery, Result
 from router.services.arrivals import Arrivals
 from router.services.conversations import Conversations
-from router.services.peers import Peers
+from router.services.peers import Buffer, Peers
 from router.spool import Incoming, Spool
 from router.state_store import StateStore
 
@@ -163,6 +163,17 @@ class Replies(Protocol):
     @property
     def has_ended(self) -> bool:
         """Whether the association has ended, so that no response can be sent."""
+
+    @property
+    def storable(self) -> frozenset[tuple[str, str]]:
+        """The (SOP class, transfer syntax) pairs of what the invoker stores on the association (PS3.4 C.5.3)."""
+
+    async def send_instance(self, command: Command, transfer_syntax: str, content: Buffer) -> Response:
+        """Have the invoker store an instance on the association, and return its response (PS3.4 C.4.3.2).
+
+        Raises:
+            PeerUnanswered: there was none, or the association has ended.
+        """
 
     async def send(self, *responses: Response) -> None:
         """Send pending responses (FF00H, FF01H) in one write.

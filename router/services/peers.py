@@ -12,6 +12,9 @@ from attrs import frozen
 from pdu import RoleSelection, SOPClassExtendedNegotiation
 from router.dimse import Command, Response
 
+Buffer = bytes | memoryview
+"""Bytes of a data set."""
+
 
 class PeerUnanswered(Exception):
     """The peer has given no response, or no further one. The text says why."""
@@ -59,6 +62,10 @@ class PeerRequest:
     """Proposed with it."""
     performer: object | None = None
     """The `SCP` that performs what the peer invokes on the association, in place of the router's services."""
+    lingers: bool = True
+    """Whether the association may be used again by a later request."""
+    content: Buffer | None = None
+    """The data set, encoded in the one transfer syntax that is offered, in place of `data_set`."""
     pool: str = ""
     """The associations of requests with the same name are counted together, and apart from all others of the peer:
     a retrieve can take hours, in which queries and deliveries must not wait for it."""

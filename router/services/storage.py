@@ -91,6 +91,7 @@ class Storage(SCP, StorageDelivery):
     def _adopt(self, config: Config, table: RoutingTable) -> None:
         self._settings = config.options[StorageSettings]
         self._allowance = Allowance(largest=config.limits.object_size or None)
+        self._has_retrieves = any(route.service == "retrieve" for route in config.routes)
         self._holds_unrouted = config.router.unrouted == "hold"
         self._table = table
         self._committing = {peer.name for peer in config.peers.values() if commitment_of(peer).request}
@@ -104,6 +105,10 @@ class Storage(SCP, StorageDelivery):
         if not self._settings.sop_classes.matches(proposal.abstract_syntax):
             return ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED
         return proposal.choose(self._accepts_transfer_syntax, self._settings.prefer)
+
+    def roles(self, proposal: Proposal) -> tuple[bool, bool]:
+        """Allow the requestor to be SCP: it may get instances by C-GET (PS3.4 C.5.3)."""
+        return True, self._has_retrieves
 
     def _accepts_transfer_syntax(self, uid: str) -> bool:
         return is_uid(uid) and self._settings.transfer_syntaxes.matches(uid)

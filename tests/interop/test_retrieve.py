@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydicom.uid import JPEG2000, JPEGBaseline8Bit
+from pydicom.dataset import Dataset
+from pydicom.uid import JPEG2000, CTImageStorage, ExplicitVRLittleEndian, JPEGBaseline8Bit
+from pynetdicom import AE, build_role, evt
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet  # type: ignore[attr-defined]
 
-from tests.support.archives import Dcmqrscp, movescu
+from tests.support.archives import Dcmqrscp, getscu, movescu
 from tests.support.objects import Instance, ct, read_file
-from tests.support.peers import Orthanc, Storescp, storescu
+from tests.support.peers import Orthanc, Storescp, store_all, storescu
 from tests.support.ports import free_port, until
 from tests.support.router_process import RouterProcess
 
@@ -150,3 +153,86 @@ def test_an_instance_in_two_archives_is_fetched_once_and_a_dead_archive_is_named
         done = movescu(port, "STATION", *STUDY)
         assert done.final == {"status": 0xA701, "completed": 2, "failed": 0, "warning": 0}
         assert "no answer from two" in done.stdout
+
+
+@pytest.mark.parametrize("associations", ["per-move", "per-instance"])
+def test_a_study_goes_through_without_the_spool(tmp_path: Path, associations: str) -> None:
+    port = free_port()
+    instances = [ct(8_000), ct(8_000), ct(3_000_000), ct(8_000)]
+    with ExitStack() as running:
+        archive = running.enter_context(Dcmqrscp(tmp_path / "qr", moves={"ROUTER": port}))
+        station = running.enter_context(Storescp(tmp_path / "station", ae_title="STATION", options=["-v"]))
+        archive.fill(instances, tmp_path / "in")
+        peers = {"archive": peer("QRSCP", archive.address), "station": peer("STATION", station.address)}
+        one = route("archive", mode="through", associations=associations)
+        process = running.enter_context(router(tmp_path / "router", port, peers, one))
+        done = movescu(port, "STATION", *STUDY)
+        assert done.final == {"status": 0x0000, "completed": 4, "failed": 0, "warning": 0}, done.stdout
+        assert all(sum(one.values()) == 4 for one in done.pending)
+        assert received(station) == contents(instances)
+        assert process.get("/api/status")["spool"]["commits"] == 0
+        expected = 1 if associations == "per-move" else 4
+        assert station.log().count("Association Acknowledged") == expected
+        station.__exit__()
+        done = movescu(port, "STATION", *STUDY)
+        assert done.final == {"status": 0xA702, "completed": 0, "failed": 4, "warning": 0}
+        assert set(done.failed) == set(contents(instances))
+
+
+@pytest.mark.parametrize("operation", ["get", "move"])
+def test_a_client_gets_what_it_has_contexts_for(tmp_path: Path, operation: str) -> None:
+    port = free_port()
+    instances = [ct(8_000), ct(2_000_000), ct(8_000)]
+    private = ct(8_000, sop_class_uid="1.2.826.0.1.3680043.9.1234.1")
+    with ExitStack() as running:
+        orthanc = running.enter_context(
+            Orthanc(tmp_path / "orthanc", DicomModalities={"router": ["ROUTER", "127.0.0.1", port]})
+        )
+        assert set(store_all(orthanc.host, orthanc.port, [*instances, private])) == {0}
+        peers = {"archive": peer("ORTHANC", orthanc.address, retrieve={"operation": operation})}
+        running.enter_context(router(tmp_path / "router", port, peers, route("archive")))
+        done = getscu(port, tmp_path / "got", *STUDY)
+        assert done.final == {"status": 0xB000, "completed": 3, "failed": 1, "warning": 0}, done.stdout
+        assert all(sum(one.values()) == 4 for one in done.pending)
+        got = {one.sop_instance_uid for one in map(read_file, (tmp_path / "got").iterdir())}
+        assert got == set(contents(instances))
+
+
+def test_the_failed_list_of_a_get_names_what_the_client_has_no_context_for(tmp_path: Path) -> None:
+    port = free_port()
+    instances = [ct(8_000) for _ in range(3)]
+    private = ct(8_000, sop_class_uid="1.2.826.0.1.3680043.9.1234.1")
+    with ExitStack() as running:
+        orthanc = running.enter_context(
+            Orthanc(tmp_path / "orthanc", DicomModalities={"router": ["ROUTER", "127.0.0.1", port]})
+        )
+        assert set(store_all(orthanc.host, orthanc.port, [*instances, private])) == {0}
+        running.enter_context(
+            router(tmp_path / "router", port, {"archive": peer("ORTHANC", orthanc.address)}, route("archive"))
+        )
+        got: dict[str, bytes] = {}
+
+        def on_store(event: Any) -> int:
+            got[event.request.AffectedSOPInstanceUID] = event.request.DataSet.getvalue()
+            return 0
+
+        ae = AE(ae_title="READER")
+        ae.add_requested_context(StudyRootQueryRetrieveInformationModelGet)
+        ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
+        association = ae.associate(
+            "127.0.0.1",
+            port,
+            ae_title="ROUTER",
+            ext_neg=[build_role(CTImageStorage, scp_role=True)],
+            evt_handlers=[(evt.EVT_C_STORE, on_store)],
+        )
+        assert association.is_established
+        keys = Dataset()
+        keys.QueryRetrieveLevel, keys.StudyInstanceUID = "STUDY", "2.25.1"
+        *pending, (status, failed) = association.send_c_get(keys, StudyRootQueryRetrieveInformationModelGet)
+        association.release()
+        assert [one.Status for one, _ in pending] == [0xFF00] * len(pending)
+        assert status.Status == 0xB000
+        assert failed is not None
+        assert failed.FailedSOPInstanceUIDList == private.sop_instance_uid
+        assert got == contents(instances)

@@ -11,10 +11,10 @@ from typing import Final, Protocol
 
 import structlog
 import trio
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 
 from router.config import Peer
-from router.dimse import Response, Status, describe
+from router.dimse import Response, Status, StatusClass, describe, status_class
 from router.logs import escaped
 from router.services.arrivals import Arrival
 from router.services.base import Request, ServiceContext
@@ -61,6 +61,8 @@ class Order:
     archives: tuple[Archive, ...]
     options: RetrieveRouteOptions
     refuses_no_match: bool = False
+    storable: frozenset[tuple[str, str]] | None = None
+    """Of a C-GET, the (SOP class, transfer syntax) pairs that the client accepts."""
 
 
 class Delivery(Protocol):
@@ -87,6 +89,8 @@ class Retrieval:
         self._arrived: Final[set[str]] = set()
         """Instances that have come and are on their way."""
         self._found: dict[str, Found] = {}
+        self._unstorable: Final[set[str]] = set()
+        """Instances that a client of C-GET has no presentation context for."""
         self._fetcher: Fetcher | None = None
         self._has_crashed = False
         self._record: Conversation | None = None
@@ -185,7 +189,7 @@ class Retrieval:
             locator = Locator(
                 self._context.peers, archive.query, deadlines, self.cancelled, self._order.request.command.priority or 0
             )
-            one = found[archive.name] = await locator.locate(self._order.wanted)
+            one = found[archive.name] = self._storable(await locator.locate(self._order.wanted))
             entry = record.archive(archive.name)
             entry.asked += one.queries
             if one.cause:
@@ -199,6 +203,23 @@ class Retrieval:
             self._operations = SubOperations(uid for one in self._found.values() for uid in one.instances)
             self._notify()
 
+    def _storable(self, found: Found) -> Found:
+        """Return the instances with the transfer syntaxes in which a client of C-GET accepts them."""
+        pairs = self._order.storable
+        if pairs is None:
+            return found
+        syntaxes: dict[str, list[str]] = {}
+        for sop_class, syntax in sorted(pairs):
+            syntaxes.setdefault(sop_class, []).append(syntax)
+        self._unstorable.update(
+            one.uid for one in found.instances.values() if one.sop_class and one.sop_class not in syntaxes
+        )
+        instances = {
+            uid: evolve(one, transfer_syntaxes=tuple(syntaxes.get(one.sop_class, ())))
+            for uid, one in found.instances.items()
+        }
+        return evolve(found, instances=instances)
+
     async def _fetch(self, operations: SubOperations, delivery: Delivery, record: Conversation) -> None:
         """Ask for each instance, by one way after the other, until it has come or no way is left."""
         settings = FetchSettings(
@@ -207,6 +228,8 @@ class Retrieval:
             silence=self._order.options.between_answers,
             deadline=self._order.options.deadline,
         )
+        for uid in self._unstorable:
+            self.sub_operation_ended(uid, End.FAILED)
         accept = partial(self._accept, delivery)
         self._fetcher = Fetcher(self._context.peers, self._context.arrivals, accept, settings, self.cancelled)
         archives = {archive.name: archive for archive in self._order.archives}
@@ -259,7 +282,7 @@ class Retrieval:
 
     async def _accept(self, delivery: Delivery, arrival: Arrival, data: Incoming) -> int:
         status = await delivery.accept(arrival, data)
-        if status == Status.SUCCESS:
+        if status_class(status) in (StatusClass.SUCCESS, StatusClass.WARNING):
             self._arrived.add(arrival.instance_uid)
         return status
 

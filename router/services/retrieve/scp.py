@@ -49,6 +49,7 @@ from router.services.retrieve.options import (
 from router.services.retrieve.responses import pending
 from router.services.retrieve.retrieval import Archive, Delivery, Order, Retrieval
 from router.services.retrieve.spooled import Origin, SpooledDeliveries, SpooledDelivery
+from router.services.retrieve.through import ClientDelivery, ThroughDelivery
 from router.services.storage_delivery import StorageDelivery
 from router.spool import Incoming
 
@@ -62,11 +63,11 @@ class _Refused(Exception):
 
 
 class Retrieve(SCP, StorageDelivery):
-    """C-MOVE, as SCP; and the deliveries of what it has fetched."""
+    """C-MOVE and C-GET, as SCP; and the deliveries of what it has fetched."""
 
     name: ClassVar[str] = SERVICE
     options = OPTIONS
-    requests: ClassVar[frozenset[int]] = frozenset({CommandField.C_MOVE_RQ})
+    requests: ClassVar[frozenset[int]] = frozenset({CommandField.C_MOVE_RQ, CommandField.C_GET_RQ})
     conversational: ClassVar[bool] = True
     parallel: ClassVar[bool] = True
 
@@ -101,7 +102,7 @@ class Retrieve(SCP, StorageDelivery):
 
     def negotiate(self, proposal: Proposal) -> str | ContextResult | None:
         model = model_of(proposal.abstract_syntax)
-        if model is None or proposal.abstract_syntax != model.move or not self._route_options:
+        if model is None or proposal.abstract_syntax not in (model.move, model.get) or not self._route_options:
             return None
         return proposal.choose(ACCEPTED_SYNTAXES.__contains__, self._settings.prefer, ACCEPTED_SYNTAXES)
 
@@ -113,7 +114,7 @@ class Retrieve(SCP, StorageDelivery):
             return refuse(request, Status.SOP_CLASS_NOT_SUPPORTED, "SOP class is not the presentation context's")
         if not command.has_data_set:
             return refuse(request, Status.DATA_SET_DOES_NOT_MATCH, "there is no identifier")
-        if self._destination(command) is None:
+        if command.field == CommandField.C_MOVE_RQ and self._destination(command) is None:
             return refuse(request, Status.MOVE_DESTINATION_UNKNOWN, "the move destination is not a peer of this router")
         return Allowance(largest=LARGEST, from_reserve=True)
 
@@ -128,7 +129,7 @@ class Retrieve(SCP, StorageDelivery):
     async def perform(self, request: Request, data: Incoming | None, replies: Replies) -> Response:
         assert data is not None, "admit() lets no request without an identifier through"
         try:
-            order, delivery, retrieval = self._begin(request, data)
+            order, delivery, retrieval = self._begin(request, data, replies)
         except _Refused as refused:
             return Response(refused.response)
         assert self._nursery is not None, "the services run before associations are accepted"
@@ -142,39 +143,62 @@ class Retrieve(SCP, StorageDelivery):
             raise ConversationEnded
         return retrieval.response()
 
-    def _begin(self, request: Request, data: Incoming) -> tuple[Order, Delivery, Retrieval]:
+    def _begin(self, request: Request, data: Incoming, replies: Replies) -> tuple[Order, Delivery, Retrieval]:
         """Check the request.
 
         Raises:
             _Refused: it is refused.
         """
         model = model_of(request.abstract_syntax)
-        destination = self._destination(request.command)
         assert model is not None, "negotiate() accepts the SOP classes of models only"
-        if destination is None:  # the configuration was reloaded meanwhile
+        is_get = request.command.field == CommandField.C_GET_RQ
+        destination = self._client(request) if is_get else self._destination(request.command)
+        if destination is None and not is_get:  # the configuration was reloaded meanwhile
             raise _Refused(refuse(request, Status.MOVE_DESTINATION_UNKNOWN, "the move destination is no peer any more"))
+        named = destination.name if destination else ""
         keys = self._identifier(request, data, model)
-        match = self._table.match(self._routing_facts(request, model, keys, destination))
+        match = self._table.match(self._routing_facts(request, model, keys, named))
         if not match.routes:
-            message = f"no route lets {request.sender.calling_ae} retrieve this to {destination.name}"
+            message = f"no route lets {request.sender.calling_ae} retrieve this{f' to {named}' if named else ''}"
             raise _Refused(refuse(request, Status.NOT_AUTHORIZED, message))
+        what = f"{request.command.name.removesuffix('-RQ')} {level_of(keys)} ({model.title})"
         order = Order(
             request=request,
-            what=f"{request.command.name.removesuffix('-RQ')} {level_of(keys)} ({model.title}) to {destination.name}",
+            what=what if is_get else f"{what} to {named}",
             wanted=Wanted.from_keys(keys),
             archives=tuple(map(self._archive_named, match.destinations)),
             options=self._route_options[match.routes[0]],
             refuses_no_match=self._settings.no_match == "refuse",
+            storable=replies.storable if is_get else None,
         )
         retrieval = Retrieval(order, self._context)
-        command = request.command
+        return order, self._delivery(order, retrieval, None if is_get else destination, replies), retrieval
+
+    def _delivery(self, order: Order, retrieval: Retrieval, destination: Peer | None, replies: Replies) -> Delivery:
+        """Return the way of the instances, by the mode of the route; to the client without a destination."""
+        command, on_end = order.request.command, retrieval.sub_operation_ended
+        if destination is None:
+            return ClientDelivery(replies, command.priority or 0, on_end)
         origin = Origin(
-            ae_title=request.sender.calling_ae, message_id=command.message_id or 0, priority=command.priority or 0
+            ae_title=order.request.sender.calling_ae,
+            message_id=command.message_id or 0,
+            priority=command.priority or 0,
         )
-        delivery = SpooledDelivery(
-            self._spooled, self._context.spool, destination, origin, retrieval.sub_operation_ended
+        if order.options.mode == "spool":
+            return SpooledDelivery(self._spooled, self._context.spool, destination, origin, on_end)
+        return ThroughDelivery(
+            self._context.peers,
+            destination,
+            origin,
+            on_end,
+            deadline=order.options.deadline,
+            per_instance=order.options.associations == "per-instance",
         )
-        return order, delivery, retrieval
+
+    def _client(self, request: Request) -> Peer | None:
+        """Return the peer that a C-GET comes from; None if its AE title is no peer's."""
+        title = request.sender.calling_ae
+        return next((peer for peer in self._config.peers.values() if peer.ae_title == title), None)
 
     def _identifier(self, request: Request, data: Incoming, model: InformationModel) -> DataSet:
         try:
@@ -193,7 +217,7 @@ class Retrieve(SCP, StorageDelivery):
             raise _Refused(refuse(request, Status.DATA_SET_DOES_NOT_MATCH, message))
         return keys
 
-    def _routing_facts(self, request: Request, model: InformationModel, keys: DataSet, destination: Peer) -> Facts:
+    def _routing_facts(self, request: Request, model: InformationModel, keys: DataSet, destination: str) -> Facts:
         return Facts(
             service=self.name,
             calling_ae=request.sender.calling_ae,
@@ -203,7 +227,7 @@ class Retrieve(SCP, StorageDelivery):
             transfer_syntax=request.transfer_syntax,
             information_model=model.name,
             level=level_of(keys),
-            destination=destination.name,
+            destination=destination,
             elements={tag: tuple(identifier(keys, tag).split("\\")) for tag in self._table.elements if tag in keys},
         )
 
@@ -234,6 +258,7 @@ class _Client:
         """Wait until the client cancels or is lost, and tell the retrieve."""
         await self._replies.cancelled.wait()
         goes_on = self._order.options.on_client_lost == "continue" or self._was_told_of_long
+        goes_on = goes_on and self._order.storable is None
         if self._replies.has_ended and goes_on:
             self.is_left = True
             self._retrieval.changed.unpark_all()

@@ -111,6 +111,17 @@ class SpooledDeliveries:
             self._followed.pop(message_id, None)
 
 
+def end_of_status(status: int) -> End:
+    """Return how a sub-operation ended with the status of its C-STORE-RSP."""
+    match status_class(status):
+        case StatusClass.SUCCESS:
+            return End.COMPLETED
+        case StatusClass.WARNING:
+            return End.WARNING
+        case _:
+            return End.FAILED
+
+
 def end_of(result: AttemptResult) -> End:
     """Return how a sub-operation ended with the last attempt to deliver its instance."""
     if result.result is not Result.DELIVERED:
