@@ -12,7 +12,8 @@ from router.config import Config
 from router.dicom.information_models import MODELS, STUDY_ROOT, WORKLIST
 from router.dicom.uids import name_of
 from router.routing import Facts, Match, RoutingTable
-from router.services.query.options import QuerySettings, WorklistSettings
+from router.services.query.options import FindSettings, QuerySettings, WorklistSettings
+from router.services.retrieve.options import RetrieveSettings
 from router.tools.query.keys import InvalidKey, parse_keys
 
 CONVERSATIONS: Final = ("query", "worklist", "retrieve", "relay")
@@ -70,6 +71,7 @@ def _facts_of(association: Facts, asked: Asked) -> Facts:
         association,
         sop_class=asked.sop_class or sop_class,
         elements={path[-1]: tuple(value.split("\\")) if value else () for path, value in keys.items()},
+        destination=asked.destination,
         information_model="" if model is WORKLIST else model.name,
         level=level,
     )
@@ -77,7 +79,11 @@ def _facts_of(association: Facts, asked: Asked) -> Facts:
 
 def _reasons_against(facts: Facts, routed: bool, config: Config) -> list[str]:
     """Return the reasons why the router would refuse the request; none if it would accept it."""
-    tables = {"query": QuerySettings, "worklist": WorklistSettings}
+    tables: dict[str, type[FindSettings | RetrieveSettings]] = {
+        "query": QuerySettings,
+        "worklist": WorklistSettings,
+        "retrieve": RetrieveSettings,
+    }
     settings = config.options[tables[facts.service]] if facts.service in tables else None
     may_ask = settings is None or settings.calling_ae.matches(facts.calling_ae)
     checks = (

@@ -33,6 +33,16 @@ name = "worklist"
 service = "worklist"
 when = { Modality = "MR" }
 to = ["ris"]
+[[routes]]
+name = "reading room"
+service = "retrieve"
+when = { destination = "reading*" }
+to = ["pacs", "vna"]
+[[routes]]
+name = "print"
+service = "relay"
+when = { sop_class = "*Print*" }
+to = ["ris"]
 """
 
 
@@ -67,6 +77,22 @@ async def test_a_worklist_is_routed_by_the_keys_of_its_step(config: str) -> None
     (answer,) = await json_output(*base, "--key", "ScheduledProcedureStepSequence.Modality=MR")
     assert answer["destinations"] == ["ris"]
     (answer,) = await json_output(*base, "--key", "ScheduledProcedureStepSequence.Modality=CT")
+    assert answer["refused"] == ["no route matches it"]
+
+
+async def test_a_retrieve_is_routed_by_its_destination(config: str) -> None:
+    base = ("explain", "--config", config, "--service", "retrieve", "--key", "StudyInstanceUID=1.2")
+    (answer,) = await json_output(*base, "--destination", "reading1")
+    assert (answer["destinations"], answer["refused"]) == (["pacs", "vna"], [])
+    (answer,) = await json_output(*base, "--destination", "home")
+    assert answer["refused"] == ["no route matches it"]
+
+
+async def test_a_relayed_association_is_routed_by_its_sop_class(config: str) -> None:
+    base = ("explain", "--config", config, "--service", "relay", "--sop-class")
+    (answer,) = await json_output(*base, "1.2.840.10008.5.1.1.9")
+    assert answer["destinations"] == ["ris"]
+    (answer,) = await json_output(*base, "1.2.840.10008.5.1.4.34.6.1")
     assert answer["refused"] == ["no route matches it"]
 
 
