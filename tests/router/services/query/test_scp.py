@@ -326,3 +326,15 @@ async def test_ff01_for_a_key_that_only_the_router_asked_for_is_not_told(
         async with find_client(world.router.port, PATIENT_ROOT.find) as client:
             found = await client.find(record({LEVEL: "PATIENT", **dict.fromkeys(keys, "")}))
     assert found.statuses == {status}
+
+
+async def test_a_cancel_does_not_wait_for_an_archive_that_is_being_connected(tmp_path: Path) -> None:
+    async with QueryArchive(on_request=lambda request: "silence").serving() as one:
+        config = router_over(tmp_path, {"one": one.port}, 'connect = "1m"\ndeadline = "5m"')
+        async with running_router(config) as router, find_client(router.port) as client:
+            invocation = await client.begin(KEYS)
+            await eventually(lambda: bool(one.requests))
+            began = trio.current_time()
+            await invocation.cancel()
+            assert (await client.read(invocation)).final.status == Status.CANCEL
+            assert trio.current_time() - began < 5
