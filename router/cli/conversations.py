@@ -68,8 +68,22 @@ def show(number: int, as_json: bool, config_path: Path, admin: Endpoint | None) 
     print_line(f"  {_stage(one)}, {one['seconds']:.3f} s")
     if one["counts"]:
         print_line("  " + ", ".join(f"{count} {name}" for name, count in one["counts"].items()))
+    if "operations" in one:
+        _show_relayed(one)
     if one["archives"]:
         _show_archives(one["archives"])
+
+
+def _show_relayed(one: dict[str, Any]) -> None:
+    """Show what has passed through a relay, both ways."""
+    for whose, operations, size in (
+        ("client", one["operations"], one["data_set_bytes"]),
+        ("peer", one["operations_of_peer"], one["data_set_bytes_of_peer"]),
+    ):
+        named = ", ".join(f"{count} {name}" for name, count in operations.items()) or "no operations"
+        print_line(f"  of the {whose}: {named}; data sets of {size} bytes")
+    if one["statuses"]:
+        print_line("  responses: " + ", ".join(f"{count} {status}" for status, count in one["statuses"].items()))
 
 
 def print_conversations(shown: Sequence[dict[str, Any]]) -> None:

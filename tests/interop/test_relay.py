@@ -2,6 +2,8 @@
 
 import os
 import queue
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,6 +59,14 @@ def test_a_print_job_gets_the_same_statuses_and_the_same_film_as_without_the_rou
         assert line["operations"] == {"N-GET": 1, "N-CREATE": 3, "N-SET": 1, "N-ACTION": 1, "N-DELETE": 3}
         assert (line["status"], line["statuses"]) == ("released", {"0000H success": 9})
         assert len(printer.printed("SP")) == len(direct.printed("SP")) == 1
+        shown = subprocess.run(
+            [sys.executable, "-m", "router", "conversations", "show", str(line["number"]), *router.options],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "of the client: 1 N-GET, 3 N-CREATE, 1 N-SET, 1 N-ACTION, 3 N-DELETE; data sets of" in shown.stdout
+        assert "responses: 9 0000H success" in shown.stdout
         relayed = [pydicom.dcmread(path) for path in printer.printed("HG")]
     assert len(films) == len(relayed) == 1
     assert [one.PixelData for one in relayed] == [one.PixelData for one in films]
