@@ -60,9 +60,9 @@ from router.services.query.options import (
     FindRouteOptions,
     FindSettings,
     PeerFind,
-    QueryPeerOptions,
     QueryRouteOptions,
     QuerySettings,
+    query_of,
 )
 from router.services.query.routes import FindPlan, FindRoutes
 from router.services.refusal import refuse
@@ -324,7 +324,7 @@ class Query(FindSCP):
     route_options: ClassVar[type[FindRouteOptions]] = QueryRouteOptions
 
     def habits_of(self, peer: Peer) -> PeerFind:
-        return peer.options[QueryPeerOptions].query
+        return query_of(peer)
 
     def identity_of(self, level: str, data_set: DataSet, issuer: str) -> Identity | None:
         return identity_of(data_set, level, issuer)
