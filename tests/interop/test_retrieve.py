@@ -236,3 +236,20 @@ def test_the_failed_list_of_a_get_names_what_the_client_has_no_context_for(tmp_p
         assert failed is not None
         assert failed.FailedSOPInstanceUIDList == private.sop_instance_uid
         assert got == contents(instances)
+
+
+def test_an_archive_that_knows_the_station_sends_to_it_itself(tmp_path: Path) -> None:
+    port = free_port()
+    instances = [ct(8_000) for _ in range(4)]
+    with ExitStack() as running:
+        station = running.enter_context(Storescp(tmp_path / "station", ae_title="STATION"))
+        archive = running.enter_context(Dcmqrscp(tmp_path / "qr", moves={"STATION": station.port}))
+        archive.fill(instances, tmp_path / "in")
+        peers = {"archive": peer("QRSCP", archive.address), "station": peer("STATION", station.address)}
+        process = running.enter_context(router(tmp_path / "router", port, peers, route("archive", mode="pass")))
+        done = movescu(port, "STATION", *STUDY)
+        assert done.final == {"status": 0x0000, "completed": 4, "failed": 0, "warning": 0}, done.stdout
+        assert received(station) == contents(instances)
+        assert process.get("/api/status")["spool"]["commits"] == 0
+        archive.__exit__()
+        assert movescu(port, "STATION", *STUDY).final["status"] == 0xA701

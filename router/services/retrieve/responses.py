@@ -1,5 +1,6 @@
 """The responses of C-MOVE and C-GET: counts of sub-operations, and the list of failed ones (PS3.4 C.4.2.1)."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from router.dicom.dataset import Element
@@ -30,16 +31,20 @@ def final_status(counts: Counts) -> Status:
 
 
 def final(request: Request, status: int, operations: SubOperations, comment: str = "") -> Response:
+    """Return the final response of a retrieve whose sub-operations are the router's own."""
+    return final_with(request, status, operations.numbers, operations.failed_uids, comment)
+
+
+def final_with(request: Request, status: int, counts: Counts, failed: Sequence[str], comment: str) -> Response:
     """Return a final response. Only that to a cancelled retrieve says how many sub-operations remain."""
-    counts = _count_attributes(operations.counts)
+    attributes = _count_attributes(counts)
     if status != Status.CANCEL:
-        del counts["number_of_remaining_suboperations"]
+        del attributes["number_of_remaining_suboperations"]
     data_set = b""
-    if status != Status.SUCCESS and (failed := operations.failed_uids):
+    if status != Status.SUCCESS and failed:
         value = padded("UI", "\\".join(failed).encode("latin-1"))
         data_set = encode_identifier({FAILED_SOP_INSTANCE_UID_LIST: Element("UI", value)}, request.transfer_syntax)
-    command = response_to(request.command, status, **counts, **_comment(comment, operations.counts))
-    return Response(command, data_set)
+    return Response(response_to(request.command, status, **attributes, **_comment(comment, counts)), data_set)
 
 
 def _count_attributes(counts: Counts) -> dict[str, int]:

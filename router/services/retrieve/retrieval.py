@@ -105,7 +105,7 @@ class Retrieval:
     @property
     def counts(self) -> Counts | None:
         """The numbers of sub-operations; None until the instances are known."""
-        return self._operations.counts if self._operations else None
+        return self._operations.numbers if self._operations else None
 
     @property
     def conversation_number(self) -> int:
@@ -165,7 +165,7 @@ class Retrieval:
             if self._operations is not None:
                 if not self.cancelled.is_set():
                     self._operations.fail_remaining()
-                counts = self._operations.counts
+                counts = self._operations.numbers
                 record.counts(
                     remaining=counts.remaining,
                     completed=counts.completed,
@@ -289,7 +289,7 @@ class Retrieval:
     async def _wait_for_deliveries(self, operations: SubOperations) -> bool:
         """Wait until every sub-operation has ended. Return whether `within` has passed before."""
         with trio.move_on_after(self._order.options.within) as waiting:
-            while operations.counts.remaining and not self.cancelled.is_set():
+            while operations.numbers.remaining and not self.cancelled.is_set():
                 await self.changed.park()
         return waiting.cancelled_caught
 
@@ -305,7 +305,7 @@ class Retrieval:
             return final(request, status, operations or SubOperations(()))
         if operations is None:
             return Response(refuse(request, Status.UNABLE_TO_COUNT_MATCHES, self._silence))
-        if not operations.counts.total and status == Status.UNABLE_TO_COUNT_MATCHES:
+        if not operations.numbers.total and status == Status.UNABLE_TO_COUNT_MATCHES:
             return Response(refuse(request, Status.UNABLE_TO_COUNT_MATCHES, self._silence or "no instance matches"))
         return final(request, status, operations, self._silence)
 
@@ -314,7 +314,7 @@ class Retrieval:
             return Status.CANCEL
         if self._operations is None or self._silence:
             return Status.UNABLE_TO_COUNT_MATCHES
-        counts = self._operations.counts
+        counts = self._operations.numbers
         if not counts.total and self._order.refuses_no_match:
             return Status.UNABLE_TO_COUNT_MATCHES
         return final_status(counts)

@@ -4,6 +4,7 @@ A retrieve runs in a task of the service, so that it can go on without its clien
 change, and the retrieve is told when the client cancels or is lost. Not here: the retrieve (`retrieval`).
 """
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import ClassVar, Final
 
@@ -46,12 +47,16 @@ from router.services.retrieve.options import (
     retrieve_ae,
     retrieve_of,
 )
+from router.services.retrieve.passing import Passing
 from router.services.retrieve.responses import pending
 from router.services.retrieve.retrieval import Archive, Delivery, Order, Retrieval
 from router.services.retrieve.spooled import Origin, SpooledDeliveries, SpooledDelivery
 from router.services.retrieve.through import ClientDelivery, ThroughDelivery
 from router.services.storage_delivery import StorageDelivery
 from router.spool import Incoming
+
+Run = Callable[[], Awaitable[None]]
+"""Performs a retrieve to its end."""
 
 
 class _Refused(Exception):
@@ -129,11 +134,11 @@ class Retrieve(SCP, StorageDelivery):
     async def perform(self, request: Request, data: Incoming | None, replies: Replies) -> Response:
         assert data is not None, "admit() lets no request without an identifier through"
         try:
-            order, delivery, retrieval = self._begin(request, data, replies)
+            order, retrieval, run = self._begin(request, data, replies)
         except _Refused as refused:
             return Response(refused.response)
         assert self._nursery is not None, "the services run before associations are accepted"
-        self._nursery.start_soon(retrieval.run, delivery)
+        self._nursery.start_soon(run)
         client = _Client(order, retrieval, replies)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(client.follow)
@@ -143,7 +148,7 @@ class Retrieve(SCP, StorageDelivery):
             raise ConversationEnded
         return retrieval.response()
 
-    def _begin(self, request: Request, data: Incoming, replies: Replies) -> tuple[Order, Delivery, Retrieval]:
+    def _begin(self, request: Request, data: Incoming, replies: Replies) -> tuple[Order, Retrieval | Passing, Run]:
         """Check the request.
 
         Raises:
@@ -171,8 +176,12 @@ class Retrieve(SCP, StorageDelivery):
             refuses_no_match=self._settings.no_match == "refuse",
             storable=replies.storable if is_get else None,
         )
+        if order.options.mode == "pass" and destination is not None and not is_get:
+            passing = Passing(order, destination, keys, self._context)
+            return order, passing, passing.run
         retrieval = Retrieval(order, self._context)
-        return order, self._delivery(order, retrieval, None if is_get else destination, replies), retrieval
+        delivery = self._delivery(order, retrieval, None if is_get else destination, replies)
+        return order, retrieval, partial(retrieval.run, delivery)
 
     def _delivery(self, order: Order, retrieval: Retrieval, destination: Peer | None, replies: Replies) -> Delivery:
         """Return the way of the instances, by the mode of the route; to the client without a destination."""
@@ -245,7 +254,7 @@ class Retrieve(SCP, StorageDelivery):
 class _Client:
     """The client of one retrieve, while its association lasts."""
 
-    def __init__(self, order: Order, retrieval: Retrieval, replies: Replies) -> None:
+    def __init__(self, order: Order, retrieval: Retrieval | Passing, replies: Replies) -> None:
         self._order = order
         self._retrieval = retrieval
         self._replies = replies

@@ -81,6 +81,6 @@ class SubOperations:
         return [uid for uid, end in self._ends.items() if end is End.FAILED]
 
     @property
-    def counts(self) -> Counts:
+    def numbers(self) -> Counts:
         ended = {end.value: count for end, count in self._counted.items()}
         return Counts(remaining=len(self._ends) - sum(ended.values()), **ended)

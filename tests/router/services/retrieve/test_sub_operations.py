@@ -27,8 +27,8 @@ def test_in_every_response_the_four_counts_make_the_total(uids: list[str], event
     total = len(set(uids))
     for uid, end in events:
         operations.conclude(uid, end)
-        command = pending(REQUEST, operations.counts).command
-        assert operations.counts.total == total == sum(numbers(command).values())
+        command = pending(REQUEST, operations.numbers).command
+        assert operations.numbers.total == total == sum(numbers(command).values())
     assert set(operations.remaining).isdisjoint(operations.failed_uids)
 
 
@@ -40,7 +40,7 @@ def test_the_first_end_of_a_sub_operation_stands(uids: list[str], events: list[t
         assert operations.conclude(uid, end) == (uid in uids and uid not in first)
         if uid in uids:
             first.setdefault(uid, end)
-    counts = operations.counts
+    counts = operations.numbers
     assert [counts.completed, counts.failed, counts.warning] == [
         list(first.values()).count(end) for end in (End.COMPLETED, End.FAILED, End.WARNING)
     ]
@@ -53,7 +53,7 @@ def test_the_final_response_lists_every_failed_instance(uids: list[str], events:
     for uid, end in events:
         operations.conclude(uid, end)
     operations.fail_remaining()
-    response = final(REQUEST, final_status(operations.counts), operations)
+    response = final(REQUEST, final_status(operations.numbers), operations)
     assert response.command.number_of_remaining_suboperations is None
     listed = decode_identifier(response.data_set, REQUEST.transfer_syntax).get(FAILED_SOP_INSTANCE_UID_LIST)
     value = listed.value if listed else b""
@@ -72,7 +72,7 @@ def test_the_final_status_is_that_of_the_standard() -> None:
 def test_ten_thousand_failed_instances_are_listed_whole() -> None:
     operations = SubOperations(f"1.2.840.{number}" for number in range(10_000))
     operations.fail_remaining()
-    response = final(REQUEST, final_status(operations.counts), operations)
+    response = final(REQUEST, final_status(operations.numbers), operations)
     (element,) = decode_identifier(response.data_set, REQUEST.transfer_syntax).values()
     assert isinstance(element.value, bytes)
     assert element.value.strip(b"\0").count(b"\\") == 9_999
