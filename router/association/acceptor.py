@@ -40,6 +40,7 @@ from router.association.agreement import NOTHING_RELAYED, Agreement, RelayedTerm
 from router.association.client_relay import ClientRelay
 from router.association.describe import describe_abort, describe_contexts
 from router.association.message_pace import MessagePace
+from router.association.message_turns import MessageSender
 from router.association.operation import Invoker, Operation
 from router.association.paired import End
 from router.association.pending import StrayResponse, UnexpectedResponse
@@ -296,25 +297,23 @@ class Acceptor:
     async def _establish(self, request: AssociateRQ, sender: Sender, relayed: RelayedTerms) -> None:
         """Accept the association. `relayed`: the answers of the peer of a relay."""
         agreement = self._agreement = agree(request, self._config, sender, self._shared.services, relayed)
-        if self._relay is not None:
-            self._relay.pair()
         statuses = self._config.statuses.for_calling_ae(request.calling_ae_title)
         invoker = Invoker(sender=sender, association=self._number, spool=self._shared.spool, statuses=statuses)
-        transport = self._transport if self._relay is None else self._relay.turns
-        self._storing = self._shared.storing_on(agreement, self._transport)
+        transport = self._transport if self._relay is None else self._relay.pair()
+        self._storing = self._shared.storing_on(agreement, transport)
         on = self._on_operation_response, self._on_idle
         self._operations = AcceptorOperations(transport, self._nursery, agreement, invoker, *on, self._storing)
         results = agreement.accept.presentation_contexts
         self._log.debug("presentation contexts", words=describe_contexts(request.presentation_contexts, results))
         await self._transport.tell(self._upper_layer.accept, agreement.accept)
-        if not self._outcome and (self._relay is None or not self._relay.is_paired):
-            self._begin_reverse(request.calling_ae_title, agreement)
+        if not self._outcome:
+            self._begin_reverse(request.calling_ae_title, agreement, transport)
 
-    def _begin_reverse(self, title: str, agreement: Agreement) -> None:
+    def _begin_reverse(self, title: str, agreement: Agreement, transport: MessageSender) -> None:
         """Let the peer's deliveries go out on this association, on the contexts in which we may invoke operations."""
         contexts = self._shared.invocable(agreement)
         if contexts:
-            self._reverse = ReverseAssociation(self._transport, contexts, self._config.timeouts.dimse)
+            self._reverse = ReverseAssociation(transport, contexts, self._config.timeouts.dimse)
             self._nursery.start_soon(self._shared.deliver_on, title, self._reverse)
 
     def _name_sender(self, request: AssociateRQ) -> None:

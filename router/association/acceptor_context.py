@@ -11,6 +11,7 @@ from router.access.limits import AssociationLimits
 from router.access.policy import check_access
 from router.association.agreement import Agreement, served_contexts
 from router.association.client_relay import ClientRelay
+from router.association.message_turns import MessageSender
 from router.association.reverse import ReverseAssociation
 from router.association.transport import Transport
 from router.config import Config, Listener
@@ -53,12 +54,13 @@ class AcceptorContext:
             if any(policy.proposes(context.abstract_syntax) is not None for policy in policies)
         }
 
-    def storing_on(self, agreement: Agreement, transport: Transport) -> ReverseAssociation | None:
+    def storing_on(self, agreement: Agreement, transport: MessageSender) -> ReverseAssociation | None:
         """Return the side of an association on which the peer is SCP of Storage, to get instances, if it is."""
         contexts = {
             (context.abstract_syntax, context.transfer_syntax): context
             for context in agreement.contexts.values()
-            if is_storage_sop_class(context.abstract_syntax)
+            if context.id in agreement.services  # else it is relayed
+            and is_storage_sop_class(context.abstract_syntax)
             and (terms := agreement.terms.get(context.abstract_syntax)) is not None
             and terms.role is not None
             and terms.role.scp_role

@@ -14,7 +14,8 @@ from attrs import define
 
 from pdu import Overtaken
 from router.association.agreement import Agreement
-from router.association.operation import Invoker, MessageSender, Operation, OperationReplies, send_response
+from router.association.message_turns import MessageSender
+from router.association.operation import Invoker, Operation, OperationReplies, send_response
 from router.association.reverse import ReverseAssociation
 from router.dimse import DataSetPiece, MessageBegin, Response
 from router.services import ConversationEnded

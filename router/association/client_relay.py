@@ -83,10 +83,11 @@ class ClientRelay:
             return unavailable(self._plan)
         return terms
 
-    def pair(self) -> None:
-        """Join the two associations, if the peer has accepted its own."""
+    def pair(self) -> MessageTurns:
+        """Join the two associations, if the peer has accepted its own; return the way of messages to the client."""
         if self._established is not None:
             self._paired = PairedAssociation(self._established, self.turns, self._config, self._passed)
+        return self.turns
 
     def _passed(self) -> None:
         self._write_down()
@@ -124,11 +125,6 @@ class ClientRelay:
         """Pass on a part of a message of the client. Return when the peer has accepted it."""
         assert self._paired is not None
         await self._paired.pass_on(piece)
-
-    @property
-    def is_paired(self) -> bool:
-        """Whether the peer has accepted the association."""
-        return self._paired is not None
 
     @property
     def in_message(self) -> bool:

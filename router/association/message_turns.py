@@ -6,13 +6,23 @@ whole, which `Transport` keeps together.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
 from pdu import UpperLayer
 from router.association.transport import Transport
 from router.network.sockets import Buffer
+
+
+class MessageSender(Protocol):
+    """A connection that whole messages are sent on."""
+
+    @property
+    def upper_layer(self) -> UpperLayer: ...
+    @property
+    def can_send(self) -> bool: ...
+    async def send(self, buffers: Sequence[Buffer]) -> None: ...
 
 
 class MessageTurns:

@@ -8,14 +8,15 @@ committed leaves no trace. Not here: reading, and several operations of one asso
 """
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 import trio
 from attrs import frozen
 
-from pdu import AcceptedContext, Overtaken, PresentationContext, UpperLayer
+from pdu import AcceptedContext, Overtaken, PresentationContext
 from router.association.errors import AssociationError
+from router.association.message_turns import MessageSender
 from router.association.remote_ae import RemoteAE
 from router.association.reverse import ReverseAssociation
 from router.config import STANDARD_STATUSES, Statuses
@@ -67,16 +68,6 @@ class _NoReplies:
 
     async def send(self, *responses: Response) -> None:
         raise AssertionError("only a conversational service sends pending responses")
-
-
-class MessageSender(Protocol):
-    """A connection that whole messages are sent on."""
-
-    @property
-    def upper_layer(self) -> UpperLayer: ...
-    @property
-    def can_send(self) -> bool: ...
-    async def send(self, buffers: Sequence[Buffer]) -> None: ...
 
 
 class OperationReplies:

@@ -12,8 +12,8 @@ import trio
 from pdu import AcceptedContext, Overtaken
 from router.association.data_source import DataSource, read_whole
 from router.association.errors import Aborted, NoResponse
+from router.association.message_turns import MessageSender
 from router.association.pending import PendingResponses
-from router.association.transport import Transport
 from router.dimse import Command, DataSetPiece, Response, encode
 from router.network.sockets import Buffer
 
@@ -23,7 +23,7 @@ class ReverseAssociation:
 
     def __init__(
         self,
-        transport: Transport,
+        transport: MessageSender,
         contexts: Mapping[tuple[str, str], AcceptedContext],
         patience: float,
         *,

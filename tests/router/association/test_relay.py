@@ -36,6 +36,7 @@ from tests.support.harness import (
     store_rq,
 )
 from tests.support.relays import ECHO, N_GET, PRINT, PRIVATE, answer, associate, client_of, peer, relaying
+from tests.support.reverse import COMMITMENT, MODALITY, REPORT, store_report
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 FIND = Command(field=CommandField.C_FIND_RQ, message_id=7, affected_sop_class_uid=PRIVATE, priority=0)
@@ -308,6 +309,23 @@ async def test_the_routers_own_response_waits_for_the_end_of_a_relayed_message(t
             await theirs.say(p_data(1, b"ended ", command=False))
             assert (await client.pdv()).data == b"ended "
             assert (await client.message())[1].message_id_being_responded_to == ECHO.message_id
+
+
+async def test_a_report_of_the_routers_own_goes_between_relayed_messages(tmp_path: Path) -> None:
+    async with peer() as printer, running_router(relaying(tmp_path, printer.port, MODALITY)) as router:
+        async with client_of(router.port, printer, PRINT, COMMITMENT) as (client, theirs):
+            await client.tell(1, N_GET)
+            await theirs.message()
+            await theirs.tell(1, response_to(N_GET, 0), b"begun ", last=False)
+            assert (await client.pdv()).is_command
+            await client.pdv()
+            await store_report(router, "modality")
+            await theirs.say(p_data(1, b"ended ", command=False))
+            assert (await client.pdv()).data == b"ended "
+            context_id, report, data = await client.message()
+            assert (context_id, report.name, data) == (3, "N-EVENT-REPORT-RQ", REPORT)
+            await client.tell(3, response_to(report, 0))
+            await router.until("modality", delivered=1)
 
 
 # The end
