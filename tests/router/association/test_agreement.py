@@ -64,6 +64,7 @@ def services() -> tuple[Service, ...]:
         tables = cls.options.tables.values()
         service._settings = next(map(config.options.__getitem__, tables), config.options[StorageSettings])
         service._routes = ()  # of queries: none
+        service._has_retrieves = False
         return service
 
     return tuple(made(cls) for cls in SERVICES)
