@@ -119,6 +119,20 @@ def check_levels_above(data_set: DataSet, model: InformationModel, level: str) -
             raise InvalidIdentifier(f"{tag_name(key)} is not a UID", key)
 
 
+def check_unique_key(data_set: DataSet, level: str) -> None:
+    """Check that the unique key of the level of a retrieve says what is wanted (PS3.4 C.4.2.1.4.1).
+
+    Raises:
+        InvalidIdentifier: it is missing, empty, or not a single Patient ID.
+    """
+    key = UNIQUE_KEYS[level]
+    value = identifier(data_set, key)
+    if not value:
+        raise InvalidIdentifier(f"{tag_name(key)} is missing, as the level is {level}", key)
+    if level == PATIENT and any(one in value for one in "*?\\"):
+        raise InvalidIdentifier(f"{tag_name(key)} must have a single value", key)
+
+
 def _is_uid_list(value: str) -> bool:
     """Whether the value may be a list of UIDs, which has no wildcards; an empty one may."""
     return not value or all(one.strip(" \0").replace(".", "").isdigit() for one in value.split("\\"))

@@ -33,6 +33,7 @@ from router.services.query.identifier import (
     LARGEST,
     InvalidIdentifier,
     check_identifier,
+    check_unique_key,
     decode_identifier,
     level_of,
 )
@@ -214,16 +215,13 @@ class Retrieve(SCP, StorageDelivery):
             with data.view() as view:
                 keys = decode_identifier(bytes(view), request.transfer_syntax)
             check_identifier(keys, model)
+            check_unique_key(keys, level_of(keys))
         except MalformedDataSet as error:
             raise _Refused(refuse(request, Status.DATA_SET_DOES_NOT_MATCH, str(error))) from error
         except InvalidIdentifier as error:
             elements = error.elements or None
             refusal = refuse(request, Status.DATA_SET_DOES_NOT_MATCH, error.reason, offending_element=elements)
             raise _Refused(refusal) from error
-        wanted = Wanted.from_keys(keys)
-        if not (wanted.patient or wanted.studies):
-            message = "the identifier has no unique key of its level"
-            raise _Refused(refuse(request, Status.DATA_SET_DOES_NOT_MATCH, message))
         return keys
 
     def _routing_facts(self, request: Request, model: InformationModel, keys: DataSet, destination: str) -> Facts:

@@ -26,6 +26,7 @@ from router.services.query.identifier import (
     LARGEST,
     InvalidIdentifier,
     check_identifier,
+    check_unique_key,
     decode_identifier,
     encode_identifier,
     in_character_set,
@@ -95,6 +96,26 @@ def test_what_matches_the_model_passes_and_relational_needs_no_keys_above() -> N
     check_identifier(keys(QueryRetrieveLevel="STUDY", PatientID="1"), PATIENT_ROOT)
     check_identifier(keys(QueryRetrieveLevel="IMAGE"), PATIENT_ROOT, relational=True)
     check_identifier(keys(PatientID="1"), WORKLIST)
+
+
+@pytest.mark.parametrize(
+    ("data_set", "level", "element"),
+    [
+        (keys(PatientID="1"), "STUDY", STUDY),
+        (keys(StudyInstanceUID="", PatientID="1"), "STUDY", STUDY),
+        (keys(StudyInstanceUID="1.2"), "SERIES", SERIES),
+        (keys(PatientID="*"), "PATIENT", PATIENT_ID),
+        (keys(PatientID="1?"), "PATIENT", PATIENT_ID),
+        (keys(PatientID=["1", "2"]), "PATIENT", PATIENT_ID),
+    ],
+)
+def test_a_retrieve_says_what_it_wants_by_the_unique_key_of_its_level(
+    data_set: DataSet, level: str, element: int
+) -> None:
+    with pytest.raises(InvalidIdentifier) as fault:
+        check_unique_key(data_set, level)
+    assert fault.value.elements == (element,)
+    check_unique_key(keys(PatientID="1", StudyInstanceUID=["1.2", "1.3"], SeriesInstanceUID="1.2"), level)
 
 
 def test_every_sop_class_has_its_model() -> None:
