@@ -167,12 +167,17 @@ class Router:
         )
 
     async def _wind_down(self) -> None:
-        """Let associations and destinations finish what is in flight, for at most `shutdown_grace` seconds."""
+        """Let associations and destinations finish what is in flight, for at most `shutdown_grace` seconds.
+
+        Destinations deliver on for up to half of that, while an association may wait for what a retrieve delivers.
+        """
         grace = self._config.router.shutdown_grace
         log.info("stopping", associations=self._listeners.associations, grace_seconds=grace)
         with trio.move_on_after(grace) as deadline:
-            self._dispatcher.drain()
             self._listeners.drain()
+            with trio.move_on_after(grace / 2):
+                await self._listeners.drained.wait()
+            self._dispatcher.drain()
             await self._listeners.drained.wait()
             await self._dispatcher.drained.wait()
             await self._pools.drain()
