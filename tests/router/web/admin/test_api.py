@@ -97,6 +97,8 @@ class API:
             deliveries=tuple(Recipient(destination=name) for name in destinations),
         )
         receipt = await self.spool.intake.store(incoming, envelope)
+        for _ in destinations:
+            self.spool.intake.recent.attempted(receipt.message_id)  # from now on it is read from the disk
         return receipt.message_id
 
     async def fetch(self, name: str, wanted: Wanted) -> int:
