@@ -84,8 +84,7 @@ class Acceptor:
         self._storing: ReverseAssociation | None = None  # for the instances that the peer gets (PS3.4 C.4.3)
         self._operations: AcceptorOperations | None = None
         self._relay: ClientRelay | None = None
-        self._relay_end: End | None = None
-        """How the association of the relay has ended: this one has to end, too."""
+        self._relay_end: End | None = None  # of the relay's association with the peer: this one has to end, too
         self._releasing = self._collided = False
         """Whether we have asked for the release; whether the peer has meanwhile."""
         self._counted = ExitStack()
@@ -168,6 +167,7 @@ class Acceptor:
         for number, indication in enumerate(indications, 1):
             if self._outcome:
                 break
+            self._transport.has_handled_all = number == len(indications)
             if not isinstance(indication, Fragment):
                 await self._handle(indication)
             elif not self._releasing:  # a response cannot follow our A-RELEASE-RQ (PS3.8 9.2, Sta7)
@@ -176,7 +176,7 @@ class Acceptor:
                 await trio.lowlevel.checkpoint()
         if not indications or self._assembler.in_message:
             self._transport.acknowledge()
-        if not indications and not self._header_begun and not self._assembler.in_message:
+        if not (indications or self._header_begun or self._assembler.in_message):
             self._pace.begin()
         self._header_begun = not indications
 
@@ -301,8 +301,8 @@ class Acceptor:
         invoker = Invoker(sender=sender, association=self._number, spool=self._shared.spool, statuses=statuses)
         transport = self._transport if self._relay is None else self._relay.pair()
         self._storing = self._shared.storing_on(agreement, transport)
-        on = self._on_operation_response, self._on_idle
-        self._operations = AcceptorOperations(transport, self._nursery, agreement, invoker, *on, self._storing)
+        told = self._on_operation_response, self._on_idle, self._storing
+        self._operations = AcceptorOperations(transport, self._nursery, agreement, invoker, *told)
         results = agreement.accept.presentation_contexts
         self._log.debug("presentation contexts", words=describe_contexts(request.presentation_contexts, results))
         await self._transport.tell(self._upper_layer.accept, agreement.accept)

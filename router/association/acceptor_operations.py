@@ -93,6 +93,7 @@ class AcceptorOperations:
                 self._turn = 0
                 await trio.lowlevel.checkpoint()
             if self._window == 1 and not self._in_flight and not operation.is_conversational:
+                self._transport.release_buffer()
                 await self._send(operation, await operation.perform())
             else:
                 await self._begin(operation)

@@ -23,6 +23,7 @@ class MessageSender(Protocol):
     @property
     def can_send(self) -> bool: ...
     async def send(self, buffers: Sequence[Buffer]) -> None: ...
+    def release_buffer(self) -> None: ...
 
 
 class MessageTurns:
@@ -47,6 +48,10 @@ class MessageTurns:
         async with self._turn:
             if self.can_send:
                 await self._transport.send(buffers)
+
+    def release_buffer(self) -> None:
+        """Give back the receive buffer; as `Transport.release_buffer`."""
+        self._transport.release_buffer()
 
     async def begin(self) -> None:
         """Wait for the turn to send a message in parts."""

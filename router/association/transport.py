@@ -84,6 +84,9 @@ class Transport:
         self.waited = 0.0
         """Seconds that all reads together have waited for the peer."""
         self.upper_layer = upper_layer
+        self.has_handled_all = True
+        """Whether nothing uses the indications of the last read any more, or only the last of them; the reader sets
+        it."""
         try:
             tune(sock)
         except BaseException:
@@ -188,6 +191,14 @@ class Transport:
             self.upper_layer.give_back()
             self._buffers.give_back(self._buffer)
             self._buffer = None
+
+    def release_buffer(self) -> None:
+        """Give back the buffer before a wait that is not for the peer, if many connections have one.
+
+        The fragment that is handled must not be used afterwards.
+        """
+        if self.has_handled_all and self._buffers.are_scarce:
+            self._give_back()
 
     def acknowledge(self) -> None:
         """Have the kernel acknowledge the bytes read at once, while more are due before our response.

@@ -19,12 +19,21 @@ class ReceiveBuffers:
         """`size`: bytes of each buffer."""
         self._size = size
         self._free: list[memoryview] = []
+        self.lent = 0
+        """Buffers that are in use."""
 
     def lend(self) -> memoryview:
         """Return a buffer that nobody else uses."""
+        self.lent += 1
         return self._free.pop() if self._free else memoryview(bytearray(self._size))
+
+    @property
+    def are_scarce(self) -> bool:
+        """Whether so many are lent that each should be given back as soon as its bytes have been handled."""
+        return self.lent > MOST_KEPT
 
     def give_back(self, buffer: memoryview) -> None:
         """Accept a buffer of which no part is used any more."""
+        self.lent -= 1
         if len(self._free) < MOST_KEPT:
             self._free.append(buffer)

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from pdu import AssociateRQ, Role, StartArtim, UpperLayer
+from pdu import AssociateRQ, ProviderAbort, Role, StartArtim, UpperLayer, encode
 from router.association.transport import Interrupted, Transport
 from router.config import Timeouts
+from router.network.buffers import ReceiveBuffers
 from router.network.sockets import KernelSocket
 from tests.support.harness import associate_rq
 
@@ -222,3 +223,37 @@ async def connected(sock: FickleSocket) -> Transport:
     await connection.tell(connection.upper_layer.associate, _announcing(associate_rq()))
     await connection.tell(connection.upper_layer.transport_connected)
     return connection
+
+
+@pytest.mark.parametrize("others", [0, 16])
+async def test_a_buffer_is_given_back_before_an_operation_only_if_many_are_lent(others: int) -> None:
+    buffers = ReceiveBuffers()
+    kept = [buffers.lend() for _ in range(others)]
+    sock = Speaker()
+    upper_layer = UpperLayer(role=Role.ACCEPTOR)
+    connection = Transport(sock, upper_layer, TIMEOUTS, buffers)
+    await connection.perform(upper_layer.transport_connected())
+    request = encode(associate_rq())
+    sock.said = request + request[:3]  # and the beginning of a next PDU
+    assert len(await connection.read(10)) == 1
+    connection.has_handled_all = False
+    connection.release_buffer()
+    assert buffers.lent == len(kept) + 1, "it may be in use"
+    connection.has_handled_all = True
+    connection.release_buffer()
+    assert buffers.lent == (len(kept) or 1)
+    sock.said = request[3:]
+    (ended,) = await connection.read(10)
+    assert isinstance(ended, ProviderAbort), "a second A-ASSOCIATE-RQ, read whole"
+
+
+class Speaker(FickleSocket):
+    """Accepts everything, and says what it was told."""
+
+    def __init__(self) -> None:
+        super().__init__([], then_all=True)
+        self.said = b""
+
+    def receive(self, buffer: memoryview, /) -> int:
+        buffer[: len(self.said)] = self.said
+        return len(self.said)
