@@ -77,6 +77,10 @@ class Expected:
             and (arrival.calling_ae in self._titles or arrival.peer == self._host)
         )
 
+    def wants(self, uid: str) -> bool:
+        """Whether an instance is missing, and not about to be there."""
+        return uid in self.missing and uid not in self._storing and not self.is_closed
+
     async def bring_in(self, arrival: Arrival, data: Incoming) -> int:
         """Accept an instance, and return the status to answer. One that has come before is not wanted again."""
         uid = arrival.instance_uid
@@ -133,9 +137,10 @@ class Arrivals:
     def find(self, arrival: Arrival) -> Expected | None:
         """Return the request that a C-STORE on an association of its own belongs to; None if it was not asked for.
 
-        Of several requests with the same Message ID, made to different archives, the one that misses the instance.
+        Of several that it may belong to, the one that wants the instance: requests to several archives, or for several
+        retrieves of one archive, can have the same Message ID.
         """
         named = [one for one in self._open if one.names(arrival)] or [
             one for one in self._open if one.resembles(arrival)
         ]
-        return next((one for one in named if arrival.instance_uid in one.missing), named[0] if named else None)
+        return next((one for one in named if one.wants(arrival.instance_uid)), named[0] if named else None)
