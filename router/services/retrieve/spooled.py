@@ -143,6 +143,7 @@ class SpooledDelivery:
         self._origin = origin
         self._messages: dict[str, int] = {}
         """The messages that wait, by SOP Instance UID."""
+        self._is_withdrawn = False
 
     async def accept(self, arrival: Arrival, data: Incoming) -> int:
         """Make an instance durable, and return the status to answer the archive."""
@@ -153,6 +154,8 @@ class SpooledDelivery:
         except OutOfSpace:
             return Status.OUT_OF_RESOURCES
         self._messages[arrival.instance_uid] = message_id
+        if self._is_withdrawn:
+            await self.close(withdraw=True)
         return Status.SUCCESS
 
     def _delivery_ended(self, uid: str, end: End) -> None:
@@ -161,7 +164,10 @@ class SpooledDelivery:
 
     async def close(self, *, withdraw: bool) -> None:
         """Follow the deliveries no longer; withdraw those that have not ended."""
+        self._is_withdrawn = withdraw
         message_ids = list(self._messages.values())
-        self._deliveries.stop_following(message_ids)
-        if withdraw and message_ids:
-            await self._spool.withdraw(message_ids, self._destination.name)
+        try:
+            if withdraw and message_ids:
+                await self._spool.withdraw(message_ids, self._destination.name)
+        finally:
+            self._deliveries.stop_following(message_ids)
