@@ -33,8 +33,8 @@ class Query:
     cancelled: trio.Event = attrs.field(factory=trio.Event)
 
 
-Step = tuple[int, DataSet | None] | str
-"""A response: status and identifier; or "abort", "close", "silence"."""
+Step = tuple[int, DataSet | None] | tuple[int, DataSet | None, Mapping[str, int]] | str
+"""A response: status, identifier, and further attributes; or "abort", "close", "silence"."""
 
 
 async def nothing(query: Query) -> AsyncGenerator[Step, None]:
@@ -115,17 +115,19 @@ class QueryArchive(Archive):
                     case "close":
                         transport.close()
                         return
-                    case (int(status), identifier):
-                        if not await self._send(transport, begin, status, identifier, syntax):
+                    case (int(status), identifier, *further):
+                        response = response_to(begin.command, status, **(further[0] if further else {}))
+                        if not await self._send(transport, begin, response, identifier, syntax):
                             return
 
     async def _send(
-        self, transport: Transport, begin: MessageBegin, status: int, identifier: DataSet | None, syntax: str
+        self, transport: Transport, begin: MessageBegin, response: Command, identifier: DataSet | None, syntax: str
     ) -> bool:
         """Send one response; False if the association has ended."""
-        layer, details = transport.upper_layer, {} if identifier is None else {"data_set_type": DATA_SET}
+        layer = transport.upper_layer
+        if identifier is not None:
+            response = response.changed(data_set_type=DATA_SET)
         try:
-            response = response_to(begin.command, status, **details)
             buffers = layer.send_data(begin.context_id, encode(response), command=True, last=True)
             if identifier is not None:
                 content = encode_identifier(identifier, syntax)

@@ -50,6 +50,10 @@ class _Told:
     cause: str = ""
     """Why there is no final response."""
 
+    @property
+    def has_ended(self) -> bool:
+        return self.status is not None or bool(self.cause)
+
 
 class Passing:
     """One C-MOVE that is passed on. `run` performs it; the rest is told and read meanwhile."""
@@ -111,11 +115,18 @@ class Passing:
     async def _pass_to(self, archive: Archive, record: Conversation) -> None:
         entry = record.archive(archive.name)
         entry.asked += 1
-        try:
-            async with self._context.peers.converse(self._request_to(archive)) as conversation:
-                await self._follow_responses(archive.name, conversation)
-        except PeerUnanswered as error:
-            self._give_up_on(archive.name, cause=str(error))
+        under_way: list[PeerConversation] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._cancel_when_told, under_way, nursery.cancel_scope)
+            try:
+                async with self._context.peers.converse(self._request_to(archive)) as conversation:
+                    under_way.append(conversation)
+                    await self._follow_responses(archive.name, conversation)
+            except PeerUnanswered as error:
+                self._give_up_on(archive.name, cause=str(error))
+            nursery.cancel_scope.cancel()
+        if archive.name not in self._told or not self._told[archive.name].has_ended:
+            self._give_up_on(archive.name, cause="cancelled")
         told = self._told[archive.name]
         entry.matches, entry.failed = told.counts.completed + told.counts.warning, told.counts.failed
         entry.answered("" if told.status is None else describe(told.status, "retrieve"), told.cause)
@@ -144,27 +155,26 @@ class Passing:
         """Read the responses of one archive to the final one, or until it is silent for too long."""
         options = self._order.options
         patience = options.first_answer
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._cancel_when_told, conversation, nursery.cancel_scope)
-            while True:
-                with trio.move_on_after(patience) as waiting:
-                    response = await anext(conversation)
-                if waiting.cancelled_caught:
-                    self._give_up_on(name, cause=f"silent for {patience:g} s")
-                    break
-                patience = options.between_answers
-                self._note_response(name, response, conversation.context.transfer_syntax)
-                if not response.is_pending:
-                    break
-            nursery.cancel_scope.cancel()
-        if name not in self._told or (self._told[name].status is None and not self._told[name].cause):
-            self._give_up_on(name, cause="cancelled")
+        while True:
+            with trio.move_on_after(patience) as waiting:
+                response = await anext(conversation)
+            if waiting.cancelled_caught:
+                self._give_up_on(name, cause=f"silent for {patience:g} s")
+                return
+            patience = options.between_answers
+            self._note_response(name, response, conversation.context.transfer_syntax)
+            if not response.is_pending:
+                return
 
-    async def _cancel_when_told(self, conversation: PeerConversation, scope: trio.CancelScope) -> None:
+    async def _cancel_when_told(self, under_way: list[PeerConversation], scope: trio.CancelScope) -> None:
+        """When the retrieve is cancelled, have the archive end; `scope` ends all of it."""
         await self.cancelled.wait()
+        if not under_way:
+            scope.cancel()
+            return
         scope.deadline = trio.current_time() + DRAIN
         try:
-            await conversation.cancel()
+            await under_way[0].cancel()
         except PeerUnanswered:
             scope.cancel()
 
@@ -202,11 +212,11 @@ class Passing:
         request: Request = self._order.request
         if self._has_crashed:
             return Response(refuse_for_failure(request))
-        status, silence = self._final_status(), _silence(self._told)
-        if not self.cancelled.is_set() and silence and all(one.status is None for one in self._told.values()):
+        status, silence, counts = self._final_status(), _silence(self._told), self.counts or Counts()
+        if status == Status.UNABLE_TO_COUNT_MATCHES and silence and not counts.total:
             return Response(refuse(request, Status.UNABLE_TO_COUNT_MATCHES, silence))
         failed = [uid for one in self._told.values() for uid in one.failed]
-        return final_with(request, status, self.counts or Counts(), list(dict.fromkeys(failed)), silence)
+        return final_with(request, status, counts, list(dict.fromkeys(failed)), silence)
 
     def _final_status(self) -> int:
         """Return the status that says the worst that is true of all archives together."""
