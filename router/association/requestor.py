@@ -174,7 +174,6 @@ class Requestor:
             Aborted: the association has ended.
         """
         assert self._responses.is_idle, "a conversation has its association for itself"
-        self._transport.read_little()
         message_id = await self._invoke(context, command, data, has_several=True, patience=patience)
         return Invocation(self, context, message_id)
 

@@ -25,15 +25,12 @@ from pdu import (
     UpperLayer,
 )
 from router.config import Timeouts
-from router.network.buffers import SIZE, ReceiveBuffers
+from router.network.buffers import ReceiveBuffers
 from router.network.sockets import Buffer, Socket, tune
 from router.network.timer import Timer
 
 _MOST_BUFFERS = 64
 """Buffers given to one sendmsg: the kernel accepts about 1 MiB at a time, and examines all of them."""
-
-_FIRST_READ: Final = 4 << 10
-"""Bytes of the first read after `read_little`; each further one may be twice as long."""
 
 _FAIR_SHARE = 1 << 20
 """Bytes received without a wait after which the other tasks have a turn."""
@@ -79,8 +76,6 @@ class Transport:
         """Whether a read waits."""
         self._interrupted = False
         self._unyielded = 0
-        self._most_read = SIZE
-        """Bytes of the next read."""
         self._buffers = buffers
         self._buffer: memoryview | None = None
         self._bytes_sent = 0
@@ -109,13 +104,6 @@ class Transport:
     def can_send(self) -> bool:
         """False once a write has failed: further writes are dropped, and the next read tells why."""
         return self._writable
-
-    def read_little(self) -> None:
-        """Let the next reads be short, each twice as long as the one before.
-
-        The first of many small messages can be handled before all of those that have come are parsed.
-        """
-        self._most_read = _FIRST_READ
 
     async def read(self, patience: float) -> list[Indication]:
         """Wait up to `patience` seconds for bytes and return their indications.
@@ -190,13 +178,8 @@ class Transport:
         if self._buffer is None:
             self._buffer = self._buffers.lend()
             self.upper_layer.lend(self._buffer)
-        space = self.upper_layer.writable()
         try:
-            if self._most_read >= len(space):
-                return self._socket.receive(space)
-            received = self._socket.receive(space[: self._most_read])
-            self._most_read *= 2
-            return received
+            return self._socket.receive(self.upper_layer.writable())
         except BlockingIOError:
             return -1
         except OSError:

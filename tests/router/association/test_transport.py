@@ -1,7 +1,6 @@
 """The transport against a socket that takes what it likes, when it likes; time is virtual."""
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
 
 import pytest
 import trio
@@ -258,21 +257,3 @@ class Speaker(FickleSocket):
     def receive(self, buffer: memoryview, /) -> int:
         buffer[: len(self.said)] = self.said
         return len(self.said)
-
-
-async def test_little_is_read_at_first_then_twice_as_much_each_time_until_the_buffer_is_full() -> None:
-    class Endless(FickleSocket):
-        """Has as many bytes as are asked for."""
-
-        lengths: ClassVar[list[int]] = []
-
-        def receive(self, buffer: memoryview, /) -> int:
-            self.lengths.append(len(buffer))
-            return len(buffer)
-
-    sock = Endless([], then_all=True)
-    connection = transport(sock)
-    connection.read_little()
-    for _ in range(9):
-        connection._receive()  # what `read` would hand to the engine
-    assert sock.lengths == [4096 << min(doubled, 6) for doubled in range(9)]
