@@ -1,4 +1,4 @@
-"""`retrieve`: fetch instances from a peer into a folder, or have them sent to another peer."""
+"""`retrieve`: fetch instances from a peer into a folder, or have the running router fetch and send them."""
 
 import time
 from collections.abc import Callable
@@ -13,20 +13,17 @@ from router.cli.addressing import ae_options, peer_for
 from router.cli.admin_client import admin_option
 from router.cli.configuration import config_option, read_optional_config
 from router.cli.errors import EXIT_FAILED, CommandError
-from router.cli.fetch_into_routes import fetch_into_routes, progress_bar
+from router.cli.fetch_by_router import fetch_by_router, progress_bar
 from router.cli.find import cancel_on_interrupt
 from router.cli.output import count, json_option, print_json, print_line, size
 from router.cli.sources import open_running
 from router.config import Config, Endpoint, Peer
-from router.config.identifiers import ae_title
 from router.dicom.dataset import DataSet
 from router.dicom.information_models import LEVELS, MODELS, QUERY_RETRIEVE_MODELS, UNIQUE_KEYS, InformationModel
-from router.dimse import Status, StatusClass, describe, status_class
 from router.services.query.identifier import InvalidIdentifier, check_identifier
 from router.services.retrieve.locate import Wanted
 from router.tools.query.keys import InvalidKey, build_identifier, parse_keys
 from router.tools.query.keys import Path as KeyPath
-from router.tools.retrieve.move import Moved, request_move
 from router.tools.retrieve.to_folder import Retrieved, retrieve_to_folder
 
 _MOST_SHOWN: Final = 50
@@ -36,7 +33,7 @@ _MOST_SHOWN: Final = 50
 @click.command()
 @click.argument("who", metavar="NAME|HOST:PORT")
 @click.argument("words", metavar="KEY=VALUE...", nargs=-1, required=True)
-@click.option("--to", "destination", metavar="PEER", help="Have the peer send to this peer, or AE title (C-MOVE).")
+@click.option("--to", "destination", metavar="PEER", help="Have the running router send to this peer only.")
 @click.option(
     "--output", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER", help="Write files here (C-GET)."
 )
@@ -69,24 +66,22 @@ def retrieve(
 ) -> None:
     """Retrieve patients, studies, series or instances by their unique keys. Ctrl-C cancels at the peer.
 
-    KEY is PatientID, StudyInstanceUID, SeriesInstanceUID or SOPInstanceUID. With --to or --output no running router is
-    needed. With neither, the running router fetches the instances and sends them through its routes.
+    KEY is PatientID, StudyInstanceUID, SeriesInstanceUID or SOPInstanceUID. With --output no running router is needed.
+    Else the running router fetches the instances and sends them through its routes, or with --to to that peer only.
+    NAME and PEER are then peers of its configuration; the peer NAME need not know PEER.
     """
     if destination is not None and output is not None:
         raise click.UsageError("--to and --output exclude each other")
-    config = read_optional_config(config_path)
-    chosen = MODELS[model]
-    keys = _keys(words, chosen, level)
-    if destination is None and output is None:
+    keys = _keys(words, MODELS[model], level)
+    if output is None:
+        if called is not None or calling is not None:
+            raise click.UsageError("--called and --calling go with --output; the running router has its own titles")
         router = open_running(config_path, admin)
-        is_complete = fetch_into_routes(router, who, Wanted.from_keys(keys), as_json=as_json)
-    elif output is not None:
+        is_complete = fetch_by_router(router, who, Wanted.from_keys(keys), destination, as_json=as_json)
+    else:
+        config = read_optional_config(config_path)
         source = peer_for(who, config, "", called=called, calling=calling)
         is_complete = _into_folder(config, source, keys, output, as_json=as_json)
-    else:
-        assert destination is not None
-        peer = peer_for(who, config, "retrieve", called=called, calling=calling)
-        is_complete = _to_peer(config, peer, chosen, keys, _title(destination, config), as_json=as_json)
     if not is_complete:
         ctx.exit(EXIT_FAILED)
 
@@ -112,16 +107,6 @@ def _keys(words: tuple[str, ...], model: InformationModel, level: str | None) ->
 def _lowest(keys: dict[KeyPath, str], model: InformationModel) -> str:
     given = [level for level in model.levels if (UNIQUE_KEYS[level],) in keys]
     return given[-1] if given else model.levels[0]
-
-
-def _title(destination: str, config: Config) -> str:
-    """Return the AE title of a peer of the configuration; any other name is an AE title itself."""
-    if destination in config.peers:
-        return config.peers[destination].ae_title
-    try:
-        return ae_title(destination)
-    except ValueError as error:
-        raise click.UsageError(f"invalid --to: {error}") from None
 
 
 async def _until_interrupted(work: Callable[[trio.Event], Any]) -> Any:
@@ -171,29 +156,3 @@ def _into_folder(config: Config, peer: Peer, keys: DataSet, folder: Path, *, as_
     for uid in done.missing[:_MOST_SHOWN]:
         click.echo(f"did not come: {uid}", err=True)
     return is_complete
-
-
-def _to_peer(
-    config: Config, peer: Peer, model: InformationModel, keys: DataSet, destination: str, *, as_json: bool
-) -> bool:
-    started = time.monotonic()
-    with progress_bar(quiet=as_json) as advance:
-
-        def show(moved: Moved) -> None:
-            done = moved.completed + moved.failed + moved.warning
-            advance(done, done + moved.remaining)
-
-        work = partial(request_move, config, peer, model, keys, destination, show)
-        moved: Moved = trio.run(_until_interrupted, work)
-    words = describe(moved.status, "retrieve") if moved.status is not None else moved.cause
-    words = f"{words} ({moved.comment})" if moved.comment else words
-    counts = {name: getattr(moved, name) for name in ("completed", "failed", "warning", "remaining")}
-    seconds = round(time.monotonic() - started, 3)
-    if as_json:
-        print_json({"to": destination, **counts, "status": moved.status, "words": words, "seconds": seconds})
-    else:
-        numbers = ", ".join(f"{number} {name}" for name, number in counts.items())
-        print_line(f"{peer.ae_title} at {peer.address} to {destination}: {numbers} in {seconds:.1f} s")
-        if moved.status != Status.SUCCESS:
-            click.echo(words, err=True)
-    return moved.status is not None and status_class(moved.status) is StatusClass.SUCCESS and not moved.failed

@@ -5,6 +5,7 @@ A source answers the GET requests of the admin API (`router.web.admin`), and bot
 
 import json
 from collections.abc import Sequence
+from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol
@@ -19,6 +20,10 @@ from router.config import Config, Endpoint
 
 _PIECE: Final = 256 * 1024
 """Bytes of an export that are read at once."""
+
+
+class InvalidRequest(CommandError):
+    """The router was asked for what it does not know, or does not understand."""
 
 
 class Source(Protocol):
@@ -92,5 +97,6 @@ class RunningRouter:
                 raise CommandError(f"the server at {self._client.address} is not an admin API") from error
         if response.status not in accepted:
             message = answer.get("error", "") if isinstance(answer, dict) else ""
-            raise CommandError(message or f"the router answered with status {response.status}")
+            failure = InvalidRequest if response.status == HTTPStatus.BAD_REQUEST else CommandError
+            raise failure(message or f"the router answered with status {response.status}")
         return answer

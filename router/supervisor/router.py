@@ -23,6 +23,7 @@ from router.model import Purpose
 from router.remote import Connectors
 from router.services import SERVICES, MPPSRelay, Service, ServiceContext, services_of
 from router.services.retrieve.operator_fetch import OperatorFetches
+from router.services.retrieve.scp import Retrieve
 from router.services.storage import Storage
 from router.spool import Spool
 from router.state_store import StateStore
@@ -51,7 +52,8 @@ class Router:
         self._peers.operations = OperationPerformer(running, spool, config.statuses)
         (self._mpps,) = (service for service in running if isinstance(service, MPPSRelay))
         (storage,) = (service for service in running if isinstance(service, Storage))
-        self._fetches = OperatorFetches(context, storage)
+        (retrieve,) = (service for service in running if isinstance(service, Retrieve))
+        self._fetches = OperatorFetches(context, storage, retrieve.spooled)
         connectors = Connectors(spool, running, self._pools)
         self._dispatcher = Dispatcher(config, spool, running, connectors)
         self._acceptor_context = AcceptorContext(
@@ -161,7 +163,7 @@ class Router:
             destinations=self._dispatcher.statistics,
             discard_step=self._mpps.discard,
             conversations=self._conversations,
-            fetch=lambda name, wanted: self._fetches.begin(self._config, name, wanted),
+            fetch=lambda name, wanted, to: self._fetches.begin(self._config, name, wanted, to),
             cancel_fetch=self._fetches.cancel,
             rescan=self._dispatcher.rescan,
         )

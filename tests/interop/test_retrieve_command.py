@@ -1,4 +1,4 @@
-"""`dicom-router retrieve` without a running router: into a folder, and to another peer."""
+"""`dicom-router retrieve`: into a folder without a running router; by the running router, to a peer or its routes."""
 
 import signal
 import sys
@@ -105,22 +105,63 @@ async def test_each_level_gives_its_instances(
     assert done["retrieved"] == count
 
 
-async def test_a_study_is_sent_to_another_peer(tmp_path: Path, archive: Dcmqrscp, storage: Storescp) -> None:
-    config = tmp_path / "router.toml"
-    config.write_text(f"""
-        [peers.pacs]
-        ae_title = "{archive.ae_title}"
-        address = "{archive.address}"
-        [peers.store]
-        ae_title = "STORE"
-        address = "{storage.address}"
-    """)
-    done = await json_output("retrieve", "pacs", "StudyInstanceUID=1.2.1", "--to", "store", "--config", str(config))
-    assert (done["completed"], done["failed"], done["status"]) == (len(OBJECTS), 0, 0)
-    until(lambda: len(storage.files()) == len(OBJECTS), "the objects")
-    result = await command("retrieve", "pacs", "StudyInstanceUID=1.2.1", "--to", "NOBODY", "--config", str(config))
-    assert result.exit_code == 1
-    assert "A801H" in result.stderr
+async def test_a_study_goes_to_a_peer_that_the_archive_does_not_know_and_nowhere_else(
+    tmp_path: Path, storage: Storescp
+) -> None:
+    port = free_port()
+    archive = Dcmqrscp(tmp_path / "archive", destinations={"ROUTER": port})
+    archive.add([*OBJECTS, *OTHERS])
+    with archive, Storescp(tmp_path / "reader", ae_title="READER", fork=True) as reader:
+        content = configuration(
+            {"store": storage, "reader": reader},
+            router={"listen": [f"{HOST}:{port}"]},
+            peers={"pacs": {"ae_title": archive.ae_title, "address": archive.address}},
+            routes=[{"name": "all", "service": "storage", "to": ["store"]}],
+        )
+        with RouterProcess(tmp_path / "router", content) as router:
+            before = len(storage.files())
+            study = ("retrieve", "pacs", "StudyInstanceUID=1.2.1")
+            for who, to in (("pacs", "NOBODY"), ("pacs", "READER"), ("nobody", "reader")):
+                result = await command(*("retrieve", who, "StudyInstanceUID=1.2.1", "--to", to), *router.options)
+                assert result.exit_code == 2
+                assert "is no peer" in result.stderr
+            assert (await json_output("conversations", "list", *router.options))["finished"] == []
+            done = await json_output(*study, "--to", "reader", *router.options)
+            counts = {name: done[name] for name in ("completed", "failed", "warning", "remaining")}
+            assert counts == {"completed": len(OBJECTS), "failed": 0, "warning": 0, "remaining": 0}
+            came = by_uid([read_file(path) for path in reader.files()])  # delivered before it is counted
+            assert came.keys() == by_uid(OBJECTS).keys()
+            destinations = router.get("/api/status")["destinations"]
+            assert (destinations["reader"]["delivered"], destinations["reader"]["waiting"]) == (len(OBJECTS), 0)
+            assert destinations["store"]["delivered"] == 0
+            assert len(storage.files()) == before
+            shown = await command(*study, "--to", "reader", *router.options)
+            assert shown.exit_code == 0
+            assert f"sent to reader: 0 remaining, {len(OBJECTS)} completed, 0 failed" in shown.stdout
+
+
+async def test_ctrl_c_of_a_retrieve_to_a_peer_withdraws_what_waits_for_it(tmp_path: Path) -> None:
+    port = free_port()
+    archive = Dcmqrscp(tmp_path / "archive", destinations={"ROUTER": port})
+    archive.add(OBJECTS)
+    peers = {
+        "pacs": {"ae_title": archive.ae_title, "address": archive.address},
+        "reader": {"ae_title": "READER", "address": f"{HOST}:{free_port()}"},  # nobody listens
+    }
+    routes = [{"name": "all", "service": "storage", "to": ["reader"]}]
+    content = configuration({}, router={"listen": [f"{HOST}:{port}"]}, peers=peers, routes=routes)
+    with archive, RouterProcess(tmp_path / "router", content) as router:
+        arguments = [sys.executable, "-m", "router", "retrieve", "pacs", "StudyInstanceUID=1.2.1", "--to", "reader"]
+        async with trio.open_nursery() as nursery:
+            run = partial(trio.run_process, [*arguments, *router.options], capture_stdout=True, check=False)
+            process: trio.Process = await nursery.start(run)
+            until(lambda: router.get("/api/status")["destinations"]["reader"]["waiting"] == len(OBJECTS), "the queue")
+            process.send_signal(signal.SIGINT)
+            await process.wait()
+            assert process.returncode == 1
+        until(lambda: router.get("/api/status")["destinations"]["reader"]["waiting"] == 0, "the withdrawal")
+        (one,) = (await json_output("conversations", "list", *router.options))["finished"]
+        assert one["status"].startswith("FE00H")
 
 
 async def test_a_study_is_fetched_by_the_running_router_and_goes_through_its_routes(
@@ -149,6 +190,7 @@ async def test_a_study_is_fetched_by_the_running_router_and_goes_through_its_rou
         assert result.exit_code == 1
         result = await command("retrieve", "nobody", "StudyInstanceUID=1.9", *router.options)
         assert "nobody is no peer" in result.stderr
+        assert result.exit_code == 2
 
 
 async def test_what_is_not_there_or_nobody_answers_is_told(tmp_path: Path, archive: Dcmqrscp) -> None:
@@ -156,10 +198,9 @@ async def test_what_is_not_there_or_nobody_answers_is_told(tmp_path: Path, archi
     result = await command(*base, "StudyInstanceUID=1.9", "--output", str(tmp_path))
     assert result.exit_code == 1
     assert "0 of 0 instances" in result.stdout
-    for way in (("--output", str(tmp_path)), ("--to", "STORE")):
-        result = await command("retrieve", f"127.0.0.1:{free_port()}", "StudyInstanceUID=1.9", *way)
-        assert result.exit_code == 1
-        assert "no connection" in result.stderr
+    result = await command("retrieve", f"127.0.0.1:{free_port()}", "StudyInstanceUID=1.9", "--output", str(tmp_path))
+    assert result.exit_code == 1
+    assert "no connection" in result.stderr
     assert names_in(tmp_path) == []
 
 
@@ -170,6 +211,7 @@ async def test_what_is_not_there_or_nobody_answers_is_told(tmp_path: Path, archi
         ("StudyInstanceUID=", "--output", "x"),
         ("StudyInstanceUID=1.2", "--output", "x", "--to", "STORE"),
         ("StudyInstanceUID=abc", "--output", "x"),
+        ("StudyInstanceUID=1.2", "--to", "x", "--called", "PACS"),
         ("--output", "x"),
         (),
     ],
@@ -178,18 +220,26 @@ async def test_a_wrong_retrieve_is_a_fault_of_usage(arguments: tuple[str, ...]) 
     assert (await command("retrieve", "127.0.0.1:1", *arguments)).exit_code == 2
 
 
-async def test_ctrl_c_cancels_at_the_peer() -> None:
+async def test_ctrl_c_cancels_at_the_peer(tmp_path: Path) -> None:
     async with QueryArchive(find=until_cancelled).serving() as peer, trio.open_nursery() as nursery:
-        where = f"127.0.0.1:{peer.port}"
-        arguments: list[Any] = [sys.executable, "-m", "router", "retrieve", where, "StudyInstanceUID=1.2", "--to", "A"]
-        run = partial(trio.run_process, arguments, capture_stdout=True, capture_stderr=True, check=False)
-        process: trio.Process = await nursery.start(run)
+        peers = {"pacs": {"ae_title": "PACS", "address": f"127.0.0.1:{peer.port}"}}
+        peers["reader"] = {"ae_title": "READER", "address": f"{HOST}:{free_port()}"}
+        routes = [{"name": "all", "service": "storage", "to": ["reader"]}]
+        with RouterProcess(tmp_path / "router", configuration({}, peers=peers, routes=routes)) as router:
+            arguments: list[Any] = [sys.executable, "-m", "router", "retrieve", "pacs", "StudyInstanceUID=1.2"]
+            arguments += ["--to", "reader", *router.options]
+            run = partial(trio.run_process, arguments, capture_stdout=True, capture_stderr=True, check=False)
+            process: trio.Process = await nursery.start(run)
 
-        async def has_answered() -> bool:
-            return peer.sent > 3
+            async def has_answered() -> bool:
+                return peer.sent > 3
 
-        await eventually(has_answered)
-        process.send_signal(signal.SIGINT)
-        await process.wait()
-        assert process.returncode == 1
-        assert len(peer.cancels) == 1
+            await eventually(has_answered)
+            process.send_signal(signal.SIGINT)
+            await process.wait()
+            assert process.returncode == 1
+
+            async def is_cancelled() -> bool:
+                return len(peer.cancels) == 1
+
+            await eventually(is_cancelled)

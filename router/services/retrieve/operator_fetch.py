@@ -1,4 +1,7 @@
-"""Fetch from an archive what an operator asks for, and send it through the routes, as if the archive had sent it."""
+"""Fetch from an archive what an operator asks for.
+
+The instances go through the routes, as if the archive had sent them, or to the one peer that the operator names.
+"""
 
 from typing import Final
 
@@ -11,7 +14,8 @@ from router.services.base import Request, Sender, ServiceContext
 from router.services.query.options import query_ae
 from router.services.retrieve.locate import Wanted
 from router.services.retrieve.options import RetrieveRouteOptions, retrieve_ae, retrieve_of
-from router.services.retrieve.retrieval import Archive, Order, Retrieval
+from router.services.retrieve.retrieval import Archive, Delivery, Order, Retrieval
+from router.services.retrieve.spooled import Origin, SpooledDeliveries, SpooledDelivery
 from router.services.retrieve.sub_operations import End
 from router.services.storage import Storage
 from router.spool import Incoming
@@ -21,7 +25,11 @@ MOST: Final = 16
 
 
 class NotFetched(Exception):
-    """The fetch cannot begin; the message says why."""
+    """The fetch cannot begin: a peer is not known. The message says which."""
+
+
+class TooManyFetches(Exception):
+    """The fetch cannot begin now: too many run."""
 
 
 class RoutedDelivery:
@@ -54,9 +62,10 @@ class RoutedDelivery:
 class OperatorFetches:
     """The fetches of operators. `run` performs them."""
 
-    def __init__(self, context: ServiceContext, storage: Storage) -> None:
+    def __init__(self, context: ServiceContext, storage: Storage, spooled: SpooledDeliveries) -> None:
         self._context = context
         self._storage = storage
+        self._spooled = spooled
         self._nursery: trio.Nursery | None = None
         self._running: dict[int, Retrieval] = {}
         """By the number of the conversation."""
@@ -66,27 +75,34 @@ class OperatorFetches:
         async with trio.open_nursery() as self._nursery:
             await trio.sleep_forever()
 
-    async def begin(self, config: Config, name: str, wanted: Wanted) -> int:
-        """Begin a fetch; return the number of its conversation.
+    async def begin(self, config: Config, name: str, wanted: Wanted, to: str | None) -> int:
+        """Begin a fetch to the peer `to`, or without it through the routes; return the number of its conversation.
 
         Raises:
-            NotFetched: there is no such peer, or too many fetches run.
+            NotFetched: there is no such peer.
+            TooManyFetches: too many fetches run.
         """
-        peer = config.peers.get(name)
-        if peer is None or peer.address is None:
-            raise NotFetched(f"{name} is no peer of the configuration with an address")
+        archive = _peer(config, name)
+        destination = None if to is None else _peer(config, to)
         if len(self._running) >= MOST:
-            raise NotFetched(f"{MOST} fetches run already")
+            raise TooManyFetches(f"{MOST} fetches run already")
         assert self._nursery is not None, "the supervisor runs it before the admin API"
-        retrieval = Retrieval(_order(config, peer, wanted), self._context)
-        self._nursery.start_soon(self._perform, retrieval)
+        retrieval = Retrieval(_order(config, archive, wanted, to), self._context)
+        self._nursery.start_soon(self._perform, retrieval, self._delivery(retrieval, destination))
         while not retrieval.conversation_number and not retrieval.finished.is_set():
             await retrieval.changed.park()
         return retrieval.conversation_number
 
-    async def _perform(self, retrieval: Retrieval) -> None:
+    def _delivery(self, retrieval: Retrieval, destination: Peer | None) -> Delivery:
+        if destination is None:
+            return RoutedDelivery(self._storage, retrieval)
+        origin = Origin(priority=Priority.MEDIUM)
+        spool = self._context.spool
+        return SpooledDelivery(self._spooled, spool, destination, origin, retrieval.sub_operation_ended)
+
+    async def _perform(self, retrieval: Retrieval, delivery: Delivery) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(retrieval.run, RoutedDelivery(self._storage, retrieval))
+            nursery.start_soon(retrieval.run, delivery)
             while not retrieval.conversation_number and not retrieval.finished.is_set():
                 await retrieval.changed.park()
             self._running[retrieval.conversation_number] = retrieval
@@ -100,7 +116,14 @@ class OperatorFetches:
         return retrieval is not None
 
 
-def _order(config: Config, peer: Peer, wanted: Wanted) -> Order:
+def _peer(config: Config, name: str) -> Peer:
+    peer = config.peers.get(name)
+    if peer is None or peer.address is None:
+        raise NotFetched(f"{name} is no peer of the configuration with an address")
+    return peer
+
+
+def _order(config: Config, peer: Peer, wanted: Wanted, to: str | None) -> Order:
     """Return the order of an operator, as if the router itself were the client."""
     title = config.router.ae_title
     command = Command(field=CommandField.C_GET_RQ, message_id=0, priority=Priority.MEDIUM, data_set_type=DATA_SET)
@@ -119,9 +142,10 @@ def _order(config: Config, peer: Peer, wanted: Wanted) -> Order:
         operations=retrieve_of(peer).operations,
         titles=frozenset(ae.ae_title for ae in peer.aes()),
     )
+    where = "" if to is None else f" to {to}"
     return Order(
         request=request,
-        what=f"fetch from {peer.name}, for an operator",
+        what=f"fetch from {peer.name}{where}, for an operator",
         wanted=wanted,
         archives=(archive,),
         options=RetrieveRouteOptions(),

@@ -80,7 +80,7 @@ class Retrieve(SCP, StorageDelivery):
     def __init__(self, context: ServiceContext) -> None:
         self._context: Final = context
         self._spool = context.spool
-        self._spooled: Final = SpooledDeliveries(context.spool)
+        self.spooled: Final = SpooledDeliveries(context.spool)
         self._nursery: trio.Nursery | None = None
         self.prepare(context.config)()
 
@@ -102,7 +102,7 @@ class Retrieve(SCP, StorageDelivery):
         }
 
     def settled(self, delivery: PendingDelivery, result: AttemptResult) -> None:
-        self._spooled.note_result(delivery, result)
+        self.spooled.note_result(delivery, result)
 
     # Negotiation and admission
 
@@ -195,7 +195,7 @@ class Retrieve(SCP, StorageDelivery):
             priority=command.priority or 0,
         )
         if order.options.mode == "spool":
-            return SpooledDelivery(self._spooled, self._context.spool, destination, origin, on_end)
+            return SpooledDelivery(self.spooled, self._context.spool, destination, origin, on_end)
         return ThroughDelivery(
             self._context.peers,
             destination,

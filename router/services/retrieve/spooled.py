@@ -25,10 +25,10 @@ KIND: Final = "C-STORE-RQ sub-operation"
 
 @frozen(kw_only=True)
 class Origin:
-    """The C-MOVE-RQ of the client, as the sub-operations name it."""
+    """The C-MOVE-RQ of the client, as the sub-operations name it; an operator's fetch has none."""
 
-    ae_title: str
-    message_id: int
+    ae_title: str | None = None
+    message_id: int | None = None
     priority: int
 
     def command(self, arrival: Arrival) -> Command:

@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from router.services.retrieve.operator_fetch import TooManyFetches
 from router.spool import DamagedMessage, OutOfSpace, QueueAction, SpoolClosed, SpoolFailure, UnknownMessage
 from router.web.admin import mpps, retrieve
 from router.web.admin.backend import Resource, RunningBackend
@@ -46,6 +47,7 @@ def application(backend: RunningBackend) -> Starlette:
         OutOfSpace: _answer_with(HTTPStatus.INSUFFICIENT_STORAGE),
         SpoolClosed: _answer_with(HTTPStatus.SERVICE_UNAVAILABLE),
         SpoolFailure: _answer_with(HTTPStatus.SERVICE_UNAVAILABLE),
+        TooManyFetches: _answer_with(HTTPStatus.SERVICE_UNAVAILABLE),
         Exception: _answer_failure,
     }
     return Starlette(

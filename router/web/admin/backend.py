@@ -88,8 +88,11 @@ class RunningBackend:
     discard_step: Callable[[str, str], Awaitable[None]]
     """Forget the procedure step of a UID, for a reason. Raises NotDiscarded, OutOfSpace."""
     conversations: Conversations
-    fetch: Callable[[str, Wanted], Awaitable[int]]
-    """Fetch from a peer into the routes; return the number of the conversation. Raises NotFetched."""
+    fetch: Callable[[str, Wanted, str | None], Awaitable[int]]
+    """Fetch from a peer to another one, or with None through the routes; return the number of the conversation.
+
+    Raises NotFetched, TooManyFetches.
+    """
     cancel_fetch: Callable[[int], bool]
     """Cancel the fetch of a conversation; return whether it was running."""
     rescan: Callable[[], None]

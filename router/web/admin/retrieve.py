@@ -14,20 +14,26 @@ _MOST_UIDS: Final = 10_000
 async def begin(backend: RunningBackend, body: Any) -> dict[str, Any]:
     """Begin a fetch: {"peer": "pacs", "patient": "4711", "studies": ["1.2"], "series": [], "instances": []}.
 
+    With "to": "workstation" everything goes to that peer only, without it through the routes.
+
     Raises:
-        BadRequest: the body has another form, or the fetch cannot begin.
+        BadRequest: the body has another form, or a peer is not known.
+        TooManyFetches: too many run.
     """
-    if not isinstance(body, dict) or set(body) - {"peer", "patient", *_LISTS} or not isinstance(body.get("peer"), str):
+    known = {"peer", "to", "patient", *_LISTS}
+    if not isinstance(body, dict) or set(body) - known or not isinstance(body.get("peer"), str):
         raise BadRequest('invalid body: expected {"peer": NAME, "patient": ID, "studies": [UID, ...], ...}')
-    patient = body.get("patient", "")
+    patient, to = body.get("patient", ""), body.get("to")
     if not isinstance(patient, str):
         raise BadRequest("invalid patient: expected a text")
+    if not (to is None or isinstance(to, str)):
+        raise BadRequest("invalid to: expected the name of a peer")
     lists = {name: _uids(name, body.get(name, [])) for name in _LISTS}
     if not patient and not lists["studies"]:
         raise BadRequest("nothing is asked for: give patient or studies")
     wanted = Wanted(patient=patient, studies=lists["studies"], series=lists["series"], instances=lists["instances"])
     try:
-        return {"conversation": await backend.fetch(body["peer"], wanted)}
+        return {"conversation": await backend.fetch(body["peer"], wanted, to)}
     except NotFetched as error:
         raise BadRequest(str(error)) from None
 

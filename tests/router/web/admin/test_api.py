@@ -20,7 +20,7 @@ from router.model import Envelope, Recipient, SpoolSettings
 from router.services.conversations import Conversations
 from router.services.mpps.intake import NotDiscarded
 from router.services.retrieve.locate import Wanted
-from router.services.retrieve.operator_fetch import NotFetched
+from router.services.retrieve.operator_fetch import NotFetched, TooManyFetches
 from router.spool import QueueAction, Selection, Spool, StoredMessage
 from router.state_store import StateStore
 from router.web.admin.api import BODY_CAP, application
@@ -53,7 +53,7 @@ class API:
     address: str = ""
     rescans: list[None] = field(factory=list)
     bug: str = ""
-    fetched: list[Wanted] = field(factory=list)
+    fetched: list[tuple[Wanted, str | None]] = field(factory=list)
 
     async def status(self) -> dict[str, Any]:
         if self.bug:
@@ -101,10 +101,12 @@ class API:
             self.spool.intake.recent.attempted(receipt.message_id)  # from now on it is read from the disk
         return receipt.message_id
 
-    async def fetch(self, name: str, wanted: Wanted) -> int:
-        if name != "pacs":
-            raise NotFetched(f"{name} is no peer")
-        self.fetched.append(wanted)
+    async def fetch(self, name: str, wanted: Wanted, to: str | None) -> int:
+        if name == "busy":
+            raise TooManyFetches("16 fetches run already")
+        if name != "pacs" or to not in (None, "reader"):
+            raise NotFetched(f"{name} or {to} is no peer")
+        self.fetched.append((wanted, to))
         return 7
 
 
@@ -433,9 +435,17 @@ async def test_a_fetch_is_begun_and_cancelled(tmp_path: Path) -> None:
         answer = await post("/api/retrieve", {"peer": "pacs", "patient": "P1", "studies": ["1.2", "1.3"]})
         assert answer.status == 200
         assert answer.json == {"conversation": 7}
-        assert api.fetched == [Wanted(patient="P1", studies=("1.2", "1.3"))]
+        answer = await post("/api/retrieve", {"peer": "pacs", "studies": ["1.2"], "to": "reader"})
+        assert answer.json == {"conversation": 7}
+        assert api.fetched == [
+            (Wanted(patient="P1", studies=("1.2", "1.3")), None),
+            (Wanted(studies=("1.2",)), "reader"),
+        ]
+        assert (await post("/api/retrieve", {"peer": "busy", "studies": ["1.2"]})).status == 503
         wrong: list[Any] = [
             {"peer": "nobody", "patient": "P1"},
+            {"peer": "pacs", "patient": "P1", "to": "nobody"},
+            {"peer": "pacs", "patient": "P1", "to": ["reader"]},
             {"peer": "pacs"},
             {"peer": "pacs", "patient": 7},
             {"peer": "pacs", "studies": "1.2"},
