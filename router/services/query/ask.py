@@ -240,7 +240,8 @@ class _Asking:
             self._cause = str(error)
             return None
         if response is None:
-            self._cause = f"silent for {patience:g} s after {self._matches} matches"
+            matches = "1 match" if self._matches == 1 else f"{self._matches} matches"
+            self._cause = f"silent for {patience:g} s after {matches}"
         elif response.is_pending:
             self._has_answered = True
         else:

@@ -81,13 +81,13 @@ async def test_a_peer_that_is_not_there_is_an_outcome() -> None:
         assert not outcome.has_associated
 
 
-@pytest.mark.parametrize("before", [0, 3])
-async def test_a_peer_that_falls_silent_is_left_after_its_deadline(before: int) -> None:
+@pytest.mark.parametrize(("before", "words"), [(0, "0 matches"), (1, "1 match"), (3, "3 matches")])
+async def test_a_peer_that_falls_silent_is_left_after_its_deadline(before: int, words: str) -> None:
     script = answering(*[record({PATIENT_ID: "1"})] * before, final="silence")
     async with QueryArchive(find=script).serving() as archive:
         found, outcome = await answers(archive.port, deadlines=Deadlines(first_answer=0.3, between_answers=0.3))
     assert len(found) == before
-    assert outcome.cause == f"silent for 0.3 s after {before} matches"
+    assert outcome.cause == f"silent for 0.3 s after {words}"
 
 
 def until_cancelled(event: Any) -> Iterator[Any]:
