@@ -12,7 +12,7 @@ import click
 from router.cli.configuration import config_option, describe_faults
 from router.cli.errors import EXIT_CONFIGURATION
 from router.cli.output import count, json_option, print_json, print_line
-from router.config import Config, ConfigError, Fault
+from router.config import Config, ConfigError, Fault, Globs
 from router.services import load_config
 from router.services.retrieve.options import SERVICE as RETRIEVE
 
@@ -74,12 +74,23 @@ def _remarks(config: Config) -> Iterator[Fault]:
     for name, peer in config.peers.items():
         if peer.address is not None and name not in used and not retrieves:
             yield Fault(f"peers.{name}", "no route leads there")
+    yield from _without_destination(config)
     yield from _unreachable(config)
     yield from _loops(config, used)
 
 
 def _unrouted(config: Config) -> str:
     return "held" if config.router.unrouted == "hold" else "refused"
+
+
+def _without_destination(config: Config) -> Iterator[Fault]:
+    """Find conditions on the destination of a retrieve that no peer meets."""
+    for route in config.routes:
+        for condition in route.when:
+            if condition.key == "destination":
+                globs = Globs(tuple(map(str, condition.values)))
+                if not any(map(globs.matches, config.peers)):
+                    yield Fault(f'routes["{route.name}"].when.destination', "matches the name of no peer")
 
 
 def _unreachable(config: Config) -> Iterator[Fault]:
