@@ -66,6 +66,11 @@ def _decode_fragment(fragment: bytes, initial: str, delimiters: re.Pattern[bytes
     return here.decode(codec, "replace") + after.decode(initial, "replace")
 
 
+def is_known(term: str) -> bool:
+    """Return whether a term is a defined one, or one that products write in place of it; "" is the default set."""
+    return term in _TERMS
+
+
 def _codec(term: str) -> str:
     """Return the codec of one term. A set has the same one with and without code extensions (2022)."""
     found = _MISSPELT.fullmatch(term)

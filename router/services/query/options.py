@@ -7,8 +7,9 @@ from attrs import frozen
 from router.config import Globs, Peer, RouteOptions, ServiceAE, ServiceOptions
 from router.config.identifiers import line, one_of
 from router.config.keys import ANYTHING, Flag, Patterns, RankedTransferSyntaxes, Wait
-from router.config.quantities import between
+from router.config.quantities import between, shown
 from router.config.reading import Each, One
+from router.dicom.charset import is_known
 from router.dicom.information_models import QUERY_RETRIEVE_MODELS
 from router.services.query.ask import Deadlines
 
@@ -21,6 +22,15 @@ NOBODY: Final = Globs(())
 def _optional_line(value: object) -> str:
     """Read one line of text, or "" for none."""
     return line(value) if value != "" else ""
+
+
+def _character_set(value: object) -> str:
+    """Read a Specific Character Set, or "" for none."""
+    terms = _optional_line(value)
+    for term in terms.split("\\"):
+        if not is_known(term):
+            raise ValueError(f"has {shown(term)}, which is no defined term of a character set, such as 'ISO_IR 192'")
+    return terms
 
 
 @frozen(kw_only=True)
@@ -88,7 +98,7 @@ class PeerFind(ServiceAE):
 
     append_wildcard: Flag = False
     """Append "*" to names that have no wildcard."""
-    character_set: Annotated[str, One(_optional_line)] = ""
+    character_set: Annotated[str, One(_character_set)] = ""
     """The Specific Character Set of keys; "" leaves that of the client, "ISO_IR 6" is the default repertoire."""
     issuer: Annotated[str, One(_optional_line)] = ""
     """The issuer of its patient IDs where its answers name none."""

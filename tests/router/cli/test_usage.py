@@ -144,6 +144,26 @@ def test_a_good_configuration_is_fine(tmp_path: Path) -> None:
     assert (result.exit_code, result.output.splitlines()) == (0, [f"{tmp_path / 'router.toml'} is fine"])
 
 
+@pytest.mark.parametrize("names", ['["reader*", "pacs"]', '"v?a"', '"*"'])
+def test_a_condition_on_the_destination_that_a_peer_meets_is_fine(names: str, tmp_path: Path) -> None:
+    route = f'[[routes]]\nname = "a"\nservice = "retrieve"\nto = ["vna"]\nwhen = {{ destination = {names} }}'
+    assert call("check", "--config", written(tmp_path, ROUTES + route)).output.endswith("is fine\n")
+
+
+@pytest.mark.parametrize("table", ["query", "worklist"])
+def test_an_unknown_character_set_is_a_fault(table: str, tmp_path: Path) -> None:
+    def checked(terms: str) -> Result:
+        more = f"[peers.ris]\nae_title = 'RIS'\n[peers.ris.{table}]\ncharacter_set = '{terms}'"
+        return call("check", "--config", written(tmp_path, ROUTES + more))
+
+    for terms in ("", "ISO_IR 6", "ISO_IR 192", r"\ISO 2022 IR 87", r"ISO 2022 IR 6\ISO 2022 IR 149"):
+        assert checked(terms).exit_code == 0, terms
+    for terms in ("UTF-8", "ISO_IR 999", r"ISO_IR 100\latin1"):
+        result = checked(terms)
+        assert result.exit_code == 2, terms
+        assert f"peers.ris.{table}.character_set" in result.output
+
+
 def test_an_impossible_spool_folder_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     result = call("check", "--config", written(tmp_path, '[router]\nspool = "file/spool"'))
@@ -165,8 +185,12 @@ def test_an_impossible_spool_folder_is_a_fault(tmp_path: Path) -> None:
             '[[routes]]\nname = "a"\nservice = "storage"\nto = ["me"]',
             "peers.me.address: localhost:11112 is this router",
         ),
+        (
+            '[[routes]]\nname = "a"\nservice = "retrieve"\nto = ["vna"]\nwhen = { destination = ["reader*", "x"] }',
+            'routes["a"].when.destination: matches the name of no peer',
+        ),
     ],
-    ids=["a peer without a route", "a route behind everything", "a loop"],
+    ids=["a peer without a route", "a route behind everything", "a loop", "a destination that is no peer"],
 )
 def test_a_probable_mistake_is_a_remark_and_not_a_fault(more: str, remark: str, tmp_path: Path) -> None:
     result = call("check", "--config", written(tmp_path, ROUTES + more))
