@@ -73,11 +73,15 @@ class Found:
     cause: str = ""
     """Why this may not be all that the archive has; "" if it is."""
     queries: int = 0
+    has_whole_series: bool = True
+    """False: instances were wanted by their UIDs, so that their series may have others."""
 
     @property
     def sizes(self) -> dict[str, int]:
-        """The number of instances of each series, by Series Instance UID, as far as they are wanted."""
+        """The number of instances of each series, by Series Instance UID, as far as it is known."""
         sizes: dict[str, int] = {}
+        if not self.has_whole_series:
+            return sizes
         for instance in self.instances.values():
             sizes[instance.series] = sizes.get(instance.series, 0) + 1
         return sizes
@@ -107,7 +111,9 @@ class Locator:
                     await self._find_instances(study, series, wanted)
         except _Incomplete as error:
             cause = str(error)
-        return Found(instances=self._instances, cause=cause, queries=self._queries)
+        return Found(
+            instances=self._instances, cause=cause, queries=self._queries, has_whole_series=not wanted.instances
+        )
 
     async def _studies(self, wanted: Wanted) -> Sequence[str]:
         """Return the studies, which are asked for only if a patient is given."""
