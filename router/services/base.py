@@ -147,6 +147,9 @@ class ServiceContext:
     peers: Peers
     conversations: Conversations = field(factory=Conversations)
     arrivals: Arrivals = field(factory=Arrivals)
+    last_extended: dict[tuple[str, str], bytes | None] = field(factory=dict)
+    """The last answer to SOP Class Extended Negotiation of each AE that is queried, for each SOP class of C-FIND, since
+    the start; None if it gave none."""
 
 
 class ConversationEnded(Exception):

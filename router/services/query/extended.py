@@ -23,6 +23,13 @@ def says(information: bytes | None, position: int) -> bool:
     return information is not None and len(information) > position and information[position] == 1
 
 
+def cannot_relational(information: bytes | None) -> str:
+    """Return why an archive that has answered this cannot be asked a relational query; "" if it can."""
+    if says(information, RELATIONAL):
+        return ""
+    return "it does no relational queries, and a unique key of a level above is missing"
+
+
 def negotiated(proposed: bytes, archives: Iterable[bytes | None], *, is_worklist: bool = False) -> bytes:
     """Return the answer to a proposal. `archives`: the last answers of those that the caller can reach, None if none.
 

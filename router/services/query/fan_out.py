@@ -22,7 +22,7 @@ from router.services.base import ConversationEnded
 from router.services.conversations import Conversation
 from router.services.peers import Peers
 from router.services.query.ask import MOST_IN_BATCH, Deadlines, Outcome, PeerMatch, Question, query_peer_in_batches
-from router.services.query.extended import RELATIONAL, says
+from router.services.query.extended import cannot_relational
 from router.services.query.habits import ArchiveQuery
 from router.services.query.identity import Identity, without_added
 from router.services.query.matching import RETURNED_ONLY, Matching, answer_matches
@@ -164,7 +164,7 @@ class _FanOut:
             identifier=query.keys,
             priority=self._query.priority,
             extended=archive.extended,
-            is_possible=_needs_relational if query.is_relational else lambda extended: "",
+            is_possible=cannot_relational if query.is_relational else lambda extended: "",
             deadlines=archive.deadlines,
         )
 
@@ -247,9 +247,3 @@ class _AsAsked:
         if self._has_added and self._keys <= match.identifier.keys():
             return Status.PENDING
         return match.status
-
-
-def _needs_relational(extended: bytes | None) -> str:
-    if says(extended, RELATIONAL):
-        return ""
-    return "it does no relational queries, and a unique key of a level above is missing"

@@ -83,8 +83,7 @@ class FindSCP(SCP):
 
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
-        self._last_extended: dict[tuple[str, str], bytes | None] = {}
-        """The last answer to SOP Class Extended Negotiation of each archive for each SOP class, since the start."""
+        self._last_extended = context.last_extended
         self.prepare(context.config)()
 
     def prepare(self, config: Config) -> Change:

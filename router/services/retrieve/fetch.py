@@ -17,10 +17,13 @@ from router.dicom.dataset import DataSet, element
 from router.dicom.information_models import (
     IMAGE,
     INSTANCE_UID,
+    PATIENT,
+    PATIENT_ID,
     QUERY_RETRIEVE_LEVEL,
     SERIES_INSTANCE_UID,
     STUDY_INSTANCE_UID,
     STUDY_ROOT,
+    InformationModel,
 )
 from router.dimse import (
     DATA_SET,
@@ -120,10 +123,17 @@ class Fetcher:
         self.is_slow = False
         """Whether an archive has said that it will take long (FF02H)."""
 
-    async def fetch(self, archive: Peer, titles: frozenset[str], operation: Operation, batch: Batch) -> FetchEnd:
+    async def fetch(
+        self,
+        archive: Peer,
+        titles: frozenset[str],
+        operation: Operation,
+        batch: Batch,
+        model: InformationModel = STUDY_ROOT,
+    ) -> FetchEnd:
         """Ask for what is in a batch, part by part. Return when the archive has sent it, or nothing more comes.
 
-        `archive` is the AE that is asked, `titles` those that may send.
+        `archive` is the AE that is asked, in `model`, `titles` those that may send.
         """
         expected = Expected(
             (instance.uid for part in batch.parts for instance in part.instances),
@@ -138,7 +148,7 @@ class Fetcher:
             for part in batch.parts:
                 if self._cancelled.is_set():
                     break
-                request = self._request(archive, operation, batch, part, deliveries)
+                request = self._request(archive, operation, batch, part, deliveries, model)
                 end = await _Asking(request, expected, self).run(self._peers)
                 if end.lost is not Lost.NOTHING:
                     return end
@@ -153,11 +163,17 @@ class Fetcher:
         return self._cancelled
 
     def _request(
-        self, archive: Peer, operation: Operation, batch: Batch, part: Part, deliveries: Deliveries
+        self,
+        archive: Peer,
+        operation: Operation,
+        batch: Batch,
+        part: Part,
+        deliveries: Deliveries,
+        model: InformationModel,
     ) -> PeerRequest:
         is_get = operation is Operation.GET
-        sop_class = STUDY_ROOT.get if is_get else STUDY_ROOT.move
-        keys = _keys(part.level, part.instances)
+        sop_class = model.get if is_get else model.move
+        keys = _keys(part.level, part.instances, model)
         return PeerRequest(
             peer=archive.name,
             abstract_syntax=sop_class,
@@ -180,13 +196,15 @@ class Fetcher:
         )
 
 
-def _keys(level: str, instances: tuple[Instance, ...]) -> DataSet:
+def _keys(level: str, instances: tuple[Instance, ...], model: InformationModel) -> DataSet:
     first = instances[0]
     keys = {
         QUERY_RETRIEVE_LEVEL: element("CS", level),
         STUDY_INSTANCE_UID: element("UI", first.study),
         SERIES_INSTANCE_UID: element("UI", first.series),
     }
+    if PATIENT in model.levels:
+        keys[PATIENT_ID] = element("LO", first.patient)
     if level == IMAGE:
         keys[INSTANCE_UID] = element("UI", "\\".join(instance.uid for instance in instances))
     return keys

@@ -11,7 +11,7 @@ from router.config import Config, Peer
 from router.dimse import DATA_SET, Command, CommandField, Priority, encode
 from router.services.arrivals import Arrival
 from router.services.base import Request, Sender, ServiceContext
-from router.services.query.options import query_ae
+from router.services.query.options import query_ae, query_of
 from router.services.retrieve.locate import Wanted
 from router.services.retrieve.options import RetrieveRouteOptions, retrieve_ae, retrieve_of
 from router.services.retrieve.retrieval import Archive, Delivery, Order, Retrieval
@@ -138,6 +138,7 @@ def _order(config: Config, peer: Peer, wanted: Wanted, to: str | None) -> Order:
     archive = Archive(
         name=peer.name,
         query=query_ae(peer).name,
+        habits=query_of(peer),
         retrieve=retrieve_ae(peer),
         operations=retrieve_of(peer).operations,
         titles=frozenset(ae.ae_title for ae in peer.aes()),

@@ -140,16 +140,18 @@ class Batch:
         return tuple(dict.fromkeys(sop_class for sop_class, _ in self.contexts))
 
 
-def batches(wanted: Sequence[Instance], sizes: Mapping[str, int], operation: Operation) -> list[Batch]:
+def batches(
+    wanted: Sequence[Instance], sizes: Mapping[str, int], operation: Operation, *, most_uids: int = MOST_UIDS
+) -> list[Batch]:
     """Plan the associations on which an archive is asked for instances.
 
     `sizes`: the number of instances that the archive has of each series, by Series Instance UID: a series of which all
-    is wanted on one association is asked for as a whole, any other instance by its UID.
+    is wanted on one association is asked for as a whole, any other instance by its UID. `most_uids`: in one identifier.
     """
     if operation is Operation.MOVE:
-        return [Batch(contexts=(), parts=tuple(_parts(wanted, sizes)))]
+        return [Batch(contexts=(), parts=tuple(_parts(wanted, sizes, most_uids)))]
     return [
-        Batch(contexts=tuple(sorted(contexts)), parts=tuple(_parts(some, sizes)))
+        Batch(contexts=tuple(sorted(contexts)), parts=tuple(_parts(some, sizes, most_uids)))
         for contexts, some in _associations(wanted)
     ]
 
@@ -171,7 +173,7 @@ def _associations(wanted: Sequence[Instance]) -> Iterator[tuple[set[tuple[str, s
     yield from planned
 
 
-def _parts(wanted: Sequence[Instance], sizes: Mapping[str, int]) -> Iterator[Part]:
+def _parts(wanted: Sequence[Instance], sizes: Mapping[str, int], most_uids: int) -> Iterator[Part]:
     by_series: dict[tuple[str, str], list[Instance]] = {}
     for instance in wanted:
         by_series.setdefault((instance.study, instance.series), []).append(instance)
@@ -179,5 +181,5 @@ def _parts(wanted: Sequence[Instance], sizes: Mapping[str, int]) -> Iterator[Par
         if len(instances) == sizes.get(series):
             yield Part(level=SERIES, instances=tuple(instances))
             continue
-        for at in range(0, len(instances), MOST_UIDS):
-            yield Part(level=IMAGE, instances=tuple(instances[at : at + MOST_UIDS]))
+        for at in range(0, len(instances), most_uids):
+            yield Part(level=IMAGE, instances=tuple(instances[at : at + most_uids]))

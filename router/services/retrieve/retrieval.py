@@ -20,9 +20,10 @@ from router.services.arrivals import Arrival
 from router.services.base import Request, ServiceContext
 from router.services.conversations import Conversation
 from router.services.query.ask import Deadlines
+from router.services.query.options import PeerQuery
 from router.services.refusal import refuse, refuse_for_failure
 from router.services.retrieve.fetch import Fetcher, FetchSettings, Lost
-from router.services.retrieve.locate import Found, Locator, Wanted
+from router.services.retrieve.locate import Found, Locator, Wanted, model_for, most_uids_for
 from router.services.retrieve.options import RetrieveRouteOptions
 from router.services.retrieve.plan import Instance, Operation, Sources, Way, batches
 from router.services.retrieve.responses import final, final_status
@@ -43,6 +44,8 @@ class Archive:
     """Of the peer."""
     query: str
     """The name of the AE that performs queries."""
+    habits: PeerQuery
+    """What it knows of queries; of information models and lists of UIDs, in retrieves too."""
     retrieve: Peer
     """The AE that performs retrieves."""
     operations: tuple[Operation, ...]
@@ -186,10 +189,10 @@ class Retrieval:
         found: dict[str, Found] = {}
 
         async def locate(archive: Archive) -> None:
-            locator = Locator(
-                self._context.peers, archive.query, deadlines, self.cancelled, self._order.request.command.priority or 0
-            )
+            priority = self._order.request.command.priority or 0
+            locator = Locator(self._context.peers, archive.query, deadlines, self.cancelled, archive.habits, priority)
             one = found[archive.name] = self._storable(await locator.locate(self._order.wanted))
+            self._context.last_extended.update(one.extended)
             entry = record.archive(archive.name)
             entry.asked += one.queries
             if one.cause:
@@ -260,8 +263,11 @@ class Retrieval:
         assert self._operations is not None
         entry = record.archive(archive.name)
         for way, instances in ways.items():
-            for batch in batches(instances, self._found[archive.name].sizes, way.operation):
-                end = await self._fetcher.fetch(archive.retrieve, archive.titles, way.operation, batch)
+            sizes, most_uids = self._found[archive.name].sizes, most_uids_for(archive.habits)
+            for batch in batches(instances, sizes, way.operation, most_uids=most_uids):
+                end = await self._fetcher.fetch(
+                    archive.retrieve, archive.titles, way.operation, batch, model_for(archive.habits)
+                )
                 entry.asked += end.asked
                 entry.answered(end.status, end.cause)
                 if end.lost is Lost.WAY:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import ClassVar, Final
 
 import trio
+from attrs import evolve
 
 from pdu import ContextResult
 from router.config import Config, Peer
@@ -26,8 +27,10 @@ from router.services.base import (
     Proposal,
     Replies,
     Request,
+    Sender,
     ServiceContext,
 )
+from router.services.query.extended import RELATIONAL, negotiated, says
 from router.services.query.identifier import (
     ACCEPTED_SYNTAXES,
     LARGEST,
@@ -37,9 +40,9 @@ from router.services.query.identifier import (
     decode_identifier,
     level_of,
 )
-from router.services.query.options import query_ae
+from router.services.query.options import query_ae, query_of
 from router.services.refusal import refuse
-from router.services.retrieve.locate import Wanted
+from router.services.retrieve.locate import Wanted, model_for
 from router.services.retrieve.options import (
     OPTIONS,
     SERVICE,
@@ -111,6 +114,25 @@ class Retrieve(SCP, StorageDelivery):
         if model is None or proposal.abstract_syntax not in (model.move, model.get) or not self._route_options:
             return None
         return proposal.choose(ACCEPTED_SYNTAXES.__contains__, self._settings.prefer, ACCEPTED_SYNTAXES)
+
+    def extended(self, proposal: Proposal) -> bytes | None:
+        """Answer relational retrieve, which needs relational queries of every archive (PS3.4 C.5.2.1, C.5.3.1).
+
+        Where a C-MOVE may be passed on, the archives would have to have negotiated it themselves.
+        """
+        model = model_of(proposal.abstract_syntax)
+        if proposal.extended is None or model is None:
+            return None
+        may_pass = proposal.abstract_syntax == model.move and any(
+            options.mode == "pass" for options in self._route_options.values()
+        )
+        reachable = self._table.reachable(self._association_facts(proposal.requestor, proposal.abstract_syntax, model))
+        last = [] if may_pass else [self._last_extended(name) for name in reachable]
+        return negotiated(proposal.extended[:1], last)
+
+    def _last_extended(self, name: str) -> bytes | None:
+        peer = self._config.peers[name]
+        return self._context.last_extended.get((query_ae(peer).name, model_for(query_of(peer)).find))
 
     def admit(self, request: Request) -> Command | Allowance:
         command, sender = request.command, request.sender
@@ -214,7 +236,7 @@ class Retrieve(SCP, StorageDelivery):
         try:
             with data.view() as view:
                 keys = decode_identifier(bytes(view), request.transfer_syntax)
-            check_identifier(keys, model)
+            check_identifier(keys, model, relational=says(request.terms.extended, RELATIONAL))
             check_unique_key(keys, level_of(keys))
         except MalformedDataSet as error:
             raise _Refused(refuse(request, Status.DATA_SET_DOES_NOT_MATCH, str(error))) from error
@@ -225,17 +247,23 @@ class Retrieve(SCP, StorageDelivery):
         return keys
 
     def _routing_facts(self, request: Request, model: InformationModel, keys: DataSet, destination: str) -> Facts:
-        return Facts(
-            service=self.name,
-            calling_ae=request.sender.calling_ae,
-            called_ae=request.sender.called_ae,
-            peer=request.sender.peer,
-            sop_class=request.abstract_syntax,
+        return evolve(
+            self._association_facts(request.sender, request.abstract_syntax, model),
             transfer_syntax=request.transfer_syntax,
-            information_model=model.name,
             level=level_of(keys),
             destination=destination,
             elements={tag: tuple(identifier(keys, tag).split("\\")) for tag in self._table.elements if tag in keys},
+        )
+
+    def _association_facts(self, sender: Sender, sop_class: str, model: InformationModel) -> Facts:
+        return Facts(
+            service=self.name,
+            calling_ae=sender.calling_ae,
+            called_ae=sender.called_ae,
+            peer=sender.peer,
+            sop_class=sop_class,
+            transfer_syntax="",
+            information_model=model.name,
         )
 
     def _archive_named(self, name: str) -> Archive:
@@ -243,6 +271,7 @@ class Retrieve(SCP, StorageDelivery):
         return Archive(
             name=name,
             query=query_ae(peer).name,
+            habits=query_of(peer),
             retrieve=retrieve_ae(peer),
             operations=retrieve_of(peer).operations,
             titles=frozenset(ae.ae_title for ae in peer.aes()),

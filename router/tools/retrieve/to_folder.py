@@ -10,6 +10,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -26,9 +27,9 @@ from router.dimse import Status
 from router.model import SpoolSettings
 from router.services.arrivals import Arrival, Arrivals
 from router.services.query.ask import Deadlines
-from router.services.query.options import query_ae
+from router.services.query.options import PeerQuery, query_ae, query_of
 from router.services.retrieve.fetch import FetchEnd, Fetcher, FetchSettings, Lost
-from router.services.retrieve.locate import Locator, Wanted
+from router.services.retrieve.locate import Locator, Wanted, model_for, most_uids_for
 from router.services.retrieve.options import retrieve_ae
 from router.services.retrieve.plan import COMMON_SYNTAXES, MOST_STORAGE_CONTEXTS, Batch, Instance, Operation, batches
 from router.spool import Incoming, Spool
@@ -82,14 +83,16 @@ async def retrieve_to_folder(
             between_answers=times.dimse,
             deadline=_LONGEST,
         )
-        found = await Locator(peers, query_ae(peer).name, deadlines, cancelled).locate(Wanted.from_keys(keys))
+        habits = query_of(peer)
+        found = await Locator(peers, query_ae(peer).name, deadlines, cancelled, habits).locate(Wanted.from_keys(keys))
         done.found = len(found.instances)
         if found.cause:
             done.causes[found.cause] = None
         tell(done)
         settings = FetchSettings(silence=times.dimse, deadline=deadlines.connect)
         fetcher = Fetcher(peers, Arrivals(), writer.accept, settings, cancelled)
-        await _fetch_all(fetcher, retrieve_ae(peer), list(found.instances.values()), found.sizes, writer, done)
+        instances = list(found.instances.values())
+        await _fetch_all(fetcher, retrieve_ae(peer), habits, instances, found.sizes, writer, done)
         done.missing = [uid for uid in found.instances if uid not in writer.written]
         return done
 
@@ -97,6 +100,7 @@ async def retrieve_to_folder(
 async def _fetch_all(
     fetcher: Fetcher,
     archive: Peer,
+    habits: PeerQuery,
     instances: Sequence[Instance],
     sizes: dict[str, int],
     writer: "_Writer",
@@ -104,22 +108,23 @@ async def _fetch_all(
 ) -> None:
     """Ask for all instances, those of unknown SOP classes last."""
     titles = frozenset({archive.ae_title})
+    plan = partial(batches, sizes=sizes, most_uids=most_uids_for(habits))
 
     async def ask_for(batch: Batch) -> FetchEnd:
-        end = await fetcher.fetch(archive, titles, Operation.GET, batch)
+        end = await fetcher.fetch(archive, titles, Operation.GET, batch, model_for(habits))
         if end.cause:
             done.causes[end.cause] = None
         return end
 
     known = [instance for instance in instances if instance.sop_class]
-    for batch in batches(known, sizes, Operation.GET):
+    for batch in plan(known, operation=Operation.GET):
         if (await ask_for(batch)).lost is not Lost.NOTHING or fetcher.cancelled.is_set():
             return
     for contexts in _guesses():
         left = [one for one in instances if not one.sop_class and one.uid not in writer.written]
         if not left or fetcher.cancelled.is_set():
             return
-        parts = tuple(part for batch in batches(left, sizes, Operation.MOVE) for part in batch.parts)
+        parts = tuple(part for batch in plan(left, operation=Operation.MOVE) for part in batch.parts)
         if (await ask_for(Batch(contexts=contexts, parts=parts))).lost is Lost.ARCHIVE:
             return
 
