@@ -71,7 +71,8 @@ async def test_names_are_sent_and_shown_in_the_character_set_that_is_given(archi
     assert [match["PatientName"] for match in found["matches"]] == ["Müller^Jürgen"]
 
 
-async def test_the_table_has_a_row_for_each_match(archive: Dcmqrscp) -> None:
+async def test_the_table_has_a_row_for_each_match(archive: Dcmqrscp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     result = await command("find", archive.address, "--called", archive.ae_title, "PatientID=P1")
     assert result.exit_code == 0, result.output
     assert "Study of P1" in result.stdout
