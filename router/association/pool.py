@@ -201,7 +201,8 @@ class AssociationPool:
     async def lease(self, plan: AssociationPlan, timeouts: Timeouts) -> AsyncIterator[Requestor]:
         """Use an association of the plan while the block lasts: one that lingers, or a new one.
 
-        It lingers afterwards, unless a response is due on it or the block has raised: then it is aborted.
+        It lingers afterwards, or is released if `linger` is 0. It is aborted if a response is due on it or the block
+        has raised.
 
         Raises:
             AssociationError: it could not be opened.
@@ -222,7 +223,7 @@ class AssociationPool:
             async with AsyncExitStack() as closing:
                 await closing.enter_async_context(association)
                 yield association
-                if self.nursery is not None and association.is_idle:
+                if self.nursery is not None and self.linger and association.is_idle:
                     closing.pop_all()
                     waiter.association = association
         finally:
