@@ -104,6 +104,11 @@ class Expected:
             self.missing.discard(uid)
         return status
 
+    async def wait_until_performed(self) -> None:
+        """Wait until every C-STORE that has come is answered."""
+        while self.performing:
+            await self._stored.park()
+
     async def wait_for_late_ones(self, seconds: float) -> None:
         """Wait until nothing is missing, or nothing has come for so long."""
         while self.missing:

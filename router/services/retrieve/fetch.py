@@ -225,6 +225,7 @@ class _Asking:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._cancel_when_told, nursery.cancel_scope)
             await self._exchange(peers)
+            await self._expected.wait_until_performed()  # an archive may die after it has sent one whole
             nursery.cancel_scope.cancel()
         return self._end
 

@@ -57,3 +57,22 @@ async def test_a_cancelled_retrieve_leaves_the_instance_to_another() -> None:
     with arrivals.expect(first), arrivals.expect(second):
         first.is_closed = True
         assert arrivals.find(ARRIVAL) is second
+
+
+async def test_what_has_come_is_waited_for() -> None:
+    release = trio.Event()
+
+    async def accept(arrival: Arrival, data: Incoming) -> int:
+        await release.wait()
+        return Status.SUCCESS
+
+    one = expected(accept)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(one.bring_in, ARRIVAL, NO_DATA)
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.move_on_after(0) as waiting:
+            await one.wait_until_performed()
+        assert waiting.cancelled_caught
+        release.set()
+        await one.wait_until_performed()
+        assert not one.missing
