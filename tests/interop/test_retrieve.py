@@ -1,6 +1,5 @@
 """C-MOVE through a running router: from archives that know the router only, to destinations that no archive knows."""
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,41 +11,12 @@ from pynetdicom import AE, build_role, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet  # type: ignore[attr-defined]
 
 from tests.support.archives import Dcmqrscp, getscu, movescu
-from tests.support.objects import Instance, ct, read_file
+from tests.support.objects import ct, read_file
 from tests.support.peers import Orthanc, Storescp, store_all, storescu
 from tests.support.ports import free_port, until
-from tests.support.router_process import RouterProcess
+from tests.support.retrieves import STUDY, contents, peer, received, route, router
 
 pytestmark = pytest.mark.interop
-
-STUDY = ("QueryRetrieveLevel=STUDY", "StudyInstanceUID=2.25.1")
-
-
-def router(folder: Path, port: int, peers: dict[str, Any], *routes: dict[str, Any], **tables: Any) -> RouterProcess:
-    content = {
-        "router": {"listen": [f"127.0.0.1:{port}"], "spool": "spool", "shutdown_grace": "2s"},
-        "admin": {"listen": "127.0.0.1:0"},
-        "peers": {name: {"retry": {"first": "100ms", "max": "500ms"}, **peer} for name, peer in peers.items()},
-        "routes": list(routes),
-        **tables,
-    }
-    return RouterProcess(folder, content)
-
-
-def route(*to: str, **keys: Any) -> dict[str, Any]:
-    return {"name": "retrieves", "service": "retrieve", "to": list(to), **keys}
-
-
-def peer(title: str, address: str, **keys: Any) -> dict[str, Any]:
-    return {"ae_title": title, "address": address, **keys}
-
-
-def contents(instances: Sequence[Instance]) -> dict[str, bytes]:
-    return {one.sop_instance_uid: one.data for one in instances}
-
-
-def received(archive: Storescp) -> dict[str, bytes]:
-    return contents([read_file(path) for path in archive.files()])
 
 
 def test_a_study_reaches_a_station_that_the_archive_does_not_know(tmp_path: Path) -> None:

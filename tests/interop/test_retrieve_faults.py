@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from tests.interop.test_retrieve import STUDY, contents, peer, received, route, router
 from tests.support.archives import Dcmqrscp, movescu
 from tests.support.objects import ct, read_file
 from tests.support.peers import Orthanc, Storescp, store_all
 from tests.support.ports import free_port, until
+from tests.support.retrieves import STUDY, contents, peer, received, route, router
 
 pytestmark = pytest.mark.interop
 
