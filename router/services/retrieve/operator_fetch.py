@@ -11,10 +11,9 @@ from router.config import Config, Peer
 from router.dimse import DATA_SET, Command, CommandField, Priority, encode
 from router.services.arrivals import Arrival
 from router.services.base import Request, Sender, ServiceContext
-from router.services.query.options import query_ae, query_of
 from router.services.retrieve.locate import Wanted
-from router.services.retrieve.options import RetrieveRouteOptions, retrieve_ae, retrieve_of
-from router.services.retrieve.retrieval import Archive, Delivery, Order, Retrieval
+from router.services.retrieve.options import RetrieveRouteOptions
+from router.services.retrieve.retrieval import Delivery, Order, Retrieval, archive_of
 from router.services.retrieve.spooled import Origin, SpooledDeliveries, SpooledDelivery
 from router.services.retrieve.sub_operations import End
 from router.services.storage import Storage
@@ -135,19 +134,11 @@ def _order(config: Config, peer: Peer, wanted: Wanted, to: str | None) -> Order:
         command=command,
         command_bytes=b"",
     )
-    archive = Archive(
-        name=peer.name,
-        query=query_ae(peer).name,
-        habits=query_of(peer),
-        retrieve=retrieve_ae(peer),
-        operations=retrieve_of(peer).operations,
-        titles=frozenset(ae.ae_title for ae in peer.aes()),
-    )
     where = "" if to is None else f" to {to}"
     return Order(
         request=request,
         what=f"fetch from {peer.name}{where}, for an operator",
         wanted=wanted,
-        archives=(archive,),
+        archives=(archive_of(peer),),
         options=RetrieveRouteOptions(),
     )

@@ -20,11 +20,11 @@ from router.services.arrivals import Arrival
 from router.services.base import Request, ServiceContext
 from router.services.conversations import Conversation
 from router.services.query.ask import Deadlines
-from router.services.query.options import PeerQuery
+from router.services.query.options import PeerQuery, query_ae, query_of
 from router.services.refusal import refuse, refuse_for_failure
 from router.services.retrieve.fetch import Fetcher, FetchSettings, Lost
 from router.services.retrieve.locate import Found, Locator, Wanted, model_for, most_uids_for
-from router.services.retrieve.options import RetrieveRouteOptions
+from router.services.retrieve.options import RetrieveRouteOptions, retrieve_ae, retrieve_of
 from router.services.retrieve.plan import Instance, Operation, Sources, Way, batches
 from router.services.retrieve.responses import final, final_status
 from router.services.retrieve.sub_operations import Counts, End, SubOperations
@@ -51,6 +51,18 @@ class Archive:
     operations: tuple[Operation, ...]
     titles: frozenset[str]
     """The AE titles under which its system may send."""
+
+
+def archive_of(peer: Peer) -> Archive:
+    """Return the archive that a peer of the configuration is."""
+    return Archive(
+        name=peer.name,
+        query=query_ae(peer).name,
+        habits=query_of(peer),
+        retrieve=retrieve_ae(peer),
+        operations=retrieve_of(peer).operations,
+        titles=frozenset(ae.ae_title for ae in peer.aes()),
+    )
 
 
 @frozen(kw_only=True)

@@ -48,12 +48,10 @@ from router.services.retrieve.options import (
     SERVICE,
     RetrieveRouteOptions,
     RetrieveSettings,
-    retrieve_ae,
-    retrieve_of,
 )
 from router.services.retrieve.passing import Passing
 from router.services.retrieve.responses import pending
-from router.services.retrieve.retrieval import Archive, Delivery, Order, Retrieval
+from router.services.retrieve.retrieval import Delivery, Order, Retrieval, archive_of
 from router.services.retrieve.spooled import Origin, SpooledDeliveries, SpooledDelivery
 from router.services.retrieve.through import ClientDelivery, ThroughDelivery
 from router.services.storage_delivery import StorageDelivery
@@ -194,7 +192,7 @@ class Retrieve(SCP, StorageDelivery):
             request=request,
             what=what if is_get else f"{what} to {named}",
             wanted=Wanted.from_keys(keys),
-            archives=tuple(map(self._archive_named, match.destinations)),
+            archives=tuple(archive_of(self._config.peers[name]) for name in match.destinations),
             options=self._route_options[match.routes[0]],
             refuses_no_match=self._settings.no_match == "refuse",
             storable=replies.storable if is_get else None,
@@ -264,17 +262,6 @@ class Retrieve(SCP, StorageDelivery):
             sop_class=sop_class,
             transfer_syntax="",
             information_model=model.name,
-        )
-
-    def _archive_named(self, name: str) -> Archive:
-        peer = self._config.peers[name]
-        return Archive(
-            name=name,
-            query=query_ae(peer).name,
-            habits=query_of(peer),
-            retrieve=retrieve_ae(peer),
-            operations=retrieve_of(peer).operations,
-            titles=frozenset(ae.ae_title for ae in peer.aes()),
         )
 
 
