@@ -10,7 +10,7 @@ from router.association import AssociationPools, PooledPeers
 from router.config import Config, Peer
 from router.dicom.dataset import DataSet
 from router.dicom.information_models import InformationModel
-from router.dimse import DATA_SET, Command, CommandField, Priority
+from router.dimse import DATA_SET, Command, CommandField, Priority, Response
 from router.services.peers import PeerRequest, PeerUnanswered
 from router.services.query.identifier import PROPOSED_SYNTAXES, encode_identifier
 
@@ -77,7 +77,7 @@ async def request_move(
 
             nursery.start_soon(cancel)
             async for response in conversation:
-                moved = _noted(moved, response.command)
+                moved = _noted(moved, response)
                 tell(moved)
             nursery.cancel_scope.cancel()
     except* PeerUnanswered as group:
@@ -94,17 +94,17 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return error
 
 
-def _noted(moved: Moved, response: Command) -> Moved:
+def _noted(moved: Moved, response: Response) -> Moved:
     """Return the state after a response; a count that it lacks stays as it was, but for what remains at the end."""
-    is_final = response.status is not None and not 0xFF00 <= response.status <= 0xFF02
-    remaining = response.number_of_remaining_suboperations
+    command = response.command
+    remaining = command.number_of_remaining_suboperations
     return Moved(
-        remaining=remaining if remaining is not None else (0 if is_final else moved.remaining),
-        completed=_either(response.number_of_completed_suboperations, moved.completed),
-        failed=_either(response.number_of_failed_suboperations, moved.failed),
-        warning=_either(response.number_of_warning_suboperations, moved.warning),
-        status=response.status if is_final else None,
-        comment=response.error_comment or "",
+        remaining=remaining if remaining is not None else (moved.remaining if response.is_pending else 0),
+        completed=_either(command.number_of_completed_suboperations, moved.completed),
+        failed=_either(command.number_of_failed_suboperations, moved.failed),
+        warning=_either(command.number_of_warning_suboperations, moved.warning),
+        status=None if response.is_pending else response.status,
+        comment=command.error_comment or "",
     )
 
 
